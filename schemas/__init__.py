@@ -1,0 +1,16 @@
+"""The contract between the converter and the trainer: what a dataset on disk is.
+
+Both sides derive every key, dtype, shape and file name from here, and neither imports the other.
+
+    example.py     one record: its features, how it is encoded and parsed
+    tfrecord.py    the file format of a shard and of its index
+    layout.py      every file name of a dataset
+    metadata.py    DatasetInfo, kept as manifest.json
+    statistics.py  counts of the examples in a shard, a split, a dataset: they add up
+    tfds.py        the JSON that tensorflow-datasets reads
+    tfx.py         the schema and statistics that tensorflow-metadata (TFX, TFDV) reads
+    errors.py      UserError: what a person can mend
+    quiet.py       keeps the noise of native libraries from the terminal
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,84 @@
+"""One record of a dataset.
+
+A record is a serialized `tf.train.Example`. Every feature is present in every record, with a fixed kind and shape, so
+that `tf.io.FixedLenFeature`, TFDS, TFX and DALI all parse it:
+
+    image         bytes [1]   the encoded file: JPEG, PNG, GIF, BMP or WebP
+    image/height  int64 [1]   pixels
+    image/width   int64 [1]   pixels
+    labels        int64 [k]   multi-hot, in the order of DatasetInfo.classes
+    filename      bytes [1]   UTF-8, relative to the folder of images, separated by '/'
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import tensorflow as tf
+
+IMAGE = "image"
+HEIGHT = "image/height"
+WIDTH = "image/width"
+LABELS = "labels"
+FILENAME = "filename"
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """One feature of a record.
+
+    Attributes:
+        key: its key in the `tf.train.Example`.
+        dtype: `tf.string` (a bytes_list) or `tf.int64`.
+        shape: `()` for a single value, `(k,)` for a vector.
+    """
+
+    key: str
+    dtype: tf.DType
+    shape: tuple[int, ...] = ()
+
+
+def features(num_classes: int) -> tuple[Feature, ...]:
+    """Returns the features of a record, in the order in which the metadata files list them."""
+    return (
+        Feature(IMAGE, tf.string),
+        Feature(HEIGHT, tf.int64),
+        Feature(WIDTH, tf.int64),
+        Feature(LABELS, tf.int64, (num_classes,)),
+        Feature(FILENAME, tf.string),
+    )
+
+
+def encode(*, image: bytes, height: int, width: int, labels: Sequence[int], filename: str) -> bytes:
+    """Returns the serialized record: the same arguments always give the same bytes.
+
+    Args:
+        image: the encoded image file, as it is.
+        height: of the decoded image, in pixels.
+        width: of the decoded image, in pixels.
+        labels: 0 or 1 for each class.
+        filename: relative to the folder of images.
+    """
+    values = {
+        IMAGE: tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+        HEIGHT: tf.train.Feature(int64_list=tf.train.Int64List(value=[height])),
+        WIDTH: tf.train.Feature(int64_list=tf.train.Int64List(value=[width])),
+        LABELS: tf.train.Feature(int64_list=tf.train.Int64List(value=labels)),
+        FILENAME: tf.train.Feature(bytes_list=tf.train.BytesList(value=[filename.encode()])),
+    }
+    # A proto map has no order of its own: without `deterministic` the same example could give other bytes.
+    return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString(deterministic=True)
+
+
+def parse_spec(num_classes: int, keys: Iterable[str] | None = None) -> dict[str, tf.io.FixedLenFeature]:
+    """Returns the spec for `tf.io.parse_example` and `tf.io.parse_single_example`.
+
+    Args:
+        num_classes: length of the label vector; another length in a record is an error when it is parsed.
+        keys: the features to parse; all of them by default. What is not asked for costs nothing.
+    """
+    wanted = None if keys is None else set(keys)
+    return {
+        feature.key: tf.io.FixedLenFeature(feature.shape, feature.dtype)
+        for feature in features(num_classes)
+        if wanted is None or feature.key in wanted
+    }

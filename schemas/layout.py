@@ -1,0 +1,71 @@
+"""Every file name of a dataset.
+
+    <root>/<name>/<version>/
+        train/train-00000-of-00008.tfrecord          a folder for each split, with shards and nothing else in it
+        index/train/train-00000-of-00008.tfindex
+        dataset_info.json  features.json  metadata.json    tensorflow-datasets
+        schema.pbtxt  statistics.pb                        TFX, TFDV
+        rejects.csv                                        what was left out, and why
+        conversion.json                                    when, how long, with which versions
+        manifest.json                                      written last: with it, the folder is a dataset
+    <root>/<name>/<version>.incomplete/              the same while it is being written
+
+Paths are strings with '/': they may lie on any file system that Beam and TensorFlow know (`gs://...`).
+"""
+
+import posixpath
+import re
+
+INDEX = "index"
+MANIFEST = "manifest.json"
+REJECTS = "rejects.csv"
+CONVERSION = "conversion.json"
+TFDS_INFO = "dataset_info.json"
+TFDS_FEATURES = "features.json"
+TFDS_METADATA = "metadata.json"
+TFX_SCHEMA = "schema.pbtxt"
+TFX_STATISTICS = "statistics.pb"
+
+# tensorflow-datasets takes the name apart at dashes, and takes a folder for a version by its three numbers.
+_NAME = re.compile(r"[a-zA-Z]\w*", re.ASCII)
+_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
+
+
+def is_name(text: str) -> bool:
+    """Whether a dataset can have this name: a letter, then letters, digits and underscores."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_split(text: str) -> bool:
+    """Whether a split can have this name: as a dataset, and not the name of a folder that is no split."""
+    return is_name(text) and text != INDEX
+
+
+def is_version(text: str) -> bool:
+    """Whether a dataset can have this version: three numbers, as in 1.0.0."""
+    return _VERSION.fullmatch(text) is not None
+
+
+def dataset_dir(root: str, name: str, version: str) -> str:
+    """Returns the folder of the finished dataset."""
+    return posixpath.join(root, name, version)
+
+
+def incomplete_dir(dataset: str) -> str:
+    """Returns the folder in which a dataset is put together: no reader takes its name for a version."""
+    return f"{dataset}.incomplete"
+
+
+def replaced_dir(dataset: str) -> str:
+    """Returns where the dataset that is being overwritten waits until the new one stands in its place."""
+    return f"{dataset}.replaced"
+
+
+def shard(split: str, index: int, num_shards: int) -> str:
+    """Returns a shard's path in the dataset, e.g. `train/train-00000-of-00008.tfrecord`."""
+    return f"{split}/{split}-{index:05d}-of-{num_shards:05d}.tfrecord"
+
+
+def shard_index(shard_path: str) -> str:
+    """Returns the path in the dataset of a shard's index."""
+    return f"{INDEX}/{shard_path.removesuffix('.tfrecord')}.tfindex"

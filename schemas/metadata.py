@@ -1,0 +1,180 @@
+"""DatasetInfo: what a dataset says of itself, kept as manifest.json.
+
+The manifest has everything that a reader needs (classes, splits, shards and how many examples each holds), so that
+nothing has to be counted or scanned. It says nothing of when or where it was made: the same data gives the same bytes.
+"""
+
+import dataclasses
+import hashlib
+import json
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from schemas import layout
+from schemas.errors import UserError
+from schemas.statistics import Statistics
+
+# Raised when a reader of the old number would misread what is written; readers refuse a higher one than theirs.
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardInfo:
+    """One shard.
+
+    Attributes:
+        path: relative to the dataset's folder.
+        num_examples: records in it.
+        num_bytes: of the records, without framing.
+        sha256: hex digest of the whole file.
+    """
+
+    path: str
+    num_examples: int
+    num_bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitInfo:
+    """One split: its shards in order, and the statistics of all its examples."""
+
+    name: str
+    shards: tuple[ShardInfo, ...]
+    statistics: Statistics
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples in the split."""
+        return sum(shard.num_examples for shard in self.shards)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """A whole dataset.
+
+    Attributes:
+        name: e.g. `miml`.
+        version: e.g. `1.0.0`.
+        classes: names of the classes, in the order of the label vector.
+        splits: in the order in which they were asked for.
+        rejects: number of rejected rows by reason.
+    """
+
+    name: str
+    version: str
+    classes: tuple[str, ...]
+    splits: tuple[SplitInfo, ...]
+    rejects: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples in all splits."""
+        return sum(split.num_examples for split in self.splits)
+
+    @property
+    def statistics(self) -> Statistics:
+        """The statistics of all splits together."""
+        return sum((split.statistics for split in self.splits), Statistics(positives=(0,) * len(self.classes)))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the contents: equal for two datasets just when training sees the same examples in both.
+
+        It covers classes, splits and the bytes of every shard, not the name and the version.
+        """
+        contents = [list(self.classes), [[split.name, [s.sha256 for s in split.shards]] for split in self.splits]]
+        return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
+
+    def split(self, name: str) -> SplitInfo:
+        """Returns the split of this name.
+
+        Raises:
+            UserError: the dataset has no such split; the message lists those it has.
+        """
+        for split in self.splits:
+            if split.name == name:
+                return split
+        names = ", ".join(split.name for split in self.splits)
+        raise UserError(f"Dataset {self.name} {self.version} has no split {name!r}. It has: {names}.")
+
+    def to_json(self) -> str:
+        """Returns the text of manifest.json."""
+        fields = {"format_version": FORMAT_VERSION, "fingerprint": self.fingerprint, **dataclasses.asdict(self)}
+        return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "DatasetInfo":
+        """Returns what `to_json` wrote.
+
+        Raises:
+            UserError: a newer version of multihot wrote it, or it is damaged.
+        """
+        try:
+            fields = json.loads(text)
+            version = fields["format_version"]
+            if version > FORMAT_VERSION:
+                raise UserError(
+                    f"The manifest has format version {version}; this multihot reads up to {FORMAT_VERSION}. "
+                    "Install a newer multihot."
+                )
+            info = cls(
+                name=fields["name"],
+                version=fields["version"],
+                classes=tuple(fields["classes"]),
+                splits=tuple(_split_from_json(split) for split in fields["splits"]),
+                rejects=fields["rejects"],
+            )
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise UserError(f"The manifest is damaged: {type(error).__name__}: {error}. Convert again.") from error
+        if info.fingerprint != fields["fingerprint"]:
+            raise UserError("The manifest was edited: its fingerprint does not match its contents. Convert again.")
+        return info
+
+
+def _split_from_json(fields: Mapping[str, Any]) -> SplitInfo:
+    return SplitInfo(
+        name=fields["name"],
+        shards=tuple(ShardInfo(**shard) for shard in fields["shards"]),
+        statistics=Statistics.from_json(fields["statistics"]),
+    )
+
+
+def load(directory: str) -> DatasetInfo:
+    """Reads the manifest of a dataset.
+
+    Args:
+        directory: `<root>/<name>/<version>`, local or `gs://`.
+
+    Raises:
+        UserError: there is no finished dataset, or its manifest cannot be read.
+    """
+    path = posixpath.join(directory, layout.MANIFEST)
+    try:
+        text = tf.io.gfile.GFile(path).read()
+    except tf.errors.NotFoundError as error:
+        raise UserError(_no_dataset(directory)) from error
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read {path}: {error}") from error
+    try:
+        return DatasetInfo.from_json(text)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _no_dataset(directory: str) -> str:
+    """Says why a folder is not a dataset, and which one below it may have been meant."""
+    if tf.io.gfile.exists(layout.incomplete_dir(directory.rstrip("/"))):
+        return f"{directory} is not a dataset yet: its conversion has not finished. Run the converter again."
+    found = [posixpath.dirname(p) for depth in ("*", "*/*") for p in _glob(directory, depth)]
+    if found:
+        return f"{directory} is not a dataset, but these are: {', '.join(found)}."
+    return f"{directory} is not a dataset: it has no {layout.MANIFEST}. Make one with `python -m converter`."
+
+
+def _glob(directory: str, below: str) -> list[str]:
+    paths: list[str] = tf.io.gfile.glob(posixpath.join(directory, below, layout.MANIFEST))
+    return sorted(path for path in paths if layout.is_version(posixpath.basename(posixpath.dirname(path))))

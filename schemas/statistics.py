@@ -1,0 +1,135 @@
+"""Counts of the examples in a shard, a split or a whole dataset.
+
+All are integers and every one of them adds up, so that the sum over shards is the same in whatever order and on however
+many workers they were written.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """Count, extremes and the first two moments of a series of integers, without the series.
+
+    Attributes:
+        count: how many there were.
+        total: their sum.
+        squares: the sum of their squares.
+        minimum: the smallest, 0 when there was none.
+        maximum: the largest, 0 when there was none.
+    """
+
+    count: int = 0
+    total: int = 0
+    squares: int = 0
+    minimum: int = 0
+    maximum: int = 0
+
+    @classmethod
+    def of(cls, value: int) -> Self:
+        """Returns the moments of one value."""
+        return cls(1, value, value * value, value, value)
+
+    def __add__(self, other: "Moments") -> "Moments":
+        if not self.count or not other.count:
+            return self if self.count else other
+        return Moments(
+            self.count + other.count,
+            self.total + other.total,
+            self.squares + other.squares,
+            min(self.minimum, other.minimum),
+            max(self.maximum, other.maximum),
+        )
+
+    @property
+    def mean(self) -> float:
+        """The mean, 0.0 when there was no value."""
+        return self.total / self.count if self.count else 0.0
+
+    @property
+    def standard_deviation(self) -> float:
+        """The population's standard deviation."""
+        if not self.count:
+            return 0.0
+        # One division of exact integers: squares of large numbers would cancel as floats.
+        return math.sqrt((self.count * self.squares - self.total**2) / self.count**2)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """What is known of a set of examples without reading them again.
+
+    Attributes:
+        positives: for each class, the number of examples that have it.
+        formats: number of images of each format, e.g. `{"jpeg": 2000}`.
+        height: of the decoded images, pixels.
+        width: of the decoded images, pixels.
+        pixels: height * width of the decoded images.
+        image_bytes: size of the encoded images.
+        example_bytes: size of the serialized records, without framing.
+    """
+
+    positives: tuple[int, ...]
+    formats: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    height: Moments = Moments()
+    width: Moments = Moments()
+    pixels: Moments = Moments()
+    image_bytes: Moments = Moments()
+    example_bytes: Moments = Moments()
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        labels: Sequence[int],
+        image_format: str,
+        height: int,
+        width: int,
+        image_bytes: int,
+        example_bytes: int,
+    ) -> Self:
+        """Returns the statistics of one example."""
+        return cls(
+            positives=tuple(labels),
+            formats={image_format: 1},
+            height=Moments.of(height),
+            width=Moments.of(width),
+            pixels=Moments.of(height * width),
+            image_bytes=Moments.of(image_bytes),
+            example_bytes=Moments.of(example_bytes),
+        )
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples counted."""
+        return self.example_bytes.count
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all records, without framing."""
+        return self.example_bytes.total
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        formats = {*self.formats, *other.formats}
+        return Statistics(
+            positives=tuple(a + b for a, b in zip(self.positives, other.positives, strict=True)),
+            formats={name: self.formats.get(name, 0) + other.formats.get(name, 0) for name in sorted(formats)},
+            height=self.height + other.height,
+            width=self.width + other.width,
+            pixels=self.pixels + other.pixels,
+            image_bytes=self.image_bytes + other.image_bytes,
+            example_bytes=self.example_bytes + other.example_bytes,
+        )
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """Returns what `dataclasses.asdict` made JSON of."""
+        moments = ("height", "width", "pixels", "image_bytes", "example_bytes")
+        return cls(
+            positives=tuple(fields["positives"]),
+            formats=dict(fields["formats"]),
+            **{name: Moments(**fields[name]) for name in moments},
+        )

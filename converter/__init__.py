@@ -1,0 +1,17 @@
+"""CSV and images -> a dataset on disk, once: an Apache Beam job.
+
+main.py         flags -> ConvertOptions -> pipeline.convert()
+options.py      ConvertOptions: frozen, documented, validates itself
+table.py        the CSV: its header, and its cells in chunks
+rows.py         each line of it becomes a Row or a Reject
+rejects.py      why a row was left out: a closed list of reasons
+assignment.py   pure: stable hash -> split, shard, position
+images.py       proves that one image decodes: format, height, width
+shards.py       writes one whole shard from its rows
+commit.py       the last step: reconcile counts, write the metadata, publish
+summary.py      what a person reads at the end
+progress.py     the bar on a terminal while the job runs in this process
+storage.py      files, wherever they are (Beam's file systems)
+runners.py      which runner, its options, and the package that it stages
+pipeline.py     the Beam job: wires the above into one readable expression
+"""

@@ -1,0 +1,62 @@
+"""Where an image goes: a pure function of its file name.
+
+    blake2b(file name) = 128 bits
+        first 64 bits   -> split     (which fraction of the range they fall into)
+        last 64 bits    -> position  (the order of the whole split; a shard is a range of positions)
+
+Nothing else is looked at: not the order of the rows, not their number, not the workers. So adding rows never moves an
+image to another split, order is as good as shuffled, and every runner writes the same bytes.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+_RANGE = 1 << 64
+
+# At least this many shards, so that several can be read and written at a time...
+READ_PARALLELISM = 8
+# ...but never so many that a shard holds just a few images: opening a file costs more than reading them.
+MIN_SHARD_EXAMPLES = 128
+
+
+def _bits(filename: str) -> bytes:
+    return hashlib.blake2b(filename.encode(), digest_size=16).digest()
+
+
+def position(filename: str) -> int:
+    """Returns the place of an image in its split: uniform in [0, 2**64), independent of the split."""
+    return int.from_bytes(_bits(filename)[8:])
+
+
+def split(filename: str, splits: Sequence[tuple[str, Fraction]]) -> str:
+    """Returns the name of the split of an image.
+
+    Args:
+        filename: normalized, as it is stored in the dataset.
+        splits: names with their fractions, which sum to 1. Membership depends on their order.
+    """
+    point = int.from_bytes(_bits(filename)[:8])
+    upper = Fraction(0)
+    for name, fraction in splits:
+        upper += fraction
+        if point < upper * _RANGE:
+            return name
+    raise ValueError(f"Fractions of splits must sum to 1. Received: {splits}")
+
+
+def shard(position: int, num_shards: int) -> int:
+    """Returns the shard of an image: the positions are cut into `num_shards` equal ranges."""
+    return position * num_shards >> 64
+
+
+def num_shards(*, num_examples: int, num_bytes: int, shard_bytes: int) -> int:
+    """Returns how many shards to cut a split into.
+
+    As many as make shards of about `shard_bytes`; more when that is too few to read in parallel, as long as each
+    shard keeps MIN_SHARD_EXAMPLES or so.
+    """
+    by_bytes = math.ceil(num_bytes / shard_bytes)
+    for_parallel_reading = min(READ_PARALLELISM, num_examples // MIN_SHARD_EXAMPLES)
+    return max(1, by_bytes, for_parallel_reading)

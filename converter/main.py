@@ -1,0 +1,82 @@
+"""The command line of the converter: flags -> ConvertOptions -> pipeline.convert()."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from schemas.errors import UserError
+from schemas.quiet import quiet
+
+with quiet():
+    import tensorflow as tf
+
+    tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
+    from converter import pipeline, runners, summary
+    from converter.options import (
+        DEFAULT_SHARD_MB,
+        DEFAULT_SPLITS,
+        ConvertOptions,
+        parse_max_rejects,
+        parse_num_shards,
+        parse_splits,
+    )
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("csv", None, "CSV of file names and labels, with a header.", required=True)
+flags.DEFINE_string("images", None, "Folder that the file names are relative to.", required=True)
+flags.DEFINE_string("output", None, "Root of the datasets; this one goes to OUTPUT/NAME/VERSION.", required=True)
+flags.DEFINE_string("name", "dataset", "Name of the dataset.")
+flags.DEFINE_string("version", "1.0.0", "Version of the dataset.")
+flags.DEFINE_string("filename_column", "", "Column with the file names. Default: the first one.")
+flags.DEFINE_list("label_columns", [], "Columns with the labels. Default: all others.")
+flags.DEFINE_list("classes", [], "Classes in the order of the label vector. Default: the order of the columns.")
+flags.DEFINE_string("label_delimiter", ",", "Between the names in a column such as 'desert,sea'.")
+flags.DEFINE_string("encoding", "utf-8", "Encoding of the CSV.")
+flags.DEFINE_string("splits", "", f"Names and fractions of the splits. Default: {DEFAULT_SPLITS}.")
+flags.DEFINE_string("split_column", "", "Column that names the split of each row, instead of --splits.")
+flags.DEFINE_integer("shard_mb", DEFAULT_SHARD_MB, "Size of a shard to aim for, in MB.")
+flags.DEFINE_string("num_shards", "", "Shards of each split, e.g. 8 or train=8,validation=2, instead of --shard_mb.")
+flags.DEFINE_string("max_rejects", "1%", "With more rejected rows nothing is published: a count, or a fraction.")
+flags.DEFINE_integer("num_threads", os.cpu_count() or 1, "Images that each worker reads at a time.")
+flags.DEFINE_bool("overwrite", False, "Replace the dataset that is there.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Converts, and prints the summary."""
+    beam_options = runners.parse(argv[1:], known_flags=FLAGS)
+    options = ConvertOptions(
+        csv=FLAGS.csv,
+        images=FLAGS.images,
+        output=FLAGS.output,
+        name=FLAGS.name,
+        version=FLAGS.version,
+        filename_column=FLAGS.filename_column,
+        label_columns=tuple(FLAGS.label_columns),
+        classes=tuple(FLAGS.classes),
+        label_delimiter=FLAGS.label_delimiter,
+        encoding=FLAGS.encoding,
+        splits=parse_splits(FLAGS.splits) if FLAGS.splits else (),
+        split_column=FLAGS.split_column,
+        shard_bytes=FLAGS.shard_mb * 1_000_000,
+        num_shards=parse_num_shards(FLAGS.num_shards),
+        max_rejects=parse_max_rejects(FLAGS.max_rejects),
+        num_threads=FLAGS.num_threads,
+        overwrite=FLAGS.overwrite,
+    )
+    info = pipeline.convert(options, beam_options)
+    print(summary.summary(info, options.dataset) if info else "The job was handed over; nothing was converted here.")
+
+
+def run() -> None:
+    """Entry point: what the user can mend is a message and status 1, Ctrl-C is status 130."""
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    try:
+        app.run(main, flags_parser=lambda argv: FLAGS(argv, known_only=True))
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

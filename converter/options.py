@@ -1,0 +1,159 @@
+"""ConvertOptions: everything that a conversion is asked to do."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from fractions import Fraction
+
+from schemas import layout
+from schemas.errors import UserError
+
+# Shards of 100 to 200 MB are what tf.data's performance guide advises for reading from disk and from object stores; a
+# shard is also the unit that one worker writes and repeats after a failure: ten thousand photographs of 12 kB, some
+# seconds of work.
+DEFAULT_SHARD_MB = 128
+DEFAULT_SPLITS = "train=0.8,validation=0.2"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """What to convert, and how.
+
+    Attributes:
+        csv: path of the CSV.
+        images: folder that the file names in the CSV are relative to.
+        output: root of the datasets; this one goes to `<output>/<name>/<version>`.
+        name: of the dataset: a letter, then letters, digits and underscores.
+        version: three numbers, as in 1.0.0.
+        filename_column: column with the file names; the first one when empty.
+        label_columns: columns with the labels; all others when empty.
+        classes: names of the classes in the order of the label vector. When empty, the order of the columns, or the
+            sorted names that stand in a delimited column.
+        label_delimiter: between the names in a delimited column.
+        encoding: of the CSV; a byte order mark is skipped.
+        splits: names with fractions that sum to 1. Membership depends on their order.
+        split_column: column that names the split of each row, instead of `splits`.
+        shard_bytes: aim for the size of a shard.
+        num_shards: number of shards by split name, or for every split under the key ""; it takes the place of
+            `shard_bytes`.
+        max_rejects: a count (int) or a fraction of the rows (Fraction): with more rejects nothing is published.
+        num_threads: images read and proved at a time by each worker.
+        overwrite: whether to replace a dataset that is already there.
+    """
+
+    csv: str
+    images: str
+    output: str
+    name: str = "dataset"
+    version: str = "1.0.0"
+    filename_column: str = ""
+    label_columns: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    label_delimiter: str = ","
+    encoding: str = "utf-8"
+    splits: tuple[tuple[str, Fraction], ...] = ()
+    split_column: str = ""
+    shard_bytes: int = DEFAULT_SHARD_MB * 1_000_000
+    num_shards: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    max_rejects: int | Fraction = Fraction(1, 100)
+    num_threads: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for field in ("csv", "images", "output"):
+            if not getattr(self, field):
+                raise UserError(f"--{field} is required.")
+        if not layout.is_name(self.name):
+            raise UserError(
+                f"--name must be a letter, then letters, digits and underscores (tensorflow-datasets takes names apart "
+                f"at a dash). Received: {self.name!r}"
+            )
+        if not layout.is_version(self.version):
+            raise UserError(f"--version must be three numbers, as in 1.0.0. Received: {self.version!r}")
+        if len(set(self.classes)) < len(self.classes):
+            raise UserError(f"--classes names a class twice. Received: {', '.join(self.classes)}")
+        if len(self.label_delimiter) != 1:
+            raise UserError(f"--label_delimiter must be one character. Received: {self.label_delimiter!r}")
+        if self.splits and self.split_column:
+            raise UserError("--splits and --split_column exclude each other: give one of them.")
+        if not self.splits and not self.split_column:
+            object.__setattr__(self, "splits", parse_splits(DEFAULT_SPLITS))
+        if self.shard_bytes < 1:
+            raise UserError(f"--shard_mb must be positive. Received: {self.shard_bytes / 1_000_000:g}")
+        if self.num_threads < 1:
+            raise UserError(f"--num_threads must be at least 1. Received: {self.num_threads}")
+        unknown = set(self.num_shards) - {name for name, _ in self.splits} - {""}
+        if unknown and self.splits:
+            raise UserError(f"--num_shards names splits that --splits does not: {', '.join(sorted(unknown))}")
+
+    @property
+    def dataset(self) -> str:
+        """The folder of the finished dataset."""
+        return layout.dataset_dir(self.output, self.name, self.version)
+
+    @property
+    def incomplete(self) -> str:
+        """The folder in which it is put together."""
+        return layout.incomplete_dir(self.dataset)
+
+    def rejects_allowed(self, num_rows: int) -> int:
+        """Returns how many of `num_rows` may be rejected."""
+        return int(self.max_rejects * num_rows) if isinstance(self.max_rejects, Fraction) else self.max_rejects
+
+
+def parse_splits(text: str) -> tuple[tuple[str, Fraction], ...]:
+    """Returns the splits of `train=0.8,validation=0.2`: any names, and fractions that sum to exactly 1.
+
+    Raises:
+        UserError: something else was received.
+    """
+    splits: dict[str, Fraction] = {}
+    for item in text.split(","):
+        name, _, value = (part.strip() for part in item.partition("="))
+        if not layout.is_split(name) or name in splits:
+            raise UserError(
+                f"--splits: a name must be a letter, then letters, digits and underscores, stand once, and not be "
+                f"'index'. Received: {name!r} in {text!r}"
+            )
+        try:
+            splits[name] = Fraction(value)
+        except (ValueError, ZeroDivisionError):
+            raise UserError(f"--splits must be like {DEFAULT_SPLITS}. Received: {text!r}") from None
+        if splits[name] <= 0:
+            raise UserError(f"--splits: a fraction must be positive. Received: {item.strip()!r}")
+    if sum(splits.values()) != 1:
+        raise UserError(f"--splits must sum to 1. Received: {text!r}, which sums to {float(sum(splits.values())):g}")
+    return tuple(splits.items())
+
+
+def parse_num_shards(text: str) -> dict[str, int]:
+    """Returns the number of shards of `8` (for every split) or of `train=8,validation=2`.
+
+    Raises:
+        UserError: something else was received.
+    """
+    num_shards: dict[str, int] = {}
+    for item in text.split(",") if text else ():
+        name, _, value = item.rpartition("=")
+        if not value.strip().isdecimal() or int(value) < 1:
+            raise UserError(f"--num_shards must be like 8 or train=8,validation=2. Received: {text!r}")
+        num_shards[name.strip()] = int(value)
+    return num_shards
+
+
+def parse_max_rejects(text: str) -> int | Fraction:
+    """Returns a count for `20`, and a fraction for `0.01` or `1%`.
+
+    Raises:
+        UserError: something else was received.
+    """
+    try:
+        if text.endswith("%"):
+            limit: int | Fraction = Fraction(text[:-1]) / 100
+        else:
+            limit = Fraction(text) if "." in text else int(text)
+    except (ValueError, ZeroDivisionError):
+        raise UserError(f"--max_rejects must be a count or a fraction: 20, 0.01 or 1%. Received: {text!r}") from None
+    if limit < 0 or (isinstance(limit, Fraction) and limit > 1):
+        raise UserError(f"--max_rejects must be a count, or a fraction from 0 to 1. Received: {text!r}")
+    return limit

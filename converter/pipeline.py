@@ -1,0 +1,215 @@
+r"""The Beam job.
+
+Image bytes never cross a shuffle: what is grouped are rows, and one task reads the images of one shard and writes it.
+
+  CSV text -> rows ----\                                             /-> results -\
+                        join by name -> (shard, [row]) -> write ----<              >-- reconcile, publish
+  folder listing ------/      |                       whole shard    \-> rejects -/
+   (name, size)               `-> rejects
+"""
+
+import datetime
+import platform
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
+
+import schemas
+from converter import assignment, progress, rows, runners, shards, storage
+from converter.commit import commit, read_failure
+from converter.options import ConvertOptions
+from converter.rejects import Reason, Reject
+from converter.rows import Row
+from converter.shards import ShardResult, Source
+from converter.table import Table, read_table
+from schemas import layout, metadata
+from schemas.errors import UserError
+from schemas.metadata import DatasetInfo
+
+_REJECTS = "rejects"
+_ROWS_READ = "rows_read"
+
+
+def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None) -> DatasetInfo | None:
+    """Converts a CSV and its images to a dataset.
+
+    Args:
+        options: what to convert, and how.
+        beam_options: the runner and its options; by default the job runs in this process.
+
+    Returns:
+        The dataset; None when the job was only described (`--template_location`, `--dry_run`) or left running.
+
+    Raises:
+        UserError: the input or the options are at fault. Nothing is published.
+        OSError: the output cannot be written. Nothing is published.
+    """
+    beam_options = beam_options or PipelineOptions([])
+    runner = runners.runner(beam_options)
+    with storage.open_text(options.csv, options.encoding) as file:
+        table = read_table(options, file)
+    _check_folders(options)
+    with tempfile.TemporaryDirectory() as staged, progress.bar():
+        runners.stage(beam_options, staged)
+        pipeline = beam.Pipeline(runner=runner, options=beam_options)
+        build(pipeline, options, table)
+        result = pipeline.run()
+        given = beam_options.get_all_options()
+        if result is None or given["template_location"] or given["dry_run"] or given["no_wait_until_finish"]:
+            return None
+        result.wait_until_finish()
+    failure = read_failure(options)
+    if failure:
+        raise UserError(failure)
+    return metadata.load(options.dataset)
+
+
+def build(pipeline: beam.Pipeline, options: ConvertOptions, table: Table) -> None:
+    """Adds all steps of a conversion to a pipeline."""
+    read = (
+        pipeline
+        | "Csv" >> beam.Create([options.csv])
+        | "ReadRows" >> beam.ParDo(_ReadRows(options, table)).with_outputs(_REJECTS, _ROWS_READ, main="rows")
+    )  # Row
+    files = (
+        pipeline
+        | "Images" >> beam.Create([options.images])
+        | "ListFiles" >> beam.FlatMap(storage.list_files)
+        | "KeyFiles" >> beam.Map(lambda file: (file.name, file))
+    )  # (filename, File)
+    matched = (
+        {"rows": read.rows | "KeyRows" >> beam.Map(lambda row: (row.filename, row)), "files": files}
+        | "JoinByName" >> beam.CoGroupByKey()  # (filename, {"rows": [Row], "files": [File]})
+        | "Match" >> beam.ParDo(_match).with_outputs(_REJECTS, main="sources")
+    )  # Source
+    sizes = (
+        matched.sources
+        | "Sizes" >> beam.Map(lambda source: (source.row.split, (1, source.file.size)))
+        | "SumSizes" >> beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum))
+        | "PlanShards" >> beam.Map(_plan, options)
+    )  # (split, number of shards)
+    results = (
+        matched.sources
+        | "AssignShards" >> beam.Map(_assign, AsDict(sizes))  # ((split, shard, number of shards), Source)
+        | "GroupByShard" >> beam.GroupByKey()  # (shard, [Source])
+        | "WriteShards" >> beam.Map(_write, options)
+    )  # ShardResult
+    rejects = (read[_REJECTS], matched[_REJECTS]) | "Rejects" >> beam.Flatten()  # Reject
+    num_rows = read[_ROWS_READ] | "CountRows" >> beam.CombineGlobally(sum)  # int
+    _ = (
+        pipeline
+        | "Start" >> beam.Create([_description(options)])
+        | "Commit" >> beam.Map(_commit, options, table, AsIter(results), AsIter(rejects), AsSingleton(num_rows))
+    )
+
+
+class _ReadRows(beam.DoFn):
+    """CSV -> rows, and beside them rejects and the number of both, counted where they are read."""
+
+    def __init__(self, options: ConvertOptions, table: Table):
+        self._options, self._table = options, table
+
+    def process(self, csv: str) -> Iterator[Any]:
+        num_rows = 0
+        with storage.open_text(csv, self._options.encoding) as file:
+            for row in rows.read_rows(self._options, self._table, file):
+                num_rows += 1
+                yield TaggedOutput(_REJECTS, row) if isinstance(row, Reject) else row
+        yield TaggedOutput(_ROWS_READ, num_rows)
+
+
+def _match(joined: tuple[str, Mapping[str, Iterable[Any]]]) -> Iterator[Any]:
+    """Rows and files of one name -> at most one Source; rejects for all else."""
+    candidates: list[Row] = sorted(joined[1]["rows"])
+    files: list[storage.File] = sorted(joined[1]["files"])
+    if not candidates:
+        return
+    first, *others = candidates
+    for row in others:
+        same = "the same labels" if row.labels == first.labels else "other labels"
+        detail = f"line {first.line} names this file too, with {same}; that line was kept"
+        yield TaggedOutput(_REJECTS, Reject(row.line, row.filename, Reason.DUPLICATE_NAME, detail))
+    if not files:
+        reason, detail = Reason.MISSING_FILE, "no such file in the folder of images"
+    elif not files[0].inside:
+        reason, detail = Reason.UNSAFE_PATH, "a symbolic link that leads out of the folder of images"
+    elif not files[0].size:
+        reason, detail = Reason.EMPTY_FILE, "the file has 0 bytes"
+    else:
+        yield Source(first, files[0])
+        return
+    yield TaggedOutput(_REJECTS, Reject(first.line, first.filename, reason, detail))
+
+
+def _plan(sizes: tuple[str, tuple[int, int]], options: ConvertOptions) -> tuple[str, int]:
+    split, (num_images, num_bytes) = sizes
+    progress.expect(num_images)
+    asked = options.num_shards.get(split) or options.num_shards.get("")
+    return split, asked or assignment.num_shards(
+        num_examples=num_images, num_bytes=num_bytes, shard_bytes=options.shard_bytes
+    )
+
+
+def _assign(source: Source, num_shards: Mapping[str, int]) -> tuple[tuple[str, int, int], Source]:
+    split = source.row.split
+    shard = assignment.shard(assignment.position(source.row.filename), num_shards[split])
+    return (split, shard, num_shards[split]), source
+
+
+def _write(group: tuple[tuple[str, int, int], Iterable[Source]], options: ConvertOptions) -> ShardResult:
+    (split, index, num_shards), sources = group
+    return shards.write_shard(
+        options.incomplete,
+        split=split,
+        index=index,
+        num_shards=num_shards,
+        sources=sources,
+        num_threads=options.num_threads,
+    )
+
+
+def _commit(
+    conversion: dict[str, Any],
+    options: ConvertOptions,
+    table: Table,
+    results: Iterable[ShardResult],
+    rejects: Iterable[Reject],
+    num_rows: int,
+) -> None:
+    commit(options, table, results, rejects, num_rows, {**conversion, "finished": _now()})
+
+
+def _description(options: ConvertOptions) -> dict[str, Any]:
+    """What is noted of a run beside the data, which say nothing of when and where they were made."""
+    return {
+        "started": _now(),
+        "csv": options.csv,
+        "images": options.images,
+        "splits": {name: str(fraction) for name, fraction in options.splits} or {"column": options.split_column},
+        "versions": {
+            "multihot": schemas.__version__,
+            "python": platform.python_version(),
+            "apache-beam": beam.__version__,
+            "tensorflow": tf.__version__,
+        },
+    }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _check_folders(options: ConvertOptions) -> None:
+    """Finds what can be found wrong before any work is done, and clears away what an earlier run left."""
+    if storage.is_local(options.images) and not storage.exists(options.images):
+        raise UserError(f"--images: there is no folder {options.images}")
+    if storage.exists(f"{options.dataset}/{layout.MANIFEST}") and not options.overwrite:
+        raise UserError(
+            f"{options.dataset} is a dataset already. Choose another --version or --output, or replace it: --overwrite"
+        )
+    storage.delete(options.incomplete)

@@ -1,0 +1,58 @@
+"""Rejects: rows that were left out, and why. They are data, written to rejects.csv, not lines of a log."""
+
+import csv
+import enum
+import io
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Reason(enum.StrEnum):
+    """Why a row was rejected. The list is closed: each has a test, and a line in docs/rejects.md."""
+
+    # Of the row itself.
+    BAD_ROW = "bad_row"
+    MISSING_NAME = "missing_name"
+    UNSAFE_PATH = "unsafe_path"
+    BAD_LABEL = "bad_label"
+    UNKNOWN_CLASS = "unknown_class"
+    BAD_SPLIT = "bad_split"
+    DUPLICATE_NAME = "duplicate_name"
+    # Of the file that it names.
+    MISSING_FILE = "missing_file"
+    EMPTY_FILE = "empty_file"
+    UNREADABLE_FILE = "unreadable_file"
+    NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    CORRUPT_IMAGE = "corrupt_image"
+
+
+class Reject(NamedTuple):
+    """One rejected row.
+
+    Attributes:
+        line: of the CSV, 1 for its header; the first line where a quoted field spans several.
+        filename: as the CSV has it.
+        reason: one of the closed list.
+        detail: what was found there, for a person.
+    """
+
+    line: int
+    filename: str
+    reason: Reason
+    detail: str
+
+
+def to_csv(rejects: Iterable[Reject]) -> str:
+    """Returns the text of rejects.csv: in the order of the lines."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Reject._fields)
+    for reject in sorted(rejects):
+        writer.writerow((reject.line, _inert(reject.filename), reject.reason.value, _inert(reject.detail)))
+    return text.getvalue()
+
+
+def _inert(text: str) -> str:
+    """Keeps a spreadsheet from running a cell that came from the input as a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

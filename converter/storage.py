@@ -1,0 +1,187 @@
+"""Files, wherever they are: on this machine, or in any store that Beam has a file system for (`gs://`, `s3://`).
+
+The job runs on workers that have Beam's file systems and its options (end points, credentials), so that these are used.
+"""
+
+import contextlib
+import io
+import os
+import posixpath
+import shutil
+import unicodedata
+import uuid
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple, TextIO
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from schemas.errors import UserError
+
+
+class File(NamedTuple):
+    """A file in a folder.
+
+    Attributes:
+        name: relative to the folder, separated by '/', in composed characters: what a row of the CSV calls it.
+        path: with which it can be opened.
+        size: in bytes.
+        inside: False for a symbolic link that leads out of the folder.
+    """
+
+    name: str
+    path: str
+    size: int
+    inside: bool = True
+
+
+def is_local(path: str) -> bool:
+    """Whether a path is on this machine."""
+    return "://" not in path
+
+
+def list_files(folder: str) -> Iterator[File]:
+    """Yields every file in a folder and below it, with one listing and no request per file.
+
+    Names that are not UTF-8 are left out: no CSV can name them.
+    """
+    if is_local(folder):
+        yield from _list_local(folder, os.path.realpath(folder), "")
+        return
+    prefix = folder.rstrip("/") + "/"
+    for match in FileSystems.match([prefix + "**"]):
+        for metadata in match.metadata_list:
+            yield File(_composed(metadata.path.removeprefix(prefix)), metadata.path, metadata.size_in_bytes)
+
+
+def _list_local(folder: str, root: str, prefix: str) -> Iterator[File]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from _list_local(entry.path, root, name + "/")
+            elif entry.is_file() and _is_utf8(name):
+                inside = not entry.is_symlink() or os.path.realpath(entry.path).startswith(root + os.sep)
+                yield File(_composed(name), entry.path, entry.stat().st_size, inside)
+
+
+def _is_utf8(name: str) -> bool:
+    with contextlib.suppress(UnicodeEncodeError):
+        return bool(name.encode())
+    return False
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file, or for a local path a folder."""
+    return bool(FileSystems.exists(path))
+
+
+def read(path: str) -> bytes:
+    """Returns the contents of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        return bytes(file.read())
+
+
+@contextlib.contextmanager
+def open_text(path: str, encoding: str) -> Iterator[TextIO]:
+    """Opens a text file, with its line ends as they are, and skips a byte order mark.
+
+    Raises:
+        UserError: it cannot be opened, or there is no such encoding.
+    """
+    try:
+        encoding = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
+        "".encode(encoding)
+        file = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    except LookupError as error:
+        raise UserError(f"--encoding must be the name of an encoding that Python knows. {error}") from error
+    except (OSError, BeamIOError) as error:
+        raise UserError(f"Cannot read {path}: {error}") from error
+    with file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+        yield text
+
+
+@contextlib.contextmanager
+def create(path: str) -> Iterator[BinaryIO]:
+    """Creates a file that appears under its name when it is complete, and not at all after an exception."""
+    folder, name = posixpath.split(path)
+    temporary = posixpath.join(folder, f".{name}.{uuid.uuid4().hex}")
+    _make_folder(folder)
+    try:
+        with FileSystems.create(
+            temporary, mime_type="application/octet-stream", compression_type=CompressionTypes.UNCOMPRESSED
+        ) as file:
+            yield file
+        move(temporary, path)
+    except BaseException:
+        # An object store publishes what was written so far when the file is closed, exception or not.
+        delete(temporary)
+        raise
+
+
+def write(path: str, content: bytes | str) -> None:
+    """Writes a whole file, atomically."""
+    with create(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def move(source: str, target: str) -> None:
+    """Renames a file, over the one that may be there."""
+    if is_local(target):
+        _make_folder(posixpath.dirname(target))
+        os.replace(source, target)
+    elif source != target:
+        FileSystems.rename([source], [target])
+
+
+def delete(path: str) -> None:
+    """Deletes a file, or a folder with all that is in it, if it is there."""
+    if is_local(path):
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+        return
+    found = [m.path for match in FileSystems.match([path, path.rstrip("/") + "/**"]) for m in match.metadata_list]
+    if found:
+        FileSystems.delete(found)
+
+
+def publish(source: str, target: str, *, last: str, aside: str) -> None:
+    """Moves a folder into its place, instead of what may be there.
+
+    On this machine that is a rename of the whole folder. An object store has no folders: there the objects are moved
+    one after the other, and `last`, the file that makes readers take them for a dataset, goes first and comes last.
+
+    Args:
+        source: the folder.
+        target: the path that it gets.
+        last: path of that file, relative to the folder.
+        aside: where what was there waits until the folder is in its place.
+    """
+    if is_local(target):
+        delete(aside)
+        if exists(target):
+            os.replace(target, aside)
+        os.replace(source, target)
+        delete(aside)
+        return
+    delete(f"{target}/{last}")
+    delete(target)
+    names = [file.name for file in list_files(source) if file.name != last]
+    for name in [*names, last]:
+        move(f"{source}/{name}", f"{target}/{name}")
+
+
+def _make_folder(path: str) -> None:
+    if path and is_local(path):
+        os.makedirs(path, exist_ok=True)

@@ -1,0 +1,38 @@
+"""What a person reads when a conversion is done."""
+
+from schemas import layout
+from schemas.metadata import DatasetInfo
+
+
+def summary(info: DatasetInfo, directory: str) -> str:
+    """Returns the summary of a dataset, a table of some lines.
+
+    Args:
+        info: of the dataset.
+        directory: where it is.
+    """
+    names = [split.name for split in info.splits]
+    wide = max(map(len, (*info.classes, "positives of")))
+    row = f"{{:<{wide}}}" + "".join(f"  {{:>{max(12, len(name))}}}" for name in names)
+    lines = [
+        row.format("", *names),
+        row.format("images", *(split.num_examples for split in info.splits)),
+        row.format("MB", *(f"{split.statistics.num_bytes / 1e6:.1f}" for split in info.splits)),
+        row.format("shards", *(len(split.shards) for split in info.splits)),
+        "positives of",
+    ]
+    for i, name in enumerate(info.classes):
+        lines.append(row.format(name, *(split.statistics.positives[i] for split in info.splits)))
+    without = [
+        f"{name} has none in {split.name}"
+        for split in info.splits
+        for name, count in zip(info.classes, split.statistics.positives, strict=True)
+        if not count
+    ]
+    if without:
+        lines.append(f"Classes without an image: {'; '.join(without)}")
+    rejected = sum(info.rejects.values())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in info.rejects.items())
+    lines.append(f"Rejected: {rejected} rows" + (f" ({reasons}): {directory}/{layout.REJECTS}" if rejected else ""))
+    lines.append(f"Dataset: {directory}")
+    return "\n".join(lines)

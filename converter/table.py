@@ -1,0 +1,213 @@
+"""The CSV as a table: what its header says, and its rows as text, in chunks.
+
+Two kinds of table are read, and told apart by their cells:
+
+    multi-hot      Filenames,desert,mountains      a label column for each class, with 0 or 1
+                   1.jpg,1,0
+    delimited      Filenames,labels                one label column, with the names of classes
+                   4.jpg,"desert,mountains"
+"""
+
+import contextlib
+import csv
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+import pandas as pd
+
+from converter.options import ConvertOptions
+from schemas.errors import UserError
+
+# What a cell of a label column may hold, in any case and with spaces around it.
+BINARY = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+
+_DELIMITERS = ",;\t|"
+# Cells that pandas holds at a time: some tens of megabytes, whatever the size of the CSV.
+_CHUNK_CELLS = 500_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """How to read the rows of a CSV.
+
+    Attributes:
+        columns: names of all columns.
+        delimiter: between the cells.
+        first_line: line number of the first row.
+        filename: index of the column with the file names.
+        labels: indices of the label columns, in the order of `classes` when the table is multi-hot.
+        split: index of the column with the split, if one is used.
+        multi_hot: whether there is a label column for each class, and not one column with names.
+        classes: in the order of the label vector.
+    """
+
+    columns: tuple[str, ...]
+    delimiter: str
+    first_line: int
+    filename: int
+    labels: tuple[int, ...]
+    split: int | None
+    multi_hot: bool
+    classes: tuple[str, ...]
+
+
+def read_table(options: ConvertOptions, file: TextIO) -> Table:
+    """Reads the header, and as many rows as it takes to know the classes.
+
+    Args:
+        options: which columns are what.
+        file: the CSV, opened with `newline=""`.
+
+    Raises:
+        UserError: this is no table of file names and labels; the message names the line and the column.
+    """
+    with _readable(options):
+        header = file.readline()
+        if not header.strip():
+            raise UserError(f"{options.csv} line 1: no header. Expected a line such as: filename,desert,sea")
+        # The delimiter that gives the most columns; a comma when there is a tie.
+        delimiter = max(_DELIMITERS, key=lambda d: len(next(csv.reader([header], delimiter=d))))
+        records = csv.reader(itertools.chain([header], file), delimiter=delimiter)
+        columns = tuple(name.strip() for name in next(records))
+        table = _find_columns(options, columns, delimiter, first_line=records.line_num + 1)
+        chunks = _chunks(table, file)
+        first = next(chunks, None)
+        if first is None:
+            raise UserError(f"{options.csv} has a header and no rows.")
+        return _find_classes(options, table, first, chunks)
+
+
+def read_chunks(options: ConvertOptions, table: Table, file: TextIO) -> Iterator[pd.DataFrame]:
+    """Yields the rows in order, all cells as text.
+
+    The columns are numbered as in `table`; one more column has what a row holds beyond them. Missing cells are "".
+
+    Raises:
+        UserError: from some line on, the CSV cannot be read at all.
+    """
+    with _readable(options, table.first_line):
+        next(csv.reader(file, delimiter=table.delimiter))
+        yield from _chunks(table, file)
+
+
+def class_names(cell: str, delimiter: str) -> set[str]:
+    """Returns the names of classes in a cell of a delimited column."""
+    return {name for part in cell.split(delimiter) if (name := part.strip())}
+
+
+def _find_columns(options: ConvertOptions, columns: tuple[str, ...], delimiter: str, first_line: int) -> Table:
+    where = f"{options.csv} line 1"
+
+    def index(flag: str, name: str) -> int:
+        if name not in columns:
+            raise UserError(f"{where}: {flag} names a column {name!r}, but the columns are: {', '.join(columns)}")
+        return columns.index(name)
+
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise UserError(f"{where}: several columns have the name {twice[0]!r}. Give each a name of its own.")
+    filename = index("--filename_column", options.filename_column) if options.filename_column else 0
+    split = index("--split_column", options.split_column) if options.split_column else None
+    if options.label_columns:
+        labels = tuple(index("--label_columns", name) for name in options.label_columns)
+    else:
+        labels = tuple(i for i in range(len(columns)) if i not in (filename, split))
+    if not labels:
+        raise UserError(f"{where}: no label column beside {columns[filename]!r}. Are the cells separated by commas?")
+    unnamed = [i + 1 for i in labels if not columns[i]]
+    if unnamed:
+        raise UserError(f"{where}: column {unnamed[0]} has no name. Name it, or choose others by --label_columns.")
+    if all(columns[i].lower() in BINARY for i in labels):
+        raise UserError(f"{where}: expected column names, not a row. Received: {delimiter.join(columns)}")
+    return Table(
+        columns=columns,
+        delimiter=delimiter,
+        first_line=first_line,
+        filename=filename,
+        labels=labels,
+        split=split,
+        multi_hot=len(labels) > 1,
+        classes=tuple(columns[i] for i in labels),
+    )
+
+
+def _find_classes(options: ConvertOptions, table: Table, first: pd.DataFrame, others: Iterable[pd.DataFrame]) -> Table:
+    """Completes the table: a single label column may hold 0 and 1, or names, which must all be known in advance."""
+    if len(table.labels) == 1:
+        cells = first[table.labels[0]].str.strip().str.lower()
+        table = dataclasses.replace(table, multi_hot=bool(cells.isin([*BINARY, ""]).all() and (cells != "").any()))
+    if table.multi_hot:
+        if options.classes and sorted(options.classes) != sorted(table.classes):
+            raise UserError(
+                f"{options.csv} line 1: --classes must name the label columns, in any order. "
+                f"Received: {', '.join(options.classes)}; label columns: {', '.join(table.classes)}"
+            )
+        classes = options.classes or table.classes
+        return dataclasses.replace(table, classes=classes, labels=tuple(map(table.columns.index, classes)))
+    if options.classes:
+        return dataclasses.replace(table, classes=options.classes)
+    names: set[str] = set()
+    for chunk in itertools.chain([first], others):
+        for cell in chunk[table.labels[0]].unique():
+            names |= class_names(cell, options.label_delimiter)
+    if not names:
+        raise UserError(f"{options.csv}: column {table.classes[0]!r} names no class in any row.")
+    return dataclasses.replace(table, classes=tuple(sorted(names)))
+
+
+class _WithFirstLine:
+    """A text file with a line before what is left of it."""
+
+    def __init__(self, line: str, file: TextIO):
+        self._line, self._file = line, file
+
+    def read(self, size: int = -1) -> str:
+        line, self._line = self._line, ""
+        return line or self._file.read(size)
+
+    def __iter__(self) -> Iterator[str]:
+        yield self.read()
+        yield from self._file
+
+
+def _chunks(table: Table, file: TextIO) -> Iterator[pd.DataFrame]:
+    """Yields what is left of the file; see `read_chunks`.
+
+    The C parser refuses a row that is longer than the first one, or drops what is too much. A made first line that is
+    one cell longer than the header makes it keep that cell, and fill shorter rows up.
+    """
+    width = len(table.columns) + 1
+    reader = pd.read_csv(
+        _WithFirstLine(table.delimiter.join(map(str, range(width))) + "\n", file),  # type: ignore[call-overload]
+        delimiter=table.delimiter,
+        usecols=range(width),
+        dtype=str,
+        na_filter=False,
+        skip_blank_lines=False,
+        chunksize=max(1, _CHUNK_CELLS // width),
+    )
+    for chunk in reader:
+        if len(chunk):
+            yield chunk.set_axis(range(width), axis="columns").reset_index(drop=True)
+
+
+@contextlib.contextmanager
+def _readable(options: ConvertOptions, first_line: int = 2) -> Iterator[None]:
+    """Turns what the decoder and the parser say into a sentence."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{options.csv} is not {options.encoding}: byte 0x{error.object[error.start]:02x} ({error.reason}). "
+            "Name its encoding, e.g. --encoding=cp949 or --encoding=latin-1"
+        ) from error
+    except (pd.errors.ParserError, csv.Error) as error:
+        unclosed = re.search(r"EOF inside string starting at row (\d+)", str(error))
+        if not unclosed:
+            raise UserError(f"{options.csv} cannot be read as a CSV: {error}") from error
+        # pandas counts the made first line too.
+        line = first_line + int(unclosed[1]) - 1
+        raise UserError(f"{options.csv} line {line}: a quoted cell that starts here is never closed.") from error

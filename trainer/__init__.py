@@ -1,0 +1,12 @@
+"""A dataset on disk -> a trained and evaluated model, many times.
+
+main.py         flags -> TrainConfig -> train.train_and_evaluate()
+config.py       TrainConfig: frozen, documented, validates itself; saved beside the checkpoints
+dataset.py      shards -> interleave, parse, decode, cache, shuffle, batch, augment, prefetch
+augment.py      random operations on a batch of images, with explicit seeds
+model.py        backbones, preprocessing, head
+train.py        compile, fit, callbacks; the order of a run
+evaluation.py   one exact pass over a split: the multi-label metrics
+plots.py        training.png and samples.png
+experiments/    named recipes, for --flagfile
+"""

@@ -1,0 +1,6 @@
+"""`python -m trainer`."""
+
+from trainer.main import run
+
+if __name__ == "__main__":
+    run()

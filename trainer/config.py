@@ -1,0 +1,81 @@
+"""TrainConfig: everything that a run is asked to do."""
+
+import dataclasses
+
+from schemas.errors import UserError
+
+AUGMENTS = ("none", "flip", "full")
+CACHES = ("auto", "memory", "disk", "none")
+LOSSES = ("binary_crossentropy", "categorical_crossentropy")
+PREPROCESSINGS = ("auto", "unit")
+SCHEDULES = ("cosine", "constant")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What to train, on what, and how.
+
+    Attributes:
+        data: folder of the dataset, `<root>/<name>/<version>`.
+        output: folder of the run; it must not hold one yet, unless `overwrite`.
+        model: `small_resnet`, or the name of a model of keras.applications in any spelling, e.g. `mobilenet_v3_small`.
+        weights: `none`, `imagenet`, or a file of weights for the backbone.
+        freeze_backbone: whether to train the head only.
+        image_size: height and width that images are resized to, pixels.
+        preprocessing: what the backbone gets: `auto` is what its weights were trained with, `unit` is 0 to 1.
+        batch_size: examples in a step.
+        epochs: passes over the training split.
+        learning_rate: the highest of the schedule.
+        schedule: `cosine` warms up and falls to 0, `constant` stays.
+        weight_decay: of AdamW; 0 makes it Adam.
+        augment: `none`; `flip`: left to right; `full`: crops, flips, colour and mixup.
+        cache: where decoded images are kept between epochs; `auto` is memory where there is room, else disk.
+        loss: `binary_crossentropy` on sigmoids, or `categorical_crossentropy` on a softmax.
+        seed: of initial weights, order and augmentation.
+        train_split: name of the split to train on.
+        validation_split: name of the split to evaluate on.
+        overwrite: whether to replace a run that is there.
+    """
+
+    data: str
+    output: str
+    model: str = "small_resnet"
+    weights: str = "none"
+    freeze_backbone: bool = False
+    image_size: int = 64
+    preprocessing: str = "auto"
+    batch_size: int = 32
+    epochs: int = 40
+    learning_rate: float = 2e-3
+    schedule: str = "cosine"
+    weight_decay: float = 0.05
+    augment: str = "full"
+    cache: str = "auto"
+    loss: str = "binary_crossentropy"
+    seed: int = 0
+    train_split: str = "train"
+    validation_split: str = "validation"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("data", "output"):
+            if not getattr(self, name):
+                raise UserError(f"--{name} is required.")
+        for name, choices in (
+            ("augment", AUGMENTS),
+            ("cache", CACHES),
+            ("loss", LOSSES),
+            ("preprocessing", PREPROCESSINGS),
+            ("schedule", SCHEDULES),
+        ):
+            if getattr(self, name) not in choices:
+                raise UserError(f"--{name} must be one of {', '.join(choices)}. Received: {getattr(self, name)!r}")
+        for name in ("image_size", "batch_size", "epochs"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} must be at least 1. Received: {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise UserError(f"--learning_rate must be positive. Received: {self.learning_rate}")
+        if not 0 <= self.weight_decay < 1:
+            raise UserError(f"--weight_decay must be at least 0 and less than 1. Received: {self.weight_decay}")
+        if self.freeze_backbone and self.model == "small_resnet" and self.weights == "none":
+            raise UserError("--freeze_backbone with random weights would learn from noise: choose --weights as well.")

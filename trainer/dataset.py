@@ -1,0 +1,139 @@
+"""The input pipeline: shards -> batches, in the graph only.
+
+    training     shards -> interleave -> parse, decode, resize -> cache -> shuffle -> batch -> augment -> prefetch
+    evaluation   shards -> interleave -> parse, decode, resize -> batch -> cache -> prefetch
+
+What is cached is decoded and resized, as uint8. Training is shuffled and augmented after the cache, freshly in every
+epoch; evaluation has every example once, in the order of the shards.
+"""
+
+import functools
+import os
+import posixpath
+from collections.abc import Sequence
+
+import psutil
+import tensorflow as tf
+
+from schemas import example
+from schemas.metadata import DatasetInfo
+from trainer import augment
+from trainer.config import TrainConfig
+
+# Files open at a time: so many that one slow file does not hold up the rest.
+_OPEN_SHARDS = 8
+_PREFETCH_BATCHES = 4
+# What crops are cut from is larger than what comes out, so that they do not have to be enlarged as much.
+_CROP_MARGIN = 1.125
+# Shuffling exactly takes a buffer of all examples; from here on it holds this many, which is as good as exact since
+# the order on disk is random already.
+_MAX_SHUFFLE_BUFFER = 100_000
+
+
+def training_dataset(config: TrainConfig, info: DatasetInfo, *, cache: str | None) -> tf.data.Dataset:
+    """Returns the batches of one epoch after the other, each freshly shuffled and augmented.
+
+    Args:
+        config: of the run.
+        info: of its dataset.
+        cache: file to cache in, "" for memory, None for no cache.
+
+    Returns:
+        images float32 [batch, size, size, 3], 0 to 255 (uint8 without augmentation); labels float32 [batch, k].
+    """
+    split = info.split(config.train_split)
+    dataset = _decoded(config, info, config.train_split, _cached_size(config))
+    dataset = _cache(dataset, cache)
+    buffer = min(split.num_examples, _MAX_SHUFFLE_BUFFER)
+    dataset = dataset.shuffle(buffer, seed=config.seed, reshuffle_each_iteration=True).batch(config.batch_size)
+    if config.augment != "none":
+        seeds = tf.data.Dataset.random(seed=config.seed, rerandomize_each_iteration=True).batch(2)
+        operation = functools.partial(augment.augment, kind=config.augment, size=config.image_size)
+        dataset = tf.data.Dataset.zip(dataset, seeds).map(
+            lambda batch, seed: operation(*batch, seed), num_parallel_calls=_cores()
+        )
+    return _finished(dataset, split.num_examples, config.batch_size)
+
+
+def evaluation_dataset(config: TrainConfig, info: DatasetInfo, split: str, *, cache: str | None) -> tf.data.Dataset:
+    """Returns the batches of a split: every example once, in the order of the shards.
+
+    Args:
+        config: of the run.
+        info: of its dataset.
+        split: name of the split.
+        cache: file to cache in, "" for memory, None for no cache.
+
+    Returns:
+        images uint8 [batch, size, size, 3]; labels float32 [batch, k].
+    """
+    dataset = _decoded(config, info, split, config.image_size).batch(config.batch_size)
+    return _finished(_cache(dataset, cache), info.split(split).num_examples, config.batch_size)
+
+
+def choose_cache(config: TrainConfig, info: DatasetInfo) -> tuple[str, str]:
+    """Decides where decoded images are kept between epochs.
+
+    Returns:
+        `memory`, `disk` or `none`; and a line for the user that says why.
+    """
+    train, validation = (info.split(name).num_examples for name in (config.train_split, config.validation_split))
+    needed = 3 * (train * _cached_size(config) ** 2 + validation * config.image_size**2)
+    available = psutil.virtual_memory().available
+    figures = f"decoded images take {needed / 1e6:.0f} MB, {available / 1e6:.0f} MB of memory are available"
+    if config.cache != "auto":
+        return config.cache, f"Cache: {config.cache}, as asked ({figures})."
+    # Half of what is free: the model and the batches on their way need room as well.
+    choice = "memory" if needed < available / 2 else "disk"
+    return choice, f"Cache: {choice} ({figures}; --cache changes it)."
+
+
+def _decoded(config: TrainConfig, info: DatasetInfo, split: str, size: int) -> tf.data.Dataset:
+    """Returns the examples of a split: image uint8 [size, size, 3], labels float32 [k]."""
+    paths = [posixpath.join(config.data, shard.path) for shard in info.split(split).shards]
+    parse = functools.partial(
+        _parse, num_classes=len(info.classes), formats=tuple(info.split(split).statistics.formats), size=size
+    )
+    return (
+        tf.data.Dataset.from_tensor_slices(paths)
+        .interleave(tf.data.TFRecordDataset, cycle_length=_OPEN_SHARDS, num_parallel_calls=_cores(), deterministic=True)
+        .map(parse, num_parallel_calls=_cores(), deterministic=True)
+    )
+
+
+def _parse(record: tf.Tensor, *, num_classes: int, formats: Sequence[str], size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    spec = example.parse_spec(num_classes, (example.IMAGE, example.LABELS))
+    features = tf.io.parse_single_example(record, spec)
+    if tuple(formats) == ("jpeg",):
+        image = tf.io.decode_jpeg(features[example.IMAGE], channels=3)
+    else:
+        image = tf.io.decode_image(features[example.IMAGE], channels=3, expand_animations=False)
+        image.set_shape([None, None, 3])
+    # Antialiased: a photograph is many times larger, and bilinear sampling alone would skip most of its pixels.
+    image = tf.image.resize(image, [size, size], antialias=True)
+    image = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
+    return image, tf.cast(features[example.LABELS], tf.float32)
+
+
+def _cached_size(config: TrainConfig) -> int:
+    return round(config.image_size * _CROP_MARGIN) if config.augment == "full" else config.image_size
+
+
+def _cache(dataset: tf.data.Dataset, cache: str | None) -> tf.data.Dataset:
+    return dataset if cache is None else dataset.cache(cache)
+
+
+def _finished(dataset: tf.data.Dataset, num_examples: int, batch_size: int) -> tf.data.Dataset:
+    """Adds what every pipeline ends with."""
+    options = tf.data.Options()
+    # The autotuner ends an epoch on a tick of its own clock, up to seconds late; parallelism is set by hand instead.
+    options.autotune.enabled = False
+    # The number of batches is known from the manifest: Keras shows it from the first epoch on, and a shard that does
+    # not hold what the manifest says is an error.
+    num_batches = -(-num_examples // batch_size)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
+    return dataset.prefetch(_PREFETCH_BATCHES).with_options(options)
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1

@@ -1,0 +1,78 @@
+"""The command line of the trainer: flags -> TrainConfig -> train.train_and_evaluate()."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from schemas.errors import UserError
+from schemas.quiet import quiet
+from trainer import config as choices
+from trainer.config import TrainConfig
+
+# The models are Keras on TensorFlow, whatever else the user has set it up for.
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+with quiet():
+    import tensorflow as tf
+
+    tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
+    from trainer import evaluation, train
+
+FLAGS = flags.FLAGS
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+
+flags.DEFINE_string("data", None, "Folder of the dataset: ROOT/NAME/VERSION.", required=True)
+flags.DEFINE_string("output", None, "Folder of the run.", required=True)
+flags.DEFINE_string("model", _DEFAULTS["model"], "small_resnet, or any of keras.applications: vgg16, resnet50, ...")
+flags.DEFINE_string("weights", _DEFAULTS["weights"], "none, imagenet, or a file of weights for the backbone.")
+flags.DEFINE_bool("freeze_backbone", _DEFAULTS["freeze_backbone"], "Train the head only.")
+flags.DEFINE_integer("image_size", _DEFAULTS["image_size"], "Height and width that images are resized to, pixels.")
+flags.DEFINE_enum(
+    "preprocessing",
+    _DEFAULTS["preprocessing"],
+    choices.PREPROCESSINGS,
+    "What the backbone gets: auto is what its weights were trained with, unit is pixels from 0 to 1.",
+)
+flags.DEFINE_integer("batch_size", _DEFAULTS["batch_size"], "Examples in a step.")
+flags.DEFINE_integer("epochs", _DEFAULTS["epochs"], "Passes over the training split.")
+flags.DEFINE_float("learning_rate", _DEFAULTS["learning_rate"], "The highest learning rate of the schedule.")
+flags.DEFINE_enum("schedule", _DEFAULTS["schedule"], choices.SCHEDULES, "cosine warms up and falls to 0.")
+flags.DEFINE_float("weight_decay", _DEFAULTS["weight_decay"], "Weight decay of AdamW; 0 makes it Adam.")
+flags.DEFINE_enum(
+    "augment", _DEFAULTS["augment"], choices.AUGMENTS, "none, flip, or full: crops, flips, colour and mixup."
+)
+flags.DEFINE_enum(
+    "cache",
+    _DEFAULTS["cache"],
+    choices.CACHES,
+    "Where decoded images are kept; auto: memory if there is room, or disk.",
+)
+flags.DEFINE_enum("loss", _DEFAULTS["loss"], choices.LOSSES, "The first is on sigmoids, the second on a softmax.")
+flags.DEFINE_integer("seed", _DEFAULTS["seed"], "Of initial weights, order and augmentation.")
+flags.DEFINE_string("train_split", _DEFAULTS["train_split"], "Split to train on.")
+flags.DEFINE_string("validation_split", _DEFAULTS["validation_split"], "Split to evaluate on.")
+flags.DEFINE_bool("overwrite", _DEFAULTS["overwrite"], "Replace the run that is in --output.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Trains, and prints the metrics and where everything lies."""
+    if len(argv) > 1:
+        raise UserError(f"Unexpected argument {argv[1]!r}: every argument is a flag, as in --data=DIR")
+    config = TrainConfig(**{name: FLAGS[name].value for name in _DEFAULTS})
+    result = train.train_and_evaluate(config)
+    print(f"\nValidation split {config.validation_split!r}, after the last epoch:")
+    print(evaluation.table(result))
+    print(f"\nRun: {config.output} (model.keras, evaluation.json, training.png, samples.png)")
+
+
+def run() -> None:
+    """Entry point: what the user can mend is a message and status 1, Ctrl-C is status 130."""
+    try:
+        app.run(main)
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

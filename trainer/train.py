@@ -1,0 +1,187 @@
+"""One run: build the dataset and the model, fit, evaluate, and leave everything in the run's folder.
+
+<output>/
+    config.json          flags, dataset fingerprint, versions: what it takes to do it again
+    checkpoints/         last.keras after every epoch, best.keras by validation loss
+    tensorboard/         for `tensorboard --logdir`
+    model.keras          after the last epoch: what evaluation.json is about
+    history.json         metrics of every epoch
+    evaluation.json  training.png  samples.png
+"""
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import schemas
+from schemas import metadata
+from schemas.errors import UserError
+from schemas.metadata import DatasetInfo
+from trainer import dataset, evaluation, model, plots
+from trainer.config import TrainConfig
+
+_WARMUP_EPOCHS = 3
+_NUM_SAMPLES = 24
+
+
+def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
+    """Trains a model, evaluates it on the validation split, and writes the run's folder.
+
+    Returns:
+        The contents of evaluation.json.
+
+    Raises:
+        UserError: the dataset or the configuration are at fault, or the loss is no number any more.
+    """
+    info = metadata.load(config.data)
+    for split in (config.train_split, config.validation_split):
+        info.split(split)
+    _check_output(config)
+    keras.utils.set_random_seed(config.seed)
+    # Before the folder is made: what is wrong with the model must not leave half a run behind.
+    network = compile_model(config, info)
+    output = _make_output(config)
+    cache, reason = dataset.choose_cache(config, info)
+    (output / "config.json").write_text(json.dumps(_description(config, info, cache), indent=1) + "\n")
+    train = dataset.training_dataset(config, info, cache=_cache_file(output, cache, "train"))
+    validation = dataset.evaluation_dataset(
+        config, info, config.validation_split, cache=_cache_file(output, cache, "validation")
+    )
+    print(reason)
+    print(f"Model: {config.model}, {network.count_params():,} weights; {len(train)} steps an epoch.")
+    history = network.fit(
+        train,
+        validation_data=validation,
+        epochs=config.epochs,
+        callbacks=_callbacks(output),
+        shuffle=False,  # The dataset does that.
+        # A bar on a terminal; in a log, where it would be written again at every step, a line for each epoch.
+        verbose="auto" if os.isatty(1) else 2,
+    ).history
+    network.save(output / "model.keras")
+    (output / "history.json").write_text(json.dumps(history, indent=1) + "\n")
+    plots.training(history, str(output / "training.png"))
+    predictions = evaluation.predict(network, validation)
+    result = evaluation.evaluate(predictions, info.classes)
+    (output / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
+    images = next(validation.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
+    first = evaluation.Predictions(labels=predictions.labels[: len(images)], scores=predictions.scores[: len(images)])
+    plots.samples(images, first, info.classes, str(output / "samples.png"))
+    shutil.rmtree(output / "cache", ignore_errors=True)
+    return result
+
+
+def compile_model(config: TrainConfig, info: DatasetInfo) -> keras.Model:
+    """Builds the model and gives it its loss, optimizer and metrics."""
+    split = info.split(config.train_split)
+    network = model.build(config, split.statistics)
+    steps = -(-split.num_examples // config.batch_size)
+    metric: keras.Metric
+    if config.loss == "binary_crossentropy":
+        metric = keras.metrics.AUC(curve="PR", multi_label=True, num_labels=len(info.classes), name="mean_pr_auc")
+    else:
+        metric = keras.metrics.CategoricalAccuracy()
+    network.compile(
+        optimizer=keras.optimizers.AdamW(_schedule(config, steps), weight_decay=config.weight_decay),
+        loss=config.loss,
+        metrics=[metric],
+        # XLA made an epoch of the default recipe half as long again on CPU.
+        jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
+    )
+    return network
+
+
+def _schedule(config: TrainConfig, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    if config.schedule == "constant":
+        return config.learning_rate
+    warmup = min(_WARMUP_EPOCHS, config.epochs // 2) * steps
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else config.learning_rate,
+        decay_steps=config.epochs * steps - warmup,
+        warmup_target=config.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+class StopOnNonFiniteLoss(keras.callbacks.Callback):
+    """Ends a run whose loss is no number any more: nothing that follows could be used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps the number of the epoch for the message."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the loss.
+
+        Raises:
+            UserError: it is infinite or not a number.
+        """
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise UserError(
+                f"The loss is {loss} after step {batch + 1} of epoch {self._epoch + 1}: training cannot go on. "
+                "Try a lower --learning_rate. The last whole epoch is in checkpoints/last.keras."
+            )
+
+
+def _callbacks(output: Path) -> list[keras.callbacks.Callback]:
+    checkpoints = output / "checkpoints"
+    return [
+        StopOnNonFiniteLoss(),
+        keras.callbacks.ModelCheckpoint(checkpoints / "last.keras"),
+        keras.callbacks.ModelCheckpoint(checkpoints / "best.keras", monitor="val_loss", save_best_only=True),
+        keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False),
+    ]
+
+
+def _check_output(config: TrainConfig) -> None:
+    if (Path(config.output) / "config.json").exists() and not config.overwrite:
+        raise UserError(f"{config.output} holds a run already. Choose another --output, or replace it: --overwrite")
+
+
+def _make_output(config: TrainConfig) -> Path:
+    output = Path(config.output)
+    if (output / "config.json").exists():
+        shutil.rmtree(output)
+    output.mkdir(parents=True, exist_ok=True)
+    return output
+
+
+def _cache_file(output: Path, cache: str, name: str) -> str | None:
+    if cache == "none":
+        return None
+    if cache == "memory":
+        return ""
+    (output / "cache").mkdir(exist_ok=True)
+    return str(output / "cache" / name)
+
+
+def _description(config: TrainConfig, info: DatasetInfo, cache: str) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(config),
+        "dataset": {
+            "name": info.name,
+            "version": info.version,
+            "fingerprint": info.fingerprint,
+            "classes": list(info.classes),
+        },
+        "cache_used": cache,
+        "versions": {
+            "multihot": schemas.__version__,
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+        },
+    }

@@ -8,7 +8,9 @@ Nothing else is looked at: not the order of the rows, not their number, not the 
 image to another split, order is as good as shuffled, and every runner writes the same bytes.
 """
 
+import functools
 import hashlib
+import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -38,12 +40,17 @@ def split(filename: str, splits: Sequence[tuple[str, Fraction]]) -> str:
         splits: names with their fractions, which sum to 1. Membership depends on their order.
     """
     point = int.from_bytes(_bits(filename)[:8])
-    upper = Fraction(0)
-    for name, fraction in splits:
-        upper += fraction
-        if point < upper * _RANGE:
+    for name, bound in _bounds(tuple(splits)):
+        if point < bound:
             return name
     raise ValueError(f"Fractions of splits must sum to 1. Received: {splits}")
+
+
+@functools.cache
+def _bounds(splits: tuple[tuple[str, Fraction], ...]) -> list[tuple[str, int]]:
+    """Returns where each split ends. Exact: as floats, fractions would not quite sum to the whole range."""
+    ends = itertools.accumulate(fraction for _, fraction in splits)
+    return [(name, math.ceil(end * _RANGE)) for (name, _), end in zip(splits, ends, strict=True)]
 
 
 def shard(position: int, num_shards: int) -> int:

@@ -10,11 +10,11 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 from converter import storage
 from converter.options import ConvertOptions
-from converter.rejects import Reject, to_csv
+from converter.rejects import Reason, Reject, to_csv
 from converter.shards import ShardResult
 from converter.table import Table
 from schemas import layout, tfds, tfx
@@ -25,41 +25,87 @@ from schemas.statistics import Statistics
 FAILURE = "failure.json"
 
 
-def commit(
-    options: ConvertOptions,
-    table: Table,
-    results: Iterable[ShardResult],
-    rejects: Iterable[Reject],
-    num_rows: int,
-    conversion: Mapping[str, Any],
-) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What all steps before the last one made, in one place.
+
+    Attributes:
+        results: of every shard.
+        rejects: all of them, in the order of the CSV.
+        num_rows: rows that were read from the CSV, counted there.
+        num_unlisted: files in the folder of images that no row names.
+        first_unlisted: the first of them.
+    """
+
+    results: tuple[ShardResult, ...]
+    rejects: tuple[Reject, ...]
+    num_rows: int
+    num_unlisted: int
+    first_unlisted: str
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        results: Iterable[ShardResult],
+        rejects: Iterable[Reject],
+        num_rows: int,
+        num_unlisted: int = 0,
+        first_unlisted: str = "",
+    ) -> Self:
+        """Puts into order what runners give in any order.
+
+        Args:
+            results: of every shard.
+            rejects: of rows, before their images were read.
+            num_rows: see above.
+            num_unlisted: see above.
+            first_unlisted: see above.
+        """
+        results = tuple(sorted(results, key=lambda result: (result.split, result.index)))
+        return cls(
+            results=results,
+            rejects=tuple(sorted([*rejects, *(reject for result in results for reject in result.rejects)])),
+            num_rows=num_rows,
+            num_unlisted=num_unlisted,
+            first_unlisted=first_unlisted,
+        )
+
+    @property
+    def num_examples(self) -> int:
+        """Examples that were written."""
+        return sum(result.statistics.num_examples for result in self.results)
+
+
+def commit(options: ConvertOptions, table: Table, outcome: Outcome, conversion: Mapping[str, Any]) -> None:
     """Makes a dataset of what the writers left in the incomplete folder, or leaves a failure there.
 
     Args:
         options: of the conversion.
         table: of the CSV.
-        results: of every shard.
-        rejects: of rows, before their images were read.
-        num_rows: rows that were read from the CSV, counted there.
+        outcome: of the steps before.
         conversion: what is to be noted of this run, beside the data.
     """
-    results = sorted(results, key=lambda result: (result.split, result.index))
-    rejects = sorted([*rejects, *(reject for result in results for reject in result.rejects)])
+    results, rejects = outcome.results, outcome.rejects
     storage.write(f"{options.incomplete}/{layout.REJECTS}", to_csv(rejects))
-    num_examples = sum(result.statistics.num_examples for result in results)
-    failure = _failure(options, num_rows, num_examples, rejects)
+    failure = _failure(options, outcome)
     if failure:
         for result in results:
             storage.delete(f"{options.incomplete}/{result.split}")
         storage.delete(f"{options.incomplete}/{layout.INDEX}")
         storage.write(f"{options.incomplete}/{FAILURE}", json.dumps({"message": failure}))
         return
+    names = _split_names(options, results)
+    for result in results:
+        if result.split not in names:  # Every image of it was rejected: what is left is an empty folder.
+            storage.delete(f"{options.incomplete}/{result.split}")
     info = DatasetInfo(
         name=options.name,
         version=options.version,
         classes=table.classes,
-        splits=tuple(_finish_split(options, table, name, results) for name in _split_names(options, results)),
+        splits=tuple(_finish_split(options, table, name, results) for name in names),
         rejects=dict(sorted(Counter(reject.reason.value for reject in rejects).items())),
+        unlisted=outcome.num_unlisted,
     )
     files: dict[str, str | bytes] = {
         **tfds.files(info),
@@ -81,27 +127,34 @@ def read_failure(options: ConvertOptions) -> str | None:
     return str(json.loads(storage.read(path))["message"]) if storage.exists(path) else None
 
 
-def _failure(options: ConvertOptions, num_rows: int, num_examples: int, rejects: list[Reject]) -> str | None:
+def _failure(options: ConvertOptions, outcome: Outcome) -> str | None:
     """Returns why nothing can be published, if so."""
-    if num_rows != num_examples + len(rejects):
+    num_rows, rejects = outcome.num_rows, outcome.rejects
+    if num_rows != outcome.num_examples + len(rejects):
         return (
-            f"{num_rows} rows were read, but {num_examples} were written and {len(rejects)} rejected. Nothing is "
-            "published, since some would be missing or doubled. This is a defect of multihot or of the runner."
+            f"{num_rows} rows were read, but {outcome.num_examples} were written and {len(rejects)} rejected. Nothing "
+            "is published, since some would be missing or doubled. This is a defect of multihot or of the runner."
         )
     allowed = options.rejects_allowed(num_rows)
-    if len(rejects) > allowed or not num_examples:
-        reasons = Counter(reject.reason.value for reject in rejects)
-        lines = [
-            f"{len(rejects)} of {num_rows} rows were rejected, and {allowed} may be (--max_rejects"
-            + (f"={float(options.max_rejects):g})." if isinstance(options.max_rejects, Fraction) else ")."),
-            "Nothing is published. What is wrong, with the first row of each kind:",
-        ]
-        for reason, count in reasons.most_common():
-            first = next(reject for reject in rejects if reject.reason == reason)
-            lines.append(f"  {count:>7} {reason}: line {first.line}, {first.filename!r}: {first.detail}")
-        lines.append(f"All of them: {options.incomplete}/{layout.REJECTS}")
-        return "\n".join(lines)
-    return None
+    if len(rejects) <= allowed and outcome.num_examples:
+        return None
+    if not outcome.num_examples and not rejects:
+        return f"{options.csv} has no row that is not blank. Nothing is published."
+    limit = f"={float(options.max_rejects):g}" if isinstance(options.max_rejects, Fraction) else ""
+    lines = [
+        f"{len(rejects)} of {num_rows} rows were rejected, and {allowed} may be (--max_rejects{limit}).",
+        "Nothing is published. What is wrong, with the first row of each kind:",
+    ]
+    for reason, count in Counter(reject.reason.value for reject in rejects).most_common():
+        first = next(reject for reject in rejects if reject.reason == reason)
+        lines.append(f"  {count:>7} {reason}: line {first.line}, {first.filename!r}: {first.detail}")
+        if reason == Reason.MISSING_FILE and outcome.num_unlisted:
+            lines.append(
+                f"          ({options.images} holds {outcome.num_unlisted} files that no row names, "
+                f"such as {outcome.first_unlisted!r}: is it the right folder?)"
+            )
+    lines.append(f"All of them: {options.incomplete}/{layout.REJECTS}")
+    return "\n".join(lines)
 
 
 def _split_names(options: ConvertOptions, results: Iterable[ShardResult]) -> list[str]:

@@ -60,6 +60,12 @@ def inspect(data: bytes) -> ImageInfo:
         ImageError: it is no image, or none that TensorFlow decodes to [height, width, 3].
     """
     image_format = _format(data)
+    if image_format == "bmp" and _has_palette(data):
+        raise ImageError(
+            Reason.UNSUPPORTED_FORMAT, "BMP with a palette: TensorFlow ignores it. Save the image as PNG or JPEG"
+        )
+    if image_format == "webp" and data[12:16] == b"VP8X" and data[20] & 2:
+        raise ImageError(Reason.UNSUPPORTED_FORMAT, "animated WebP: save one of its frames as PNG or JPEG")
     try:
         shape = tf.io.decode_image(data, channels=3, expand_animations=False).shape
     except tf.errors.OpError as error:
@@ -77,6 +83,14 @@ def _format(data: bytes) -> str:
                 Reason.UNSUPPORTED_FORMAT, f"{name} is not decoded by TensorFlow: save the image as JPEG or PNG"
             )
     raise ImageError(Reason.NOT_AN_IMAGE, f"starts with {data[:12]!r}")
+
+
+def _has_palette(bmp: bytes) -> bool:
+    """Whether the pixels of a BMP are indices into colours: TensorFlow takes them for shades of grey."""
+    bits_per_pixel = int.from_bytes(bmp[28:30], "little")
+    start = 14 + int.from_bytes(bmp[14:18], "little")
+    grey = b"".join(bytes((i, i, i, 0)) for i in range(256))
+    return bits_per_pixel in (1, 4, 8) and len(bmp) >= start + len(grey) and bmp[start : start + len(grey)] != grey
 
 
 def _first_sentence(error: tf.errors.OpError) -> str:

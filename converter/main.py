@@ -26,9 +26,9 @@ with quiet():
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("csv", None, "CSV of file names and labels, with a header.", required=True)
-flags.DEFINE_string("images", None, "Folder that the file names are relative to.", required=True)
-flags.DEFINE_string("output", None, "Root of the datasets; this one goes to OUTPUT/NAME/VERSION.", required=True)
+flags.DEFINE_string("csv", "", "CSV of file names and labels, with a header.")
+flags.DEFINE_string("images", "", "Folder that the file names are relative to.")
+flags.DEFINE_string("output", "", "Root of the datasets; this one goes to OUTPUT/NAME/VERSION.")
 flags.DEFINE_string("name", "dataset", "Name of the dataset.")
 flags.DEFINE_string("version", "1.0.0", "Version of the dataset.")
 flags.DEFINE_string("filename_column", "", "Column with the file names. Default: the first one.")
@@ -48,6 +48,8 @@ flags.DEFINE_bool("overwrite", False, "Replace the dataset that is there.")
 def main(argv: Sequence[str]) -> None:
     """Converts, and prints the summary."""
     beam_options = runners.parse(argv[1:], known_flags=FLAGS)
+    # What a runner in this process logs is raised as well; what a remote one logs is where the job can be watched.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL if runners.is_local(beam_options) else logging.INFO)
     options = ConvertOptions(
         csv=FLAGS.csv,
         images=FLAGS.images,
@@ -68,15 +70,20 @@ def main(argv: Sequence[str]) -> None:
         overwrite=FLAGS.overwrite,
     )
     info = pipeline.convert(options, beam_options)
-    print(summary.summary(info, options.dataset) if info else "The job was handed over; nothing was converted here.")
+    if info is None:
+        print("The job was described or handed over, as asked: there is no dataset yet.")
+    else:
+        print(summary.summary(info, options.dataset))
 
 
 def run() -> None:
     """Entry point: what the user can mend is a message and status 1, Ctrl-C is status 130."""
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    for flag in FLAGS.get_key_flags_for_module(__name__):
+        # What --help lists are the flags of the program, which is whatever module or script calls this function.
+        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     try:
         app.run(main, flags_parser=lambda argv: FLAGS(argv, known_only=True))
-    except (UserError, OSError) as error:
+    except (UserError, OSError, flags.Error) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -70,8 +70,9 @@ class ConvertOptions:
             )
         if not layout.is_version(self.version):
             raise UserError(f"--version must be three numbers, as in 1.0.0. Received: {self.version!r}")
-        if len(set(self.classes)) < len(self.classes):
-            raise UserError(f"--classes names a class twice. Received: {', '.join(self.classes)}")
+        for flag, names in (("--classes", self.classes), ("--label_columns", self.label_columns)):
+            if len(set(names)) < len(names):
+                raise UserError(f"{flag} has a name twice. Received: {', '.join(names)}")
         if len(self.label_delimiter) != 1:
             raise UserError(f"--label_delimiter must be one character. Received: {self.label_delimiter!r}")
         if self.splits and self.split_column:

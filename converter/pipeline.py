@@ -21,18 +21,19 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 
 import schemas
 from converter import assignment, progress, rows, runners, shards, storage
-from converter.commit import commit, read_failure
+from converter.commit import Outcome, commit, read_failure
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
 from converter.rows import Row
 from converter.shards import ShardResult, Source
 from converter.table import Table, read_table
-from schemas import layout, metadata
+from schemas import layout
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 
 _REJECTS = "rejects"
 _ROWS_READ = "rows_read"
+_UNLISTED = "unlisted"
 
 
 def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None) -> DatasetInfo | None:
@@ -51,6 +52,7 @@ def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None
     """
     beam_options = beam_options or PipelineOptions([])
     runner = runners.runner(beam_options)
+    runners.check_paths(beam_options, {"csv": options.csv, "images": options.images, "output": options.output})
     with storage.open_text(options.csv, options.encoding) as file:
         table = read_table(options, file)
     _check_folders(options)
@@ -58,15 +60,30 @@ def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None
         runners.stage(beam_options, staged)
         pipeline = beam.Pipeline(runner=runner, options=beam_options)
         build(pipeline, options, table)
-        result = pipeline.run()
-        given = beam_options.get_all_options()
-        if result is None or given["template_location"] or given["dry_run"] or given["no_wait_until_finish"]:
+        try:
+            result = pipeline.run()
+        except (RuntimeError, UserError) as error:
+            raise _original(error) from None
+        if runners.is_only_described(beam_options):
             return None
         result.wait_until_finish()
     failure = read_failure(options)
     if failure:
         raise UserError(failure)
-    return metadata.load(options.dataset)
+    return DatasetInfo.from_json(storage.read(f"{options.dataset}/{layout.MANIFEST}").decode())
+
+
+def _original(error: Exception) -> BaseException:
+    """Returns what was raised in a step of the job, without what a runner in this process adds to it."""
+    cause: BaseException | None = error
+    while cause:
+        # Beam raises it once more, marked, with the name of the step behind the message.
+        if isinstance(cause, UserError | OSError | KeyboardInterrupt) and not getattr(
+            cause, "_tagged_with_step", False
+        ):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return error
 
 
 def build(pipeline: beam.Pipeline, options: ConvertOptions, table: Table) -> None:
@@ -85,7 +102,7 @@ def build(pipeline: beam.Pipeline, options: ConvertOptions, table: Table) -> Non
     matched = (
         {"rows": read.rows | "KeyRows" >> beam.Map(lambda row: (row.filename, row)), "files": files}
         | "JoinByName" >> beam.CoGroupByKey()  # (filename, {"rows": [Row], "files": [File]})
-        | "Match" >> beam.ParDo(_match).with_outputs(_REJECTS, main="sources")
+        | "Match" >> beam.ParDo(_match).with_outputs(_REJECTS, _UNLISTED, main="sources")
     )  # Source
     sizes = (
         matched.sources
@@ -101,10 +118,16 @@ def build(pipeline: beam.Pipeline, options: ConvertOptions, table: Table) -> Non
     )  # ShardResult
     rejects = (read[_REJECTS], matched[_REJECTS]) | "Rejects" >> beam.Flatten()  # Reject
     num_rows = read[_ROWS_READ] | "CountRows" >> beam.CombineGlobally(sum)  # int
+    unlisted = (
+        matched[_UNLISTED]
+        | "One" >> beam.Map(lambda name: (1, name))
+        | "CountUnlisted" >> beam.CombineGlobally(beam.combiners.TupleCombineFn(sum, min)).without_defaults()
+    )  # (number of files, the first of them); nothing when there are none
     _ = (
         pipeline
         | "Start" >> beam.Create([_description(options)])
-        | "Commit" >> beam.Map(_commit, options, table, AsIter(results), AsIter(rejects), AsSingleton(num_rows))
+        | "Commit"
+        >> beam.Map(_commit, options, table, AsIter(results), AsIter(rejects), AsSingleton(num_rows), AsIter(unlisted))
     )
 
 
@@ -124,10 +147,11 @@ class _ReadRows(beam.DoFn):
 
 
 def _match(joined: tuple[str, Mapping[str, Iterable[Any]]]) -> Iterator[Any]:
-    """Rows and files of one name -> at most one Source; rejects for all else."""
+    """Rows and files of one name -> at most one Source; rejects for all other rows; files that no row names."""
     candidates: list[Row] = sorted(joined[1]["rows"])
     files: list[storage.File] = sorted(joined[1]["files"])
     if not candidates:
+        yield TaggedOutput(_UNLISTED, joined[0])
         return
     first, *others = candidates
     for row in others:
@@ -180,8 +204,17 @@ def _commit(
     results: Iterable[ShardResult],
     rejects: Iterable[Reject],
     num_rows: int,
+    unlisted: Iterable[tuple[int, str]],
 ) -> None:
-    commit(options, table, results, rejects, num_rows, {**conversion, "finished": _now()})
+    num_unlisted, first_unlisted = next(iter(unlisted), (0, ""))
+    outcome = Outcome.of(
+        results=results,
+        rejects=rejects,
+        num_rows=num_rows,
+        num_unlisted=num_unlisted,
+        first_unlisted=first_unlisted,
+    )
+    commit(options, table, outcome, {**conversion, "finished": _now()})
 
 
 def _description(options: ConvertOptions) -> dict[str, Any]:
@@ -208,8 +241,15 @@ def _check_folders(options: ConvertOptions) -> None:
     """Finds what can be found wrong before any work is done, and clears away what an earlier run left."""
     if storage.is_local(options.images) and not storage.exists(options.images):
         raise UserError(f"--images: there is no folder {options.images}")
-    if storage.exists(f"{options.dataset}/{layout.MANIFEST}") and not options.overwrite:
+    storage.restore(options.dataset, layout.replaced_dir(options.dataset))
+    is_dataset = storage.exists(f"{options.dataset}/{layout.MANIFEST}")
+    if is_dataset and not options.overwrite:
         raise UserError(
             f"{options.dataset} is a dataset already. Choose another --version or --output, or replace it: --overwrite"
         )
+    if storage.is_local(options.dataset) and storage.exists(options.dataset) and not is_dataset:
+        raise UserError(
+            f"{options.dataset} is there, and no dataset of multihot. Choose another --version or --output."
+        )
     storage.delete(options.incomplete)
+    storage.make_folder(options.incomplete)

@@ -3,6 +3,7 @@
 import csv
 import enum
 import io
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -54,5 +55,6 @@ def to_csv(rejects: Iterable[Reject]) -> str:
 
 
 def _inert(text: str) -> str:
-    """Keeps a spreadsheet from running a cell that came from the input as a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """Keeps a terminal from obeying what came from the input, and a spreadsheet from running it as a formula."""
+    text = re.sub("[\x00-\x1f\x7f-\x9f]", lambda found: ascii(found[0])[1:-1], text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

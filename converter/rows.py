@@ -17,6 +17,10 @@ from schemas import layout
 
 _INVALID = 255
 
+# Control characters, line separators and lone surrogates; not what else is invisible: a name may well have a no-break
+# space (macOS screenshots) or a joiner (Persian, emoji).
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 
 class Row(NamedTuple):
     """A row that passed every test that needs no file.
@@ -81,7 +85,7 @@ def normalized(filename: str) -> str:
         raise _RejectedError(Reason.MISSING_NAME, "the file name is blank")
     if name.startswith("/") or re.match(r"[A-Za-z]:|[\w+.-]+://", name) or ".." in name.split("/"):
         raise _RejectedError(Reason.UNSAFE_PATH, "the file name must be relative to the folder of images, without '..'")
-    if not name.isprintable():
+    if _CONTROL.search(name):
         raise _RejectedError(Reason.UNSAFE_PATH, f"the file name has control characters: {name!a}")
     return posixpath.normpath(name)
 
@@ -101,8 +105,11 @@ def _split(options: ConvertOptions, table: Table, filename: str, cell: str | Non
 
 def _multi_hot(table: Table, chunk: pd.DataFrame) -> Callable[[int], bytes]:
     """Returns the function from a row of the chunk to its label vector."""
-    columns = [chunk[i].str.strip().str.lower().map(BINARY).fillna(_INVALID) for i in table.labels]
-    vectors = np.column_stack([column.to_numpy(np.uint8) for column in columns])
+    cells = chunk[list(table.labels)].to_numpy(object)
+    # Millions of cells, but a handful of different ones.
+    codes, texts = pd.factorize(cells.ravel())
+    values = np.array([BINARY.get(text.strip().lower(), _INVALID) for text in texts], np.uint8)
+    vectors = values[codes].reshape(cells.shape)
 
     def labels_of(i: int) -> bytes:
         labels = vectors[i].tobytes()

@@ -5,7 +5,7 @@ import difflib
 import importlib.metadata
 import posixpath
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from apache_beam.options import pipeline_options
@@ -20,7 +20,6 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 # These hand options on to a job server, which has more of them than Beam's Python side knows.
 _PORTABLE = ("flinkrunner", "portablerunner", "sparkrunner", "prismrunner")
-# These run in this process, or on this machine, where the workers import what we import.
 _LOCAL = ("", "fnapirunner", "directrunner", "bundlebaseddirectrunner", "switchingdirectrunner")
 
 
@@ -37,8 +36,9 @@ def parse(args: Sequence[str], known_flags: Iterable[str]) -> PipelineOptions:
     parser = _Parser(add_help=False, allow_abbrev=False)
     for cls in _option_classes():
         cls._add_argparse_args(parser)
-    known, unknown = parser.parse_known_args(list(args))
-    portable = (known.runner or "").lower() in _PORTABLE
+    _, unknown = parser.parse_known_args(list(args))
+    options = PipelineOptions(list(args))
+    portable = _name(options) in _PORTABLE
     names = [*known_flags, *(name.lstrip("-") for name in parser._option_string_actions)]
     for arg in unknown:
         if not arg.startswith("-"):
@@ -51,7 +51,7 @@ def parse(args: Sequence[str], known_flags: Iterable[str]) -> PipelineOptions:
             raise UserError(f"Unknown flag --{name}. Did you mean --{closest[0]}?")
         if not portable:
             raise UserError(f"Unknown flag --{name}. `python -m converter --help` lists ours; others are Beam's.")
-    return PipelineOptions(list(args))
+    return options
 
 
 def runner(options: PipelineOptions) -> PipelineRunner:
@@ -73,6 +73,36 @@ def runner(options: PipelineOptions) -> PipelineRunner:
         raise UserError(f"--runner={name} is not available: {error}.{extra}") from error
 
 
+def is_local(options: PipelineOptions) -> bool:
+    """Whether the job runs on this machine, where the workers import what we import."""
+    return _name(options) in _LOCAL
+
+
+def is_only_described(options: PipelineOptions) -> bool:
+    """Whether the job is written down or handed over, so that there is no dataset when Beam returns."""
+    given = options.get_all_options()
+    return bool(given["dry_run"] or given["template_location"] or given["no_wait_until_finish"])
+
+
+def check_paths(options: PipelineOptions, paths: Mapping[str, str]) -> None:
+    """Refuses files of this machine for a job that runs on others.
+
+    Args:
+        options: of the job.
+        paths: by the name of their flag.
+
+    Raises:
+        UserError: the workers could not open one of them.
+    """
+    if _name(options) != "dataflowrunner" or is_only_described(options):
+        return
+    for flag, path in paths.items():
+        if "://" not in path:
+            raise UserError(
+                f"--{flag} must be where the workers of Dataflow find it, as in gs://... Received: {path!r}"
+            )
+
+
 def stage(options: PipelineOptions, directory: str) -> None:
     """Adds this package to what the workers of a remote runner install, unless the options say what they install.
 
@@ -80,15 +110,20 @@ def stage(options: PipelineOptions, directory: str) -> None:
         options: of the job; changed.
         directory: where the package can be put until the job is submitted.
     """
-    name = (options.view_as(StandardOptions).runner or "").rsplit(".", 1)[-1].lower()
     setup = options.view_as(SetupOptions)
-    if name in _LOCAL or setup.setup_file or setup.extra_packages or setup.sdk_container_image:
+    if is_local(options) or setup.setup_file or setup.extra_packages:
         return
     project = _CHECKOUT / "pyproject.toml"
     if project.exists():
         setup.setup_file = str(project)
     else:
         setup.extra_packages = [_wheel_of_installed(directory)]
+
+
+def _name(options: PipelineOptions) -> str:
+    """Returns the runner's class name in small letters, or "" for the default."""
+    name: str = options.view_as(StandardOptions).runner or ""
+    return name.rsplit(".", 1)[-1].lower().removesuffix("runner") + "runner" if name else ""
 
 
 def _wheel_of_installed(directory: str) -> str:

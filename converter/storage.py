@@ -3,6 +3,7 @@
 The job runs on workers that have Beam's file systems and its options (end points, credentials), so that these are used.
 """
 
+import codecs
 import contextlib
 import io
 import os
@@ -98,8 +99,8 @@ def open_text(path: str, encoding: str) -> Iterator[TextIO]:
         UserError: it cannot be opened, or there is no such encoding.
     """
     try:
-        encoding = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
         "".encode(encoding)
+        encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
         file = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     except LookupError as error:
         raise UserError(f"--encoding must be the name of an encoding that Python knows. {error}") from error
@@ -114,16 +115,18 @@ def create(path: str) -> Iterator[BinaryIO]:
     """Creates a file that appears under its name when it is complete, and not at all after an exception."""
     folder, name = posixpath.split(path)
     temporary = posixpath.join(folder, f".{name}.{uuid.uuid4().hex}")
-    _make_folder(folder)
+    make_folder(folder)
     try:
         with FileSystems.create(
             temporary, mime_type="application/octet-stream", compression_type=CompressionTypes.UNCOMPRESSED
         ) as file:
             yield file
         move(temporary, path)
-    except BaseException:
+    except BaseException as error:
         # An object store publishes what was written so far when the file is closed, exception or not.
         delete(temporary)
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror or str(error), path) from error
         raise
 
 
@@ -136,7 +139,7 @@ def write(path: str, content: bytes | str) -> None:
 def move(source: str, target: str) -> None:
     """Renames a file, over the one that may be there."""
     if is_local(target):
-        _make_folder(posixpath.dirname(target))
+        make_folder(posixpath.dirname(target))
         os.replace(source, target)
     elif source != target:
         FileSystems.rename([source], [target])
@@ -182,6 +185,17 @@ def publish(source: str, target: str, *, last: str, aside: str) -> None:
         move(f"{source}/{name}", f"{target}/{name}")
 
 
-def _make_folder(path: str) -> None:
+def restore(target: str, aside: str) -> None:
+    """Mends what a `publish` that was killed between its two renames has left: puts back what it had set aside."""
+    if is_local(target) and exists(aside) and not exists(target):
+        os.replace(aside, target)
+
+
+def make_folder(path: str) -> None:
+    """Makes a folder and those above it, where there are folders.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     if path and is_local(path):
         os.makedirs(path, exist_ok=True)

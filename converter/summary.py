@@ -12,7 +12,7 @@ def summary(info: DatasetInfo, directory: str) -> str:
         directory: where it is.
     """
     names = [split.name for split in info.splits]
-    wide = max(map(len, (*info.classes, "positives of")))
+    wide = max(len("positives of"), *(2 + len(name) for name in info.classes))
     row = f"{{:<{wide}}}" + "".join(f"  {{:>{max(12, len(name))}}}" for name in names)
     lines = [
         row.format("", *names),
@@ -22,7 +22,7 @@ def summary(info: DatasetInfo, directory: str) -> str:
         "positives of",
     ]
     for i, name in enumerate(info.classes):
-        lines.append(row.format(name, *(split.statistics.positives[i] for split in info.splits)))
+        lines.append(row.format(f"  {name}", *(split.statistics.positives[i] for split in info.splits)))
     without = [
         f"{name} has none in {split.name}"
         for split in info.splits
@@ -34,5 +34,7 @@ def summary(info: DatasetInfo, directory: str) -> str:
     rejected = sum(info.rejects.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in info.rejects.items())
     lines.append(f"Rejected: {rejected} rows" + (f" ({reasons}): {directory}/{layout.REJECTS}" if rejected else ""))
+    if info.unlisted:
+        lines.append(f"Files that no row names: {info.unlisted}")
     lines.append(f"Dataset: {directory}")
     return "\n".join(lines)

@@ -13,6 +13,7 @@ import csv
 import dataclasses
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
@@ -24,6 +25,8 @@ from schemas.errors import UserError
 # What a cell of a label column may hold, in any case and with spaces around it.
 BINARY = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
+# How the name of an image ends, and that of a column does not.
+_IMAGE = re.compile(r"\.(jpe?g|png|gif|bmp|webp|tiff?|heic)$", re.IGNORECASE)
 _DELIMITERS = ",;\t|"
 # Cells that pandas holds at a time: some tens of megabytes, whatever the size of the CSV.
 _CHUNK_CELLS = 500_000
@@ -64,13 +67,13 @@ def read_table(options: ConvertOptions, file: TextIO) -> Table:
     Raises:
         UserError: this is no table of file names and labels; the message names the line and the column.
     """
-    with _readable(options):
+    with _readable(options, file):
         header = file.readline()
         if not header.strip():
             raise UserError(f"{options.csv} line 1: no header. Expected a line such as: filename,desert,sea")
-        # The delimiter that gives the most columns; a comma when there is a tie.
-        delimiter = max(_DELIMITERS, key=lambda d: len(next(csv.reader([header], delimiter=d))))
-        records = csv.reader(itertools.chain([header], file), delimiter=delimiter)
+        # The delimiter that stands most often outside of quotes; a comma when there is a tie.
+        delimiter = max(_DELIMITERS, key=re.sub(r'"[^"]*("|$)', "", header).count)
+        records = csv.reader(itertools.chain([header], file), delimiter=delimiter, strict=True)
         columns = tuple(name.strip() for name in next(records))
         table = _find_columns(options, columns, delimiter, first_line=records.line_num + 1)
         chunks = _chunks(table, file)
@@ -88,7 +91,7 @@ def read_chunks(options: ConvertOptions, table: Table, file: TextIO) -> Iterator
     Raises:
         UserError: from some line on, the CSV cannot be read at all.
     """
-    with _readable(options, table.first_line):
+    with _readable(options, file, table.delimiter):
         next(csv.reader(file, delimiter=table.delimiter))
         yield from _chunks(table, file)
 
@@ -101,12 +104,14 @@ def class_names(cell: str, delimiter: str) -> set[str]:
 def _find_columns(options: ConvertOptions, columns: tuple[str, ...], delimiter: str, first_line: int) -> Table:
     where = f"{options.csv} line 1"
 
-    def index(flag: str, name: str) -> int:
-        if name not in columns:
-            raise UserError(f"{where}: {flag} names a column {name!r}, but the columns are: {', '.join(columns)}")
-        return columns.index(name)
+    indices = {name: i for i, name in enumerate(columns)}
 
-    twice = sorted({name for name in columns if columns.count(name) > 1})
+    def index(flag: str, name: str) -> int:
+        if name not in indices:
+            raise UserError(f"{where}: {flag} names a column {name!r}, but the columns are: {', '.join(columns)}")
+        return indices[name]
+
+    twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         raise UserError(f"{where}: several columns have the name {twice[0]!r}. Give each a name of its own.")
     filename = index("--filename_column", options.filename_column) if options.filename_column else 0
@@ -120,7 +125,7 @@ def _find_columns(options: ConvertOptions, columns: tuple[str, ...], delimiter: 
     unnamed = [i + 1 for i in labels if not columns[i]]
     if unnamed:
         raise UserError(f"{where}: column {unnamed[0]} has no name. Name it, or choose others by --label_columns.")
-    if all(columns[i].lower() in BINARY for i in labels):
+    if all(columns[i].lower() in BINARY for i in labels) or _IMAGE.search(columns[filename]):
         raise UserError(f"{where}: expected column names, not a row. Received: {delimiter.join(columns)}")
     return Table(
         columns=columns,
@@ -138,7 +143,8 @@ def _find_classes(options: ConvertOptions, table: Table, first: pd.DataFrame, ot
     """Completes the table: a single label column may hold 0 and 1, or names, which must all be known in advance."""
     if len(table.labels) == 1:
         cells = first[table.labels[0]].str.strip().str.lower()
-        table = dataclasses.replace(table, multi_hot=bool(cells.isin([*BINARY, ""]).all() and (cells != "").any()))
+        # Most and not all of them: one wrong cell is a bad label, and does not make classes of '0' and '1'.
+        table = dataclasses.replace(table, multi_hot=bool(cells[cells != ""].isin(list(BINARY)).mean() > 0.5))
     if table.multi_hot:
         if options.classes and sorted(options.classes) != sorted(table.classes):
             raise UserError(
@@ -146,7 +152,8 @@ def _find_classes(options: ConvertOptions, table: Table, first: pd.DataFrame, ot
                 f"Received: {', '.join(options.classes)}; label columns: {', '.join(table.classes)}"
             )
         classes = options.classes or table.classes
-        return dataclasses.replace(table, classes=classes, labels=tuple(map(table.columns.index, classes)))
+        indices = {name: i for i, name in enumerate(table.columns)}
+        return dataclasses.replace(table, classes=classes, labels=tuple(indices[name] for name in classes))
     if options.classes:
         return dataclasses.replace(table, classes=options.classes)
     names: set[str] = set()
@@ -195,8 +202,8 @@ def _chunks(table: Table, file: TextIO) -> Iterator[pd.DataFrame]:
 
 
 @contextlib.contextmanager
-def _readable(options: ConvertOptions, first_line: int = 2) -> Iterator[None]:
-    """Turns what the decoder and the parser say into a sentence."""
+def _readable(options: ConvertOptions, file: TextIO, delimiter: str = ",") -> Iterator[None]:
+    """Turns what the decoder and the parsers say into a sentence."""
     try:
         yield
     except UnicodeDecodeError as error:
@@ -205,9 +212,21 @@ def _readable(options: ConvertOptions, first_line: int = 2) -> Iterator[None]:
             "Name its encoding, e.g. --encoding=cp949 or --encoding=latin-1"
         ) from error
     except (pd.errors.ParserError, csv.Error) as error:
-        unclosed = re.search(r"EOF inside string starting at row (\d+)", str(error))
-        if not unclosed:
+        # What pandas says of a file that ends in a quoted cell, and what csv says of a header that does.
+        if not re.search("EOF inside string|unexpected end of data", str(error)):
             raise UserError(f"{options.csv} cannot be read as a CSV: {error}") from error
-        # pandas counts the made first line too.
-        line = first_line + int(unclosed[1]) - 1
+        line = _last_record_line(file, delimiter)
         raise UserError(f"{options.csv} line {line}: a quoted cell that starts here is never closed.") from error
+
+
+def _last_record_line(file: TextIO, delimiter: str) -> int:
+    """Returns the line on which the last record starts: pandas counts records, which may span several lines."""
+    file.seek(0)
+    records = csv.reader(file, delimiter=delimiter)
+    line = following = 1
+    # A cell that never ends is also too long for `csv`.
+    with contextlib.suppress(csv.Error):
+        for _ in records:
+            line, following = following, records.line_num + 1
+        return line
+    return following

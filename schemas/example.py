@@ -65,8 +65,19 @@ def encode(*, image: bytes, height: int, width: int, labels: Sequence[int], file
         LABELS: tf.train.Feature(int64_list=tf.train.Int64List(value=labels)),
         FILENAME: tf.train.Feature(bytes_list=tf.train.BytesList(value=[filename.encode()])),
     }
-    # A proto map has no order of its own: without `deterministic` the same example could give other bytes.
-    return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString(deterministic=True)
+    # A proto map has no order of its own, and with `deterministic` the implementations of protobuf still differ in
+    # theirs. Serialized one by one the features stand in this order everywhere.
+    serialized = b"".join(tf.train.Features(feature={key: values[key]}).SerializeToString() for key in values)
+    return b"\x0a" + _varint(len(serialized)) + serialized  # Field 1 of tf.train.Example: its features.
+
+
+def _varint(number: int) -> bytes:
+    """Returns a length as protobuf has it: seven bits to a byte, lowest first, all but the last with the top bit."""
+    digits = bytearray()
+    while number > 0x7F:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*digits, number])
 
 
 def parse_spec(num_classes: int, keys: Iterable[str] | None = None) -> dict[str, tf.io.FixedLenFeature]:

@@ -62,6 +62,7 @@ class DatasetInfo:
         classes: names of the classes, in the order of the label vector.
         splits: in the order in which they were asked for.
         rejects: number of rejected rows by reason.
+        unlisted: number of files in the folder of images that no row named.
     """
 
     name: str
@@ -69,6 +70,7 @@ class DatasetInfo:
     classes: tuple[str, ...]
     splits: tuple[SplitInfo, ...]
     rejects: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    unlisted: int = 0
 
     @property
     def num_examples(self) -> int:
@@ -127,6 +129,7 @@ class DatasetInfo:
                 classes=tuple(fields["classes"]),
                 splits=tuple(_split_from_json(split) for split in fields["splits"]),
                 rejects=fields["rejects"],
+                unlisted=fields["unlisted"],
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise UserError(f"The manifest is damaged: {type(error).__name__}: {error}. Convert again.") from error

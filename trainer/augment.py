@@ -8,7 +8,7 @@ import tensorflow as tf
 
 # Share of an image that a crop keeps at least, and the range of its aspect ratio: enough to vary the picture, not so
 # much that what a label names is often cut away.
-_MIN_AREA = 0.5
+_MIN_AREA = 0.3
 _MAX_LOG_ASPECT = 0.2877  # ln(4/3)
 _COLOUR = 0.2
 _MIXUP = 0.4

@@ -17,7 +17,7 @@ class TrainConfig:
 
     Attributes:
         data: folder of the dataset, `<root>/<name>/<version>`.
-        output: folder of the run; it must not hold one yet, unless `overwrite`.
+        output: folder of the run, on this machine; it must not hold one yet, unless `overwrite`.
         model: `small_resnet`, or the name of a model of keras.applications in any spelling, e.g. `mobilenet_v3_small`.
         weights: `none`, `imagenet`, or a file of weights for the backbone.
         freeze_backbone: whether to train the head only.
@@ -31,7 +31,7 @@ class TrainConfig:
         augment: `none`; `flip`: left to right; `full`: crops, flips, colour and mixup.
         cache: where decoded images are kept between epochs; `auto` is memory where there is room, else disk.
         loss: `binary_crossentropy` on sigmoids, or `categorical_crossentropy` on a softmax.
-        seed: of initial weights, order and augmentation.
+        seed: of initial weights, order and augmentation; 0 to 2**32 - 1.
         train_split: name of the split to train on.
         validation_split: name of the split to evaluate on.
         overwrite: whether to replace a run that is there.
@@ -45,7 +45,7 @@ class TrainConfig:
     image_size: int = 64
     preprocessing: str = "auto"
     batch_size: int = 32
-    epochs: int = 40
+    epochs: int = 50
     learning_rate: float = 2e-3
     schedule: str = "cosine"
     weight_decay: float = 0.05
@@ -61,6 +61,8 @@ class TrainConfig:
         for name in ("data", "output"):
             if not getattr(self, name):
                 raise UserError(f"--{name} is required.")
+        if "://" in self.output:
+            raise UserError(f"--output must be a folder of this machine. Received: {self.output!r}")
         for name, choices in (
             ("augment", AUGMENTS),
             ("cache", CACHES),
@@ -75,6 +77,8 @@ class TrainConfig:
                 raise UserError(f"--{name} must be at least 1. Received: {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise UserError(f"--learning_rate must be positive. Received: {self.learning_rate}")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed must be at least 0 and less than 2**32. Received: {self.seed}")
         if not 0 <= self.weight_decay < 1:
             raise UserError(f"--weight_decay must be at least 0 and less than 1. Received: {self.weight_decay}")
         if self.freeze_backbone and self.model == "small_resnet" and self.weights == "none":

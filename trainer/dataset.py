@@ -4,10 +4,11 @@
     evaluation   shards -> interleave -> parse, decode, resize -> batch -> cache -> prefetch
 
 What is cached is decoded and resized, as uint8. Training is shuffled and augmented after the cache, freshly in every
-epoch; evaluation has every example once, in the order of the shards.
+epoch; evaluation has every example once, always in the same order: an example of each open shard in turn.
 """
 
 import functools
+import hashlib
 import os
 import posixpath
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import psutil
 import tensorflow as tf
 
 from schemas import example
+from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from trainer import augment
 from trainer.config import TrainConfig
@@ -50,13 +52,13 @@ def training_dataset(config: TrainConfig, info: DatasetInfo, *, cache: str | Non
         seeds = tf.data.Dataset.random(seed=config.seed, rerandomize_each_iteration=True).batch(2)
         operation = functools.partial(augment.augment, kind=config.augment, size=config.image_size)
         dataset = tf.data.Dataset.zip(dataset, seeds).map(
-            lambda batch, seed: operation(*batch, seed), num_parallel_calls=_cores()
+            lambda batch, seed: operation(batch[0], batch[1], seed), num_parallel_calls=_cores()
         )
-    return _finished(dataset, split.num_examples, config.batch_size)
+    return _finished(dataset)
 
 
 def evaluation_dataset(config: TrainConfig, info: DatasetInfo, split: str, *, cache: str | None) -> tf.data.Dataset:
-    """Returns the batches of a split: every example once, in the order of the shards.
+    """Returns the batches of a split: every example once, always in the same order.
 
     Args:
         config: of the run.
@@ -68,7 +70,7 @@ def evaluation_dataset(config: TrainConfig, info: DatasetInfo, split: str, *, ca
         images uint8 [batch, size, size, 3]; labels float32 [batch, k].
     """
     dataset = _decoded(config, info, split, config.image_size).batch(config.batch_size)
-    return _finished(_cache(dataset, cache), info.split(split).num_examples, config.batch_size)
+    return _finished(_cache(dataset, cache))
 
 
 def choose_cache(config: TrainConfig, info: DatasetInfo) -> tuple[str, str]:
@@ -88,6 +90,36 @@ def choose_cache(config: TrainConfig, info: DatasetInfo) -> tuple[str, str]:
     return choice, f"Cache: {choice} ({figures}; --cache changes it)."
 
 
+def check_shards(directory: str, info: DatasetInfo) -> None:
+    """Compares all shards with the manifest: for when reading them has failed.
+
+    Args:
+        directory: of the dataset.
+        info: its manifest.
+
+    Raises:
+        UserError: names the shards that are missing or damaged.
+    """
+    shards = [shard for split in info.splits for shard in split.shards]
+    wrong = [shard.path for shard in shards if _sha256(posixpath.join(directory, shard.path)) != shard.sha256]
+    if wrong:
+        raise UserError(
+            f"{directory}: not as the manifest says, or not there: {', '.join(wrong)}. "
+            "Copy the dataset once more, or convert again."
+        )
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            while chunk := file.read(1 << 24):
+                digest.update(chunk)
+    except tf.errors.NotFoundError:
+        return "missing"
+    return digest.hexdigest()
+
+
 def _decoded(config: TrainConfig, info: DatasetInfo, split: str, size: int) -> tf.data.Dataset:
     """Returns the examples of a split: image uint8 [size, size, 3], labels float32 [k]."""
     paths = [posixpath.join(config.data, shard.path) for shard in info.split(split).shards]
@@ -98,6 +130,9 @@ def _decoded(config: TrainConfig, info: DatasetInfo, split: str, size: int) -> t
         tf.data.Dataset.from_tensor_slices(paths)
         .interleave(tf.data.TFRecordDataset, cycle_length=_OPEN_SHARDS, num_parallel_calls=_cores(), deterministic=True)
         .map(parse, num_parallel_calls=_cores(), deterministic=True)
+        # Known from the manifest: Keras shows the number of steps from the first epoch on, and shards that do not hold
+        # what the manifest says are an error. Of examples and not of batches, which would hide a few too many or few.
+        .apply(tf.data.experimental.assert_cardinality(info.split(split).num_examples))
     )
 
 
@@ -123,15 +158,11 @@ def _cache(dataset: tf.data.Dataset, cache: str | None) -> tf.data.Dataset:
     return dataset if cache is None else dataset.cache(cache)
 
 
-def _finished(dataset: tf.data.Dataset, num_examples: int, batch_size: int) -> tf.data.Dataset:
+def _finished(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Adds what every pipeline ends with."""
     options = tf.data.Options()
     # The autotuner ends an epoch on a tick of its own clock, up to seconds late; parallelism is set by hand instead.
     options.autotune.enabled = False
-    # The number of batches is known from the manifest: Keras shows it from the first epoch on, and a shard that does
-    # not hold what the manifest says is an error.
-    num_batches = -(-num_examples // batch_size)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(num_batches))
     return dataset.prefetch(_PREFETCH_BATCHES).with_options(options)
 
 

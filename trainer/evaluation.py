@@ -95,7 +95,7 @@ def table(evaluation: dict[str, Any]) -> str:
     """Returns the metrics as a table for a person."""
 
     def number(value: float | None) -> str:
-        return "no positives" if value is None else f"{value:.4f}"
+        return "undefined" if value is None else f"{value:.4f}"
 
     precisions = {f"  {name}": value for name, value in evaluation["average_precision"].items()}
     rows = {

@@ -70,6 +70,9 @@ def main(argv: Sequence[str]) -> None:
 
 def run() -> None:
     """Entry point: what the user can mend is a message and status 1, Ctrl-C is status 130."""
+    for flag in FLAGS.get_key_flags_for_module(__name__):
+        # What --help lists are the flags of the program, which is whatever module or script calls this function.
+        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     try:
         app.run(main)
     except (UserError, OSError) as error:

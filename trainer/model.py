@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from typing import Any
 
 import keras
 import numpy as np
@@ -65,7 +65,7 @@ def _log_odds(statistics: Statistics) -> np.ndarray:
     return np.log(positives / (statistics.num_examples + 2 - positives))
 
 
-def _backbone(config: TrainConfig) -> tuple[keras.Model, Callable]:
+def _backbone(config: TrainConfig) -> tuple[keras.Model, Callable[..., Any]]:
     """Returns the feature extractor [batch, size, size, 3] -> [batch, h, w, channels], and what prepares its input."""
     shape = (config.image_size, config.image_size, 3)
     if config.model == SMALL_RESNET:
@@ -105,26 +105,21 @@ def _convolution(x: keras.KerasTensor, filters: int, kernel_size: int, strides: 
     return layers.BatchNormalization(momentum=0.9)(x)
 
 
-def _applications() -> Iterator[tuple[str, Callable, ModuleType]]:
-    """Yields each model of keras.applications: its name as a flag has it, its constructor, its module."""
-    for module in vars(keras.applications).values():
-        if isinstance(module, ModuleType) and hasattr(module, "preprocess_input"):
-            for name, constructor in vars(module).items():
-                if callable(constructor) and name[0].isupper():
-                    yield _flag_name(name), constructor, module
-
-
-def _flag_name(name: str) -> str:
-    """`EfficientNetV2B0`, `efficientnet_v2_b0` and `efficientnetv2b0` are one model."""
-    return name.lower().replace("_", "").replace("-", "")
-
-
-def _application(name: str) -> tuple[Callable, Callable]:
-    found = {flag: (constructor, module.preprocess_input) for flag, constructor, module in _applications()}
-    if _flag_name(name) not in found:
-        known = ", ".join(sorted(found))
+def _application(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Returns the constructor of a model of keras.applications, and what prepares its input."""
+    constructors = {
+        # `EfficientNetV2B0`, `efficientnet_v2_b0` and `efficientnetv2b0` are one model.
+        key.lower(): constructor
+        for key, constructor in vars(keras.applications).items()
+        if key[0].isupper() and callable(constructor)
+    }
+    constructor = constructors.get(name.lower().replace("_", "").replace("-", ""))
+    if constructor is None:
+        known = ", ".join(sorted(constructors))
         raise UserError(f"--model={name} is unknown. It must be {SMALL_RESNET} or one of keras.applications: {known}")
-    return found[_flag_name(name)]
+    # The module in which it is defined has, under the same name in keras.applications, its preprocessing.
+    module = getattr(keras.applications, constructor.__module__.rpartition(".")[2])
+    return constructor, module.preprocess_input
 
 
 @contextmanager
@@ -157,5 +152,6 @@ def _load_weights(backbone: keras.Model, path: str) -> None:
         raise UserError(f"--weights must be none, imagenet or a file. There is no file {path}")
     try:
         backbone.load_weights(path)
-    except (ValueError, OSError) as error:
-        raise UserError(f"--weights={path} does not fit {backbone.name} without its top: {error}") from error
+    except Exception as error:  # Zip, HDF5 and Keras each have their own for a file that is something else.
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"--weights={path} does not fit {backbone.name} without its top: {reason}") from error

@@ -1,9 +1,11 @@
 """The two pictures of a run: training.png and samples.png."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from trainer.evaluation import THRESHOLD, Predictions
 
@@ -25,7 +27,8 @@ def training(history: Mapping[str, Sequence[float]], path: str) -> None:
             if key in history:
                 epochs = range(1, len(history[key]) + 1)
                 panel.plot(epochs, history[key], label=label, marker="." if len(epochs) < 20 else "")
-        panel.set(title=name.replace("_", " "), xlabel="epoch")
+        panel.set(title=name.replace("_", " ").replace("pr auc", "PR AUC"), xlabel="epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         panel.grid(alpha=0.3)
         panel.legend()
     figure.savefig(path, dpi=120)
@@ -40,27 +43,37 @@ def samples(images: np.ndarray, predictions: Predictions, classes: Sequence[str]
         classes: names of the classes.
         path: of the PNG.
     """
+    true = [_lines(_names(labels, classes)) for labels in predictions.labels]
+    said = [_lines(_said(scores, classes)) for scores in predictions.scores]
+    most_lines = max(text.count("\n") for text in true) + max(text.count("\n") for text in said) + 2
     rows = -(-len(images) // _COLUMNS)
-    figure = Figure(figsize=(2.2 * _COLUMNS, 2.9 * rows), layout="constrained")
-    panels = figure.subplots(rows, _COLUMNS, squeeze=False).flat
-    for panel in panels:
+    figure = Figure(figsize=(2.2 * _COLUMNS, (2.3 + 0.15 * most_lines) * rows + 0.4), layout="constrained")
+    panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for panel in panels[len(images) :]:
         panel.axis("off")
-    for panel, image, labels, scores in zip(panels, images, predictions.labels, predictions.scores, strict=False):
+    right = np.all((predictions.labels > 0) == (predictions.scores >= THRESHOLD), axis=1)
+    for i, (panel, image) in enumerate(zip(panels, images, strict=False)):
+        colour = "tab:green" if right[i] else "tab:red"
         panel.imshow(image)
-        right = np.array_equal(labels > 0, scores >= THRESHOLD)
-        truth = ", ".join(name for name, label in zip(classes, labels, strict=True) if label) or "none"
-        said = [f"{classes[i]} {scores[i]:.0%}" for i in np.argsort(-scores) if scores[i] >= THRESHOLD]
-        best = int(np.argmax(scores))
-        panel.set_title(f"{truth}\n", fontsize=8)
-        panel.text(
-            0.5,
-            1.02,
-            ", ".join(said) or f"none (most: {classes[best]} {scores[best]:.0%})",
-            transform=panel.transAxes,
-            ha="center",
-            va="bottom",
-            fontsize=8,
-            color="tab:green" if right else "tab:red",
-        )
-    figure.suptitle("true labels, and predicted ones in green or red", fontsize=10)
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set(color=colour, linewidth=2)
+        # A dollar sign in the name of a class is no formula.
+        panel.set_title(true[i], fontsize=9, parse_math=False)
+        panel.set_xlabel(said[i], fontsize=9, parse_math=False, color=colour)
+    figure.suptitle("Above: true labels. Below: predicted ones, green if all are right, red if not.", fontsize=10)
     figure.savefig(path, dpi=120)
+
+
+def _names(labels: np.ndarray, classes: Sequence[str]) -> str:
+    return ", ".join(name for name, label in zip(classes, labels, strict=True) if label) or "none"
+
+
+def _said(scores: np.ndarray, classes: Sequence[str]) -> str:
+    """Returns the predicted classes with their probabilities, the most probable first."""
+    ranked = [f"{classes[i]} {scores[i]:.0%}" for i in np.argsort(-scores)]
+    return ", ".join(ranked[: int((scores >= THRESHOLD).sum())]) or f"none (most: {ranked[0]})"
+
+
+def _lines(text: str) -> str:
+    """Breaks a text into what fits beside each other over an image, and leaves out what would make it too high."""
+    return textwrap.fill(text, 26, max_lines=3, placeholder=" ...")

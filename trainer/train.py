@@ -9,12 +9,14 @@
     evaluation.json  training.png  samples.png
 """
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +53,21 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     output = _make_output(config)
     cache, reason = dataset.choose_cache(config, info)
     (output / "config.json").write_text(json.dumps(_description(config, info, cache), indent=1) + "\n")
+    print(reason)
+    try:
+        with _named_shards(config, info):
+            return _fit_and_evaluate(config, info, network, output, cache)
+    finally:
+        shutil.rmtree(output / "cache", ignore_errors=True)
+
+
+def _fit_and_evaluate(
+    config: TrainConfig, info: DatasetInfo, network: keras.Model, output: Path, cache: str
+) -> dict[str, Any]:
     train = dataset.training_dataset(config, info, cache=_cache_file(output, cache, "train"))
     validation = dataset.evaluation_dataset(
         config, info, config.validation_split, cache=_cache_file(output, cache, "validation")
     )
-    print(reason)
     print(f"Model: {config.model}, {network.count_params():,} weights; {len(train)} steps an epoch.")
     history = network.fit(
         train,
@@ -75,8 +87,17 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     images = next(validation.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
     first = evaluation.Predictions(labels=predictions.labels[: len(images)], scores=predictions.scores[: len(images)])
     plots.samples(images, first, info.classes, str(output / "samples.png"))
-    shutil.rmtree(output / "cache", ignore_errors=True)
     return result
+
+
+@contextlib.contextmanager
+def _named_shards(config: TrainConfig, info: DatasetInfo) -> Iterator[None]:
+    """Looks for damaged shards when reading has failed: what TensorFlow says then names no file."""
+    try:
+        yield
+    except tf.errors.OpError:
+        dataset.check_shards(config.data, info)
+        raise
 
 
 def compile_model(config: TrainConfig, info: DatasetInfo) -> keras.Model:
@@ -128,11 +149,21 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         Raises:
             UserError: it is infinite or not a number.
         """
-        loss = (logs or {}).get("loss", 0.0)
+        self._check("loss", (logs or {}).get("loss", 0.0), f"step {batch + 1} of epoch {self._epoch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the validation loss: the last step of an epoch may have broken the weights.
+
+        Raises:
+            UserError: it is infinite or not a number.
+        """
+        self._check("validation loss", (logs or {}).get("val_loss", 0.0), f"epoch {epoch + 1}")
+
+    def _check(self, name: str, loss: float, where: str) -> None:
         if not math.isfinite(loss):
+            kept = " The epoch before is in checkpoints/last.keras." if self._epoch else ""
             raise UserError(
-                f"The loss is {loss} after step {batch + 1} of epoch {self._epoch + 1}: training cannot go on. "
-                "Try a lower --learning_rate. The last whole epoch is in checkpoints/last.keras."
+                f"The {name} is {loss} after {where}: training cannot go on. Try a lower --learning_rate.{kept}"
             )
 
 

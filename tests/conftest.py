@@ -1,0 +1,160 @@
+"""What all tests share: images that are drawn here, a small data set of them, and conversions in this process."""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from converter import pipeline
+from converter.options import ConvertOptions
+from schemas import example
+from schemas.metadata import DatasetInfo
+
+# A busy machine is no reason to fail, and the first example pays for what is imported lazily.
+hypothesis.settings.register_profile("multihot", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("multihot")
+
+CLASSES = ("desert", "mountains", "sea", "sunset", "trees")
+
+Draw = Callable[..., bytes]
+Convert = Callable[..., DatasetInfo]
+WriteCsv = Callable[..., Path]
+
+
+class Stored(NamedTuple):
+    """An example as a reader gets it back."""
+
+    image: bytes
+    height: int
+    width: int
+    labels: tuple[int, ...]
+    filename: str
+
+
+def _draw(
+    seed: int = 0, *, width: int = 48, height: int = 32, mode: str = "RGB", file_format: str = "JPEG", **save: Any
+) -> bytes:
+    random = np.random.default_rng(seed)
+    slopes = np.linspace(0, 160, width)[None, :, None] * random.random(3) + np.linspace(0, 80, height)[:, None, None]
+    pixels = np.clip(slopes + random.integers(0, 16, (height, width, 3)), 0, 255).astype(np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(pixels).convert(mode)
+    file = io.BytesIO()
+    image.save(file, file_format, **save)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def draw() -> Draw:
+    """Returns the function that draws an image, a gradient with noise, and encodes it: same seed, same bytes."""
+    return _draw
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence[object]], **dialect: Any) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, **{"lineterminator": "\n", **dialect}).writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_csv() -> WriteCsv:
+    """Returns the function from a path and rows, of which the first is the header, to the path of a CSV."""
+    return _write_csv
+
+
+@pytest.fixture(scope="session")
+def labels_of() -> dict[str, tuple[int, ...]]:
+    """Returns the names of the images in `scenes`, with their labels."""
+    names = [f"{i}.jpg" for i in range(16)]
+    names += ["16.png", "17.PNG", "18.gif", "19.bmp", "20.webp", "deep/down/21.jpg", "바다.jpg", "été à la mer.jpg"]
+    return {name: tuple(int(i % 31 + 1 >> bit & 1) for bit in range(len(CLASSES))) for i, name in enumerate(names)}
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory, labels_of: Mapping[str, tuple[int, ...]]) -> Path:
+    """Returns a folder to read, never to change.
+
+    images/       24 images of all supported formats, of mixed sizes, some in folders, some with non-ASCII names
+    labels.csv    their labels, with a column of 0 and 1 for each class
+    names.csv     the same labels, with a column `labels` such as "desert,sea"
+    """
+    folder = tmp_path_factory.mktemp("scenes")
+    for i, name in enumerate(labels_of):
+        path = folder / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file_format = path.suffix[1:].upper().replace("JPG", "JPEG")
+        path.write_bytes(_draw(i, width=24 + 3 * i, height=64 - i, file_format=file_format))
+    _write_csv(folder / "labels.csv", [("file", *CLASSES), *((name, *labels) for name, labels in labels_of.items())])
+    names = [
+        (name, ",".join(c for c, label in zip(CLASSES, labels, strict=True) if label))
+        for name, labels in labels_of.items()
+    ]
+    _write_csv(folder / "names.csv", [("file", "labels"), *names])
+    return folder
+
+
+def _convert(scenes: Path, output: Path, **options: Any) -> DatasetInfo:
+    paths = {"csv": scenes / "labels.csv", "images": scenes / "images", "output": output}
+    given: dict[str, Any] = {"name": "scenes", **paths, **options}
+    given |= {key: str(given[key]) for key in paths}
+    info = pipeline.convert(ConvertOptions(**given))
+    assert info is not None
+    return info
+
+
+@pytest.fixture
+def convert(scenes: Path, tmp_path: Path) -> Convert:
+    """Returns the function that converts in this process, with the runner that is the default.
+
+    It takes the fields of ConvertOptions. Without any it converts `scenes` to `<tmp_path>/out/scenes/1.0.0`.
+    """
+    return lambda **options: _convert(scenes, options.pop("output", tmp_path / "out"), **options)
+
+
+@pytest.fixture(scope="session")
+def dataset(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the folder of a finished dataset to read: `scenes`, in three shards for training and one to validate."""
+    output = tmp_path_factory.mktemp("datasets")
+    _convert(scenes, output, num_shards={"train": 3, "validation": 1})
+    return output / "scenes" / "1.0.0"
+
+
+@pytest.fixture(scope="session")
+def read_shards() -> Callable[[Path, DatasetInfo, str], list[Stored]]:
+    """Returns the function that reads a split of a dataset as TensorFlow does: its examples in order."""
+
+    def read(folder: Path, info: DatasetInfo, split: str) -> list[Stored]:
+        paths = [str(folder / shard.path) for shard in info.split(split).shards]
+        spec = example.parse_spec(len(info.classes))
+        parsed = (tf.io.parse_single_example(record, spec) for record in tf.data.TFRecordDataset(paths))
+        return [
+            Stored(
+                image=one[example.IMAGE].numpy(),
+                height=int(one[example.HEIGHT]),
+                width=int(one[example.WIDTH]),
+                labels=tuple(one[example.LABELS].numpy().tolist()),
+                filename=one[example.FILENAME].numpy().decode(),
+            )
+            for one in parsed
+        ]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def miml() -> Path:
+    """Returns the folder of the real data set: `images`, `miml_labels_1.csv` and `miml_labels_2.csv`."""
+    folder = os.environ.get("MIML_DATASET", "")
+    if not folder:
+        pytest.skip("set MIML_DATASET to the folder of the real data set")
+    return Path(folder)

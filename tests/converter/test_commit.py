@@ -1,0 +1,131 @@
+"""The last step publishes a dataset, or says why not: called directly, with what no run should ever give it."""
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from converter import shards, storage
+from converter.commit import FAILURE, Outcome, commit, read_failure
+from converter.options import ConvertOptions
+from converter.rejects import Reason, Reject
+from converter.rows import Row
+from converter.shards import ShardResult, Source
+from converter.table import Table
+from schemas import metadata
+
+Draw = Callable[..., bytes]
+
+_TABLE = Table(
+    columns=("file", "sea", "desert"),
+    delimiter=",",
+    first_line=2,
+    filename=0,
+    labels=(1, 2),
+    split=None,
+    multi_hot=True,
+    classes=("sea", "desert"),
+)
+
+
+@pytest.fixture
+def options(tmp_path: Path, images: Path) -> ConvertOptions:
+    return ConvertOptions(
+        csv=f"{tmp_path}/labels.csv", images=str(images), output=f"{tmp_path}/out", max_rejects=Fraction(1)
+    )
+
+
+@pytest.fixture
+def write(options: ConvertOptions, draw: Draw) -> Callable[..., ShardResult]:
+    """Returns the function that writes a shard: of the images of these names, of which those in `bad` are none."""
+
+    def write_shard(names: str, *, bad: str = "", **given: Any) -> ShardResult:
+        sources = []
+        for name in names:
+            path = Path(options.images, name)
+            path.write_bytes(b"text" if name in bad else draw(ord(name)))
+            row = Row(line=ord(name), filename=name, labels=b"\1\0", split="train")
+            sources.append(Source(row, storage.File(name, str(path), path.stat().st_size)))
+        where = {"split": "train", "index": 0, "num_shards": 1, **given}
+        return shards.write_shard(options.incomplete, sources=sources, num_threads=1, **where)
+
+    return write_shard
+
+
+def _tree(folder: str) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def test_publishes_what_adds_up(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
+    reject = Reject(9, "x", Reason.BAD_LABEL, "why")
+    outcome = Outcome.of(results=[write("abc", bad="b")], rejects=[reject], num_rows=4)
+    commit(options, _TABLE, outcome, {"started": "now"})
+    info = metadata.load(options.dataset)
+    assert (info.num_examples, info.rejects) == (2, {"bad_label": 1, "not_an_image": 1})
+    assert read_failure(options) is None
+    assert not Path(options.incomplete).exists()
+    assert json.loads(Path(options.dataset, "conversion.json").read_text()) == {"started": "now"}
+
+
+@pytest.mark.parametrize("num_rows", [0, 2, 4, 1000])
+def test_refuses_counts_that_do_not_add_up(
+    options: ConvertOptions, write: Callable[..., ShardResult], num_rows: int
+) -> None:
+    outcome = Outcome.of(results=[write("abc", bad="b")], rejects=[], num_rows=num_rows)
+    commit(options, _TABLE, outcome, {})
+    assert not Path(options.dataset).exists()
+    assert _tree(options.incomplete) == {"rejects.csv", FAILURE}
+    assert read_failure(options) == (
+        f"{num_rows} rows were read, but 2 were written and 1 rejected. Nothing is published, since some would be "
+        "missing or doubled. This is a defect of multihot or of the runner."
+    )
+
+
+def test_refuses_a_shard_that_came_twice(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
+    result = write("abc")
+    commit(options, _TABLE, Outcome.of(results=[result, result], rejects=[], num_rows=3), {})
+    assert not Path(options.dataset).exists()
+    assert "3 rows were read, but 6 were written" in str(read_failure(options))
+
+
+def test_an_overwritten_dataset_stays_when_the_new_one_is_refused(
+    options: ConvertOptions, write: Callable[..., ShardResult]
+) -> None:
+    commit(options, _TABLE, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
+    before = _tree(options.dataset)
+    commit(options, _TABLE, Outcome.of(results=[write("ab")], rejects=[], num_rows=3), {})
+    assert _tree(options.dataset) == before
+    assert metadata.load(options.dataset).num_examples == 3
+
+
+def test_shards_that_came_out_empty_leave_no_gap(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
+    results = [
+        write("ab", index=0, num_shards=4),
+        write("c", bad="c", index=1, num_shards=4),
+        write("d", index=3, num_shards=4),
+    ]
+    commit(options, _TABLE, Outcome.of(results=reversed(results), rejects=[], num_rows=4), {})
+    (split,) = metadata.load(options.dataset).splits
+    assert [(shard.path, shard.num_examples) for shard in split.shards] == [
+        ("train/train-00000-of-00002.tfrecord", 2),
+        ("train/train-00001-of-00002.tfrecord", 1),
+    ]
+    assert {name for name in _tree(options.dataset) if "train" in name} == {
+        "train/train-00000-of-00002.tfrecord",
+        "train/train-00001-of-00002.tfrecord",
+        "index/train/train-00000-of-00002.tfindex",
+        "index/train/train-00001-of-00002.tfindex",
+    }
+    assert [s.sha256 for s in split.shards] == [r.shard.sha256 for r in results if r.shard]
+
+
+def test_results_and_rejects_come_in_any_order(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
+    results = [write("ab", index=0, num_shards=2), write("cd", bad="c", index=1, num_shards=2)]
+    rejects = [Reject(line, "x", Reason.BAD_LABEL, "") for line in (7, 200, 30)]
+    outcome = Outcome.of(results=results, rejects=rejects, num_rows=7)
+    assert Outcome.of(results=results[::-1], rejects=rejects[::-1], num_rows=7) == outcome
+    assert [reject.line for reject in outcome.rejects] == [7, 30, ord("c"), 200]
+    assert outcome.num_examples == 3

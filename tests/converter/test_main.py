@@ -1,0 +1,92 @@
+"""The command line, as it is typed: what it prints, and with which status it ends.
+
+Each run takes seconds to import TensorFlow, so that most of what can go wrong is tested without the command line.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(scenes: Path, tmp_path: Path) -> Run:
+    """Returns the function that runs the converter with good flags, of which any can be replaced."""
+
+    def converter(*args: str, **given: object) -> subprocess.CompletedProcess[str]:
+        flags = {"csv": scenes / "labels.csv", "images": scenes / "images", "output": tmp_path / "out", **given}
+        command = [sys.executable, "-m", "converter", *(f"--{key}={value}" for key, value in flags.items()), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    return converter
+
+
+def _error(process: subprocess.CompletedProcess[str]) -> str:
+    """Returns the one line that a run says, which failed for a reason that its user can mend."""
+    assert process.returncode == 1
+    assert process.stdout == ""
+    (line,) = process.stderr.splitlines()
+    return line
+
+
+def test_prints_a_summary_and_nothing_else(run: Run, tmp_path: Path) -> None:
+    process = run(name="scenes", num_shards="train=3,validation=1")
+    assert (process.returncode, process.stderr) == (0, "")
+    lines = process.stdout.splitlines()
+    assert lines[0].split() == ["train", "validation"]
+    assert ["shards", "3", "1"] in [line.split() for line in lines]
+    assert lines[-2:] == ["Rejected: 0 rows", f"Dataset: {tmp_path}/out/scenes/1.0.0"]
+
+
+@pytest.mark.slow
+def test_help_lists_the_flags() -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "converter", "--help"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "--max_rejects: With more rejected rows nothing is published" in process.stdout
+
+
+def test_a_mistyped_flag_is_told_the_closest(run: Run, tmp_path: Path) -> None:
+    # The flag that is then missing is not what is told.
+    process = run("--imgaes=images", images="")
+    assert _error(process) == "error: Unknown flag --imgaes. Did you mean --images?"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_value_that_is_no_number_is_told(run: Run) -> None:
+    assert "flag --shard_mb=many: invalid literal" in _error(run(shard_mb="many"))
+
+
+@pytest.mark.slow
+def test_a_missing_csv_is_told(run: Run, tmp_path: Path) -> None:
+    assert _error(run(csv=tmp_path / "missing.csv")).startswith(f"error: Cannot read {tmp_path}/missing.csv: ")
+
+
+def test_a_missing_folder_of_images_is_told(run: Run, tmp_path: Path) -> None:
+    assert _error(run(images=tmp_path / "x")) == f"error: --images: there is no folder {tmp_path}/x"
+
+
+def test_an_output_that_cannot_be_written_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    message = _error(run(output=tmp_path / "file"))
+    assert message.startswith("error: ")
+    assert str(tmp_path / "file") in message
+
+
+@pytest.mark.slow
+def test_too_many_rejects_are_told_line_by_line(run: Run, scenes: Path, tmp_path: Path) -> None:
+    csv = tmp_path / "labels.csv"
+    csv.write_text((scenes / "labels.csv").read_text(encoding="utf-8") + "lost.jpg,1,0,0,0,0\n", encoding="utf-8")
+    process = run(csv=csv, max_rejects="0")
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr.splitlines() == [
+        "error: 1 of 25 rows were rejected, and 0 may be (--max_rejects).",
+        "Nothing is published. What is wrong, with the first row of each kind:",
+        "        1 missing_file: line 26, 'lost.jpg': no such file in the folder of images",
+        f"All of them: {tmp_path}/out/dataset/1.0.0.incomplete/rejects.csv",
+    ]

@@ -1,0 +1,381 @@
+"""Conversions from end to end, on the runner that is the default."""
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import random
+import unicodedata
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from converter import assignment, storage, table
+from converter.options import DEFAULT_SPLITS, parse_splits
+from schemas import metadata, tfds, tfx
+from schemas.errors import UserError
+from schemas.metadata import DatasetInfo
+
+Convert = Callable[..., DatasetInfo]
+Draw = Callable[..., bytes]
+WriteCsv = Callable[..., Path]
+ReadShards = Callable[[Path, DatasetInfo, str], list[Any]]
+Labels = Mapping[str, tuple[int, ...]]
+
+_CLASSES = ("desert", "mountains", "sea", "sunset", "trees")
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _data(folder: Path) -> dict[str, bytes]:
+    """Returns all files but the one that says when and where they were made."""
+    files = _files(folder)
+    del files["conversion.json"]
+    return files
+
+
+def _read_all(folder: Path, read_shards: ReadShards) -> dict[str, list[Any]]:
+    info = metadata.load(str(folder))
+    return {split.name: read_shards(folder, info, split.name) for split in info.splits}
+
+
+def _membership(folder: Path, read_shards: ReadShards) -> dict[str, str]:
+    splits = _read_all(folder, read_shards)
+    return {stored.filename: split for split, examples in splits.items() for stored in examples}
+
+
+def test_layout_of_a_dataset(dataset: Path) -> None:
+    assert sorted(_files(dataset)) == [
+        "conversion.json",
+        "dataset_info.json",
+        "features.json",
+        "index/train/train-00000-of-00003.tfindex",
+        "index/train/train-00001-of-00003.tfindex",
+        "index/train/train-00002-of-00003.tfindex",
+        "index/validation/validation-00000-of-00001.tfindex",
+        "manifest.json",
+        "metadata.json",
+        "rejects.csv",
+        "schema.pbtxt",
+        "statistics.pb",
+        "train/train-00000-of-00003.tfrecord",
+        "train/train-00001-of-00003.tfrecord",
+        "train/train-00002-of-00003.tfrecord",
+        "validation/validation-00000-of-00001.tfrecord",
+    ]
+    assert [path.name for path in dataset.parent.iterdir()] == ["1.0.0"]
+
+
+def test_every_image_is_stored_as_it_is(
+    dataset: Path, scenes: Path, labels_of: Labels, read_shards: ReadShards
+) -> None:
+    stored = [one for examples in _read_all(dataset, read_shards).values() for one in examples]
+    assert sorted(one.filename for one in stored) == sorted(labels_of)
+    for one in stored:
+        data = (scenes / "images" / one.filename).read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            assert (one.width, one.height) == image.size
+        assert one.image == data
+        assert one.labels == labels_of[one.filename]
+
+
+def test_images_stand_where_their_names_say(dataset: Path, labels_of: Labels, read_shards: ReadShards) -> None:
+    splits = parse_splits(DEFAULT_SPLITS)
+    for split, examples in _read_all(dataset, read_shards).items():
+        names = [name for name in labels_of if assignment.split(name, splits) == split]
+        assert [one.filename for one in examples] == sorted(names, key=assignment.position)
+
+
+def test_the_manifest_says_what_is_on_disk(dataset: Path) -> None:
+    info = metadata.load(str(dataset))
+    assert (info.name, info.version, info.classes, info.rejects) == ("scenes", "1.0.0", _CLASSES, {})
+    assert [(split.name, len(split.shards)) for split in info.splits] == [("train", 3), ("validation", 1)]
+    assert info.num_examples == 24
+    for split in info.splits:
+        assert split.statistics.num_examples == split.num_examples
+        for shard in split.shards:
+            content = (dataset / shard.path).read_bytes()
+            index = (dataset / "index" / shard.path.replace(".tfrecord", ".tfindex")).read_text()
+            assert shard.sha256 == hashlib.sha256(content).hexdigest()
+            assert shard.num_examples == len(index.splitlines())
+            assert shard.num_bytes == len(content) - 16 * shard.num_examples
+
+
+def test_the_other_metadata_agree_with_the_manifest(dataset: Path) -> None:
+    info = metadata.load(str(dataset))
+    for name, text in tfds.files(info).items():
+        assert (dataset / name).read_text(encoding="utf-8") == text
+    assert (dataset / "schema.pbtxt").read_text(encoding="utf-8") == tfx.schema(info)
+    assert (dataset / "statistics.pb").read_bytes() == tfx.statistics(info)
+    assert (dataset / "rejects.csv").read_text() == "line,filename,reason,detail\n"
+
+
+def test_only_one_file_says_when_and_where_it_was_made(dataset: Path, scenes: Path) -> None:
+    conversion = json.loads((dataset / "conversion.json").read_text())
+    assert conversion["csv"] == f"{scenes}/labels.csv"
+    assert conversion["images"] == f"{scenes}/images"
+    assert conversion["started"] <= conversion["finished"]
+    assert conversion["splits"] == {"train": "4/5", "validation": "1/5"}
+    for name, content in _data(dataset).items():
+        assert str(scenes).encode() not in content, name
+        assert conversion["started"][:10].encode() not in content, name
+
+
+def test_returns_what_it_wrote(convert: Convert, tmp_path: Path) -> None:
+    assert convert() == metadata.load(f"{tmp_path}/out/scenes/1.0.0")
+
+
+def test_both_kinds_of_csv_give_the_same_dataset(convert: Convert, scenes: Path, tmp_path: Path, dataset: Path) -> None:
+    convert(csv=scenes / "names.csv", classes=_CLASSES, num_shards={"train": 3, "validation": 1})
+    assert _data(tmp_path / "out/scenes/1.0.0") == _data(dataset)
+
+
+def test_order_of_rows_and_number_of_threads_do_not_matter(
+    convert: Convert, scenes: Path, tmp_path: Path, dataset: Path, write_csv: WriteCsv
+) -> None:
+    header, *rows = csv.reader((scenes / "labels.csv").read_text(encoding="utf-8").splitlines())
+    random.Random(0).shuffle(rows)
+    path = write_csv(tmp_path / "shuffled.csv", [header, *rows], delimiter=";", lineterminator="\r\n")
+    convert(csv=path, num_threads=7, num_shards={"train": 3, "validation": 1})
+    assert _data(tmp_path / "out/scenes/1.0.0") == _data(dataset)
+
+
+def test_order_of_columns_does_not_matter_when_classes_are_given(
+    convert: Convert, scenes: Path, tmp_path: Path, dataset: Path, write_csv: WriteCsv
+) -> None:
+    rows = [row[::-1] for row in csv.reader((scenes / "labels.csv").read_text(encoding="utf-8").splitlines())]
+    path = write_csv(tmp_path / "reversed.csv", rows)
+    convert(csv=path, filename_column="file", classes=_CLASSES, num_shards={"train": 3, "validation": 1})
+    assert _data(tmp_path / "out/scenes/1.0.0") == _data(dataset)
+
+
+def test_added_rows_move_no_image(
+    convert: Convert, scenes: Path, tmp_path: Path, dataset: Path, read_shards: ReadShards, write_csv: WriteCsv
+) -> None:
+    rows = list(csv.reader((scenes / "labels.csv").read_text(encoding="utf-8").splitlines()))
+    convert(csv=write_csv(tmp_path / "some.csv", rows[:14]))
+    before = _membership(tmp_path / "out/scenes/1.0.0", read_shards)
+    after = _membership(dataset, read_shards)
+    assert len(before) == 13
+    assert {name: after[name] for name in before} == before
+
+
+def test_splits_of_a_column(
+    convert: Convert, scenes: Path, tmp_path: Path, read_shards: ReadShards, write_csv: WriteCsv
+) -> None:
+    rows = list(csv.reader((scenes / "labels.csv").read_text(encoding="utf-8").splitlines()))
+    parts = ["part", *("zebra" if i % 3 else "alpha" for i in range(24))]
+    path = write_csv(tmp_path / "parts.csv", [[*row, part] for row, part in zip(rows, parts, strict=True)])
+    info = convert(csv=path, split_column="part")
+    assert [(split.name, split.num_examples) for split in info.splits] == [("alpha", 8), ("zebra", 16)]
+    assert info.classes == _CLASSES
+    membership = _membership(tmp_path / "out/scenes/1.0.0", read_shards)
+    assert membership == {row[0]: part for row, part in zip(rows[1:], parts[1:], strict=True)}
+
+
+def test_splits_stand_in_the_order_of_the_flag(convert: Convert) -> None:
+    info = convert(splits=parse_splits("zebra=0.4,alpha=0.6"))
+    assert [split.name for split in info.splits] == ["zebra", "alpha"]
+    assert info.num_examples == 24
+
+
+def test_a_split_without_an_image_is_left_out(convert: Convert, tmp_path: Path) -> None:
+    info = convert(splits=(("train", 1 - Fraction(1, 10**9)), ("tiny", Fraction(1, 10**9))))
+    assert [split.name for split in info.splits] == ["train"]
+    assert not (tmp_path / "out/scenes/1.0.0/tiny").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "shards"),
+    [
+        pytest.param({}, {"train": 1, "validation": 1}, id="few images"),
+        pytest.param({"num_shards": {"": 2}}, {"train": 2, "validation": 2}, id="a number for all splits"),
+        pytest.param({"num_shards": {"train": 4}}, {"train": 4, "validation": 1}, id="a number for one split"),
+    ],
+)
+def test_number_of_shards(convert: Convert, options: dict[str, Any], shards: dict[str, int]) -> None:
+    assert {split.name: len(split.shards) for split in convert(**options).splits} == shards
+
+
+def test_shards_of_a_size(convert: Convert, scenes: Path, labels_of: Labels) -> None:
+    total = sum((scenes / "images" / name).stat().st_size for name in labels_of)
+    info = convert(shard_bytes=total // 4, splits=(("all", Fraction(1)),))
+    # A quarter of all bytes makes four or five shards, of which the number stands in each name.
+    (split,) = info.splits
+    assert len(split.shards) in {4, 5}
+    assert [shard.path for shard in split.shards] == [
+        f"all/all-{i:05d}-of-{len(split.shards):05d}.tfrecord" for i in range(len(split.shards))
+    ]
+
+
+def test_more_shards_than_images_leave_no_gap_and_no_empty_shard(
+    convert: Convert, tmp_path: Path, read_shards: ReadShards, labels_of: Labels
+) -> None:
+    info = convert(num_shards={"": 100})
+    shards = [shard for split in info.splits for shard in split.shards]
+    assert all(shard.num_examples for shard in shards)
+    for split in info.splits:
+        of = len(split.shards)
+        assert [shard.path for shard in split.shards] == [
+            f"{split.name}/{split.name}-{i:05d}-of-{of:05d}.tfrecord" for i in range(of)
+        ]
+    files = _files(tmp_path / "out/scenes/1.0.0")
+    assert sorted(name for name in files if name.endswith(".tfrecord")) == sorted(shard.path for shard in shards)
+    assert len([name for name in files if name.endswith(".tfindex")]) == len(shards)
+    assert _membership(tmp_path / "out/scenes/1.0.0", read_shards).keys() == labels_of.keys()
+
+
+def test_a_name_is_found_however_it_is_spelled(convert: Convert, tmp_path: Path, images: Path, draw: Draw) -> None:
+    decomposed = unicodedata.normalize("NFD", "été/바다.jpg")
+    for name in (decomposed, "a b.JPG"):
+        (images / name).parent.mkdir(exist_ok=True)
+        (images / name).write_bytes(draw())
+    (tmp_path / "labels.csv").write_text("file,x,y\n.\\été\\바다.jpg,1,0\n a b.JPG ,0,1\n", encoding="utf-8")
+    info = convert(csv=tmp_path / "labels.csv", images=images)
+    assert (info.num_examples, info.rejects, info.unlisted) == (2, {}, 0)
+
+
+def test_files_that_no_row_names_are_counted(
+    convert: Convert, scenes: Path, tmp_path: Path, write_csv: WriteCsv
+) -> None:
+    rows = list(csv.reader((scenes / "labels.csv").read_text(encoding="utf-8").splitlines()))
+    assert convert().unlisted == 0
+    assert convert(csv=write_csv(tmp_path / "some.csv", rows[:20]), version="1.0.1").unlisted == 5
+
+
+def test_a_dataset_is_not_overwritten(convert: Convert, tmp_path: Path) -> None:
+    convert()
+    before = _files(tmp_path)
+    with pytest.raises(UserError, match=r"scenes/1\.0\.0 is a dataset already.*--overwrite"):
+        convert(num_shards={"": 2})
+    assert _files(tmp_path) == before
+
+
+def test_overwrite_replaces_a_dataset(convert: Convert, tmp_path: Path) -> None:
+    convert(num_shards={"": 4})
+    convert(overwrite=True)
+    shards = sorted(name for name in _files(tmp_path) if name.endswith(".tfrecord"))
+    assert shards == [
+        "out/scenes/1.0.0/train/train-00000-of-00001.tfrecord",
+        "out/scenes/1.0.0/validation/validation-00000-of-00001.tfrecord",
+    ]
+    assert [path.name for path in (tmp_path / "out/scenes").iterdir()] == ["1.0.0"]
+
+
+def test_other_versions_are_left_alone(convert: Convert, tmp_path: Path) -> None:
+    convert()
+    before = _files(tmp_path / "out/scenes/1.0.0")
+    convert(version="1.1.0", num_shards={"": 2})
+    assert _files(tmp_path / "out/scenes/1.0.0") == before
+    assert {path.name for path in (tmp_path / "out/scenes").iterdir()} == {"1.0.0", "1.1.0"}
+
+
+def test_what_an_earlier_run_left_is_cleared_away(convert: Convert, tmp_path: Path) -> None:
+    left = tmp_path / "out/scenes/1.0.0.incomplete"
+    (left / "train").mkdir(parents=True)
+    (left / "train/train-00000-of-00001.tfrecord").write_bytes(b"half")
+    (left / "failure.json").write_text('{"message": "an old failure"}')
+    convert()
+    assert [path.name for path in (tmp_path / "out/scenes").iterdir()] == ["1.0.0"]
+
+
+@pytest.mark.parametrize(
+    ("overwrite", "fails"),
+    [
+        pytest.param(False, "train-00000-of-00001.tfrecord", id="a shard"),
+        pytest.param(True, "validation-00000-of-00001.tfindex", id="an index, in an overwrite"),
+        pytest.param(False, "schema.pbtxt", id="metadata"),
+        pytest.param(True, "manifest.json", id="the manifest, in an overwrite"),
+    ],
+)
+def test_a_file_that_cannot_be_written_leaves_what_was_there(
+    convert: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool, fails: str
+) -> None:
+    if overwrite:
+        convert(num_shards={"": 2})
+    before = _files(tmp_path)
+    create = storage.create
+
+    def full(path: str) -> Any:
+        if path.endswith(fails):
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        return create(path)
+
+    monkeypatch.setattr(storage, "create", full)
+    with pytest.raises(OSError, match=f"No space left on device: .*{fails}"):
+        convert(overwrite=overwrite)
+    after = _files(tmp_path)
+    assert {name: content for name, content in after.items() if ".incomplete/" not in name} == before
+    assert "out/scenes/1.0.0.incomplete/manifest.json" not in after
+    # And the same again finishes the work.
+    monkeypatch.undo()
+    convert(overwrite=overwrite)
+    assert [path.name for path in (tmp_path / "out/scenes").iterdir()] == ["1.0.0"]
+
+
+def test_an_image_that_is_cut_while_it_is_read_never_reaches_a_shard(
+    convert: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels_of: Labels, read_shards: ReadShards
+) -> None:
+    read = storage.read
+    monkeypatch.setattr(storage, "read", lambda path: read(path)[: -50 if path.endswith("/7.jpg") else None])
+    info = convert(max_rejects=1)
+    assert info.rejects == {"corrupt_image": 1}
+    assert _membership(tmp_path / "out/scenes/1.0.0", read_shards).keys() == labels_of.keys() - {"7.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        pytest.param({"csv": "missing.csv"}, "Cannot read .*missing.csv", id="no CSV"),
+        pytest.param({"images": "missing"}, "--images: there is no folder .*missing", id="no folder of images"),
+        pytest.param({"images": "labels.csv"}, "labels.csv", id="a file for the folder of images"),
+    ],
+)
+def test_input_that_is_not_there(
+    convert: Convert, scenes: Path, tmp_path: Path, given: dict[str, str], message: str
+) -> None:
+    with pytest.raises((UserError, OSError), match=message):
+        convert(**{key: scenes / name for key, name in given.items()})
+    assert not (tmp_path / "out/scenes/1.0.0").exists()
+
+
+def test_an_output_that_cannot_be_written(convert: Convert, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OSError, match=str(tmp_path / "file")):
+        convert(output=tmp_path / "file")
+
+
+def test_what_is_wrong_far_down_in_the_csv_is_said_in_one_sentence(
+    convert: Convert, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "_CHUNK_CELLS", 70)
+    path = tmp_path / "labels.csv"
+    path.write_text((scenes / "labels.csv").read_text(encoding="utf-8") + '"30.jpg,1,0,0,0,0\n', encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        convert(csv=path)
+    assert str(caught.value) == f"{path} line 26: a quoted cell that starts here is never closed."
+    assert not (tmp_path / "out/scenes/1.0.0").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True], ids=["without --overwrite", "with --overwrite"])
+def test_a_folder_that_is_no_dataset_is_not_touched(convert: Convert, tmp_path: Path, overwrite: bool) -> None:
+    folder = tmp_path / "out" / "scenes" / "1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="is there, and no dataset of multihot"):
+        convert(overwrite=overwrite)
+    assert (folder / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_csv_of_blank_rows_is_said_to_be(convert: Convert, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("file,desert,sea\n\n,,\n")
+    with pytest.raises(UserError, match="has no row that is not blank"):
+        convert(csv=path)

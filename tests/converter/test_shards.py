@@ -1,0 +1,185 @@
+"""A shard is a function of its rows and their files: not of their order, nor of the number of threads."""
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from converter import assignment, images, shards, storage
+from converter.rejects import Reason, Reject
+from converter.rows import Row
+from converter.shards import ShardResult, Source
+from schemas import example
+from schemas.metadata import ShardInfo
+from schemas.statistics import Statistics
+
+Draw = Callable[..., bytes]
+
+
+@pytest.fixture
+def sources(scenes: Path, labels_of: Mapping[str, tuple[int, ...]]) -> list[Source]:
+    """Returns a row and a file for each image of `scenes`."""
+    files = {file.name: file for file in storage.list_files(str(scenes / "images"))}
+    return [
+        Source(Row(line, name, bytes(labels), "train"), files[name])
+        for line, (name, labels) in enumerate(labels_of.items(), start=2)
+    ]
+
+
+def _write(folder: Path, sources: list[Source], num_threads: int = 2) -> ShardResult:
+    return shards.write_shard(
+        str(folder), split="train", index=1, num_shards=3, sources=iter(sources), num_threads=num_threads
+    )
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _bad(folder: Path, name: str, content: bytes, line: int) -> Source:
+    (folder / name).write_bytes(content)
+    return Source(Row(line, name, b"\1\0\0\0\0", "train"), storage.File(name, str(folder / name), len(content)))
+
+
+def test_writes_a_shard_and_its_index_and_nothing_else(tmp_path: Path, sources: list[Source]) -> None:
+    result = _write(tmp_path, sources)
+    files = _files(tmp_path)
+    shard, index = "train/train-00001-of-00003.tfrecord", "index/train/train-00001-of-00003.tfindex"
+    assert files.keys() == {shard, index}
+    assert result.shard == ShardInfo(
+        path=shard,
+        num_examples=24,
+        num_bytes=len(files[shard]) - 24 * 16,
+        sha256=hashlib.sha256(files[shard]).hexdigest(),
+    )
+    assert (result.split, result.index, result.rejects) == ("train", 1, ())
+
+
+def test_holds_every_image_as_it_is_in_the_order_of_positions(tmp_path: Path, sources: list[Source]) -> None:
+    _write(tmp_path, sources)
+    records = tf.data.TFRecordDataset(str(tmp_path / "train/train-00001-of-00003.tfrecord")).as_numpy_iterator()
+    ordered = sorted(sources, key=lambda source: assignment.position(source.row.filename))
+    assert [source.row.filename for source in ordered] != [source.row.filename for source in sources]
+    for record, source in zip(records, ordered, strict=True):
+        data = Path(source.file.path).read_bytes()
+        size = images.inspect(data)
+        assert record == example.encode(
+            image=data, height=size.height, width=size.width, labels=source.row.labels, filename=source.row.filename
+        )
+
+
+def test_index_finds_every_record(tmp_path: Path, sources: list[Source]) -> None:
+    _write(tmp_path, sources)
+    files = _files(tmp_path)
+    shard = files["train/train-00001-of-00003.tfrecord"]
+    names = []
+    for line in files["index/train/train-00001-of-00003.tfindex"].decode().splitlines():
+        offset, size = map(int, line.split())
+        parsed = tf.train.Example.FromString(shard[offset + 12 : offset + size - 4])
+        names.append(parsed.features.feature["filename"].bytes_list.value[0].decode())
+    assert sorted(names) == sorted(source.row.filename for source in sources)
+
+
+def test_counts_what_it_wrote(tmp_path: Path, sources: list[Source], labels_of: Mapping[str, tuple[int, ...]]) -> None:
+    statistics = _write(tmp_path, sources).statistics
+    assert statistics.num_examples == 24
+    assert statistics.formats == {"bmp": 1, "gif": 1, "jpeg": 19, "png": 2, "webp": 1}
+    assert statistics.positives == tuple(map(sum, zip(*labels_of.values(), strict=True)))
+    assert (statistics.width.minimum, statistics.width.maximum) == (24, 24 + 3 * 23)
+    assert (statistics.height.minimum, statistics.height.maximum) == (64 - 23, 64)
+    assert statistics.image_bytes.total == sum(source.file.size for source in sources)
+
+
+@pytest.mark.parametrize("num_threads", [1, 3, 16])
+def test_the_same_bytes_for_any_order_and_number_of_threads(
+    tmp_path: Path, sources: list[Source], num_threads: int
+) -> None:
+    expected = _write(tmp_path / "a", sources)
+    random.Random(num_threads).shuffle(sources)
+    assert _write(tmp_path / "b", sources, num_threads) == expected
+    assert _files(tmp_path / "a") == _files(tmp_path / "b")
+
+
+def test_bad_images_are_rejected_and_the_others_written(
+    tmp_path: Path, images: Path, sources: list[Source], draw: Draw
+) -> None:
+    bad = [
+        _bad(images, "cut.jpg", draw()[:-100], 30),
+        _bad(images, "page.jpg", b"<html>", 31),
+        _bad(images, "scan.jpg", draw(file_format="TIFF"), 32),
+        Source(Row(33, "gone.jpg", b"\0" * 5, "train"), storage.File("gone.jpg", str(images / "gone.jpg"), 9)),
+    ]
+    result = _write(tmp_path / "with", [bad[0], *sources[:10], *bad[1:], *sources[10:]])
+    without = _write(tmp_path / "without", sources)
+    assert _files(tmp_path / "with") == _files(tmp_path / "without")
+    assert (result.shard, result.statistics) == (without.shard, without.statistics)
+    rejects = {reject.filename: reject for reject in result.rejects}
+    assert {name: (reject.line, reject.reason) for name, reject in rejects.items()} == {
+        "cut.jpg": (30, Reason.CORRUPT_IMAGE),
+        "page.jpg": (31, Reason.NOT_AN_IMAGE),
+        "scan.jpg": (32, Reason.UNSUPPORTED_FORMAT),
+        "gone.jpg": (33, Reason.UNREADABLE_FILE),
+    }
+    assert rejects["gone.jpg"].detail == "No such file or directory"
+
+
+def test_a_shard_without_a_good_image_leaves_no_file(tmp_path: Path, images: Path) -> None:
+    bad = [_bad(images, f"{i}.jpg", b"text", line=i) for i in range(2, 5)]
+    result = _write(tmp_path / "out", bad)
+    assert _files(tmp_path / "out") == {}
+    assert result == ShardResult(
+        split="train",
+        index=1,
+        shard=None,
+        statistics=Statistics(positives=(0,) * 5),
+        rejects=tuple(
+            Reject(i, f"{i}.jpg", Reason.NOT_AN_IMAGE, "starts with b'text'")
+            for i in sorted(range(2, 5), key=lambda i: assignment.position(f"{i}.jpg"))
+        ),
+    )
+
+
+def test_a_defect_while_reading_leaves_no_file(
+    tmp_path: Path, sources: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(data: bytes) -> None:
+        raise MemoryError(len(data))
+
+    monkeypatch.setattr(images, "inspect", fail)
+    with pytest.raises(MemoryError):
+        _write(tmp_path, sources)
+    assert _files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("window", [1, 2, 6])
+def test_reads_ahead_but_not_further_than_the_window(window: int) -> None:
+    """However slow the one who takes the results is, no more than `window` of them wait in memory."""
+    started: list[int] = []
+
+    def work(item: int) -> int:
+        started.append(item)
+        time.sleep(0.001 * (item % 3))  # So that they do not end in the order in which they start.
+        return -item
+
+    taken = 0
+    with ThreadPoolExecutor(4) as executor:
+        for result in shards._map_in_order(executor, work, list(range(40)), window):
+            assert result == -taken
+            time.sleep(0.002)
+            assert len(started) <= taken + window
+            taken += 1
+    assert taken == len(started) == 40
+
+
+def test_works_on_several_items_at_a_time() -> None:
+    """Each of four items waits until all four are at work: one after the other they would never get there."""
+    barrier = threading.Barrier(4, timeout=10)
+    with ThreadPoolExecutor(4) as executor:
+        results = list(shards._map_in_order(executor, lambda item: (barrier.wait(), item)[1], list(range(8)), window=8))
+    assert results == list(range(8))

@@ -1,0 +1,184 @@
+"""Files appear whole or not at all, and a listing says what is inside the folder of images."""
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from converter import storage
+from converter.storage import File
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _put(folder: Path, *names: str, content: bytes = b"image") -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def test_create_makes_the_folders_and_the_whole_file(tmp_path: Path) -> None:
+    with storage.create(f"{tmp_path}/a/b/c.bin") as file:
+        file.write(b"one")
+        assert not (tmp_path / "a/b/c.bin").exists()
+        file.write(b"two")
+    assert _tree(tmp_path) == {"a/b/c.bin": b"onetwo"}
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(1)], ids=lambda e: type(e).__name__)
+def test_create_leaves_nothing_after_an_exception(tmp_path: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)), storage.create(f"{tmp_path}/a.bin") as file:
+        file.write(b"half")
+        raise error
+    assert _tree(tmp_path) == {}
+
+
+def test_create_leaves_what_was_there_after_an_exception(tmp_path: Path) -> None:
+    _put(tmp_path, "a.bin", content=b"old")
+    with pytest.raises(ZeroDivisionError), storage.create(f"{tmp_path}/a.bin") as file:
+        file.write(b"half")
+        _ = 1 / 0
+    assert _tree(tmp_path) == {"a.bin": b"old"}
+
+
+def test_create_replaces_what_was_there(tmp_path: Path) -> None:
+    _put(tmp_path, "a.bin", content=b"old")
+    storage.write(f"{tmp_path}/a.bin", b"new")
+    assert _tree(tmp_path) == {"a.bin": b"new"}
+
+
+def test_an_error_without_a_name_gets_that_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left.*a\.bin"), storage.create(f"{tmp_path}/a.bin"):
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.bz2", "a.tfrecord.gz"])
+def test_no_ending_means_compression(tmp_path: Path, name: str) -> None:
+    path = f"{tmp_path}/{name}"
+    storage.write(path, "plain é")
+    assert Path(path).read_bytes() == storage.read(path) == "plain é".encode()
+
+
+def test_lists_files_in_all_folders_with_their_sizes(tmp_path: Path) -> None:
+    _put(tmp_path, "1.jpg", "a/2.jpg", "a/b/3.JPG")
+    _put(tmp_path, "a/empty.jpg", content=b"")
+    (tmp_path / "nothing").mkdir()
+    assert sorted(storage.list_files(str(tmp_path))) == [
+        File("1.jpg", f"{tmp_path}/1.jpg", 5),
+        File("a/2.jpg", f"{tmp_path}/a/2.jpg", 5),
+        File("a/b/3.JPG", f"{tmp_path}/a/b/3.JPG", 5),
+        File("a/empty.jpg", f"{tmp_path}/a/empty.jpg", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["with space.jpg", "[1].jpg", "*.jpg", "a?.jpg", "{x}.jpg", "바다.jpg", ".hidden.jpg", "-n", "a\\b.jpg", "%20.jpg"],
+)
+def test_lists_and_reads_names_of_all_kinds(tmp_path: Path, name: str) -> None:
+    _put(tmp_path, name)
+    (file,) = storage.list_files(str(tmp_path))
+    assert file.name == name
+    assert storage.read(file.path) == b"image"
+
+
+def test_names_are_composed_and_paths_are_as_they_are(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", "été.jpg")
+    _put(tmp_path, decomposed)
+    assert list(storage.list_files(str(tmp_path))) == [File("été.jpg", f"{tmp_path}/{decomposed}", 5)]
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_a_slash_at_the_end_of_the_folder_does_not_matter(tmp_path: Path, ending: str) -> None:
+    _put(tmp_path, "a/1.jpg")
+    assert [file.name for file in storage.list_files(f"{tmp_path}{ending}")] == ["a/1.jpg"]
+
+
+def test_names_that_are_not_utf_8_are_left_out(tmp_path: Path) -> None:
+    _put(tmp_path, "1.jpg")
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg")).write_bytes(b"image")
+    except OSError:
+        pytest.skip("this file system knows no such names")
+    assert [file.name for file in storage.list_files(str(tmp_path))] == ["1.jpg"]
+
+
+def test_symbolic_links_are_followed_inside_the_folder_and_flagged_when_they_lead_out(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    _put(tmp_path, "secret.jpg", "images-of-others/1.jpg", "images/a/1.jpg")
+    (images / "inside.jpg").symlink_to(images / "a/1.jpg")
+    (images / "relative.jpg").symlink_to("a/1.jpg")
+    (images / "out.jpg").symlink_to(tmp_path / "secret.jpg")
+    (images / "a/up.jpg").symlink_to("../../secret.jpg")
+    (images / "like.jpg").symlink_to(tmp_path / "images-of-others/1.jpg")
+    (images / "chain.jpg").symlink_to("out.jpg")
+    (images / "dangling.jpg").symlink_to("nowhere.jpg")
+    found = {file.name: file.inside for file in storage.list_files(str(images))}
+    assert found == {
+        "a/1.jpg": True,
+        "inside.jpg": True,
+        "relative.jpg": True,
+        "out.jpg": False,
+        "a/up.jpg": False,
+        "like.jpg": False,
+        "chain.jpg": False,
+    }
+
+
+def test_the_folder_itself_may_be_a_symbolic_link(tmp_path: Path) -> None:
+    _put(tmp_path, "images/1.jpg")
+    (tmp_path / "images/2.jpg").symlink_to(tmp_path / "images/1.jpg")
+    (tmp_path / "link").symlink_to("images")
+    found = sorted(storage.list_files(f"{tmp_path}/link"))
+    assert [(file.name, file.inside) for file in found] == [("1.jpg", True), ("2.jpg", True)]
+
+
+def test_a_circle_of_links_to_folders_ends(tmp_path: Path) -> None:
+    _put(tmp_path, "a/1.jpg")
+    (tmp_path / "a/again").symlink_to(tmp_path)
+    assert [file.name for file in storage.list_files(str(tmp_path))] == ["a/1.jpg"]
+
+
+@pytest.mark.parametrize("name", ["file", "folder", "nothing"])
+def test_delete_takes_files_and_folders_and_what_is_not_there(tmp_path: Path, name: str) -> None:
+    _put(tmp_path, "file", "folder/a/b", "other")
+    storage.delete(f"{tmp_path}/{name}")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder", "other"} - {name}
+
+
+def test_publish_puts_a_folder_in_its_place(tmp_path: Path) -> None:
+    _put(tmp_path, "new/manifest.json", "new/train/a")
+    storage.publish(f"{tmp_path}/new", f"{tmp_path}/done", last="manifest.json", aside=f"{tmp_path}/aside")
+    assert _tree(tmp_path) == {"done/manifest.json": b"image", "done/train/a": b"image"}
+
+
+def test_publish_replaces_a_folder_as_a_whole(tmp_path: Path) -> None:
+    _put(tmp_path, "done/manifest.json", "done/train/old", "aside/from an earlier failure", content=b"old")
+    _put(tmp_path, "new/manifest.json", "new/train/a", content=b"new")
+    storage.publish(f"{tmp_path}/new", f"{tmp_path}/done", last="manifest.json", aside=f"{tmp_path}/aside")
+    assert _tree(tmp_path) == {"done/manifest.json": b"new", "done/train/a": b"new"}
+    assert {path.name for path in tmp_path.iterdir()} == {"done"}
+
+
+@pytest.mark.parametrize(
+    ("path", "local"), [("a/b", True), ("/a", True), ("gs://bucket/a", False), ("s3://bucket", False)]
+)
+def test_what_is_local(path: str, local: bool) -> None:
+    assert storage.is_local(path) == local
+
+
+def test_what_a_killed_publish_set_aside_is_put_back(tmp_path: Path) -> None:
+    target, aside = tmp_path / "1.0.0", tmp_path / "1.0.0.replaced"
+    aside.mkdir()
+    (aside / "manifest.json").write_text("the old one")
+    storage.restore(str(target), str(aside))
+    assert (target / "manifest.json").read_text() == "the old one"
+    assert not aside.exists()
+    # With something in its place, what was set aside is the older one of the two.
+    aside.mkdir()
+    storage.restore(str(target), str(aside))
+    assert (target / "manifest.json").read_text() == "the old one"

@@ -1,0 +1,69 @@
+"""The summary, word for word."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from converter.summary import summary
+from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
+from schemas.statistics import Moments, Statistics
+
+
+def _split(name: str, positives: tuple[int, ...], num_examples: int, num_shards: int) -> SplitInfo:
+    shard = ShardInfo(path="p", num_examples=num_examples, num_bytes=1, sha256="0")
+    sizes = Moments(count=num_examples, total=1_234_567 * num_examples)
+    return SplitInfo(
+        name=name, shards=(shard,) * num_shards, statistics=Statistics(positives=positives, example_bytes=sizes)
+    )
+
+
+def _info(splits: tuple[SplitInfo, ...], **given: Any) -> DatasetInfo:
+    return DatasetInfo(name="scenes", version="1.0.0", classes=("desert", "a sea of trees"), splits=splits, **given)
+
+
+def test_a_dataset_in_which_all_is_well() -> None:
+    info = _info((_split("train", (3, 4), 5, 2), _split("validation", (1, 1), 2, 1)))
+    assert summary(info, "data/scenes/1.0.0").splitlines() == [
+        "                         train    validation",
+        "images                      10             2",
+        "MB                         6.2           2.5",
+        "shards                       2             1",
+        "positives of",
+        "  desert                     3             1",
+        "  a sea of trees             4             1",
+        "Rejected: 0 rows",
+        "Dataset: data/scenes/1.0.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("positives", "line"),
+    [
+        pytest.param(((1, 0), (1, 1)), "Classes without an image: a sea of trees has none in train", id="one"),
+        pytest.param(
+            ((0, 1), (0, 0)),
+            "Classes without an image: desert has none in train; desert has none in dev; "
+            "a sea of trees has none in dev",
+            id="several",
+        ),
+    ],
+)
+def test_no_class_is_missing_silently(positives: tuple[tuple[int, int], tuple[int, int]], line: str) -> None:
+    info = _info((_split("train", positives[0], 2, 1), _split("dev", positives[1], 2, 1)))
+    assert line in summary(info, "d").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        pytest.param(
+            {"rejects": {"bad_label": 2, "empty_file": 1}},
+            "Rejected: 3 rows (2 bad_label, 1 empty_file): d/rejects.csv",
+            id="rejects",
+        ),
+        pytest.param({"unlisted": 4}, "Files that no row names: 4", id="files that no row names"),
+    ],
+)
+def test_what_was_left_out_is_said(given: Mapping[str, Any], line: str) -> None:
+    assert line in summary(_info((_split("train", (1, 1), 1, 1),), **given), "d").splitlines()

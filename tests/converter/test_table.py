@@ -1,0 +1,242 @@
+"""What the header and the cells say a CSV is, and what is said of a file that is none."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from converter import storage, table
+from converter.options import ConvertOptions
+from schemas.errors import UserError
+
+ReadCsv = Callable[..., Any]
+
+
+def test_multi_hot_has_a_column_for_each_class(read: ReadCsv) -> None:
+    found = read("file,sea,desert\n1.jpg,1,0\n").table
+    assert found.multi_hot
+    assert (found.classes, found.filename, found.labels, found.split) == (("sea", "desert"), 0, (1, 2), None)
+
+
+def test_delimited_has_the_names_of_classes_in_one_column(read: ReadCsv) -> None:
+    found = read('file,labels\n1.jpg,"sea, desert"\n2.jpg,trees\n3.jpg,\n').table
+    assert not found.multi_hot
+    assert (found.classes, found.labels) == (("desert", "sea", "trees"), (1,))
+
+
+@pytest.mark.parametrize(
+    ("cells", "multi_hot", "classes"),
+    [
+        pytest.param("1,0,1", True, ("sea",), id="0 and 1"),
+        pytest.param("TRUE,false,True", True, ("sea",), id="true and false"),
+        pytest.param("1,,0", True, ("sea",), id="with a blank"),
+        pytest.param("1,0,2", True, ("sea",), id="one wrong label makes no classes of the others"),
+        pytest.param("sand,rock,sand", False, ("rock", "sand"), id="names"),
+        pytest.param("3,1,7", False, ("1", "3", "7"), id="numbers as names"),
+        pytest.param(",sand,", False, ("sand",), id="one name"),
+    ],
+)
+def test_a_single_label_column_is_told_apart_by_its_cells(
+    read: ReadCsv, cells: str, multi_hot: bool, classes: tuple[str, ...]
+) -> None:
+    found = read("file,sea\n" + "".join(f"{i}.jpg,{cell}\n" for i, cell in enumerate(cells.split(",")))).table
+    assert (found.multi_hot, found.classes) == (multi_hot, classes)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"], ids=["comma", "semicolon", "tab", "bar"])
+def test_delimiter_is_recognised_by_the_header(read: ReadCsv, delimiter: str) -> None:
+    found = read("file,sea,desert\n1.jpg,1,0\n".replace(",", delimiter))
+    assert found.table.columns == ("file", "sea", "desert")
+    assert found.names == ["1.jpg"]
+
+
+def test_a_delimiter_inside_quotes_is_no_delimiter(read: ReadCsv) -> None:
+    assert read('file;"a,b,c";"d,e"\n1;1;0\n').table.columns == ("file", "a,b,c", "d,e")
+
+
+def test_columns_can_be_chosen_in_any_order(read: ReadCsv) -> None:
+    text = "id,sea,path,desert,part\n7,1,a.jpg,0,train\n"
+    found = read(text, filename_column="path", label_columns=("desert", "sea"), split_column="part")
+    assert (found.table.filename, found.table.labels, found.table.split) == (2, (3, 1), 4)
+    assert found.table.classes == ("desert", "sea")
+    assert [tuple(row) for row in found.rows] == [(2, "a.jpg", b"\0\1", "train")]
+
+
+def test_all_other_columns_are_labels(read: ReadCsv) -> None:
+    found = read("sea,part,file,desert\n1,train,a.jpg,0\n", filename_column="file", split_column="part")
+    assert found.table.classes == ("sea", "desert")
+
+
+def test_classes_give_the_order_of_a_multi_hot_table(read: ReadCsv) -> None:
+    found = read("file,sea,desert\n1.jpg,1,0\n", classes=("desert", "sea"))
+    assert (found.table.classes, found.table.labels) == (("desert", "sea"), (2, 1))
+    assert found.rows[0].labels == b"\0\1"
+
+
+def test_classes_give_the_order_of_a_delimited_table(read: ReadCsv) -> None:
+    found = read("file,labels\n1.jpg,sea\n", classes=("trees", "sea", "desert"))
+    assert found.table.classes == ("trees", "sea", "desert")
+    assert found.rows[0].labels == b"\0\1\0"
+
+
+def test_label_delimiter_can_be_chosen(read: ReadCsv) -> None:
+    found = read("file,labels\n1.jpg,sea|the desert\n", label_delimiter="|")
+    assert found.table.classes == ("sea", "the desert")
+    assert found.rows[0].labels == b"\1\1"
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["without", "with"])
+@pytest.mark.parametrize("encoding", ["utf-8", "UTF8", "utf_8"])
+def test_byte_order_mark_is_skipped(read: ReadCsv, mark: bytes, encoding: str) -> None:
+    assert read(mark + b"file,sea,desert\n1.jpg,1,0\n", encoding=encoding).table.columns == ("file", "sea", "desert")
+
+
+def test_spaces_around_the_names_of_columns_do_not_count(read: ReadCsv) -> None:
+    assert read(" file , sea,desert \n1.jpg,1,0\n").table.columns == ("file", "sea", "desert")
+
+
+def test_a_header_can_span_lines(read: ReadCsv) -> None:
+    found = read('file,"sea\nand lake",desert\n1.jpg,1,0\n')
+    assert found.table.columns == ("file", "sea\nand lake", "desert")
+    assert [row.line for row in found.rows] == [3]
+
+
+def test_thousands_of_columns(read: ReadCsv) -> None:
+    names = [f"c{i}" for i in range(4_000)]
+    found = read(f"file,{','.join(names)}\n1.jpg{',1' * 4_000}\n")
+    assert found.table.classes == tuple(names)
+    assert found.rows[0].labels == b"\1" * 4_000
+
+
+@pytest.mark.parametrize(
+    ("content", "given", "message"),
+    [
+        pytest.param("", {}, " line 1: no header. Expected a line such as: filename,desert,sea", id="an empty file"),
+        pytest.param("\n1.jpg,1,0\n", {}, " line 1: no header. Expected a line such", id="a blank first line"),
+        pytest.param("file,sea,desert", {}, " has a header and no rows.", id="only a header"),
+        pytest.param(
+            "1.jpg,1,0\n2.jpg,0,1\n",
+            {},
+            " line 1: expected column names, not a row. Received: 1.jpg,1,0",
+            id="no header, but a row",
+        ),
+        pytest.param(
+            "1.JPG,desert\n2.JPG,sea\n",
+            {},
+            " line 1: expected column names, not a row. Received: 1.JPG,desert",
+            id="no header, but a row with names of classes",
+        ),
+        pytest.param(
+            "file\n1.jpg\n",
+            {},
+            " line 1: no label column beside 'file'. Are the cells separated by commas?",
+            id="names only",
+        ),
+        pytest.param(
+            "file:sea:desert\n1.jpg:1:0\n",
+            {},
+            " line 1: no label column beside 'file:sea:desert'. Are the cells separated by commas?",
+            id="an unknown delimiter",
+        ),
+        pytest.param(
+            "file,,desert\n1.jpg,1,0\n",
+            {},
+            " line 1: column 2 has no name. Name it, or choose others by --label_columns.",
+            id="a column without a name",
+        ),
+        pytest.param(
+            "file,sea,desert,sea\n1.jpg,1,0,1\n",
+            {},
+            " line 1: several columns have the name 'sea'. Give each a name of its own.",
+            id="two columns of one name",
+        ),
+        pytest.param(
+            "file,sea\n1.jpg,1\n",
+            {"filename_column": "path"},
+            " line 1: --filename_column names a column 'path', but the columns are: file, sea",
+            id="no such column of file names",
+        ),
+        pytest.param(
+            "file,sea\n1.jpg,1\n",
+            {"label_columns": ("sea", "lake")},
+            " line 1: --label_columns names a column 'lake', but the columns are: file, sea",
+            id="no such label column",
+        ),
+        pytest.param(
+            "file,sea\n1.jpg,1\n",
+            {"split_column": "part"},
+            " line 1: --split_column names a column 'part', but the columns are: file, sea",
+            id="no such split column",
+        ),
+        pytest.param(
+            "file,sea,desert\n1.jpg,1,0\n",
+            {"classes": ("sea", "trees")},
+            " line 1: --classes must name the label columns, in any order. Received: sea, trees; "
+            "label columns: sea, desert",
+            id="other classes than columns",
+        ),
+        pytest.param(
+            "file,labels\n1.jpg,\n2.jpg, \n", {}, ": column 'labels' names no class in any row.", id="no class at all"
+        ),
+        pytest.param(
+            'file,sea,"desert\n1.jpg,1,0\n2.jpg,1,0\n',
+            {},
+            " line 1: a quoted cell that starts here is never closed.",
+            id="a quote in the header that is never closed",
+        ),
+        pytest.param(
+            'file,sea,desert\n"1\n.jpg",1,0\n\n"2.jpg,1,0\n3.jpg,1,0\n',
+            {},
+            " line 5: a quoted cell that starts here is never closed.",
+            id="a quote in a row that is never closed",
+        ),
+        pytest.param(
+            "file,바다,desert\n1.jpg,1,0\n".encode("cp949"),
+            {},
+            " is not utf-8: byte 0xb9 (invalid start byte). Name its encoding, e.g. --encoding=cp949 or "
+            "--encoding=latin-1",
+            id="another encoding in the header",
+        ),
+        pytest.param(
+            ("file,sea,desert\n1.jpg,1,0\n" * 5 + "바다.jpg,1,0\n").encode("cp949"),
+            {},
+            " is not utf-8: byte 0xb9 (invalid start byte). Name its encoding,",
+            id="another encoding in a row",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(read: ReadCsv, content: str | bytes, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read(content, **given)
+    assert re.sub(r"^.*labels\.csv", "", str(caught.value)).startswith(message)
+
+
+def test_an_unclosed_quote_far_down_names_its_line(read: ReadCsv, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "_CHUNK_CELLS", 40)
+    many = "".join(f'"{i}\n",1,0\n' for i in range(100))
+    with pytest.raises(UserError, match=r"labels\.csv line 202: a quoted cell that starts here is never closed"):
+        read(f'file,sea,desert\n{many}"x,1,0\n{many.replace(chr(34), "")}')
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "utf-16", "utf-8-sig"])
+def test_reads_the_encoding_that_is_named(read: ReadCsv, encoding: str) -> None:
+    found = read("file,바다,사막\n해변.jpg,1,0\n".encode(encoding), encoding=encoding)
+    assert (found.table.classes, found.names) == (("바다", "사막"), ["해변.jpg"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-9", "base64", ""])
+def test_an_encoding_that_python_does_not_know(read: ReadCsv, encoding: str) -> None:
+    with pytest.raises(UserError, match="--encoding must be the name of an encoding that Python knows"):
+        read("file,sea\n1.jpg,1\n", encoding=encoding)
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "."], ids=["no such file", "a folder"])
+def test_a_csv_that_cannot_be_opened(tmp_path: Path, name: str) -> None:
+    options = ConvertOptions(csv=str(tmp_path / name), images="images", output="data")
+    with (
+        pytest.raises(UserError, match=rf"^Cannot read {tmp_path}"),
+        storage.open_text(options.csv, options.encoding) as file,
+    ):
+        table.read_table(options, file)

@@ -1,0 +1,80 @@
+"""Writer and reader share one spec: what is encoded is parsed back bit for bit."""
+
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import example
+
+_INT64 = st.integers(-(2**63), 2**63 - 1)
+# Every text that UTF-8 can hold.
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(
+    image=st.binary(max_size=300),
+    height=_INT64,
+    width=_INT64,
+    labels=st.lists(st.integers(0, 1), min_size=1, max_size=40),
+    filename=_TEXT,
+)
+def test_parses_what_was_encoded(image: bytes, height: int, width: int, labels: list[int], filename: str) -> None:
+    record = example.encode(image=image, height=height, width=width, labels=labels, filename=filename)
+    parsed = tf.io.parse_single_example(record, example.parse_spec(len(labels)))
+    assert parsed.keys() == {"image", "image/height", "image/width", "labels", "filename"}
+    assert parsed["image"].numpy() == image
+    assert (parsed["image/height"].numpy(), parsed["image/width"].numpy()) == (height, width)
+    assert parsed["labels"].numpy().tolist() == labels
+    assert parsed["filename"].numpy() == filename.encode()
+
+
+def test_takes_labels_as_bytes_too() -> None:
+    by_bytes = example.encode(image=b"", height=1, width=2, labels=b"\0\1\0", filename="a")
+    assert by_bytes == example.encode(image=b"", height=1, width=2, labels=(0, 1, 0), filename="a")
+
+
+def test_bytes_of_a_record_never_change() -> None:
+    record = example.encode(image=b"\xff\xd8", height=3, width=400, labels=(1, 0), filename="é.jpg")
+    assert record == (
+        b"\ni"
+        b"\n\x0f\n\x05image\x12\x06\n\x04\n\x02\xff\xd8"
+        b"\n\x15\n\x0cimage/height\x12\x05\x1a\x03\n\x01\x03"
+        b"\n\x15\n\x0bimage/width\x12\x06\x1a\x04\n\x02\x90\x03"
+        b"\n\x10\n\x06labels\x12\x06\x1a\x04\n\x02\x01\x00"
+        b"\n\x16\n\x08filename\x12\n\n\x08\n\x06\xc3\xa9.jpg"
+    )
+
+
+@pytest.mark.parametrize("size", [0, 16, 17, 18, 127, 128, 16_300, 16_400, 2_097_152], ids="{} bytes".format)
+def test_a_record_is_an_example_and_nothing_more(size: int) -> None:
+    record = example.encode(image=bytes(size), height=1, width=1, labels=(1,), filename="a")
+    parsed = tf.train.Example.FromString(record)
+    assert parsed.features.feature["image"].bytes_list.value == [bytes(size)]
+    assert len(parsed.features.feature) == 5
+    assert parsed.ByteSize() == len(record)
+
+
+def test_the_kind_of_every_feature() -> None:
+    assert example.features(5) == (
+        example.Feature("image", tf.string, ()),
+        example.Feature("image/height", tf.int64, ()),
+        example.Feature("image/width", tf.int64, ()),
+        example.Feature("labels", tf.int64, (5,)),
+        example.Feature("filename", tf.string, ()),
+    )
+
+
+def test_parses_only_what_is_asked_for() -> None:
+    spec = example.parse_spec(3, keys=[example.LABELS, example.IMAGE])
+    assert spec == {
+        "image": tf.io.FixedLenFeature((), tf.string),
+        "labels": tf.io.FixedLenFeature((3,), tf.int64),
+    }
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_labels_of_another_length_are_an_error(num_classes: int) -> None:
+    record = example.encode(image=b"", height=1, width=1, labels=(0, 1, 0), filename="a")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="labels"):
+        tf.io.parse_single_example(record, example.parse_spec(num_classes))

@@ -1,0 +1,41 @@
+"""What the docs list, held against the code."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+from converter.rejects import Reason
+from schemas import layout
+from trainer.config import TrainConfig
+
+_ROOT = Path(__file__).parents[1]
+
+
+def test_the_reasons_in_the_docs_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (_ROOT / "docs" / "rejects.md").read_text(), re.MULTILINE)
+    assert rows == [reason.value for reason in Reason]
+
+
+def test_the_flags_in_the_docs_are_those_of_the_trainer_with_their_defaults() -> None:
+    rows = re.findall(r"^\| (`--.*?) \| (.*?) \|", (_ROOT / "docs" / "training.md").read_text(), re.MULTILINE)
+    documented = {}
+    for flags, defaults in rows:
+        for flag, default in zip(flags.split(", "), defaults.split(", "), strict=True):
+            documented[flag.strip("`-")] = default.strip("`").replace("off", "False")
+    fields = {field.name: str(field.default) for field in dataclasses.fields(TrainConfig)}
+    for name in ("data", "output", "overwrite"):
+        del fields[name]
+    assert documented == fields
+
+
+def test_the_readme_names_every_file_of_a_dataset() -> None:
+    readme = (_ROOT / "README.md").read_text()
+    names = [value for name, value in vars(layout).items() if name.isupper() and not name.startswith("_")]
+    assert names
+    assert not [name for name in names if name not in readme]
+
+
+def test_links_between_the_docs_lead_somewhere() -> None:
+    for page in (*_ROOT.glob("*.md"), *(_ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,0 +1,56 @@
+"""What setup.cfg promises, held against what is installed."""
+
+import configparser
+import importlib.metadata
+import re
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+_ROOT = Path(__file__).parents[1]
+
+
+def _setup() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(_ROOT / "setup.cfg")
+    return parser
+
+
+def _requirements(text: str) -> list[Requirement]:
+    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
+    return [Requirement(line) for line in lines]
+
+
+_DIRECT = _requirements(_setup()["options"]["install_requires"])
+
+
+@pytest.mark.parametrize("requirement", _DIRECT, ids=lambda requirement: requirement.name)
+def test_a_dependency_has_a_lower_and_an_upper_bound_which_what_is_installed_keeps(requirement: Requirement) -> None:
+    assert {specifier.operator for specifier in requirement.specifier} == {">=", "<"}
+    assert requirement.specifier.contains(importlib.metadata.version(requirement.name), prereleases=True)
+
+
+def test_what_is_imported_is_declared() -> None:
+    distributions = importlib.metadata.packages_distributions()
+    declared = {re.sub(r"[-_.]+", "-", requirement.name).lower() for requirement in _DIRECT}
+    # Each of these comes with a declared one, of which it is a part for us.
+    declared |= {"keras", "numpy", "protobuf"}
+    imports = re.compile(r"^\s*(?:import|from) ([a-z_0-9]+)", re.MULTILINE)
+    for package in ("converter", "schemas", "trainer"):
+        for path in (_ROOT / package).glob("*.py"):
+            for name in imports.findall(path.read_text()):
+                for distribution in distributions.get(name, []):
+                    normal = re.sub(r"[-_.]+", "-", distribution).lower()
+                    shared = name == "google" or normal == "multihot"
+                    assert shared or normal in declared, f"{path.name} imports {name} of {normal}"
+
+
+def test_every_module_is_listed_in_the_docstring_of_its_package() -> None:
+    for package in ("converter", "schemas", "trainer"):
+        text = (_ROOT / package / "__init__.py").read_text()
+        for path in (_ROOT / package).glob("*.py"):
+            if not path.name.startswith("__"):
+                assert re.search(rf"^ *{re.escape(path.name)} ", text, re.MULTILINE), (
+                    f"{package}/__init__.py does not list {path.name}"
+                )

@@ -1,0 +1,51 @@
+"""The scripts that a person runs first."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[1]
+
+
+def _make_example(output: Path, *flags: str) -> None:
+    script = _ROOT / "scripts" / "make_example.py"
+    subprocess.run([sys.executable, script, f"--output={output}", *flags], check=True, capture_output=True)
+
+
+def test_the_example_data_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        _make_example(tmp_path / name, "--num_images=12", f"--seed={seed}")
+    a, b, c = (
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in "abc"
+    )
+    assert a == b != c
+    with (tmp_path / "a" / "labels.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["filename", "desert", "mountains", "sea", "sunset", "trees"]
+    assert {Path("images") / name for name, *_ in rows[1:]} == {path for path in a if path.parts[0] == "images"}
+    assert all(1 <= labels.count("1") <= 3 for _, *labels in rows[1:])
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs_in_an_empty_environment_and_learns_what_it_drew(tmp_path: Path) -> None:
+    env = {**os.environ, "MULTIHOT_VENV": str(tmp_path / "venv"), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [_ROOT / "scripts" / "quickstart", tmp_path / "example"],
+        env=env, capture_output=True, text=True, check=False, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    evaluation = json.loads((tmp_path / "example" / "run" / "evaluation.json").read_text())
+    prior = float(re.findall(r"no more +([\d.]+)", done.stdout)[0])
+    assert evaluation["num_examples"] > 100
+    assert evaluation["mean_average_precision"] > prior + 0.4
+    assert evaluation["label_ranking_average_precision"] > 0.9
+    commands = done.stdout.strip().splitlines()[-3:]
+    assert [re.search(r"-m (\w+)|(tensorboard)", command) is not None for command in commands] == [True] * 3
+    assert (tmp_path / "example" / "run" / "samples.png").stat().st_size > 100_000

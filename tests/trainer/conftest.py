@@ -1,0 +1,184 @@
+"""A made dataset whose labels can be seen in its pictures, converted for real: what the trainer is tested on.
+
+    train       48 pictures, JPEG and PNG, sizes mixed, 3 shards
+    validation  21 of the same kind, 2 shards
+    jpegs       10 of the same kind, JPEG only
+    modes       one picture in each way that a file can hold one
+
+A picture has four quadrants in the colours of its classes, and is grey where it has none.
+"""
+
+import csv
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from converter.options import ConvertOptions
+from converter.pipeline import convert
+from schemas import metadata
+from schemas.metadata import DatasetInfo
+from trainer.config import TrainConfig
+
+COLOURS = {"blue": (30, 60, 220), "green": (40, 180, 60), "red": (220, 40, 30), "yellow": (230, 210, 40)}
+
+
+def _picture(labels: list[int], rng: np.random.Generator) -> Image.Image:
+    colours = [colour for colour, label in zip(COLOURS.values(), labels, strict=True) if label]
+    quadrants = [colours[i % len(colours)] if colours else (128, 128, 128) for i in range(4)]
+    square = np.array([quadrants[i] for i in rng.permutation(4)], np.uint8).reshape(2, 2, 3)
+    height, width = rng.integers(36, 72, size=2)
+    pixels = np.asarray(Image.fromarray(square).resize((width, height), Image.Resampling.NEAREST))
+    noisy = pixels + rng.normal(0, 8, (height, width, 1))
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+def _modes(folder: Path, rng: np.random.Generator) -> list[str]:
+    """Saves the same picture in every format and mode; returns the names."""
+    colour = _picture([1, 1, 1, 1], rng).resize((48, 40))
+    translucent = colour.copy()
+    translucent.putalpha(Image.linear_gradient("L").resize(colour.size))
+    deep = Image.fromarray(np.arange(40 * 48, dtype=np.uint16).reshape(40, 48) * 34)
+    pictures = {
+        "rgb.jpg": colour,
+        "grey.jpg": colour.convert("L"),
+        "cmyk.jpg": colour.convert("CMYK"),
+        "rgb.png": colour,
+        "grey.png": colour.convert("L"),
+        "palette.png": colour.quantize(16),
+        "translucent.png": translucent,
+        "grey and translucent.png": translucent.convert("LA"),
+        "black and white.png": colour.convert("1"),
+        "16 bit.png": deep,
+        "palette.gif": colour.quantize(16),
+        "rgb.bmp": colour,
+        "rgb.webp": colour,
+    }
+    for name, picture in pictures.items():
+        picture.save(folder / name, quality=90)
+    colour.save(folder / "progressive.jpg", quality=90, progressive=True, subsampling=0)
+    return [*pictures, "progressive.jpg"]
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images/ and labels.csv: columns filename, split, and one for each class."""
+    folder = tmp_path_factory.mktemp("source")
+    images = folder / "images"
+    images.mkdir()
+    rng = np.random.default_rng(0)
+    rows: list[list[str | int]] = []
+    for split, count in (("train", 48), ("validation", 21), ("jpegs", 10)):
+        for i in range(count):
+            # Every mixture of the four classes in turn, the one without any among them.
+            labels = [int(digit) for digit in f"{i % 16:04b}"]
+            name = f"{split}{i:02d}.{'png' if i % 3 == 0 and split != 'jpegs' else 'jpg'}"
+            _picture(labels, rng).save(images / name, quality=95)
+            rows.append([name, split, *labels])
+    rows.extend([name, "modes", 1, 1, 1, 1] for name in _modes(images, rng))
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["filename", "split", *COLOURS], *rows])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the dataset."""
+    options = ConvertOptions(
+        csv=str(source / "labels.csv"),
+        images=str(source / "images"),
+        output=str(tmp_path_factory.mktemp("data")),
+        name="made",
+        label_columns=tuple(COLOURS),
+        split_column="split",
+        num_shards={"train": 3, "validation": 2, "jpegs": 2, "modes": 1},
+        max_rejects=0,
+        num_threads=1,
+    )
+    convert(options)
+    return Path(options.dataset)
+
+
+@pytest.fixture(scope="session")
+def info(data: Path) -> DatasetInfo:
+    """What the dataset says of itself."""
+    return metadata.load(str(data))
+
+
+@pytest.fixture
+def config(data: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
+    """Makes a TrainConfig for the dataset: small images, and whatever else a test asks for."""
+    return functools.partial(TrainConfig, data=str(data), output=str(tmp_path / "run"), image_size=32)
+
+
+# Imports the program once, and then runs it in a child process for each line of arguments: as `python -m trainer`
+# would, but for the seconds that TensorFlow takes to come and go.
+_SERVER = """
+import json, os, sys, tempfile, traceback
+from trainer import main
+
+def run():
+    try:
+        main.run()
+    except SystemExit as exit:
+        if isinstance(exit.code, str):
+            print(exit.code, file=sys.stderr)
+        return 1 if isinstance(exit.code, str) else exit.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+for line in sys.stdin:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if not child:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            sys.argv = ["trainer", *json.loads(line)]
+            status = run()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0)
+        err.seek(0)
+        print(json.dumps([status, out.read().decode(), err.read().decode()]), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.fixture(scope="session")
+def keras_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the command line of the tests keeps weights that it would download."""
+    return tmp_path_factory.mktemp("keras")
+
+
+@pytest.fixture(scope="session")
+def command(keras_home: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Runs the command line of the trainer with the arguments that it gets, on a machine without a network."""
+    offline = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(keras_home)}
+    with subprocess.Popen(
+        [sys.executable, "-c", _SERVER],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **offline},
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as server:
+        assert server.stdin
+        assert server.stdout
+        requests, answers = server.stdin, server.stdout
+
+        def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+            print(json.dumps(arguments), file=requests, flush=True)
+            return subprocess.CompletedProcess(arguments, *json.loads(answers.readline()))
+
+        yield run
+        requests.close()

@@ -1,0 +1,114 @@
+"""Nothing of the input pipeline calls Python: its whole graph is walked, for every setting."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from schemas.metadata import DatasetInfo
+from trainer import dataset
+from trainer.config import AUGMENTS, TrainConfig
+
+CACHES = [
+    pytest.param(lambda folder: None, id="no cache"),
+    pytest.param(lambda folder: "", id="cache in memory"),
+    pytest.param(lambda folder: str(folder / "cache"), id="cache on disk"),
+]
+
+
+def ops(pipeline: tf.data.Dataset) -> set[str]:
+    """Returns the names of all operations of a dataset and of every function that it calls."""
+    graph = tf.compat.v1.GraphDef.FromString(pipeline._as_serialized_graph().numpy())
+    return {
+        node.op for nodes in (graph.node, *(function.node_def for function in graph.library.function)) for node in nodes
+    }
+
+
+def python_ops(pipeline: tf.data.Dataset) -> set[str]:
+    """Returns the operations of a dataset that run Python, or may."""
+    return {op for op in ops(pipeline) if "Py" in op or "Generator" in op}
+
+
+@pytest.mark.parametrize("augment", AUGMENTS)
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("split", ["train", "jpegs"])
+def test_training_runs_no_python(
+    split: str,
+    cache: Callable[[Path], str | None],
+    augment: str,
+    config: Callable[..., TrainConfig],
+    info: DatasetInfo,
+    tmp_path: Path,
+) -> None:
+    pipeline = dataset.training_dataset(config(augment=augment, train_split=split), info, cache=cache(tmp_path))
+    assert python_ops(pipeline) == set()
+    # The walk went into the functions: decoding and augmentation are there.
+    found = ops(pipeline)
+    assert ("DecodeJpeg" if split == "jpegs" else "DecodeImage") in found
+    assert ("CropAndResize" in found) == (augment != "none")
+    assert ("CacheDatasetV2" in found) == (cache(tmp_path) is not None)
+
+
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("split", ["train", "jpegs"])
+def test_evaluation_runs_no_python(
+    split: str,
+    cache: Callable[[Path], str | None],
+    config: Callable[..., TrainConfig],
+    info: DatasetInfo,
+    tmp_path: Path,
+) -> None:
+    pipeline = dataset.evaluation_dataset(config(), info, split, cache=cache(tmp_path))
+    assert python_ops(pipeline) == set()
+    assert ("CacheDatasetV2" in ops(pipeline)) == (cache(tmp_path) is not None)
+
+
+def _same(value: tf.Tensor) -> tf.Tensor:
+    return value
+
+
+def _py_function(value: tf.Tensor) -> tf.Tensor:
+    return tf.py_function(_same, [value], tf.int64)
+
+
+def _numpy_function(value: tf.Tensor) -> tf.Tensor:
+    return tf.numpy_function(_same, [value], tf.int64)
+
+
+def _pure_numpy_function(value: tf.Tensor) -> tf.Tensor:
+    return tf.numpy_function(_same, [value], tf.int64, stateful=False)
+
+
+def _count() -> Iterator[int]:
+    yield from range(3)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "expected"),
+    [
+        pytest.param(lambda: tf.data.Dataset.range(3).map(_py_function), "EagerPyFunc", id="py_function"),
+        pytest.param(lambda: tf.data.Dataset.range(3).map(_numpy_function), "PyFunc", id="numpy_function"),
+        pytest.param(
+            lambda: tf.data.Dataset.range(3).map(_pure_numpy_function), "PyFuncStateless", id="stateless numpy_function"
+        ),
+        pytest.param(
+            lambda: tf.data.Dataset.range(2).interleave(lambda _: tf.data.Dataset.range(3).map(_py_function)),
+            "EagerPyFunc",
+            id="py_function in a function in a function",
+        ),
+        pytest.param(
+            lambda: tf.data.Dataset.from_generator(_count, output_signature=tf.TensorSpec((), tf.int64)),
+            "GeneratorDataset",
+            id="generator",
+        ),
+    ],
+)
+def test_the_walk_finds(pipeline: Callable[[], tf.data.Dataset], expected: str) -> None:
+    assert expected in python_ops(pipeline())
+
+
+def test_the_walk_lets_pure_pipelines_pass() -> None:
+    pipeline = tf.data.Dataset.range(9).map(lambda value: value + 1).shuffle(9).batch(2).cache().prefetch(1)
+    assert python_ops(pipeline) == set()
+    assert {"RangeDataset", "AddV2", "CacheDatasetV2"} <= ops(pipeline)

@@ -1,0 +1,158 @@
+"""The command line: its flags are the fields of TrainConfig, and a mistake is one sentence and a status."""
+
+import dataclasses
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from trainer import config
+from trainer.config import TrainConfig
+
+CHECKOUT = Path(__file__).parents[2]
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_the_program_itself_says_what_is_wrong(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "trainer", f"--data={tmp_path}", f"--output={tmp_path / 'run'}"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr == (
+        f"error: {tmp_path} is not a dataset: it has no manifest.json. Make one with `python -m converter`.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        pytest.param(
+            ["--train_split=training"],
+            "error: Dataset made 1.0.0 has no split 'training'. It has: jpegs, modes, train, validation.",
+            id="a missing split to train on",
+        ),
+        pytest.param(
+            ["--validation_split=test"],
+            "error: Dataset made 1.0.0 has no split 'test'. It has: jpegs, modes, train, validation.",
+            id="a missing split to evaluate on",
+        ),
+        pytest.param(["--lerning_rate=1"], "Unknown command line flag 'lerning_rate'", id="an unknown flag"),
+        pytest.param(["--loss=mse"], "flag --loss=mse: value should be one of", id="an unknown loss"),
+        pytest.param(["--epochs=many"], "flag --epochs=many", id="a word for a number"),
+        pytest.param(["--epochs=0"], "error: --epochs must be at least 1. Received: 0", id="no epochs"),
+        pytest.param(["labels.csv"], "error: Unexpected argument 'labels.csv'", id="an argument that is no flag"),
+        pytest.param(["--model=vgg_17"], "error: --model=vgg_17 is unknown.", id="an unknown model"),
+        pytest.param(
+            ["--model=vgg16", "--image_size=16"],
+            "error: --model=vgg16 with --image_size=16: Input size must be at least 32x32",
+            id="images too small for the model",
+        ),
+        pytest.param(
+            ["--weights=missing.h5"],
+            "error: --weights must be none, imagenet or a file. There is no file missing.h5",
+            id="a missing file of weights",
+        ),
+        pytest.param(["--flagfile=missing.flags"], "missing.flags", id="a missing file of flags"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_leaves_nothing(
+    arguments: list[str], sentence: str, command: Command, data: Path, tmp_path: Path
+) -> None:
+    ended = command(f"--data={data}", f"--output={tmp_path / 'run'}", *arguments)
+    assert ended.returncode == 1
+    assert sentence in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        pytest.param(["--output=run"], "--data", id="no data"),
+        pytest.param(["--data=dataset"], "--output", id="no output"),
+    ],
+)
+def test_data_and_output_are_required(arguments: list[str], flag: str, command: Command) -> None:
+    ended = command(*arguments)
+    assert ended.returncode == 1
+    assert flag in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_help_names_every_flag(command: Command) -> None:
+    ended = command("--help")
+    assert "Traceback" not in ended.stderr
+    for field in dataclasses.fields(TrainConfig):
+        assert re.search(rf"--(\[no\])?{field.name}: ", ended.stdout), field.name
+
+
+def test_a_folder_above_the_dataset_names_the_dataset(command: Command, data: Path, tmp_path: Path) -> None:
+    ended = command(f"--data={data.parent}", f"--output={tmp_path / 'run'}")
+    assert ended.stderr == f"error: {data.parent} is not a dataset, but these are: {data}.\n"
+    assert ended.returncode == 1
+
+
+def test_a_loss_that_is_no_number_ends_the_run(command: Command, data: Path, tmp_path: Path) -> None:
+    ended = command(
+        f"--data={data}",
+        f"--output={tmp_path / 'run'}",
+        "--image_size=16",
+        "--batch_size=8",
+        "--augment=none",
+        "--schedule=constant",
+        "--learning_rate=1e30",
+        "--epochs=2",
+        "--cache=disk",
+    )
+    assert ended.returncode == 1
+    assert "error: The loss is nan after step 2 of epoch 1" in ended.stderr
+    assert "--learning_rate" in ended.stderr
+    assert "last.keras" not in ended.stderr  # There is none yet.
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "run" / "model.keras").exists()
+    assert not (tmp_path / "run" / "cache").exists()
+
+
+def test_a_damaged_shard_is_named(command: Command, data: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(data, tmp_path / "copy"))
+    shard = copy / "train" / "train-00001-of-00003.tfrecord"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    ended = command(f"--data={copy}", f"--output={tmp_path / 'run'}", "--image_size=8", "--epochs=1")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"error: {copy}: ")
+    assert "train/train-00001-of-00003.tfrecord" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_flags_are_the_fields_of_the_configuration(command: Command) -> None:
+    listed = ElementTree.fromstring(command("--helpxml").stdout).findall("flag")
+    flags = {flag.findtext("name"): flag for flag in listed if flag.findtext("file") == "trainer.main"}
+    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    assert set(flags) == set(fields)
+    choices = {
+        "augment": config.AUGMENTS,
+        "cache": config.CACHES,
+        "loss": config.LOSSES,
+        "preprocessing": config.PREPROCESSINGS,
+        "schedule": config.SCHEDULES,
+    }
+    for name, flag in flags.items():
+        assert name is not None
+        field = fields[name]
+        default = "" if field.default is dataclasses.MISSING else str(field.default)
+        assert flag.findtext("default") == (default.lower() if field.type is bool else default), name
+        kind = {bool: "bool", int: "int", float: "float", str: "string"}[field.type]  # type: ignore[index]
+        assert flag.findtext("type") == ("string enum" if name in choices else kind), name
+        assert tuple(value.text for value in flag.findall("enum_value")) == choices.get(name, ()), name

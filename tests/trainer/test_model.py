@@ -1,0 +1,179 @@
+"""The models: every name is found, and what stands between images and probabilities is what was asked for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from schemas.errors import UserError
+from schemas.metadata import DatasetInfo
+from schemas.statistics import Statistics
+from trainer import model
+from trainer.config import TrainConfig
+
+Config = Callable[..., TrainConfig]
+NAMES = sorted(name for name, value in vars(keras.applications).items() if callable(value))
+
+
+@pytest.fixture
+def statistics(info: DatasetInfo) -> Statistics:
+    """Of a split whose classes are not equally frequent."""
+    return info.split("validation").statistics
+
+
+def _images(size: int = 32, n: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+
+
+def _backbone(network: keras.Model) -> keras.Model:
+    [backbone] = [layer for layer in network.layers if isinstance(layer, keras.Model)]
+    return backbone
+
+
+def _predict(network: Callable[..., Any], images: np.ndarray) -> np.ndarray:
+    return np.asarray(network(images, training=False))
+
+
+def _built(name: str, *spellings: str, slow: bool = False) -> list[Any]:
+    return [
+        pytest.param(spelling, name, id=spelling, marks=[pytest.mark.slow] if slow else []) for spelling in spellings
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spelling", "backbone"),
+    [
+        *_built("small_resnet", "small_resnet"),
+        *_built("vgg16", "vgg16"),
+        *_built("MobileNetV3Small", "mobilenet_v3_small"),
+        *_built("MobileNetV3Small", "MobileNetV3Small", "mobilenet-v3-small", slow=True),
+        *_built("efficientnetv2-b0", "efficientnet_v2_b0", "EfficientNetV2B0", slow=True),
+        *_built("resnet50", "resnet50", "ResNet50", slow=True),
+    ],
+)
+def test_builds(spelling: str, backbone: str, config: Config, statistics: Statistics) -> None:
+    network = model.build(config(model=spelling), statistics)
+    assert _backbone(network).name.lower() == backbone.lower()
+    scores = _predict(network, _images())
+    assert scores.shape == (4, 4)
+    assert scores.dtype == np.float32
+    assert np.all((scores > 0) & (scores < 1))
+    assert len(network.trainable_weights) > 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_of_keras_applications_is_found(name: str) -> None:
+    for spelling in (name, name.lower(), name.replace("V", "_v").upper()):
+        constructor, preprocess = model._application(spelling)
+        assert constructor is getattr(keras.applications, name)
+        assert preprocess.__module__ == constructor.__module__
+
+
+def test_an_unknown_model_is_told_of_the_known_ones(config: Config, statistics: Statistics) -> None:
+    with pytest.raises(UserError, match=r"^--model=vgg17 is unknown\. It must be small_resnet or one of ") as caught:
+        model.build(config(model="vgg17"), statistics)
+    for name in NAMES:
+        assert f" {name.lower()}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "size", "least"), [("vgg16", 31, 32), ("xception", 70, 71), ("inception_v3", 74, 75)])
+def test_images_too_small_for_a_model(name: str, size: int, least: int, config: Config, statistics: Statistics) -> None:
+    with pytest.raises(UserError, match=f"^--model={name} with --image_size={size}: .*at least {least}x{least}"):
+        model.build(config(model=name, image_size=size), statistics)
+
+
+def test_the_small_network_takes_images_of_any_size(config: Config, statistics: Statistics) -> None:
+    for size in (1, 7, 96):
+        network = model.build(config(image_size=size), statistics)
+        assert _predict(network, _images(size)).shape == (4, 4)
+
+
+def test_bytes_and_floats_are_the_same_image(config: Config, statistics: Statistics) -> None:
+    network = model.build(config(), statistics)
+    np.testing.assert_array_equal(_predict(network, _images()), _predict(network, _images().astype(np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        pytest.param("vgg16", keras.applications.vgg16, id="vgg16: BGR, without the mean"),
+        pytest.param("mobilenet", keras.applications.mobilenet, id="mobilenet: -1 to 1"),
+        pytest.param("mobilenet_v3_small", keras.applications.mobilenet_v3, id="mobilenet_v3_small: its own"),
+        pytest.param("densenet121", keras.applications.densenet, id="densenet121: normalized", marks=pytest.mark.slow),
+    ],
+)
+def test_a_backbone_gets_what_it_was_trained_with(
+    name: str, module: Any, config: Config, statistics: Statistics
+) -> None:
+    network = model.build(config(model=name), statistics)
+    prepared = module.preprocess_input(_images().astype(np.float32))
+    np.testing.assert_allclose(_predict(network, _images()), _headed(network, prepared), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["small_resnet", "vgg16"])
+def test_a_backbone_gets_0_to_1_when_asked_for(name: str, config: Config, statistics: Statistics) -> None:
+    network = model.build(config(model=name, preprocessing="unit"), statistics)
+    np.testing.assert_allclose(
+        _predict(network, _images()), _headed(network, _images() / np.float32(255)), rtol=1e-3, atol=1e-5
+    )
+
+
+def _headed(network: keras.Model, prepared: np.ndarray) -> np.ndarray:
+    """Returns what a model says of images that are prepared already."""
+    features = _predict(_backbone(network), prepared).mean(axis=(1, 2))
+    return np.asarray(network.get_layer("labels")(features))
+
+
+def _biased(network: keras.Model) -> list[float]:
+    """Returns what the head says of an image without any features."""
+    head = network.get_layer("labels")
+    return list(np.asarray(head(np.zeros((1, head.kernel.shape[0]), np.float32)))[0])
+
+
+def test_an_untrained_head_says_how_frequent_the_classes_are(config: Config, info: DatasetInfo) -> None:
+    some, all_of_them = (info.split(name).statistics for name in ("validation", "modes"))
+    assert some.positives == (8, 9, 10, 10)
+    assert _biased(model.build(config(), some)) == pytest.approx([p / 21 for p in some.positives], abs=0.02)
+    # A class that all have must not be certain: no finite bias would say so.
+    assert _biased(model.build(config(), all_of_them)) == pytest.approx([15 / 16] * 4)
+
+
+def test_a_softmax_shares_1_among_the_classes(config: Config, statistics: Statistics) -> None:
+    network = model.build(config(loss="categorical_crossentropy"), statistics)
+    np.testing.assert_allclose(_predict(network, _images()).sum(axis=1), 1, rtol=1e-5)
+    assert _biased(network) == pytest.approx([1 / 4] * 4)
+
+
+def test_the_same_seed_gives_the_same_head(config: Config, statistics: Statistics) -> None:
+    one, same, other = (
+        np.asarray(model.build(config(seed=seed), statistics).get_layer("labels").kernel) for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "not frozen"])
+def test_a_frozen_backbone_stays_as_it_is(
+    frozen: bool, config: Config, statistics: Statistics, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    weights = tmp_path_factory.mktemp("weights") / "small.weights.h5"
+    _backbone(model.build(config(), statistics)).save_weights(weights)
+    network = model.build(config(weights=str(weights), freeze_backbone=frozen), statistics)
+    backbone, head = _backbone(network), network.get_layer("labels")
+    assert (len(network.trainable_weights) == 2) == frozen
+    before = [np.array(weight) for weight in backbone.weights], np.array(head.kernel)
+    network.compile(optimizer=keras.optimizers.SGD(0.1), loss="binary_crossentropy")
+    labels = np.eye(4, dtype=np.float32)
+    for _ in range(2):
+        network.train_on_batch(_images(), labels)
+    assert not np.array_equal(head.kernel, before[1])
+    for weight, old in zip(backbone.weights, before[0], strict=True):
+        # The mean and variance of batch normalization are weights too, though not trainable ones.
+        assert np.array_equal(weight, old) == frozen, weight.path
+
+
+def test_one_class_is_a_model_too(config: Config) -> None:
+    network = model.build(config(), Statistics(positives=(0,)))
+    assert _predict(network, _images()).shape == (4, 1)

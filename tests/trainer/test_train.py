@@ -1,0 +1,240 @@
+"""A whole run on the made dataset: what it learns, what it leaves behind, and what it refuses."""
+
+import dataclasses
+import json
+import math
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from schemas.errors import UserError
+from schemas.metadata import DatasetInfo
+from trainer import dataset, evaluation, train
+from trainer.config import TrainConfig
+
+Config = Callable[..., TrainConfig]
+Command = Callable[..., subprocess.CompletedProcess[str]]
+METRICS = {
+    "mean_average_precision",
+    "average_precision",
+    "label_ranking_average_precision",
+    "hamming_loss",
+    "one_error",
+    "coverage",
+    "ranking_loss",
+    "num_examples",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One that has ended."""
+
+    config: TrainConfig
+    result: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where it left everything."""
+        return Path(self.config.output)
+
+    def json(self, name: str) -> Any:
+        """Returns what one of its files says."""
+        return json.loads((self.folder / name).read_text(), parse_constant=_no_number)
+
+
+def _no_number(text: str) -> None:
+    raise AssertionError(f"{text} is not JSON")
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of a few epochs, with its cache on disk."""
+    asked = TrainConfig(
+        data=str(data),
+        output=str(tmp_path_factory.mktemp("runs") / "first"),
+        image_size=32,
+        batch_size=8,
+        epochs=5,
+        augment="flip",
+        cache="disk",
+    )
+    return Run(asked, train.train_and_evaluate(asked))
+
+
+def test_the_folder_holds_what_the_module_says(run: Run) -> None:
+    named = set(train.__doc__.split("<output>/")[1].replace("\n", " ").split()) if train.__doc__ else set()
+    assert {path.name for path in run.folder.iterdir()} == {
+        "config.json",
+        "checkpoints",
+        "tensorboard",
+        "model.keras",
+        "history.json",
+        "evaluation.json",
+        "training.png",
+        "samples.png",
+    }
+    assert all(path.name in named or f"{path.name}/" in named for path in run.folder.iterdir())
+    assert {path.name for path in (run.folder / "checkpoints").iterdir()} == {"last.keras", "best.keras"}
+    for name in ("train", "validation"):
+        assert list((run.folder / "tensorboard" / name).glob("events.out.tfevents.*"))
+    for name in ("training.png", "samples.png"):
+        assert (run.folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_evaluation_is_written_as_it_is_returned(run: Run) -> None:
+    found = run.json("evaluation.json")
+    assert found == run.result
+    assert set(found) == METRICS
+    assert found["num_examples"] == 21
+    assert set(found["average_precision"]) == {"blue", "green", "red", "yellow"}
+
+
+def test_it_learns(run: Run, info: DatasetInfo) -> None:
+    history = run.json("history.json")
+    assert set(history) >= {"loss", "val_loss"}
+    assert all(len(values) == 5 for values in history.values())
+    assert history["loss"][-1] < history["loss"][0] / 2
+    # Without looking at the picture, the precision of a class is how frequent it is.
+    prior = np.mean(info.split("validation").statistics.positives) / 21
+    assert run.result["mean_average_precision"] > (1 + prior) / 2
+    assert run.result["hamming_loss"] < prior / 2
+
+
+def test_the_saved_model_is_the_evaluated_one(run: Run, info: DatasetInfo) -> None:
+    network = keras.saving.load_model(run.folder / "model.keras")
+    validation = dataset.evaluation_dataset(run.config, info, "validation", cache=None)
+    again = evaluation.evaluate(evaluation.predict(network, validation), info.classes)
+    assert again.pop("average_precision") == pytest.approx(run.result["average_precision"])
+    assert again == pytest.approx({key: value for key, value in run.result.items() if key != "average_precision"})
+    last = keras.saving.load_model(run.folder / "checkpoints" / "last.keras", compile=False)
+    for one, other in zip(network.get_weights(), last.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(tmp_path: Path) -> None:
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    checkpoints = [c for c in train._callbacks(tmp_path) if isinstance(c, keras.callbacks.ModelCheckpoint)]
+    for epoch, val_loss in enumerate([0.5, 0.3, 0.4]):
+        network.set_weights([np.array([[float(epoch)]])])
+        for callback in checkpoints:
+            callback.set_model(network)
+            callback.on_epoch_end(epoch, {"loss": 1 - val_loss, "val_loss": val_loss})
+    kept = {path.name: keras.saving.load_model(path).get_weights()[0] for path in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {"best.keras": 1.0, "last.keras": 2.0}
+
+
+def test_the_configuration_says_all_that_it_takes_to_do_it_again(run: Run, info: DatasetInfo) -> None:
+    found = run.json("config.json")
+    assert {name: found[name] for name in dataclasses.asdict(run.config)} == dataclasses.asdict(run.config)
+    assert found["dataset"]["fingerprint"] == info.fingerprint
+    assert found["dataset"]["classes"] == ["blue", "green", "red", "yellow"]
+    assert found["cache_used"] == "disk"
+    assert found["versions"]["keras"] == keras.__version__
+
+
+def test_a_run_that_is_there_is_kept(run: Run) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+    with pytest.raises(UserError, match="holds a run already"):
+        train.train_and_evaluate(run.config)
+    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
+
+
+def test_the_same_seed_gives_the_same_run_in_the_place_of_another(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "old.txt").write_text("of the run that was there")
+    train.train_and_evaluate(dataclasses.replace(run.config, output=str(tmp_path), overwrite=True))
+    assert not (tmp_path / "old.txt").exists()
+    again = json.loads((tmp_path / "history.json").read_text())
+    assert again.keys() == run.json("history.json").keys()
+    for name, values in run.json("history.json").items():
+        # On a CPU they were equal to the last bit; other machines may add up in another order.
+        assert again[name] == pytest.approx(values, rel=1e-3), name
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_told_with_its_step(loss: float) -> None:
+    callback = train.StopOnNonFiniteLoss()
+    callback.on_epoch_begin(2)
+    callback.on_train_batch_end(5, {"loss": 0.3})
+    with pytest.raises(UserError, match=rf"^The loss is {loss} after step 7 of epoch 3: .*--learning_rate"):
+        callback.on_train_batch_end(6, {"loss": loss})
+
+
+def test_a_last_step_that_breaks_the_weights_is_told_by_the_validation_loss() -> None:
+    callback = train.StopOnNonFiniteLoss()
+    callback.on_epoch_begin(0)
+    callback.on_epoch_end(0, {"loss": 0.3, "val_loss": 0.4})
+    with pytest.raises(UserError, match=r"^The validation loss is nan after epoch 1: .*--learning_rate"):
+        callback.on_epoch_end(0, {"loss": 0.3, "val_loss": math.nan})
+
+
+@pytest.mark.parametrize(
+    ("epochs", "warmup"),
+    [
+        pytest.param(10, 18, id="three epochs"),
+        pytest.param(4, 12, id="half of a short run"),
+        pytest.param(1, 0, id="none"),
+    ],
+)
+def test_the_cosine_schedule_warms_up_and_falls_to_0(epochs: int, warmup: int, config: Config) -> None:
+    schedule: Any = train._schedule(config(epochs=epochs, learning_rate=0.5), steps=6)
+    rates = [float(schedule(step)) for step in range(epochs * 6 + 1)]
+    assert rates[warmup] == max(rates) == pytest.approx(0.5)
+    assert rates[: warmup + 1] == sorted(rates[: warmup + 1])
+    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
+    assert rates[-1] == pytest.approx(0, abs=1e-6)
+    assert warmup == 0 or rates[0] == 0
+
+
+def test_the_constant_schedule_stays(config: Config) -> None:
+    assert train._schedule(config(schedule="constant", learning_rate=0.5), steps=6) == 0.5
+
+
+def test_one_class_has_a_loss_and_a_metric(config: Config, info: DatasetInfo) -> None:
+    splits = tuple(
+        dataclasses.replace(split, statistics=dataclasses.replace(split.statistics, positives=(7,)))
+        for split in info.splits
+    )
+    network = train.compile_model(config(image_size=8), dataclasses.replace(info, classes=("one",), splits=splits))
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    logs = network.test_on_batch(images, np.array([[0.0], [1.0], [0.0], [1.0]]), return_dict=True)
+    assert all(math.isfinite(value) for value in logs.values())
+
+
+def test_the_recipe_of_the_tutorial_runs(command: Command, data: Path, tmp_path: Path) -> None:
+    ended = command(
+        "--flagfile=trainer/experiments/tutorial_vgg16.flags",
+        "--weights=none",
+        "--epochs=1",
+        f"--data={data}",
+        f"--output={tmp_path / 'run'}",
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "12 steps an epoch" in ended.stdout
+    assert "mean average precision" in ended.stdout
+    assert f"Run: {tmp_path / 'run'}" in ended.stdout
+    found = json.loads((tmp_path / "run" / "config.json").read_text())
+    asked = {
+        "model": "vgg16",
+        "freeze_backbone": True,
+        "image_size": 32,
+        "preprocessing": "unit",
+        "batch_size": 4,
+        "learning_rate": 0.001,
+        "schedule": "constant",
+        "loss": "categorical_crossentropy",
+        "augment": "none",
+        # What stands after --flagfile wins.
+        "weights": "none",
+        "epochs": 1,
+    }
+    assert {name: found[name] for name in asked} == asked
+    assert set(json.loads((tmp_path / "run" / "history.json").read_text())) >= {"loss", "categorical_accuracy"}
+    assert set(json.loads((tmp_path / "run" / "evaluation.json").read_text())) == METRICS

@@ -18,7 +18,7 @@ from converter.rejects import Reason, Reject, to_csv
 from converter.shards import ShardResult
 from converter.table import Table
 from schemas import layout, tfds, tfx
-from schemas.metadata import DatasetInfo, SplitInfo
+from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
 
 # In the folder of an incomplete dataset: why it will stay incomplete.
@@ -53,15 +53,7 @@ class Outcome:
         num_unlisted: int = 0,
         first_unlisted: str = "",
     ) -> Self:
-        """Puts into order what runners give in any order.
-
-        Args:
-            results: of every shard.
-            rejects: of rows, before their images were read.
-            num_rows: see above.
-            num_unlisted: see above.
-            first_unlisted: see above.
-        """
+        """Puts into order what runners give in any order; `rejects` are those of rows, from before images were read."""
         results = tuple(sorted(results, key=lambda result: (result.split, result.index)))
         return cls(
             results=results,
@@ -86,6 +78,8 @@ def commit(options: ConvertOptions, table: Table, outcome: Outcome, conversion: 
         outcome: of the steps before.
         conversion: what is to be noted of this run, beside the data.
     """
+    if _is_published(options, outcome):
+        return
     results, rejects = outcome.results, outcome.rejects
     storage.write(f"{options.incomplete}/{layout.REJECTS}", to_csv(rejects))
     failure = _failure(options, outcome)
@@ -116,9 +110,25 @@ def commit(options: ConvertOptions, table: Table, outcome: Outcome, conversion: 
     }
     for name, content in files.items():
         storage.write(f"{options.incomplete}/{name}", content)
+    written = {path for split in info.splits for shard in split.shards for path in _files(shard)}
+    lost = written - {file.name for file in storage.list_files(options.incomplete)}
+    if lost:
+        raise OSError(f"{options.incomplete}: written, and not there any more: {', '.join(sorted(lost))}")
     storage.publish(
         options.incomplete, options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset)
     )
+
+
+def _is_published(options: ConvertOptions, outcome: Outcome) -> bool:
+    """Whether this step has been done before: a runner that lost its answer does it again."""
+    manifest = f"{options.dataset}/{layout.MANIFEST}"
+    if not storage.exists(manifest):
+        return False
+    digests = {result.shard.sha256 for result in outcome.results if result.shard}
+    info = DatasetInfo.from_json(storage.read(manifest).decode())
+    there = {shard.sha256 for split in info.splits for shard in split.shards}
+    left = {file.name for file in storage.list_files(options.incomplete)}
+    return digests == there and not any(name.endswith(layout.SHARD_ENDING) for name in left)
 
 
 def read_failure(options: ConvertOptions) -> str | None:
@@ -130,6 +140,8 @@ def read_failure(options: ConvertOptions) -> str | None:
 def _failure(options: ConvertOptions, outcome: Outcome) -> str | None:
     """Returns why nothing can be published, if so."""
     num_rows, rejects = outcome.num_rows, outcome.rejects
+    if storage.exists(f"{options.dataset}/{layout.MANIFEST}") and not options.overwrite:
+        return f"{options.dataset} has become a dataset in the meantime. Replace it by --overwrite."
     if num_rows != outcome.num_examples + len(rejects):
         return (
             f"{num_rows} rows were read, but {outcome.num_examples} were written and {len(rejects)} rejected. Nothing "
@@ -139,10 +151,10 @@ def _failure(options: ConvertOptions, outcome: Outcome) -> str | None:
     if len(rejects) <= allowed and outcome.num_examples:
         return None
     if not outcome.num_examples and not rejects:
-        return f"{options.csv} has no row that is not blank. Nothing is published."
+        return f"{options.csv} has only blank rows. Nothing is published."
     limit = f"={float(options.max_rejects):g}" if isinstance(options.max_rejects, Fraction) else ""
     lines = [
-        f"{len(rejects)} of {num_rows} rows were rejected, and {allowed} may be (--max_rejects{limit}).",
+        f"{len(rejects)} of {num_rows} rows were rejected; at most {allowed} may be (--max_rejects{limit}).",
         "Nothing is published. What is wrong, with the first row of each kind:",
     ]
     for reason, count in Counter(reject.reason.value for reject in rejects).most_common():
@@ -164,6 +176,11 @@ def _split_names(options: ConvertOptions, results: Iterable[ShardResult]) -> lis
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
+def _files(shard: ShardInfo) -> tuple[str, str]:
+    """Returns the paths in the dataset of a shard and of its index."""
+    return shard.path, layout.shard_index(shard.path)
+
+
 def _finish_split(options: ConvertOptions, table: Table, name: str, results: Iterable[ShardResult]) -> SplitInfo:
     """Gives the shards of a split their final numbers: shards that came out empty leave no gap."""
     mine = [result for result in results if result.split == name]
@@ -171,8 +188,9 @@ def _finish_split(options: ConvertOptions, table: Table, name: str, results: Ite
     shards = []
     for i, shard in enumerate(written):
         path = layout.shard(name, i, len(written))
-        for old, new in ((shard.path, path), (layout.shard_index(shard.path), layout.shard_index(path))):
+        renamed = dataclasses.replace(shard, path=path)
+        for old, new in zip(_files(shard), _files(renamed), strict=True):
             storage.move(posixpath.join(options.incomplete, old), posixpath.join(options.incomplete, new))
-        shards.append(dataclasses.replace(shard, path=path))
+        shards.append(renamed)
     statistics = sum((result.statistics for result in mine), Statistics(positives=(0,) * len(table.classes)))
     return SplitInfo(name=name, shards=tuple(shards), statistics=statistics)

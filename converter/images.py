@@ -88,9 +88,9 @@ def _format(data: bytes) -> str:
 def _has_palette(bmp: bytes) -> bool:
     """Whether the pixels of a BMP are indices into colours: TensorFlow takes them for shades of grey."""
     bits_per_pixel = int.from_bytes(bmp[28:30], "little")
-    start = 14 + int.from_bytes(bmp[14:18], "little")
+    start, end = 14 + int.from_bytes(bmp[14:18], "little"), int.from_bytes(bmp[10:14], "little")
     grey = b"".join(bytes((i, i, i, 0)) for i in range(256))
-    return bits_per_pixel in (1, 4, 8) and len(bmp) >= start + len(grey) and bmp[start : start + len(grey)] != grey
+    return bits_per_pixel in (1, 4, 8) and len(bmp) > end and bmp[start:end] != grey[: max(0, end - start)]
 
 
 def _first_sentence(error: tf.errors.OpError) -> str:

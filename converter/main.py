@@ -33,14 +33,14 @@ flags.DEFINE_string("name", "dataset", "Name of the dataset.")
 flags.DEFINE_string("version", "1.0.0", "Version of the dataset.")
 flags.DEFINE_string("filename_column", "", "Column with the file names. Default: the first one.")
 flags.DEFINE_list("label_columns", [], "Columns with the labels. Default: all others.")
-flags.DEFINE_list("classes", [], "Classes in the order of the label vector. Default: the order of the columns.")
-flags.DEFINE_string("label_delimiter", ",", "Between the names in a column such as 'desert,sea'.")
+flags.DEFINE_list("classes", [], "Classes in the order of the label vector. Default: that of the columns, or sorted.")
+flags.DEFINE_string("label_delimiter", ",", "Between the names in a cell such as 'desert,sea'.")
 flags.DEFINE_string("encoding", "utf-8", "Encoding of the CSV.")
 flags.DEFINE_string("splits", "", f"Names and fractions of the splits. Default: {DEFAULT_SPLITS}.")
 flags.DEFINE_string("split_column", "", "Column that names the split of each row, instead of --splits.")
 flags.DEFINE_integer("shard_mb", DEFAULT_SHARD_MB, "Size of a shard to aim for, in MB.")
 flags.DEFINE_string("num_shards", "", "Shards of each split, e.g. 8 or train=8,validation=2, instead of --shard_mb.")
-flags.DEFINE_string("max_rejects", "1%", "With more rejected rows nothing is published: a count, or a fraction.")
+flags.DEFINE_string("max_rejects", "1%", "Publish nothing if more rows are rejected: 20, 0.01 or 1%.")
 flags.DEFINE_integer("num_threads", os.cpu_count() or 1, "Images that each worker reads at a time.")
 flags.DEFINE_bool("overwrite", False, "Replace the dataset that is there.")
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
     """Converts, and prints the summary."""
     beam_options = runners.parse(argv[1:], known_flags=FLAGS)
     # What a runner in this process logs is raised as well; what a remote one logs is where the job can be watched.
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL if runners.is_local(beam_options) else logging.INFO)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL if runners.runs_here(beam_options) else logging.INFO)
     options = ConvertOptions(
         csv=FLAGS.csv,
         images=FLAGS.images,
@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> None:
     )
     info = pipeline.convert(options, beam_options)
     if info is None:
-        print("The job was described or handed over, as asked: there is no dataset yet.")
+        print("The job was built or submitted, as asked: there is no dataset yet.")
     else:
         print(summary.summary(info, options.dataset))
 

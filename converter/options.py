@@ -73,6 +73,8 @@ class ConvertOptions:
         for flag, names in (("--classes", self.classes), ("--label_columns", self.label_columns)):
             if len(set(names)) < len(names):
                 raise UserError(f"{flag} has a name twice. Received: {', '.join(names)}")
+            if not all(names):
+                raise UserError(f"{flag} has an empty name. Received: {', '.join(names)!r}")
         if len(self.label_delimiter) != 1:
             raise UserError(f"--label_delimiter must be one character. Received: {self.label_delimiter!r}")
         if self.splits and self.split_column:
@@ -138,6 +140,8 @@ def parse_num_shards(text: str) -> dict[str, int]:
         name, _, value = item.rpartition("=")
         if not value.strip().isdecimal() or int(value) < 1:
             raise UserError(f"--num_shards must be like 8 or train=8,validation=2. Received: {text!r}")
+        if name.strip() in num_shards:
+            raise UserError(f"--num_shards has two numbers for one split. Received: {text!r}")
         num_shards[name.strip()] = int(value)
     return num_shards
 

@@ -8,6 +8,7 @@ Image bytes never cross a shuffle: what is grouped are rows, and one task reads 
    (name, size)               `-> rejects
 """
 
+import contextlib
 import datetime
 import platform
 import tempfile
@@ -56,17 +57,22 @@ def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None
     with storage.open_text(options.csv, options.encoding) as file:
         table = read_table(options, file)
     _check_folders(options)
-    with tempfile.TemporaryDirectory() as staged, progress.bar():
+    if not runners.is_only_described(beam_options):
+        # What an earlier run left; and a folder that cannot be made is better known now.
+        storage.delete(options.incomplete)
+        storage.make_folder(options.incomplete)
+    here = runners.runs_here(beam_options)
+    with tempfile.TemporaryDirectory() as staged, progress.bar() if here else contextlib.nullcontext():
         runners.stage(beam_options, staged)
         pipeline = beam.Pipeline(runner=runner, options=beam_options)
         build(pipeline, options, table)
         try:
             result = pipeline.run()
-        except (RuntimeError, UserError) as error:
-            raise _original(error) from None
-        if runners.is_only_described(beam_options):
-            return None
-        result.wait_until_finish()
+            if runners.is_only_described(beam_options):
+                return None
+            result.wait_until_finish()
+        except Exception as error:
+            raise _original(error) if here else UserError(f"The job failed: {error}") from error
     failure = read_failure(options)
     if failure:
         raise UserError(failure)
@@ -238,8 +244,8 @@ def _now() -> str:
 
 
 def _check_folders(options: ConvertOptions) -> None:
-    """Finds what can be found wrong before any work is done, and clears away what an earlier run left."""
-    if storage.is_local(options.images) and not storage.exists(options.images):
+    """Finds what can be found wrong before any work is done."""
+    if storage.is_local(options.images) and not storage.exists(f"{options.images}/."):  # A file has no ".".
         raise UserError(f"--images: there is no folder {options.images}")
     storage.restore(options.dataset, layout.replaced_dir(options.dataset))
     is_dataset = storage.exists(f"{options.dataset}/{layout.MANIFEST}")
@@ -248,8 +254,4 @@ def _check_folders(options: ConvertOptions) -> None:
             f"{options.dataset} is a dataset already. Choose another --version or --output, or replace it: --overwrite"
         )
     if storage.is_local(options.dataset) and storage.exists(options.dataset) and not is_dataset:
-        raise UserError(
-            f"{options.dataset} is there, and no dataset of multihot. Choose another --version or --output."
-        )
-    storage.delete(options.incomplete)
-    storage.make_folder(options.incomplete)
+        raise UserError(f"{options.dataset} exists and is not a dataset of multihot. Choose another --output.")

@@ -33,7 +33,7 @@ class Reject(NamedTuple):
 
     Attributes:
         line: of the CSV, 1 for its header; the first line where a quoted field spans several.
-        filename: as the CSV has it.
+        filename: as the CSV has it, or normalized where the row was fine and its file is not.
         reason: one of the closed list.
         detail: what was found there, for a person.
     """

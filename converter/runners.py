@@ -46,11 +46,16 @@ def parse(args: Sequence[str], known_flags: Iterable[str]) -> PipelineOptions:
                 raise UserError(f"Unexpected argument {arg!r}: every argument is a flag, as in --csv=labels.csv")
             continue
         name = arg.lstrip("-").partition("=")[0]
-        closest = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+        closest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
         if closest:
             raise UserError(f"Unknown flag --{name}. Did you mean --{closest[0]}?")
         if not portable:
             raise UserError(f"Unknown flag --{name}. `python -m converter --help` lists ours; others are Beam's.")
+    if runs_here(options) and is_only_described(options):
+        raise UserError(
+            "--dry_run, --template_location and --no_wait_until_finish are for runners on other machines, "
+            "such as --runner=DataflowRunner."
+        )
     return options
 
 
@@ -73,7 +78,7 @@ def runner(options: PipelineOptions) -> PipelineRunner:
         raise UserError(f"--runner={name} is not available: {error}.{extra}") from error
 
 
-def is_local(options: PipelineOptions) -> bool:
+def runs_here(options: PipelineOptions) -> bool:
     """Whether the job runs on this machine, where the workers import what we import."""
     return _name(options) in _LOCAL
 
@@ -111,7 +116,7 @@ def stage(options: PipelineOptions, directory: str) -> None:
         directory: where the package can be put until the job is submitted.
     """
     setup = options.view_as(SetupOptions)
-    if is_local(options) or setup.setup_file or setup.extra_packages:
+    if runs_here(options) or setup.setup_file or setup.extra_packages:
         return
     project = _CHECKOUT / "pyproject.toml"
     if project.exists():

@@ -101,6 +101,8 @@ def _read(source: Source) -> tuple[Row, bytes, images.ImageInfo | images.ImageEr
     except images.ImageError as error:
         return source.row, b"", error
     except OSError as error:
+        if not storage.is_local(source.file.path):
+            raise  # Most failures of a store pass: the runner tries the shard again, and no image is lost to one.
         return source.row, b"", images.ImageError(Reason.UNREADABLE_FILE, error.strerror or str(error))
 
 

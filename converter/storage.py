@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, TextIO
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from schemas.errors import UserError
@@ -44,10 +44,11 @@ def is_local(path: str) -> bool:
 def list_files(folder: str) -> Iterator[File]:
     """Yields every file in a folder and below it, with one listing and no request per file.
 
-    Names that are not UTF-8 are left out: no CSV can name them.
+    Names that are not UTF-8 are left out: no CSV can name them. A folder that does not exist is empty, as in a store.
     """
     if is_local(folder):
-        yield from _list_local(folder, os.path.realpath(folder), "")
+        if os.path.isdir(folder):
+            yield from _list_local(folder, os.path.realpath(folder), "")
         return
     prefix = folder.rstrip("/") + "/"
     for match in FileSystems.match([prefix + "**"]):
@@ -104,7 +105,7 @@ def open_text(path: str, encoding: str) -> Iterator[TextIO]:
         file = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     except LookupError as error:
         raise UserError(f"--encoding must be the name of an encoding that Python knows. {error}") from error
-    except (OSError, BeamIOError) as error:
+    except OSError as error:
         raise UserError(f"Cannot read {path}: {error}") from error
     with file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
         yield text
@@ -162,8 +163,9 @@ def delete(path: str) -> None:
 def publish(source: str, target: str, *, last: str, aside: str) -> None:
     """Moves a folder into its place, instead of what may be there.
 
-    On this machine that is a rename of the whole folder. An object store has no folders: there the objects are moved
+    On this machine that is a rename of the whole folder. An object store has no folders: there the objects are copied
     one after the other, and `last`, the file that makes readers take them for a dataset, goes first and comes last.
+    Nothing of the source is deleted before, so that it can be done again after a failure anywhere.
 
     Args:
         source: the folder.
@@ -182,7 +184,8 @@ def publish(source: str, target: str, *, last: str, aside: str) -> None:
     delete(target)
     names = [file.name for file in list_files(source) if file.name != last]
     for name in [*names, last]:
-        move(f"{source}/{name}", f"{target}/{name}")
+        FileSystems.copy([f"{source}/{name}"], [f"{target}/{name}"])
+    delete(source)
 
 
 def restore(target: str, aside: str) -> None:

@@ -35,6 +35,6 @@ def summary(info: DatasetInfo, directory: str) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in info.rejects.items())
     lines.append(f"Rejected: {rejected} rows" + (f" ({reasons}): {directory}/{layout.REJECTS}" if rejected else ""))
     if info.unlisted:
-        lines.append(f"Files that no row names: {info.unlisted}")
+        lines.append(f"Files in the folder that no row names: {info.unlisted}")
     lines.append(f"Dataset: {directory}")
     return "\n".join(lines)

@@ -143,8 +143,10 @@ def _find_classes(options: ConvertOptions, table: Table, first: pd.DataFrame, ot
     """Completes the table: a single label column may hold 0 and 1, or names, which must all be known in advance."""
     if len(table.labels) == 1:
         cells = first[table.labels[0]].str.strip().str.lower()
-        # Most and not all of them: one wrong cell is a bad label, and does not make classes of '0' and '1'.
-        table = dataclasses.replace(table, multi_hot=bool(cells[cells != ""].isin(list(BINARY)).mean() > 0.5))
+        # Most and not all of them: one wrong cell is a bad label, and does not make classes of '0' and '1'. Unless
+        # --classes says so, that is: they may be numbers.
+        binary = bool(cells[cells != ""].isin(list(BINARY)).mean() > 0.5)
+        table = dataclasses.replace(table, multi_hot=binary and set(options.classes) <= set(table.classes))
     if table.multi_hot:
         if options.classes and sorted(options.classes) != sorted(table.classes):
             raise UserError(

@@ -16,6 +16,7 @@ Paths are strings with '/': they may lie on any file system that Beam and Tensor
 import posixpath
 import re
 
+SHARD_ENDING = ".tfrecord"
 INDEX = "index"
 MANIFEST = "manifest.json"
 REJECTS = "rejects.csv"
@@ -63,9 +64,9 @@ def replaced_dir(dataset: str) -> str:
 
 def shard(split: str, index: int, num_shards: int) -> str:
     """Returns a shard's path in the dataset, e.g. `train/train-00000-of-00008.tfrecord`."""
-    return f"{split}/{split}-{index:05d}-of-{num_shards:05d}.tfrecord"
+    return f"{split}/{split}-{index:05d}-of-{num_shards:05d}{SHARD_ENDING}"
 
 
 def shard_index(shard_path: str) -> str:
     """Returns the path in the dataset of a shard's index."""
-    return f"{INDEX}/{shard_path.removesuffix('.tfrecord')}.tfindex"
+    return f"{INDEX}/{shard_path.removesuffix(SHARD_ENDING)}.tfindex"

@@ -157,7 +157,8 @@ def load(directory: str) -> DatasetInfo:
     """
     path = posixpath.join(directory, layout.MANIFEST)
     try:
-        text = tf.io.gfile.GFile(path).read()
+        with tf.io.gfile.GFile(path) as file:
+            text = file.read()
     except tf.errors.NotFoundError as error:
         raise UserError(_no_dataset(directory)) from error
     except (tf.errors.OpError, UnicodeDecodeError) as error:

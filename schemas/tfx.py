@@ -57,6 +57,8 @@ def _moments(key: str, statistics: Statistics) -> Moments:
         return statistics.height
     if key == example.WIDTH:
         return statistics.width
+    if key != example.LABELS:
+        raise KeyError(f"No statistics are kept of {key}: add them to schemas/statistics.py.")
     # Labels are 0 or 1, so that their sum is also the sum of their squares.
     count, total = statistics.num_examples * len(statistics.positives), sum(statistics.positives)
     return Moments(count, total, total, int(total == count), int(total > 0))

@@ -45,7 +45,7 @@ class TrainConfig:
     image_size: int = 64
     preprocessing: str = "auto"
     batch_size: int = 32
-    epochs: int = 50
+    epochs: int = 40
     learning_rate: float = 2e-3
     schedule: str = "cosine"
     weight_decay: float = 0.05
@@ -81,5 +81,3 @@ class TrainConfig:
             raise UserError(f"--seed must be at least 0 and less than 2**32. Received: {self.seed}")
         if not 0 <= self.weight_decay < 1:
             raise UserError(f"--weight_decay must be at least 0 and less than 1. Received: {self.weight_decay}")
-        if self.freeze_backbone and self.model == "small_resnet" and self.weights == "none":
-            raise UserError("--freeze_backbone with random weights would learn from noise: choose --weights as well.")

@@ -27,9 +27,9 @@ _OPEN_SHARDS = 8
 _PREFETCH_BATCHES = 4
 # What crops are cut from is larger than what comes out, so that they do not have to be enlarged as much.
 _CROP_MARGIN = 1.125
-# Shuffling exactly takes a buffer of all examples; from here on it holds this many, which is as good as exact since
-# the order on disk is random already.
-_MAX_SHUFFLE_BUFFER = 100_000
+# Shuffling exactly takes a buffer of all examples. With more than this it holds what fits, which is as good as exact
+# since the order on disk is random already; the buffer is held in memory wherever the cache is.
+_MAX_SHUFFLE_BYTES = 1 << 30
 
 
 def training_dataset(config: TrainConfig, info: DatasetInfo, *, cache: str | None) -> tf.data.Dataset:
@@ -46,7 +46,7 @@ def training_dataset(config: TrainConfig, info: DatasetInfo, *, cache: str | Non
     split = info.split(config.train_split)
     dataset = _decoded(config, info, config.train_split, _cached_size(config))
     dataset = _cache(dataset, cache)
-    buffer = min(split.num_examples, _MAX_SHUFFLE_BUFFER)
+    buffer = max(1, min(split.num_examples, _MAX_SHUFFLE_BYTES // (3 * _cached_size(config) ** 2)))
     dataset = dataset.shuffle(buffer, seed=config.seed, reshuffle_each_iteration=True).batch(config.batch_size)
     if config.augment != "none":
         seeds = tf.data.Dataset.random(seed=config.seed, rerandomize_each_iteration=True).batch(2)
@@ -90,21 +90,22 @@ def choose_cache(config: TrainConfig, info: DatasetInfo) -> tuple[str, str]:
     return choice, f"Cache: {choice} ({figures}; --cache changes it)."
 
 
-def check_shards(directory: str, info: DatasetInfo) -> None:
-    """Compares all shards with the manifest: for when reading them has failed.
+def check_shards(directory: str, info: DatasetInfo, splits: Sequence[str]) -> None:
+    """Compares shards with the manifest, byte for byte: for when reading them has failed.
 
     Args:
         directory: of the dataset.
         info: its manifest.
+        splits: names of those that were read.
 
     Raises:
         UserError: names the shards that are missing or damaged.
     """
-    shards = [shard for split in info.splits for shard in split.shards]
+    shards = [shard for split in splits for shard in info.split(split).shards]
     wrong = [shard.path for shard in shards if _sha256(posixpath.join(directory, shard.path)) != shard.sha256]
     if wrong:
         raise UserError(
-            f"{directory}: not as the manifest says, or not there: {', '.join(wrong)}. "
+            f"{directory}: missing, or different from the manifest: {', '.join(wrong)}. "
             "Copy the dataset once more, or convert again."
         )
 
@@ -123,9 +124,8 @@ def _sha256(path: str) -> str:
 def _decoded(config: TrainConfig, info: DatasetInfo, split: str, size: int) -> tf.data.Dataset:
     """Returns the examples of a split: image uint8 [size, size, 3], labels float32 [k]."""
     paths = [posixpath.join(config.data, shard.path) for shard in info.split(split).shards]
-    parse = functools.partial(
-        _parse, num_classes=len(info.classes), formats=tuple(info.split(split).statistics.formats), size=size
-    )
+    formats = {name for any_split in info.splits for name in any_split.statistics.formats}
+    parse = functools.partial(_parse, num_classes=len(info.classes), all_jpeg=formats == {"jpeg"}, size=size)
     return (
         tf.data.Dataset.from_tensor_slices(paths)
         .interleave(tf.data.TFRecordDataset, cycle_length=_OPEN_SHARDS, num_parallel_calls=_cores(), deterministic=True)
@@ -136,18 +136,24 @@ def _decoded(config: TrainConfig, info: DatasetInfo, split: str, size: int) -> t
     )
 
 
-def _parse(record: tf.Tensor, *, num_classes: int, formats: Sequence[str], size: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _parse(record: tf.Tensor, *, num_classes: int, all_jpeg: bool, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     spec = example.parse_spec(num_classes, (example.IMAGE, example.LABELS))
     features = tf.io.parse_single_example(record, spec)
-    if tuple(formats) == ("jpeg",):
-        image = tf.io.decode_jpeg(features[example.IMAGE], channels=3)
-    else:
-        image = tf.io.decode_image(features[example.IMAGE], channels=3, expand_animations=False)
-        image.set_shape([None, None, 3])
+    data = features[example.IMAGE]
+    image = _jpeg(data) if all_jpeg else tf.cond(tf.io.is_jpeg(data), lambda: _jpeg(data), lambda: _any_format(data))
     # Antialiased: a photograph is many times larger, and bilinear sampling alone would skip most of its pixels.
     image = tf.image.resize(image, [size, size], antialias=True)
     image = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
     return image, tf.cast(features[example.LABELS], tf.float32)
+
+
+def _jpeg(data: tf.Tensor) -> tf.Tensor:
+    # TensorFlow's default, INTEGER_FAST, comes out almost a level darker than other decoders.
+    return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _any_format(data: tf.Tensor) -> tf.Tensor:
+    return tf.ensure_shape(tf.io.decode_image(data, channels=3, expand_animations=False), [None, None, 3])
 
 
 def _cached_size(config: TrainConfig) -> int:

@@ -32,6 +32,13 @@ from trainer.config import TrainConfig
 
 _WARMUP_EPOCHS = 3
 _NUM_SAMPLES = 24
+_READ_ERRORS = (
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+)
 
 
 def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
@@ -54,6 +61,8 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     cache, reason = dataset.choose_cache(config, info)
     (output / "config.json").write_text(json.dumps(_description(config, info, cache), indent=1) + "\n")
     print(reason)
+    if config.freeze_backbone and config.weights == "none":
+        print("The backbone is frozen with random weights: only the head learns. --weights gives it others.")
     try:
         with _named_shards(config, info):
             return _fit_and_evaluate(config, info, network, output, cache)
@@ -95,8 +104,9 @@ def _named_shards(config: TrainConfig, info: DatasetInfo) -> Iterator[None]:
     """Looks for damaged shards when reading has failed: what TensorFlow says then names no file."""
     try:
         yield
-    except tf.errors.OpError:
-        dataset.check_shards(config.data, info)
+    except _READ_ERRORS:
+        print("Reading the dataset failed: checking its shards ...")
+        dataset.check_shards(config.data, info, (config.train_split, config.validation_split))
         raise
 
 
@@ -178,16 +188,27 @@ def _callbacks(output: Path) -> list[keras.callbacks.Callback]:
 
 
 def _check_output(config: TrainConfig) -> None:
-    if (Path(config.output) / "config.json").exists() and not config.overwrite:
-        raise UserError(f"{config.output} holds a run already. Choose another --output, or replace it: --overwrite")
+    output = Path(config.output)
+    if _holds_run(output) and not config.overwrite:
+        raise UserError(f"{output} holds a run already. Choose another --output, or replace it: --overwrite")
+    if output.exists() and not _holds_run(output) and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output} exists and is not a run of multihot. Choose another --output.")
 
 
 def _make_output(config: TrainConfig) -> Path:
     output = Path(config.output)
-    if (output / "config.json").exists():
+    if _holds_run(output):
         shutil.rmtree(output)
     output.mkdir(parents=True, exist_ok=True)
     return output
+
+
+def _holds_run(output: Path) -> bool:
+    """Whether a folder is one of ours: other programs have a config.json too."""
+    try:
+        return "fingerprint" in json.loads((output / "config.json").read_text())["dataset"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _cache_file(output: Path, cache: str, name: str) -> str | None:

@@ -129,3 +129,30 @@ def test_results_and_rejects_come_in_any_order(options: ConvertOptions, write: C
     assert Outcome.of(results=results[::-1], rejects=rejects[::-1], num_rows=7) == outcome
     assert [reject.line for reject in outcome.rejects] == [7, 30, ord("c"), 200]
     assert outcome.num_examples == 3
+
+
+def test_done_again_after_it_was_done_it_changes_nothing(
+    options: ConvertOptions, write: Callable[..., ShardResult]
+) -> None:
+    outcome = Outcome.of(results=[write("abc")], rejects=[], num_rows=3)
+    commit(options, _TABLE, outcome, {"try": 1})
+    before = {name: Path(options.dataset, name).read_bytes() for name in _tree(options.dataset)}
+    commit(options, _TABLE, outcome, {"try": 2})
+    assert {name: Path(options.dataset, name).read_bytes() for name in _tree(options.dataset)} == before
+
+
+def test_a_dataset_that_came_meanwhile_is_kept(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
+    commit(options, _TABLE, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
+    before = _tree(options.dataset)
+    commit(options, _TABLE, Outcome.of(results=[write("abd")], rejects=[], num_rows=3), {})
+    assert "has become a dataset in the meantime" in str(read_failure(options))
+    assert _tree(options.dataset) == before
+
+
+def test_what_a_writer_left_must_still_be_there(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
+    result = write("abc")
+    assert result.shard
+    Path(options.incomplete, "index", "train", "train-00000-of-00001.tfindex").unlink()
+    with pytest.raises(OSError, match=r"train-00000-of-00001\.tfindex"):
+        commit(options, _TABLE, Outcome.of(results=[result], rejects=[], num_rows=3), {})
+    assert not Path(options.dataset).exists()

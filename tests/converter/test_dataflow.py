@@ -184,3 +184,41 @@ def test_a_dataset_in_an_object_store_is_complete(cloud: Mapping[str, str], scen
     for name, path in here.items():
         if name != "conversion.json":
             assert (there / name).read_bytes() == path.read_bytes(), name
+
+
+# Fails once in the middle of publishing, then does it again, as a runner would.
+_INTERRUPTED = f"""
+from apache_beam.io.filesystems import FileSystems
+from converter import storage
+
+source, target = "gs://{_BUCKET}/interrupted.incomplete", "gs://{_BUCKET}/interrupted"
+for name in ("manifest.json", "train/0", "train/1", "train/2"):
+    storage.write(f"{{source}}/{{name}}", name)
+copy, calls = FileSystems.copy, []
+
+def failing(*args):
+    calls.append(args)
+    if len(calls) == 3:
+        raise OSError("the store is away")
+    copy(*args)
+
+FileSystems.copy = failing
+try:
+    storage.publish(source, target, last="manifest.json", aside="")
+except OSError as error:
+    print(error)
+print(sorted(file.name for file in storage.list_files(target)))
+storage.publish(source, target, last="manifest.json", aside="")
+print(sorted(file.name for file in storage.list_files(target)), list(storage.list_files(source)))
+print(calls[-1][1])
+"""
+
+
+def test_publishing_that_failed_half_way_loses_nothing_and_can_be_done_again(
+    cloud: Mapping[str, str], tmp_path: Path
+) -> None:
+    failed, half, whole, last = _run(["-c", _INTERRUPTED], cloud, _CHECKOUT).splitlines()
+    assert failed == "the store is away"
+    assert "manifest.json" not in half
+    assert whole == "['manifest.json', 'train/0', 'train/1', 'train/2'] []"
+    assert last.endswith("manifest.json']")

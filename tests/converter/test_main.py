@@ -47,7 +47,7 @@ def test_help_lists_the_flags() -> None:
     process = subprocess.run(
         [sys.executable, "-m", "converter", "--help"], capture_output=True, text=True, check=False, timeout=120
     )
-    assert "--max_rejects: With more rejected rows nothing is published" in process.stdout
+    assert "--max_rejects: Publish nothing if more rows are rejected" in process.stdout
 
 
 def test_a_mistyped_flag_is_told_the_closest(run: Run, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_too_many_rejects_are_told_line_by_line(run: Run, scenes: Path, tmp_path
     process = run(csv=csv, max_rejects="0")
     assert (process.returncode, process.stdout) == (1, "")
     assert process.stderr.splitlines() == [
-        "error: 1 of 25 rows were rejected, and 0 may be (--max_rejects).",
+        "error: 1 of 25 rows were rejected; at most 0 may be (--max_rejects).",
         "Nothing is published. What is wrong, with the first row of each kind:",
         "        1 missing_file: line 26, 'lost.jpg': no such file in the folder of images",
         f"All of them: {tmp_path}/out/dataset/1.0.0.incomplete/rejects.csv",

@@ -369,7 +369,7 @@ def test_a_folder_that_is_no_dataset_is_not_touched(convert: Convert, tmp_path: 
     folder = tmp_path / "out" / "scenes" / "1.0.0"
     folder.mkdir(parents=True)
     (folder / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="is there, and no dataset of multihot"):
+    with pytest.raises(UserError, match="exists and is not a dataset of multihot"):
         convert(overwrite=overwrite)
     assert (folder / "thesis.txt").read_text() == "years of work"
 
@@ -377,5 +377,5 @@ def test_a_folder_that_is_no_dataset_is_not_touched(convert: Convert, tmp_path: 
 def test_a_csv_of_blank_rows_is_said_to_be(convert: Convert, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("file,desert,sea\n\n,,\n")
-    with pytest.raises(UserError, match="has no row that is not blank"):
+    with pytest.raises(UserError, match="has only blank rows"):
         convert(csv=path)

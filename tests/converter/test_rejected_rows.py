@@ -188,7 +188,7 @@ def test_with_too_many_rejects_nothing_is_published(folder: Path) -> None:
     with pytest.raises(UserError) as caught:
         pipeline.convert(options)
     message = str(caught.value).splitlines()
-    assert message[0] == "14 of 17 rows were rejected, and 8 may be (--max_rejects=0.5)."
+    assert message[0] == "14 of 17 rows were rejected; at most 8 may be (--max_rejects=0.5)."
     assert "        2 duplicate_name: line 10, 'good.jpg': line 2 names this file too" in "\n".join(message)
     assert message[-1] == f"All of them: {options.incomplete}/rejects.csv"
     assert {path.name for path in (folder / "out/too_many").iterdir()} == {"1.0.0.incomplete"}
@@ -206,7 +206,7 @@ def test_max_rejects_as_a_count(folder: Path, tmp_path: Path, max_rejects: int, 
     if published:
         pipeline.convert(options)
     else:
-        with pytest.raises(UserError, match=rf"14 of 17 rows were rejected, and {max_rejects} may be"):
+        with pytest.raises(UserError, match=rf"14 of 17 rows were rejected; at most {max_rejects} may be"):
             pipeline.convert(options)
     assert Path(options.dataset).exists() == published
 

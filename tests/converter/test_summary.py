@@ -62,7 +62,7 @@ def test_no_class_is_missing_silently(positives: tuple[tuple[int, int], tuple[in
             "Rejected: 3 rows (2 bad_label, 1 empty_file): d/rejects.csv",
             id="rejects",
         ),
-        pytest.param({"unlisted": 4}, "Files that no row names: 4", id="files that no row names"),
+        pytest.param({"unlisted": 4}, "Files in the folder that no row names: 4", id="files that no row names"),
     ],
 )
 def test_what_was_left_out_is_said(given: Mapping[str, Any], line: str) -> None:

@@ -45,6 +45,12 @@ def test_a_single_label_column_is_told_apart_by_its_cells(
     assert (found.multi_hot, found.classes) == (multi_hot, classes)
 
 
+def test_classes_that_are_numbers_can_be_named(read: ReadCsv) -> None:
+    found = read("file,kind\n1.jpg,0\n2.jpg,1\n3.jpg,2\n4.jpg,1\n", classes=("0", "1", "2"))
+    assert (found.table.multi_hot, found.table.classes) == (False, ("0", "1", "2"))
+    assert [row.labels for row in found.rows] == [b"\1\0\0", b"\0\1\0", b"\0\0\1", b"\0\1\0"]
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"], ids=["comma", "semicolon", "tab", "bar"])
 def test_delimiter_is_recognised_by_the_header(read: ReadCsv, delimiter: str) -> None:
     found = read("file,sea,desert\n1.jpg,1,0\n".replace(",", delimiter))

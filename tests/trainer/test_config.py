@@ -86,11 +86,6 @@ def test_it_is_frozen_and_takes_names_only() -> None:
             "--weight_decay must be at least 0 and less than 1. Received: -0.1",
             id="weights would grow",
         ),
-        pytest.param(
-            {"freeze_backbone": True},
-            "--freeze_backbone with random weights would learn from noise: choose --weights as well.",
-            id="a frozen backbone of random weights",
-        ),
     ],
 )
 def test_says_what_is_wrong(changes: dict[str, Any], message: str) -> None:

@@ -271,14 +271,14 @@ def test_a_damaged_shard_is_an_error(config: Callable[..., TrainConfig], removab
 
 
 def test_check_shards_names_what_is_missing_or_damaged(removable: Path, info: DatasetInfo) -> None:
-    dataset.check_shards(str(removable), info)
+    dataset.check_shards(str(removable), info, ("jpegs", "train"))
     missing, damaged = (removable / info.split(split).shards[0].path for split in ("jpegs", "train"))
     missing.unlink()
     damaged.write_bytes(damaged.read_bytes()[:-1])
     with pytest.raises(UserError) as caught:
-        dataset.check_shards(str(removable), info)
+        dataset.check_shards(str(removable), info, ("jpegs", "train"))
     assert str(caught.value) == (
-        f"{removable}: not as the manifest says, or not there: jpegs/jpegs-00000-of-00002.tfrecord, "
+        f"{removable}: missing, or different from the manifest: jpegs/jpegs-00000-of-00002.tfrecord, "
         "train/train-00000-of-00003.tfrecord. Copy the dataset once more, or convert again."
     )
 

@@ -145,8 +145,16 @@ def test_a_run_that_is_there_is_kept(run: Run) -> None:
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
 
 
+@pytest.mark.parametrize("overwrite", [False, True], ids=["without --overwrite", "with --overwrite"])
+def test_a_folder_that_is_no_run_is_not_touched(run: Run, tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "of another program"}')
+    with pytest.raises(UserError, match="exists and is not a run of multihot"):
+        train.train_and_evaluate(dataclasses.replace(run.config, output=str(tmp_path), overwrite=overwrite))
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 def test_the_same_seed_gives_the_same_run_in_the_place_of_another(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"dataset": {"fingerprint": "of the run that was there"}}')
     (tmp_path / "old.txt").write_text("of the run that was there")
     train.train_and_evaluate(dataclasses.replace(run.config, output=str(tmp_path), overwrite=True))
     assert not (tmp_path / "old.txt").exists()

@@ -54,6 +54,8 @@ def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None
     beam_options = beam_options or PipelineOptions([])
     runner = runners.runner(beam_options)
     runners.check_paths(beam_options, {"csv": options.csv, "images": options.images, "output": options.output})
+    for path in (options.csv, options.images, options.output):
+        storage.check(path)
     with storage.open_text(options.csv, options.encoding) as file:
         table = read_table(options, file)
     _check_folders(options)

@@ -20,6 +20,21 @@ from apache_beam.io.filesystems import FileSystems
 from schemas.errors import UserError
 
 
+def check(path: str) -> None:
+    """Checks that there is a file system for a path, without looking for the file.
+
+    Raises:
+        UserError: the one that it needs is not installed.
+    """
+    try:
+        FileSystems.get_filesystem(path)
+    except ValueError as error:
+        raise UserError(
+            f"No file system for {path} is installed. For gs:// install it with: pip install 'multihot[gcp]'; "
+            "for s3://: pip install 'multihot[aws]'"
+        ) from error
+
+
 class File(NamedTuple):
     """A file in a folder.
 

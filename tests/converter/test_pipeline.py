@@ -379,3 +379,9 @@ def test_a_csv_of_blank_rows_is_said_to_be(convert: Convert, tmp_path: Path) -> 
     path.write_text("file,desert,sea\n\n,,\n")
     with pytest.raises(UserError, match="has only blank rows"):
         convert(csv=path)
+
+
+@pytest.mark.parametrize("flag", ["csv", "images", "output"])
+def test_a_store_that_nothing_installed_reads_is_one_sentence(convert: Convert, flag: str) -> None:
+    with pytest.raises(UserError, match=r"^No file system for nosuch://bucket/x is installed"):
+        convert(**{flag: "nosuch://bucket/x"})

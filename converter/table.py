@@ -175,7 +175,9 @@ class _WithFirstLine:
 
     def read(self, size: int = -1) -> str:
         line, self._line = self._line, ""
-        return line or self._file.read(size)
+        # Some builds of pandas end a cell at a NUL, and a row would name another file than it does. Any other control
+        # character stays, and is rejected with its row.
+        return line or self._file.read(size).replace("\0", "\1")
 
     def __iter__(self) -> Iterator[str]:
         yield self.read()

@@ -200,7 +200,7 @@ _LEADS_OUT = "the file name must be relative to the folder of images, without '.
         pytest.param("gs://bucket/1.jpg", Reason.UNSAFE_PATH, _LEADS_OUT, id="bucket"),
         pytest.param("file:///1.jpg", Reason.UNSAFE_PATH, _LEADS_OUT, id="address"),
         pytest.param("a\x1b[2J", Reason.UNSAFE_PATH, "the file name has control characters: 'a\\x1b[2J'", id="escape"),
-        pytest.param("a\x00b", Reason.UNSAFE_PATH, "the file name has control characters: 'a\\x00b'", id="NUL"),
+        pytest.param("a\x01b", Reason.UNSAFE_PATH, "the file name has control characters: 'a\\x01b'", id="control"),
         pytest.param("", Reason.MISSING_NAME, "the file name is blank", id="blank"),
         pytest.param(" \u3000", Reason.MISSING_NAME, "the file name is blank", id="spaces of two kinds"),
     ],
@@ -263,3 +263,8 @@ def test_blank_lines_are_no_rows(read: ReadCsv, blank: str) -> None:
 @pytest.mark.parametrize("text", ["NA", "null", "None", "nan", "-", "1.50", "007", "1e5", "#x", "'x"])
 def test_names_that_look_like_something_else(read: ReadCsv, text: str) -> None:
     assert read(f"file,sea,desert\n{text},1,0\n").names == [text]
+
+
+def test_a_nul_does_not_cut_a_file_name(read: ReadCsv) -> None:
+    (reject,) = read("file,sea,desert\na\x00b,1,0\n").rows
+    assert reject == Reject(2, "a\x01b", Reason.UNSAFE_PATH, "the file name has control characters: 'a\\x01b'")

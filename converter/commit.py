@@ -79,6 +79,7 @@ def commit(options: ConvertOptions, table: Table, outcome: Outcome, conversion: 
         conversion: what is to be noted of this run, beside the data.
     """
     if _is_published(options, outcome):
+        storage.delete(options.incomplete)
         return
     results, rejects = outcome.results, outcome.rejects
     storage.write(f"{options.incomplete}/{layout.REJECTS}", to_csv(rejects))
@@ -122,13 +123,13 @@ def commit(options: ConvertOptions, table: Table, outcome: Outcome, conversion: 
 def _is_published(options: ConvertOptions, outcome: Outcome) -> bool:
     """Whether this step has been done before: a runner that lost its answer does it again."""
     manifest = f"{options.dataset}/{layout.MANIFEST}"
-    if not storage.exists(manifest):
-        return False
     digests = {result.shard.sha256 for result in outcome.results if result.shard}
+    waiting = any(file.name.endswith(layout.SHARD_ENDING) for file in storage.list_files(options.incomplete))
+    # With shards still waiting, a dataset that is to be overwritten is the old one, and its manifest may be damaged.
+    if not digests or (waiting and options.overwrite) or not storage.exists(manifest):
+        return False
     info = DatasetInfo.from_json(storage.read(manifest).decode())
-    there = {shard.sha256 for split in info.splits for shard in split.shards}
-    left = {file.name for file in storage.list_files(options.incomplete)}
-    return digests == there and not any(name.endswith(layout.SHARD_ENDING) for name in left)
+    return digests == {shard.sha256 for split in info.splits for shard in split.shards}
 
 
 def read_failure(options: ConvertOptions) -> str | None:

@@ -156,3 +156,13 @@ def test_what_a_writer_left_must_still_be_there(options: ConvertOptions, write: 
     with pytest.raises(OSError, match=r"train-00000-of-00001\.tfindex"):
         commit(options, _TABLE, Outcome.of(results=[result], rejects=[], num_rows=3), {})
     assert not Path(options.dataset).exists()
+
+
+def test_done_again_when_only_its_tidying_was_missed(
+    options: ConvertOptions, write: Callable[..., ShardResult]
+) -> None:
+    commit(options, _TABLE, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
+    commit(options, _TABLE, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
+    assert read_failure(options) is None
+    assert not Path(options.incomplete).exists()
+    assert metadata.load(options.dataset).num_examples == 3

@@ -385,3 +385,11 @@ def test_a_csv_of_blank_rows_is_said_to_be(convert: Convert, tmp_path: Path) -> 
 def test_a_store_that_nothing_installed_reads_is_one_sentence(convert: Convert, flag: str) -> None:
     with pytest.raises(UserError, match=r"^No file system for nosuch://bucket/x is installed"):
         convert(**{flag: "nosuch://bucket/x"})
+
+
+def test_a_dataset_with_a_damaged_manifest_can_be_overwritten(convert: Convert, tmp_path: Path) -> None:
+    info = convert()
+    manifest = tmp_path / "out" / "scenes" / "1.0.0" / "manifest.json"
+    manifest.write_text("{")
+    assert convert(overwrite=True) == info
+    assert manifest.read_text() == info.to_json()

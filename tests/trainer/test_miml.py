@@ -1,6 +1,5 @@
 """The default recipe on the real data set, in full."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,9 @@ from trainer.train import train_and_evaluate
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("MIML_DATASET" not in os.environ, reason="MIML_DATASET does not name the folder of the data set")
-def test_the_default_recipe_reaches_what_it_promises(tmp_path: Path) -> None:
-    source = Path(os.environ["MIML_DATASET"])
+def test_the_default_recipe_reaches_what_it_promises(miml: Path, tmp_path: Path) -> None:
     options = ConvertOptions(
-        csv=str(source / "miml_labels_1.csv"), images=str(source / "images"), output=str(tmp_path), name="miml"
+        csv=str(miml / "miml_labels_1.csv"), images=str(miml / "images"), output=str(tmp_path), name="miml"
     )
     info = convert(options)
     assert info is not None

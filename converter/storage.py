@@ -5,6 +5,7 @@ The job runs on workers that have Beam's file systems and its options (end point
 
 import codecs
 import contextlib
+import hashlib
 import io
 import os
 import posixpath
@@ -42,12 +43,14 @@ class File(NamedTuple):
         name: relative to the folder, separated by '/', in composed characters: what a row of the CSV calls it.
         path: with which it can be opened.
         size: in bytes.
+        modified: when it was last changed, in nanoseconds or as exactly as the store tells.
         inside: False for a symbolic link that leads out of the folder.
     """
 
     name: str
     path: str
     size: int
+    modified: int = 0
     inside: bool = True
 
 
@@ -68,7 +71,8 @@ def list_files(folder: str) -> Iterator[File]:
     prefix = folder.rstrip("/") + "/"
     for match in FileSystems.match([prefix + "**"]):
         for metadata in match.metadata_list:
-            yield File(_composed(metadata.path.removeprefix(prefix)), metadata.path, metadata.size_in_bytes)
+            modified = int((metadata.last_updated_in_seconds or 0) * 1_000_000_000)
+            yield File(_composed(metadata.path.removeprefix(prefix)), metadata.path, metadata.size_in_bytes, modified)
 
 
 def _list_local(folder: str, root: str, prefix: str) -> Iterator[File]:
@@ -79,7 +83,8 @@ def _list_local(folder: str, root: str, prefix: str) -> Iterator[File]:
                 yield from _list_local(entry.path, root, name + "/")
             elif entry.is_file() and _is_utf8(name):
                 inside = not entry.is_symlink() or os.path.realpath(entry.path).startswith(root + os.sep)
-                yield File(_composed(name), entry.path, entry.stat().st_size, inside)
+                status = entry.stat()
+                yield File(_composed(name), entry.path, status.st_size, status.st_mtime_ns, inside)
 
 
 def _is_utf8(name: str) -> bool:
@@ -105,6 +110,19 @@ def read(path: str) -> bytes:
     """
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
         return bytes(file.read())
+
+
+def sha256(path: str) -> str:
+    """Returns the hex digest of a file, without holding it in memory.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 # Sourced by the scripts, from the root of the checkout: the virtual environment of the project.
 #
-#   ensure_venv EXTRAS [UV_OPTIONS]   makes it if needed, and installs the project with these extras, e.g. test,gcp;
+#   ensure_venv EXTRAS [UV_OPTIONS]   makes it if needed, and installs the project with these extras, e.g. test,gcp or "";
 #                                     with options for uv, by uv instead of pip
 #
 # MULTIHOT_VENV names another folder than .venv.
@@ -20,12 +20,12 @@ ensure_venv() {
     return
   fi
   _make_venv
-  echo "Installing multihot[$extras] into $venv (first time: some minutes) ..."
+  echo "Installing multihot${extras:+[$extras]} into $venv (first time: some minutes) ..."
   if [[ $# == 0 ]]; then
-    _logged "$python" -m pip install --disable-pip-version-check --editable ".[$extras]"
+    _logged "$python" -m pip install --disable-pip-version-check --editable ".${extras:+[$extras]}"
   else
     _logged "$python" -m pip install --disable-pip-version-check uv
-    _logged "$python" -m uv pip install --python="$python" "$@" --editable ".[$extras]"
+    _logged "$python" -m uv pip install --python="$python" "$@" --editable ".${extras:+[$extras]}"
   fi
   echo "$wanted" >"$stamp"
 }

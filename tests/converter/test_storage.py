@@ -67,11 +67,13 @@ def test_lists_files_in_all_folders_with_their_sizes(tmp_path: Path) -> None:
     _put(tmp_path, "1.jpg", "a/2.jpg", "a/b/3.JPG")
     _put(tmp_path, "a/empty.jpg", content=b"")
     (tmp_path / "nothing").mkdir()
+    for path in tmp_path.rglob("*.*"):
+        os.utime(path, ns=(1, 17))
     assert sorted(storage.list_files(str(tmp_path))) == [
-        File("1.jpg", f"{tmp_path}/1.jpg", 5),
-        File("a/2.jpg", f"{tmp_path}/a/2.jpg", 5),
-        File("a/b/3.JPG", f"{tmp_path}/a/b/3.JPG", 5),
-        File("a/empty.jpg", f"{tmp_path}/a/empty.jpg", 0),
+        File("1.jpg", f"{tmp_path}/1.jpg", 5, 17),
+        File("a/2.jpg", f"{tmp_path}/a/2.jpg", 5, 17),
+        File("a/b/3.JPG", f"{tmp_path}/a/b/3.JPG", 5, 17),
+        File("a/empty.jpg", f"{tmp_path}/a/empty.jpg", 0, 17),
     ]
 
 
@@ -89,7 +91,8 @@ def test_lists_and_reads_names_of_all_kinds(tmp_path: Path, name: str) -> None:
 def test_names_are_composed_and_paths_are_as_they_are(tmp_path: Path) -> None:
     decomposed = unicodedata.normalize("NFD", "été.jpg")
     _put(tmp_path, decomposed)
-    assert list(storage.list_files(str(tmp_path))) == [File("été.jpg", f"{tmp_path}/{decomposed}", 5)]
+    (file,) = storage.list_files(str(tmp_path))
+    assert (file.name, file.path) == ("été.jpg", f"{tmp_path}/{decomposed}")
 
 
 @pytest.mark.parametrize("ending", ["", "/"])

@@ -7,6 +7,7 @@ rows.py         each line of it becomes a Row or a Reject
 rejects.py      why a row was left out: a closed list of reasons
 assignment.py   pure: stable hash -> split, shard, position
 images.py       proves that one image decodes: format, height, width
+origin.py       what a finished shard was made from, so that it is kept
 shards.py       writes one whole shard from its rows
 commit.py       the last step: reconcile counts, write the metadata, publish
 summary.py      what a person reads at the end

@@ -5,16 +5,16 @@ finds wrong it does not raise, since a runner would try again: it leaves a failu
 """
 
 import dataclasses
+import itertools
 import json
-import posixpath
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any, Self
 
 from converter import storage
 from converter.options import ConvertOptions
-from converter.rejects import Reason, Reject, to_csv
+from converter.rejects import Reason, Reject, to_csv, unlisted_csv
 from converter.shards import ShardResult
 from converter.table import Table
 from schemas import layout, tfds, tfx
@@ -33,15 +33,13 @@ class Outcome:
         results: of every shard.
         rejects: all of them, in the order of the CSV.
         num_rows: rows that were read from the CSV, counted there.
-        num_unlisted: files in the folder of images that no row names.
-        first_unlisted: the first of them.
+        unlisted: files in the folder of images that no row names, by name.
     """
 
     results: tuple[ShardResult, ...]
     rejects: tuple[Reject, ...]
     num_rows: int
-    num_unlisted: int
-    first_unlisted: str
+    unlisted: tuple[str, ...]
 
     @classmethod
     def of(
@@ -50,8 +48,7 @@ class Outcome:
         results: Iterable[ShardResult],
         rejects: Iterable[Reject],
         num_rows: int,
-        num_unlisted: int = 0,
-        first_unlisted: str = "",
+        unlisted: Iterable[str] = (),
     ) -> Self:
         """Puts into order what runners give in any order; `rejects` are those of rows, from before images were read."""
         results = tuple(sorted(results, key=lambda result: (result.split, result.index)))
@@ -59,14 +56,19 @@ class Outcome:
             results=results,
             rejects=tuple(sorted([*rejects, *(reject for result in results for reject in result.rejects)])),
             num_rows=num_rows,
-            num_unlisted=num_unlisted,
-            first_unlisted=first_unlisted,
+            unlisted=tuple(sorted(unlisted)),
         )
 
     @property
     def num_examples(self) -> int:
-        """Examples that were written."""
-        return sum(result.statistics.num_examples for result in self.results)
+        """Examples in all shards."""
+        return sum(result.origin.statistics.num_examples for result in self.results)
+
+    @property
+    def shards(self) -> dict[str, int]:
+        """How many shards were written, and how many were there already."""
+        reused = sum(result.reused for result in self.results)
+        return {"written": len(self.results) - reused, "reused": reused}
 
 
 def commit(options: ConvertOptions, table: Table, outcome: Outcome, conversion: Mapping[str, Any]) -> None:
@@ -78,64 +80,50 @@ def commit(options: ConvertOptions, table: Table, outcome: Outcome, conversion: 
         outcome: of the steps before.
         conversion: what is to be noted of this run, beside the data.
     """
-    if _is_published(options, outcome):
+    info = _info(options, table, outcome)
+    if _is_published(options, info):
         storage.delete(options.incomplete)
         return
-    results, rejects = outcome.results, outcome.rejects
-    storage.write(f"{options.incomplete}/{layout.REJECTS}", to_csv(rejects))
+    storage.write(f"{options.incomplete}/{layout.REJECTS}", to_csv(outcome.rejects))
+    storage.write(f"{options.incomplete}/{layout.UNLISTED}", unlisted_csv(outcome.unlisted))
     failure = _failure(options, outcome)
     if failure:
-        for result in results:
-            storage.delete(f"{options.incomplete}/{result.split}")
-        storage.delete(f"{options.incomplete}/{layout.INDEX}")
         storage.write(f"{options.incomplete}/{FAILURE}", json.dumps({"message": failure}))
         return
-    names = _split_names(options, results)
-    for result in results:
-        if result.split not in names:  # Every image of it was rejected: what is left is an empty folder.
-            storage.delete(f"{options.incomplete}/{result.split}")
-    info = DatasetInfo(
-        name=options.name,
-        version=options.version,
-        classes=table.classes,
-        splits=tuple(_finish_split(options, table, name, results) for name in names),
-        rejects=dict(sorted(Counter(reject.reason.value for reject in rejects).items())),
-        unlisted=outcome.num_unlisted,
-    )
     files: dict[str, str | bytes] = {
         **tfds.files(info),
         layout.TFX_SCHEMA: tfx.schema(info),
         layout.TFX_STATISTICS: tfx.statistics(info),
-        layout.CONVERSION: json.dumps(conversion, indent=1, ensure_ascii=False) + "\n",
-        layout.MANIFEST: info.to_json(),
+        layout.CONVERSION: json.dumps({**conversion, "shards": outcome.shards}, indent=1, ensure_ascii=False) + "\n",
     }
     for name, content in files.items():
         storage.write(f"{options.incomplete}/{name}", content)
-    written = {path for split in info.splits for shard in split.shards for path in _files(shard)}
-    lost = written - {file.name for file in storage.list_files(options.incomplete)}
-    if lost:
-        raise OSError(f"{options.incomplete}: written, and not there any more: {', '.join(sorted(lost))}")
+    _arrange(options, outcome, {*files, layout.REJECTS, layout.UNLISTED})
+    storage.write(f"{options.incomplete}/{layout.MANIFEST}", info.to_json())
     storage.publish(
         options.incomplete, options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset)
     )
 
 
-def _is_published(options: ConvertOptions, outcome: Outcome) -> bool:
+def _is_published(options: ConvertOptions, info: DatasetInfo) -> bool:
     """Whether this step has been done before: a runner that lost its answer does it again."""
     manifest = f"{options.dataset}/{layout.MANIFEST}"
-    digests = {result.shard.sha256 for result in outcome.results if result.shard}
     waiting = any(file.name.endswith(layout.SHARD_ENDING) for file in storage.list_files(options.incomplete))
-    # With shards still waiting, a dataset that is to be overwritten is the old one, and its manifest may be damaged.
-    if not digests or (waiting and options.overwrite) or not storage.exists(manifest):
+    # With shards still waiting, a dataset that is to be overwritten is the old one, which may well be damaged.
+    if not info.splits or (waiting and options.overwrite) or not storage.exists(manifest):
         return False
-    info = DatasetInfo.from_json(storage.read(manifest).decode())
-    return digests == {shard.sha256 for split in info.splits for shard in split.shards}
+    return storage.read(manifest) == info.to_json().encode()
 
 
 def read_failure(options: ConvertOptions) -> str | None:
     """Returns why the last conversion published nothing, if it did not."""
     path = f"{options.incomplete}/{FAILURE}"
     return str(json.loads(storage.read(path))["message"]) if storage.exists(path) else None
+
+
+def num_reused(options: ConvertOptions) -> int:
+    """Returns how many shards of a dataset the last conversion had not to write."""
+    return int(json.loads(storage.read(f"{options.dataset}/{layout.CONVERSION}"))["shards"]["reused"])
 
 
 def _failure(options: ConvertOptions, outcome: Outcome) -> str | None:
@@ -161,10 +149,10 @@ def _failure(options: ConvertOptions, outcome: Outcome) -> str | None:
     for reason, count in Counter(reject.reason.value for reject in rejects).most_common():
         first = next(reject for reject in rejects if reject.reason == reason)
         lines.append(f"  {count:>7} {reason}: line {first.line}, {first.filename!r}: {first.detail}")
-        if reason == Reason.MISSING_FILE and outcome.num_unlisted:
+        if reason == Reason.MISSING_FILE and outcome.unlisted:
             lines.append(
-                f"          ({options.images} holds {outcome.num_unlisted} files that no row names, "
-                f"such as {outcome.first_unlisted!r}: is it the right folder?)"
+                f"          ({options.images} holds {len(outcome.unlisted)} files that no row names, "
+                f"such as {outcome.unlisted[0]!r}: is it the right folder?)"
             )
     lines.append(f"All of them: {options.incomplete}/{layout.REJECTS}")
     return "\n".join(lines)
@@ -177,21 +165,52 @@ def _split_names(options: ConvertOptions, results: Iterable[ShardResult]) -> lis
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
-def _files(shard: ShardInfo) -> tuple[str, str]:
-    """Returns the paths in the dataset of a shard and of its index."""
-    return shard.path, layout.shard_index(shard.path)
+def _final(outcome: Outcome) -> Iterator[tuple[ShardResult, ShardInfo]]:
+    """Yields the results that have a shard, and the shard under its final number: empty ones leave no gap."""
+    for _, group in itertools.groupby(outcome.results, key=lambda result: result.split):
+        written = [(result, result.shard) for result in group if result.shard]
+        for i, (result, shard) in enumerate(written):
+            yield result, dataclasses.replace(shard, path=layout.shard(result.split, i, len(written)))
 
 
-def _finish_split(options: ConvertOptions, table: Table, name: str, results: Iterable[ShardResult]) -> SplitInfo:
-    """Gives the shards of a split their final numbers: shards that came out empty leave no gap."""
-    mine = [result for result in results if result.split == name]
-    written = [result.shard for result in mine if result.shard]
-    shards = []
-    for i, shard in enumerate(written):
-        path = layout.shard(name, i, len(written))
-        renamed = dataclasses.replace(shard, path=path)
-        for old, new in zip(_files(shard), _files(renamed), strict=True):
-            storage.move(posixpath.join(options.incomplete, old), posixpath.join(options.incomplete, new))
-        shards.append(renamed)
-    statistics = sum((result.statistics for result in mine), Statistics(positives=(0,) * len(table.classes)))
-    return SplitInfo(name=name, shards=tuple(shards), statistics=statistics)
+def _info(options: ConvertOptions, table: Table, outcome: Outcome) -> DatasetInfo:
+    """Returns what the dataset says of itself."""
+    final = list(_final(outcome))
+    order = [name for name, _ in options.splits]
+    # The splits that hold anything: in the order of the flag, or by name where a column tells them.
+    names = {result.split for result, _ in final}
+    splits = []
+    for name in sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name)):
+        mine = [(result.origin.statistics, shard) for result, shard in final if result.split == name]
+        statistics = sum((statistics for statistics, _ in mine), Statistics(positives=(0,) * len(table.classes)))
+        splits.append(SplitInfo(name=name, shards=tuple(shard for _, shard in mine), statistics=statistics))
+    return DatasetInfo(
+        name=options.name,
+        version=options.version,
+        classes=table.classes,
+        splits=tuple(splits),
+        rejects=dict(sorted(Counter(reject.reason.value for reject in outcome.rejects).items())),
+        unlisted=len(outcome.unlisted),
+    )
+
+
+def _arrange(options: ConvertOptions, outcome: Outcome, metadata: Iterable[str]) -> None:
+    """Gives the shards their final names, and leaves in the incomplete folder the files of the dataset only.
+
+    Raises:
+        OSError: a file that was written is not there any more, or has another size.
+    """
+    files = {*metadata, *(layout.shard_origin(result.planned) for result in outcome.results)}
+    sizes = {}
+    for result, shard in _final(outcome):
+        if shard.path != result.planned:
+            for old, new in zip(layout.shard_files(result.planned), layout.shard_files(shard.path), strict=True):
+                storage.move(f"{options.incomplete}/{old}", f"{options.incomplete}/{new}")
+            dataclasses.replace(result.origin, shard=shard).write(options.incomplete, result.planned)
+        files.update(layout.shard_files(shard.path))
+        sizes[shard.path] = shard.file_bytes
+    found = {file.name: file.size for file in storage.list_files(options.incomplete)}
+    lost = {name for name in files if found.get(name) != sizes.get(name, found.get(name, -1))}
+    if lost:
+        raise OSError(f"{options.incomplete}: written, and not there any more: {', '.join(sorted(lost))}")
+    storage.keep_only(options.incomplete, files)

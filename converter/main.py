@@ -14,7 +14,7 @@ with quiet():
     import tensorflow as tf
 
     tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
-    from converter import pipeline, runners, summary
+    from converter import commit, pipeline, runners, summary
     from converter.options import (
         DEFAULT_SHARD_MB,
         DEFAULT_SPLITS,
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
     if info is None:
         print("The job was built or submitted, as asked: there is no dataset yet.")
     else:
-        print(summary.summary(info, options.dataset))
+        print(summary.summary(info, options.dataset, splits=options.splits, num_reused=commit.num_reused(options)))
 
 
 def run() -> None:

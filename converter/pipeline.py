@@ -22,11 +22,12 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 
 import schemas
 from converter import assignment, progress, rows, runners, shards, storage
-from converter.commit import Outcome, commit, read_failure
+from converter.commit import FAILURE, Outcome, commit, read_failure
 from converter.options import ConvertOptions
+from converter.origin import Source
 from converter.rejects import Reason, Reject
 from converter.rows import Row
-from converter.shards import ShardResult, Source
+from converter.shards import ShardResult
 from converter.table import Table, read_table
 from schemas import layout
 from schemas.errors import UserError
@@ -60,9 +61,10 @@ def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None
         table = read_table(options, file)
     _check_folders(options)
     if not runners.is_only_described(beam_options):
-        # What an earlier run left; and a folder that cannot be made is better known now.
-        storage.delete(options.incomplete)
-        storage.make_folder(options.incomplete)
+        # What an earlier run left is no dataset, and not why this one fails; its finished shards are kept.
+        for name in (layout.MANIFEST, FAILURE):
+            storage.delete(f"{options.incomplete}/{name}")
+        storage.make_folder(options.incomplete)  # If it cannot be made, that is better known now.
     here = runners.runs_here(beam_options)
     with tempfile.TemporaryDirectory() as staged, progress.bar() if here else contextlib.nullcontext():
         runners.stage(beam_options, staged)
@@ -126,16 +128,19 @@ def build(pipeline: beam.Pipeline, options: ConvertOptions, table: Table) -> Non
     )  # ShardResult
     rejects = (read[_REJECTS], matched[_REJECTS]) | "Rejects" >> beam.Flatten()  # Reject
     num_rows = read[_ROWS_READ] | "CountRows" >> beam.CombineGlobally(sum)  # int
-    unlisted = (
-        matched[_UNLISTED]
-        | "One" >> beam.Map(lambda name: (1, name))
-        | "CountUnlisted" >> beam.CombineGlobally(beam.combiners.TupleCombineFn(sum, min)).without_defaults()
-    )  # (number of files, the first of them); nothing when there are none
     _ = (
         pipeline
         | "Start" >> beam.Create([_description(options)])
         | "Commit"
-        >> beam.Map(_commit, options, table, AsIter(results), AsIter(rejects), AsSingleton(num_rows), AsIter(unlisted))
+        >> beam.Map(
+            _commit,
+            options,
+            table,
+            AsIter(results),
+            AsIter(rejects),
+            AsSingleton(num_rows),
+            AsIter(matched[_UNLISTED]),
+        )
     )
 
 
@@ -197,6 +202,7 @@ def _write(group: tuple[tuple[str, int, int], Iterable[Source]], options: Conver
     (split, index, num_shards), sources = group
     return shards.write_shard(
         options.incomplete,
+        published=options.dataset,
         split=split,
         index=index,
         num_shards=num_shards,
@@ -212,16 +218,9 @@ def _commit(
     results: Iterable[ShardResult],
     rejects: Iterable[Reject],
     num_rows: int,
-    unlisted: Iterable[tuple[int, str]],
+    unlisted: Iterable[str],
 ) -> None:
-    num_unlisted, first_unlisted = next(iter(unlisted), (0, ""))
-    outcome = Outcome.of(
-        results=results,
-        rejects=rejects,
-        num_rows=num_rows,
-        num_unlisted=num_unlisted,
-        first_unlisted=first_unlisted,
-    )
+    outcome = Outcome.of(results=results, rejects=rejects, num_rows=num_rows, unlisted=unlisted)
     commit(options, table, outcome, {**conversion, "finished": _now()})
 
 
@@ -249,7 +248,7 @@ def _check_folders(options: ConvertOptions) -> None:
     """Finds what can be found wrong before any work is done."""
     if storage.is_local(options.images) and not storage.exists(f"{options.images}/."):  # A file has no ".".
         raise UserError(f"--images: there is no folder {options.images}")
-    storage.restore(options.dataset, layout.replaced_dir(options.dataset))
+    storage.restore(options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset))
     is_dataset = storage.exists(f"{options.dataset}/{layout.MANIFEST}")
     if is_dataset and not options.overwrite:
         raise UserError(

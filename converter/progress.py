@@ -33,8 +33,8 @@ def expect(num_images: int) -> None:
             _bar.refresh()
 
 
-def advance() -> None:
-    """One image is done."""
+def advance(num_images: int = 1) -> None:
+    """Says that so many images more are done."""
     with _lock:
         if _bar is not None:
-            _bar.update()
+            _bar.update(num_images)

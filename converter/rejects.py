@@ -54,6 +54,13 @@ def to_csv(rejects: Iterable[Reject]) -> str:
     return text.getvalue()
 
 
+def unlisted_csv(names: Iterable[str]) -> str:
+    """Returns the text of unlisted.csv: the files in the folder of images that no row names."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("filename",), *((_inert(name),) for name in sorted(names))])
+    return text.getvalue()
+
+
 def _inert(text: str) -> str:
     """Keeps a terminal from obeying what came from the input, and a spreadsheet from running it as a formula."""
     text = re.sub("[\x00-\x1f\x7f-\x9f]", lambda found: ascii(found[0])[1:-1], text)

@@ -2,11 +2,14 @@
 
 import collections
 import dataclasses
+import errno
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from converter import assignment, images, progress, storage
+from converter import assignment, images, origin, progress, storage
+from converter.origin import Origin, Source
 from converter.rejects import Reason, Reject
 from converter.rows import Row
 from schemas import example, layout
@@ -18,13 +21,6 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class Source(NamedTuple):
-    """A row, and the file that it names."""
-
-    row: Row
-    file: storage.File
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardResult:
     """What came of a shard.
@@ -32,25 +28,45 @@ class ShardResult:
     Attributes:
         split: name of its split.
         index: its place in the split, counted from 0 over all planned shards.
-        shard: the shard, or None where every image of it was rejected: an empty file is never written.
-        statistics: of its examples.
+        num_shards: planned for the split.
+        origin: what it is and what it was made from.
         rejects: rows whose image could not be used.
+        reused: whether it was there already.
     """
 
     split: str
     index: int
-    shard: ShardInfo | None
-    statistics: Statistics
+    num_shards: int
+    origin: Origin
     rejects: tuple[Reject, ...]
+    reused: bool
+
+    @property
+    def shard(self) -> ShardInfo | None:
+        """The shard, or None where every image of it was rejected: an empty file is never written."""
+        return self.origin.shard
+
+    @property
+    def planned(self) -> str:
+        """The path in the dataset that was planned for it."""
+        return layout.shard(self.split, self.index, self.num_shards)
 
 
 def write_shard(
-    directory: str, *, split: str, index: int, num_shards: int, sources: Iterable[Source], num_threads: int
+    directory: str,
+    *,
+    published: str,
+    split: str,
+    index: int,
+    num_shards: int,
+    sources: Iterable[Source],
+    num_threads: int,
 ) -> ShardResult:
-    """Reads the images of a shard, proves them, and writes the shard and its index.
+    """Reads the images of a shard, proves them, and writes the shard and its index, unless that has been done before.
 
     Args:
         directory: of the dataset that is being put together.
+        published: of the dataset whose place it will take, if there is one: its shards are kept where nothing changed.
         split: name of the split.
         index: of the shard in its split.
         num_shards: planned for the split.
@@ -64,13 +80,66 @@ def write_shard(
         OSError: the shard cannot be written.
     """
     ordered = sorted(sources, key=lambda source: (assignment.position(source.row.filename), source.row.filename))
-    path = layout.shard(split, index, num_shards)
-    statistics = Statistics(positives=(0,) * len(ordered[0].row.labels))
+    planned = layout.shard(split, index, num_shards)
+    digest = origin.digest(ordered, ())
+    with ThreadPoolExecutor(num_threads) as executor:
+        found = _reuse(directory, published, planned, digest, ordered, executor)
+        made, rejects = found or _write(directory, planned, digest, ordered, executor, window=2 * num_threads)
+    return ShardResult(
+        split=split, index=index, num_shards=num_shards, origin=made, rejects=tuple(rejects), reused=found is not None
+    )
+
+
+def _reuse(
+    directory: str, published: str, planned: str, digest: str, sources: Sequence[Source], executor: ThreadPoolExecutor
+) -> tuple[Origin, list[Reject]] | None:
+    """Takes a shard that an earlier run finished, if it was made from the same, is intact, and its rejects still are.
+
+    A shard that lies elsewhere than planned, in the published dataset or under another number, is linked to its place.
+    """
+    for folder in (directory, published):
+        made = Origin.read(folder, planned)
+        if not made or made.digest != digest or not made.is_intact(folder):
+            continue
+        rejected = set(made.rejected)
+        again = executor.map(_read, [source for source in sources if source.row.filename in rejected])
+        rejects = [_reject(row, image) for row, _, image in again if isinstance(image, images.ImageError)]
+        if len(rejects) < len(rejected):
+            return None  # An image that could not be read can be read now.
+        progress.advance(len(sources))
+        in_place = folder == directory and (not made.shard or made.shard.path == planned)
+        return (made if in_place else _take_over(made, folder, directory, planned)), rejects
+    return None
+
+
+def _take_over(made: Origin, folder: str, directory: str, planned: str) -> Origin:
+    """Brings a shard of one folder to its planned place in another."""
+    shard = made.shard and dataclasses.replace(made.shard, path=planned)
+    taken = dataclasses.replace(made, shard=shard)
+    if made.shard:
+        for old, new in zip(layout.shard_files(made.shard.path), layout.shard_files(planned), strict=True):
+            storage.link(f"{folder}/{old}", f"{directory}/{new}")
+    taken.write(directory, planned)
+    return taken
+
+
+def _write(
+    directory: str,
+    planned: str,
+    digest: str,
+    sources: Sequence[Source],
+    executor: ThreadPoolExecutor,
+    window: int,
+) -> tuple[Origin, list[Reject]]:
+    """Writes the shard, its index, and last of all what it was made from."""
+    statistics = Statistics(positives=(0,) * len(sources[0].row.labels))
     rejects = []
-    with ThreadPoolExecutor(num_threads) as executor, storage.create(f"{directory}/{path}") as file:
+    with storage.create(f"{directory}/{planned}") as file:
         writer = ShardWriter(file)
-        for row, data, image in _map_in_order(executor, _read, ordered, window=2 * num_threads):
-            if isinstance(image, images.ImageInfo):
+        for row, data, image in _map_in_order(executor, _read, sources, window):
+            if isinstance(image, images.ImageError):
+                rejects.append(_reject(row, image))
+            else:
                 record = example.encode(
                     image=data, height=image.height, width=image.width, labels=row.labels, filename=row.filename
                 )
@@ -83,15 +152,30 @@ def write_shard(
                     image_bytes=len(data),
                     example_bytes=len(record),
                 )
-            else:
-                rejects.append(Reject(row.line, row.filename, *image.args))
             progress.advance()
-    if not writer.num_examples:
-        storage.delete(f"{directory}/{path}")
-        return ShardResult(split=split, index=index, shard=None, statistics=statistics, rejects=tuple(rejects))
-    storage.write(f"{directory}/{layout.shard_index(path)}", writer.index)
-    shard = ShardInfo(path=path, num_examples=writer.num_examples, num_bytes=writer.num_bytes, sha256=writer.sha256)
-    return ShardResult(split=split, index=index, shard=shard, statistics=statistics, rejects=tuple(rejects))
+    shard = None
+    if writer.num_examples:
+        shard = ShardInfo(
+            path=planned, num_examples=writer.num_examples, num_bytes=writer.num_bytes, sha256=writer.sha256
+        )
+        storage.write(f"{directory}/{layout.shard_index(planned)}", writer.index)
+    else:
+        storage.delete(f"{directory}/{planned}")
+    made = Origin(
+        digest=digest,
+        shard=shard,
+        index_sha256=hashlib.sha256(writer.index.encode()).hexdigest(),
+        statistics=statistics,
+        rejected=tuple(reject.filename for reject in rejects),
+    )
+    if not made.is_intact(directory):
+        raise OSError(errno.EIO, "was written, and reads back as something else", f"{directory}/{planned}")
+    made.write(directory, planned)
+    return made, rejects
+
+
+def _reject(row: Row, error: images.ImageError) -> Reject:
+    return Reject(row.line, row.filename, *error.args)
 
 
 def _read(source: Source) -> tuple[Row, bytes, images.ImageInfo | images.ImageError]:

@@ -5,14 +5,16 @@ The job runs on workers that have Beam's file systems and its options (end point
 
 import codecs
 import contextlib
+import ctypes
 import hashlib
 import io
 import os
 import posixpath
 import shutil
+import sys
 import unicodedata
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import BinaryIO, NamedTuple, TextIO
 
 from apache_beam.io.filesystem import CompressionTypes
@@ -193,38 +195,81 @@ def delete(path: str) -> None:
         FileSystems.delete(found)
 
 
+def keep_only(folder: str, names: Collection[str]) -> None:
+    """Deletes all other files in a folder and below it, and the folders that are then empty."""
+    for file in list(list_files(folder)):
+        if file.name not in names:
+            delete(f"{folder}/{file.name}")
+    if is_local(folder):
+        for path, _, _ in os.walk(folder, topdown=False):
+            with contextlib.suppress(OSError):  # It has something in it.
+                os.rmdir(path)
+
+
+def link(source: str, target: str) -> None:
+    """Gives a file a second name, instead of what may be there: without copying it, where that is possible."""
+    if not is_local(target):
+        FileSystems.copy([source], [target])
+        return
+    make_folder(posixpath.dirname(target))
+    temporary = f"{target}.{uuid.uuid4().hex}"
+    try:
+        os.link(source, temporary)
+    except OSError:  # Some file systems have no links.
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+
+
 def publish(source: str, target: str, *, last: str, aside: str) -> None:
     """Moves a folder into its place, instead of what may be there.
 
-    On this machine that is a rename of the whole folder. An object store has no folders: there the objects are copied
-    one after the other, and `last`, the file that makes readers take them for a dataset, goes first and comes last.
-    Nothing of the source is deleted before, so that it can be done again after a failure anywhere.
+    On this machine that is a rename of the whole folder, or an exchange of the two. An object store has no folders:
+    there the objects are copied one after the other, and `last`, the file that makes readers take them for a dataset,
+    goes first and comes last. Nothing of the source is deleted before, so that it can be done again after a failure.
 
     Args:
         source: the folder.
         target: the path that it gets.
         last: path of that file, relative to the folder.
-        aside: where what was there waits until the folder is in its place.
+        aside: where what was there waits until the folder is in its place, if the file system cannot exchange them.
     """
-    if is_local(target):
-        delete(aside)
+    if not is_local(target):
+        delete(f"{target}/{last}")
+        delete(target)
+        names = [file.name for file in list_files(source) if file.name != last]
+        for name in [*names, last]:
+            FileSystems.copy([f"{source}/{name}"], [f"{target}/{name}"])
+        _discard(source, last)
+        return
+    _discard(aside, last)
+    if exists(target) and _exchange(source, target):
+        os.replace(source, aside)
+    else:
         if exists(target):
             os.replace(target, aside)
         os.replace(source, target)
-        delete(aside)
-        return
-    delete(f"{target}/{last}")
-    delete(target)
-    names = [file.name for file in list_files(source) if file.name != last]
-    for name in [*names, last]:
-        FileSystems.copy([f"{source}/{name}"], [f"{target}/{name}"])
-    delete(source)
+    _discard(aside, last)
 
 
-def restore(target: str, aside: str) -> None:
-    """Mends what a `publish` that was killed between its two renames has left: puts back what it had set aside."""
+def restore(target: str, *, last: str, aside: str) -> None:
+    """Mends what a `publish` that was killed between its renames has left: puts back what it had set aside."""
     if is_local(target) and exists(aside) and not exists(target):
         os.replace(aside, target)
+    _discard(aside, last)
+
+
+def _discard(folder: str, last: str) -> None:
+    """Deletes a dataset, so that no reader takes what is left of it on the way for one."""
+    delete(f"{folder}/{last}")
+    delete(folder)
+
+
+def _exchange(one: str, other: str) -> bool:
+    """Lets two folders of this machine change places in one step. Returns whether it could: Linux can, mostly."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    at_working_directory, exchange = -100, 2
+    paths = os.fsencode(one), os.fsencode(other)
+    return rename is not None and rename(at_working_directory, paths[0], at_working_directory, paths[1], exchange) == 0
 
 
 def make_folder(path: str) -> None:

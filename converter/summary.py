@@ -1,15 +1,22 @@
 """What a person reads when a conversion is done."""
 
+from collections.abc import Sequence
+from fractions import Fraction
+
 from schemas import layout
 from schemas.metadata import DatasetInfo
 
 
-def summary(info: DatasetInfo, directory: str) -> str:
+def summary(
+    info: DatasetInfo, directory: str, *, splits: Sequence[tuple[str, Fraction]] = (), num_reused: int = 0
+) -> str:
     """Returns the summary of a dataset, a table of some lines.
 
     Args:
         info: of the dataset.
         directory: where it is.
+        splits: that were asked for: one that got no image is named.
+        num_reused: shards that were there already.
     """
     names = [split.name for split in info.splits]
     wide = max(len("positives of"), *(2 + len(name) for name in info.classes))
@@ -31,10 +38,13 @@ def summary(info: DatasetInfo, directory: str) -> str:
     ]
     if without:
         lines.append(f"Classes without an image: {'; '.join(without)}")
+    lines += [f"No image fell into the split {name}." for name, _ in splits if name not in names]
+    if num_reused:
+        lines.append(f"Shards kept, since nothing in them has changed: {num_reused}")
     rejected = sum(info.rejects.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in info.rejects.items())
     lines.append(f"Rejected: {rejected} rows" + (f" ({reasons}): {directory}/{layout.REJECTS}" if rejected else ""))
     if info.unlisted:
-        lines.append(f"Files in the folder that no row names: {info.unlisted}")
+        lines.append(f"Files in the folder that no row names: {info.unlisted}: {directory}/{layout.UNLISTED}")
     lines.append(f"Dataset: {directory}")
     return "\n".join(lines)

@@ -5,7 +5,8 @@
         index/train/train-00000-of-00008.tfindex
         dataset_info.json  features.json  metadata.json    tensorflow-datasets
         schema.pbtxt  statistics.pb                        TFX, TFDV
-        rejects.csv                                        what was left out, and why
+        rejects.csv  unlisted.csv                          rows that were left out, and why; files that no row names
+        made_from/train/train-00000-of-00008.json          what a shard was made from: with the same, it is kept
         conversion.json                                    when, how long, with which versions
         manifest.json                                      written last: with it, the folder is a dataset
     <root>/<name>/<version>.incomplete/              the same while it is being written
@@ -20,6 +21,8 @@ SHARD_ENDING = ".tfrecord"
 INDEX = "index"
 MANIFEST = "manifest.json"
 REJECTS = "rejects.csv"
+UNLISTED = "unlisted.csv"
+MADE_FROM = "made_from"
 CONVERSION = "conversion.json"
 TFDS_INFO = "dataset_info.json"
 TFDS_FEATURES = "features.json"
@@ -39,7 +42,7 @@ def is_name(text: str) -> bool:
 
 def is_split(text: str) -> bool:
     """Whether a split can have this name: as a dataset, and not the name of a folder that is no split."""
-    return is_name(text) and text != INDEX
+    return is_name(text) and text not in (INDEX, MADE_FROM)
 
 
 def is_version(text: str) -> bool:
@@ -70,3 +73,13 @@ def shard(split: str, index: int, num_shards: int) -> str:
 def shard_index(shard_path: str) -> str:
     """Returns the path in the dataset of a shard's index."""
     return f"{INDEX}/{shard_path.removesuffix(SHARD_ENDING)}.tfindex"
+
+
+def shard_files(shard_path: str) -> tuple[str, str]:
+    """Returns the paths in the dataset of a shard and of its index."""
+    return shard_path, shard_index(shard_path)
+
+
+def shard_origin(shard_path: str) -> str:
+    """Returns the path in the dataset of what is noted of how a shard was made."""
+    return f"{MADE_FROM}/{shard_path.removesuffix(SHARD_ENDING)}.json"

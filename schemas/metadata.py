@@ -16,6 +16,7 @@ import tensorflow as tf
 from schemas import layout
 from schemas.errors import UserError
 from schemas.statistics import Statistics
+from schemas.tfrecord import FRAMING_BYTES
 
 # Raised when a reader of the old number would misread what is written; readers refuse a higher one than theirs.
 FORMAT_VERSION = 1
@@ -36,6 +37,11 @@ class ShardInfo:
     num_examples: int
     num_bytes: int
     sha256: str
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file."""
+        return self.num_bytes + self.num_examples * FRAMING_BYTES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

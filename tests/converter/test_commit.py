@@ -50,7 +50,9 @@ def write(options: ConvertOptions, draw: Draw) -> Callable[..., ShardResult]:
             row = Row(line=ord(name), filename=name, labels=b"\1\0", split="train")
             sources.append(Source(row, storage.File(name, str(path), path.stat().st_size)))
         where = {"split": "train", "index": 0, "num_shards": 1, **given}
-        return shards.write_shard(options.incomplete, sources=sources, num_threads=1, **where)
+        return shards.write_shard(
+            options.incomplete, published=options.dataset, sources=sources, num_threads=1, **where
+        )
 
     return write_shard
 
@@ -67,7 +69,10 @@ def test_publishes_what_adds_up(options: ConvertOptions, write: Callable[..., Sh
     assert (info.num_examples, info.rejects) == (2, {"bad_label": 1, "not_an_image": 1})
     assert read_failure(options) is None
     assert not Path(options.incomplete).exists()
-    assert json.loads(Path(options.dataset, "conversion.json").read_text()) == {"started": "now"}
+    assert json.loads(Path(options.dataset, "conversion.json").read_text()) == {
+        "started": "now",
+        "shards": {"written": 1, "reused": 0},
+    }
 
 
 @pytest.mark.parametrize("num_rows", [0, 2, 4, 1000])
@@ -77,7 +82,8 @@ def test_refuses_counts_that_do_not_add_up(
     outcome = Outcome.of(results=[write("abc", bad="b")], rejects=[], num_rows=num_rows)
     commit(options, _TABLE, outcome, {})
     assert not Path(options.dataset).exists()
-    assert _tree(options.incomplete) == {"rejects.csv", FAILURE}
+    # What was written stays, for the next run; what would make it a dataset is not there.
+    assert {name for name in _tree(options.incomplete) if "/" not in name} == {"rejects.csv", "unlisted.csv", FAILURE}
     assert read_failure(options) == (
         f"{num_rows} rows were read, but 2 were written and 1 rejected. Nothing is published, since some would be "
         "missing or doubled. This is a defect of multihot or of the runner."
@@ -113,7 +119,7 @@ def test_shards_that_came_out_empty_leave_no_gap(options: ConvertOptions, write:
         ("train/train-00000-of-00002.tfrecord", 2),
         ("train/train-00001-of-00002.tfrecord", 1),
     ]
-    assert {name for name in _tree(options.dataset) if "train" in name} == {
+    assert {name for name in _tree(options.dataset) if "train" in name and "made_from" not in name} == {
         "train/train-00000-of-00002.tfrecord",
         "train/train-00001-of-00002.tfrecord",
         "index/train/train-00000-of-00002.tfindex",

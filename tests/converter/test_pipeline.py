@@ -60,6 +60,10 @@ def test_layout_of_a_dataset(dataset: Path) -> None:
         "index/train/train-00001-of-00003.tfindex",
         "index/train/train-00002-of-00003.tfindex",
         "index/validation/validation-00000-of-00001.tfindex",
+        "made_from/train/train-00000-of-00003.json",
+        "made_from/train/train-00001-of-00003.json",
+        "made_from/train/train-00002-of-00003.json",
+        "made_from/validation/validation-00000-of-00001.json",
         "manifest.json",
         "metadata.json",
         "rejects.csv",
@@ -68,6 +72,7 @@ def test_layout_of_a_dataset(dataset: Path) -> None:
         "train/train-00000-of-00003.tfrecord",
         "train/train-00001-of-00003.tfrecord",
         "train/train-00002-of-00003.tfrecord",
+        "unlisted.csv",
         "validation/validation-00000-of-00001.tfrecord",
     ]
     assert [path.name for path in dataset.parent.iterdir()] == ["1.0.0"]

@@ -179,7 +179,7 @@ def test_the_manifest_counts_the_reasons(converted: Converted) -> None:
 
 def test_a_split_of_which_all_images_are_bad_leaves_no_folder(converted: Converted) -> None:
     folders = {path.name for path in converted.folder.iterdir() if path.is_dir()}
-    assert folders == {"train", "index"}
+    assert folders == {"train", "index", "made_from"}
     assert [path.name for path in (converted.folder / "index").iterdir()] == ["train"]
 
 
@@ -192,7 +192,11 @@ def test_with_too_many_rejects_nothing_is_published(folder: Path) -> None:
     assert "        2 duplicate_name: line 10, 'good.jpg': line 2 names this file too" in "\n".join(message)
     assert message[-1] == f"All of them: {options.incomplete}/rejects.csv"
     assert {path.name for path in (folder / "out/too_many").iterdir()} == {"1.0.0.incomplete"}
-    assert {path.name for path in Path(options.incomplete).iterdir()} == {"rejects.csv", "failure.json"}
+    assert {path.name for path in Path(options.incomplete).iterdir() if path.is_file()} == {
+        "rejects.csv",
+        "unlisted.csv",
+        "failure.json",
+    }
     with (Path(options.incomplete) / "rejects.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 14
     assert json.loads(Path(options.incomplete, "failure.json").read_text()) == {"message": str(caught.value)}

@@ -34,7 +34,13 @@ def sources(scenes: Path, labels_of: Mapping[str, tuple[int, ...]]) -> list[Sour
 
 def _write(folder: Path, sources: list[Source], num_threads: int = 2) -> ShardResult:
     return shards.write_shard(
-        str(folder), split="train", index=1, num_shards=3, sources=iter(sources), num_threads=num_threads
+        str(folder),
+        published=f"{folder}/published",
+        split="train",
+        index=1,
+        num_shards=3,
+        sources=iter(sources),
+        num_threads=num_threads,
     )
 
 
@@ -51,7 +57,7 @@ def test_writes_a_shard_and_its_index_and_nothing_else(tmp_path: Path, sources: 
     result = _write(tmp_path, sources)
     files = _files(tmp_path)
     shard, index = "train/train-00001-of-00003.tfrecord", "index/train/train-00001-of-00003.tfindex"
-    assert files.keys() == {shard, index}
+    assert files.keys() == {shard, index, "made_from/train/train-00001-of-00003.json"}
     assert result.shard == ShardInfo(
         path=shard,
         num_examples=24,
@@ -87,7 +93,7 @@ def test_index_finds_every_record(tmp_path: Path, sources: list[Source]) -> None
 
 
 def test_counts_what_it_wrote(tmp_path: Path, sources: list[Source], labels_of: Mapping[str, tuple[int, ...]]) -> None:
-    statistics = _write(tmp_path, sources).statistics
+    statistics = _write(tmp_path, sources).origin.statistics
     assert statistics.num_examples == 24
     assert statistics.formats == {"bmp": 1, "gif": 1, "jpeg": 19, "png": 2, "webp": 1}
     assert statistics.positives == tuple(map(sum, zip(*labels_of.values(), strict=True)))
@@ -117,8 +123,11 @@ def test_bad_images_are_rejected_and_the_others_written(
     ]
     result = _write(tmp_path / "with", [bad[0], *sources[:10], *bad[1:], *sources[10:]])
     without = _write(tmp_path / "without", sources)
-    assert _files(tmp_path / "with") == _files(tmp_path / "without")
-    assert (result.shard, result.statistics) == (without.shard, without.statistics)
+    files, expected = _files(tmp_path / "with"), _files(tmp_path / "without")
+    made_from = "made_from/train/train-00001-of-00003.json"
+    assert files.pop(made_from) != expected.pop(made_from)
+    assert files == expected
+    assert (result.shard, result.origin.statistics) == (without.shard, without.origin.statistics)
     rejects = {reject.filename: reject for reject in result.rejects}
     assert {name: (reject.line, reject.reason) for name, reject in rejects.items()} == {
         "cut.jpg": (30, Reason.CORRUPT_IMAGE),
@@ -129,19 +138,14 @@ def test_bad_images_are_rejected_and_the_others_written(
     assert rejects["gone.jpg"].detail == "No such file or directory"
 
 
-def test_a_shard_without_a_good_image_leaves_no_file(tmp_path: Path, images: Path) -> None:
+def test_a_shard_without_a_good_image_leaves_no_empty_file(tmp_path: Path, images: Path) -> None:
     bad = [_bad(images, f"{i}.jpg", b"text", line=i) for i in range(2, 5)]
     result = _write(tmp_path / "out", bad)
-    assert _files(tmp_path / "out") == {}
-    assert result == ShardResult(
-        split="train",
-        index=1,
-        shard=None,
-        statistics=Statistics(positives=(0,) * 5),
-        rejects=tuple(
-            Reject(i, f"{i}.jpg", Reason.NOT_AN_IMAGE, "starts with b'text'")
-            for i in sorted(range(2, 5), key=lambda i: assignment.position(f"{i}.jpg"))
-        ),
+    assert _files(tmp_path / "out").keys() == {"made_from/train/train-00001-of-00003.json"}
+    assert (result.shard, result.origin.statistics) == (None, Statistics(positives=(0,) * 5))
+    assert result.rejects == tuple(
+        Reject(i, f"{i}.jpg", Reason.NOT_AN_IMAGE, "starts with b'text'")
+        for i in sorted(range(2, 5), key=lambda i: assignment.position(f"{i}.jpg"))
     )
 
 

@@ -178,10 +178,11 @@ def test_what_a_killed_publish_set_aside_is_put_back(tmp_path: Path) -> None:
     target, aside = tmp_path / "1.0.0", tmp_path / "1.0.0.replaced"
     aside.mkdir()
     (aside / "manifest.json").write_text("the old one")
-    storage.restore(str(target), str(aside))
+    storage.restore(str(target), last="manifest.json", aside=str(aside))
     assert (target / "manifest.json").read_text() == "the old one"
     assert not aside.exists()
-    # With something in its place, what was set aside is the older one of the two.
+    # With something in its place, what was set aside is the older one of the two, and not needed.
     aside.mkdir()
-    storage.restore(str(target), str(aside))
+    storage.restore(str(target), last="manifest.json", aside=str(aside))
     assert (target / "manifest.json").read_text() == "the old one"
+    assert not aside.exists()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from converter.options import parse_splits
 from converter.summary import summary
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Moments, Statistics
@@ -62,8 +63,18 @@ def test_no_class_is_missing_silently(positives: tuple[tuple[int, int], tuple[in
             "Rejected: 3 rows (2 bad_label, 1 empty_file): d/rejects.csv",
             id="rejects",
         ),
-        pytest.param({"unlisted": 4}, "Files in the folder that no row names: 4", id="files that no row names"),
+        pytest.param(
+            {"unlisted": 4}, "Files in the folder that no row names: 4: d/unlisted.csv", id="files that no row names"
+        ),
     ],
 )
 def test_what_was_left_out_is_said(given: Mapping[str, Any], line: str) -> None:
     assert line in summary(_info((_split("train", (1, 1), 1, 1),), **given), "d").splitlines()
+
+
+def test_a_split_without_an_image_and_shards_that_were_kept() -> None:
+    info = _info((_split("train", (3, 4), 5, 2),))
+    lines = summary(info, "d", splits=parse_splits("train=0.5,dev=0.5"), num_reused=7).splitlines()
+    assert "No image fell into the split dev." in lines
+    assert "Shards kept, since nothing in them has changed: 7" in lines
+    assert not any("fell into" in line or "kept" in line for line in summary(info, "d").splitlines())

@@ -15,6 +15,7 @@ def test_names_of_the_other_files() -> None:
     assert (
         layout.MANIFEST,
         layout.REJECTS,
+        layout.UNLISTED,
         layout.CONVERSION,
         layout.TFDS_INFO,
         layout.TFDS_FEATURES,
@@ -24,6 +25,7 @@ def test_names_of_the_other_files() -> None:
     ) == (
         "manifest.json",
         "rejects.csv",
+        "unlisted.csv",
         "conversion.json",
         "dataset_info.json",
         "features.json",

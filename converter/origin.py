@@ -1,0 +1,91 @@
+"""What a shard was made from, noted beside it when it is finished: from the same it need not be made again.
+
+A shard is a function of its sources, so it is known by a digest of them: names, labels, sizes and times of
+modification. The note is written last of the shard's files, and is what makes it a finished one. It holds nothing that
+depends on where a row stands in the CSV, so that rows may be moved about.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Self
+
+import schemas
+from converter import storage
+from converter.rows import Row
+from schemas import layout
+from schemas.metadata import ShardInfo
+from schemas.statistics import Statistics
+
+
+class Source(NamedTuple):
+    """A row, and the file that it names."""
+
+    row: Row
+    file: storage.File
+
+
+def digest(sources: Iterable[Source], settings: object) -> str:
+    """Returns the digest of all that the bytes of a shard follow from.
+
+    Args:
+        sources: of the shard, in their order.
+        settings: what else they follow from; its `repr` counts.
+    """
+    made_from = hashlib.sha256(f"multihot {schemas.__version__} {settings!r}\n".encode())
+    for row, file in sources:
+        made_from.update(f"{row.filename}\0{row.labels.hex()} {file.size} {file.modified}\n".encode())
+    return made_from.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A finished shard.
+
+    Attributes:
+        digest: of what it was made from.
+        shard: the shard, or None where every image of it was rejected.
+        index_sha256: hex digest of its index.
+        statistics: of its examples.
+        rejected: file names of its sources whose image could not be used.
+    """
+
+    digest: str
+    shard: ShardInfo | None
+    index_sha256: str
+    statistics: Statistics
+    rejected: tuple[str, ...]
+
+    def write(self, directory: str, planned: str) -> None:
+        """Notes it in a dataset, under the path that was planned for the shard."""
+        text = json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+        storage.write(f"{directory}/{layout.shard_origin(planned)}", text + "\n")
+
+    @classmethod
+    def read(cls, directory: str, planned: str) -> Self | None:
+        """Returns what was noted under this path, or None when there is nothing that could be used."""
+        try:
+            fields: dict[str, Any] = json.loads(storage.read(f"{directory}/{layout.shard_origin(planned)}"))
+            return cls(
+                digest=fields["digest"],
+                shard=fields["shard"] and ShardInfo(**fields["shard"]),
+                index_sha256=fields["index_sha256"],
+                statistics=Statistics.from_json(fields["statistics"]),
+                rejected=tuple(fields["rejected"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # Not there, or damaged, or of another version: then the shard is made anew.
+
+    def is_intact(self, directory: str) -> bool:
+        """Whether the files of the shard are in a folder, byte for byte as they were written."""
+        if not self.shard:
+            return True
+        try:
+            path, index = layout.shard_files(self.shard.path)
+            return (
+                storage.sha256(f"{directory}/{path}") == self.shard.sha256
+                and storage.sha256(f"{directory}/{index}") == self.index_sha256
+            )
+        except OSError:
+            return False

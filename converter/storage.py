@@ -187,7 +187,7 @@ def delete(path: str) -> None:
         if os.path.isdir(path):
             shutil.rmtree(path)
         else:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 os.remove(path)
         return
     found = [m.path for match in FileSystems.match([path, path.rstrip("/") + "/**"]) for m in match.metadata_list]

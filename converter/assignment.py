@@ -4,6 +4,8 @@
         first 64 bits   -> split     (which fraction of the range they fall into)
         last 64 bits    -> position  (the order of the whole split; a shard is a range of positions)
 
+With a group column, the name of the group takes the place of the file name for the split.
+
 Nothing else is looked at: not the order of the rows, not their number, not the workers. So adding rows never moves an
 image to another split, order is as good as shuffled, and every runner writes the same bytes.
 """
@@ -23,8 +25,8 @@ READ_PARALLELISM = 8
 MIN_SHARD_EXAMPLES = 128
 
 
-def _bits(filename: str) -> bytes:
-    return hashlib.blake2b(filename.encode(), digest_size=16).digest()
+def _bits(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=16).digest()
 
 
 def position(filename: str) -> int:
@@ -32,14 +34,14 @@ def position(filename: str) -> int:
     return int.from_bytes(_bits(filename)[8:])
 
 
-def split(filename: str, splits: Sequence[tuple[str, Fraction]]) -> str:
+def split(group: str, splits: Sequence[tuple[str, Fraction]]) -> str:
     """Returns the name of the split of an image.
 
     Args:
-        filename: normalized, as it is stored in the dataset.
+        group: what the split hangs on: the file name, as it is stored in the dataset, or the group of images.
         splits: names with their fractions, which sum to 1. Membership depends on their order.
     """
-    point = int.from_bytes(_bits(filename)[:8])
+    point = int.from_bytes(_bits(group)[:8])
     for name, bound in _bounds(tuple(splits)):
         if point < bound:
             return name

@@ -16,7 +16,6 @@ from converter import storage
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject, to_csv, unlisted_csv
 from converter.shards import ShardResult
-from converter.table import Table
 from schemas import layout, tfds, tfx
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
@@ -71,16 +70,16 @@ class Outcome:
         return {"written": len(self.results) - reused, "reused": reused}
 
 
-def commit(options: ConvertOptions, table: Table, outcome: Outcome, conversion: Mapping[str, Any]) -> None:
+def commit(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome, conversion: Mapping[str, Any]) -> None:
     """Makes a dataset of what the writers left in the incomplete folder, or leaves a failure there.
 
     Args:
         options: of the conversion.
-        table: of the CSV.
+        classes: in the order of the label vector.
         outcome: of the steps before.
         conversion: what is to be noted of this run, beside the data.
     """
-    info = _info(options, table, outcome)
+    info = _info(options, classes, outcome)
     if _is_published(options, info):
         storage.delete(options.incomplete)
         return
@@ -148,7 +147,7 @@ def _failure(options: ConvertOptions, outcome: Outcome) -> str | None:
     ]
     for reason, count in Counter(reject.reason.value for reject in rejects).most_common():
         first = next(reject for reject in rejects if reject.reason == reason)
-        lines.append(f"  {count:>7} {reason}: line {first.line}, {first.filename!r}: {first.detail}")
+        lines.append(f"  {count:>7} {reason}: {first.csv} line {first.line}, {first.filename!r}: {first.detail}")
         if reason == Reason.MISSING_FILE and outcome.unlisted:
             lines.append(
                 f"          ({options.images} holds {len(outcome.unlisted)} files that no row names, "
@@ -156,13 +155,6 @@ def _failure(options: ConvertOptions, outcome: Outcome) -> str | None:
             )
     lines.append(f"All of them: {options.incomplete}/{layout.REJECTS}")
     return "\n".join(lines)
-
-
-def _split_names(options: ConvertOptions, results: Iterable[ShardResult]) -> list[str]:
-    """Returns the splits that hold anything: in the order of the flag, or by name where a column tells them."""
-    order = [name for name, _ in options.splits]
-    names = {result.split for result in results if result.shard}
-    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def _final(outcome: Outcome) -> Iterator[tuple[ShardResult, ShardInfo]]:
@@ -173,7 +165,7 @@ def _final(outcome: Outcome) -> Iterator[tuple[ShardResult, ShardInfo]]:
             yield result, dataclasses.replace(shard, path=layout.shard(result.split, i, len(written)))
 
 
-def _info(options: ConvertOptions, table: Table, outcome: Outcome) -> DatasetInfo:
+def _info(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome) -> DatasetInfo:
     """Returns what the dataset says of itself."""
     final = list(_final(outcome))
     order = [name for name, _ in options.splits]
@@ -182,12 +174,12 @@ def _info(options: ConvertOptions, table: Table, outcome: Outcome) -> DatasetInf
     splits = []
     for name in sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name)):
         mine = [(result.origin.statistics, shard) for result, shard in final if result.split == name]
-        statistics = sum((statistics for statistics, _ in mine), Statistics(positives=(0,) * len(table.classes)))
+        statistics = sum((statistics for statistics, _ in mine), Statistics(positives=(0,) * len(classes)))
         splits.append(SplitInfo(name=name, shards=tuple(shard for _, shard in mine), statistics=statistics))
     return DatasetInfo(
         name=options.name,
         version=options.version,
-        classes=table.classes,
+        classes=classes,
         splits=tuple(splits),
         rejects=dict(sorted(Counter(reject.reason.value for reject in outcome.rejects).items())),
         unlisted=len(outcome.unlisted),

@@ -38,6 +38,9 @@ flags.DEFINE_string("label_delimiter", ",", "Between the names in a cell such as
 flags.DEFINE_string("encoding", "utf-8", "Encoding of the CSV.")
 flags.DEFINE_string("splits", "", f"Names and fractions of the splits. Default: {DEFAULT_SPLITS}.")
 flags.DEFINE_string("split_column", "", "Column that names the split of each row, instead of --splits.")
+flags.DEFINE_string("group_column", "", "Column that names what must stay in one split: a place, a patient.")
+flags.DEFINE_bool("group_near_duplicates", False, "Keep images that look the same in one split.")
+flags.DEFINE_string("split_method", "hash", "hash, or stratified: every split gets its share of rare labels.")
 flags.DEFINE_integer("shard_mb", DEFAULT_SHARD_MB, "Size of a shard to aim for, in MB.")
 flags.DEFINE_string("num_shards", "", "Shards of each split, e.g. 8 or train=8,validation=2, instead of --shard_mb.")
 flags.DEFINE_string("max_rejects", "1%", "Publish nothing if more rows are rejected: 20, 0.01 or 1%.")
@@ -63,6 +66,9 @@ def main(argv: Sequence[str]) -> None:
         encoding=FLAGS.encoding,
         splits=parse_splits(FLAGS.splits) if FLAGS.splits else (),
         split_column=FLAGS.split_column,
+        group_column=FLAGS.group_column,
+        group_near_duplicates=FLAGS.group_near_duplicates,
+        split_method=FLAGS.split_method,
         shard_bytes=FLAGS.shard_mb * 1_000_000,
         num_shards=parse_num_shards(FLAGS.num_shards),
         max_rejects=parse_max_rejects(FLAGS.max_rejects),

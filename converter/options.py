@@ -13,6 +13,7 @@ from schemas.errors import UserError
 # seconds of work.
 DEFAULT_SHARD_MB = 128
 DEFAULT_SPLITS = "train=0.8,validation=0.2"
+SPLIT_METHODS = ("hash", "stratified")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,10 @@ class ConvertOptions:
         encoding: of the CSV; a byte order mark is skipped.
         splits: names with fractions that sum to 1. Membership depends on their order.
         split_column: column that names the split of each row, instead of `splits`.
+        group_column: column that names what must not be torn apart, such as a place or a patient: all of it goes to
+            one split, which a hash of that name decides. Blank cells are groups of one.
+        group_near_duplicates: whether images that look the same go to one split.
+        split_method: `hash`, or `stratified`, which gives every split its share of the rare combinations of labels.
         shard_bytes: aim for the size of a shard.
         num_shards: number of shards by split name, or for every split under the key ""; it takes the place of
             `shard_bytes`.
@@ -53,6 +58,9 @@ class ConvertOptions:
     encoding: str = "utf-8"
     splits: tuple[tuple[str, Fraction], ...] = ()
     split_column: str = ""
+    group_column: str = ""
+    group_near_duplicates: bool = False
+    split_method: str = "hash"
     shard_bytes: int = DEFAULT_SHARD_MB * 1_000_000
     num_shards: Mapping[str, int] = dataclasses.field(default_factory=dict)
     max_rejects: int | Fraction = Fraction(1, 100)
@@ -77,8 +85,9 @@ class ConvertOptions:
                 raise UserError(f"{flag} has an empty name. Received: {', '.join(names)!r}")
         if len(self.label_delimiter) != 1:
             raise UserError(f"--label_delimiter must be one character. Received: {self.label_delimiter!r}")
-        if self.splits and self.split_column:
-            raise UserError("--splits and --split_column exclude each other: give one of them.")
+        if self.split_method not in SPLIT_METHODS:
+            raise UserError(f"--split_method must be {' or '.join(SPLIT_METHODS)}. Received: {self.split_method!r}")
+        self._check_exclusive()
         if not self.splits and not self.split_column:
             object.__setattr__(self, "splits", parse_splits(DEFAULT_SPLITS))
         if self.shard_bytes < 1:
@@ -88,6 +97,20 @@ class ConvertOptions:
         unknown = set(self.num_shards) - {name for name, _ in self.splits} - {""}
         if unknown and self.splits:
             raise UserError(f"--num_shards names splits that --splits does not: {', '.join(sorted(unknown))}")
+
+    def _check_exclusive(self) -> None:
+        """Checks that no two flags say what decides the split of an image."""
+        stratified = self.split_method == "stratified"
+        for one, other, both in (
+            ("--splits", "--split_column", self.splits and self.split_column),
+            ("--group_column", "--split_column", self.group_column and self.split_column),
+            ("--group_near_duplicates", "--split_column", self.group_near_duplicates and self.split_column),
+            ("--split_method=stratified", "--split_column", stratified and self.split_column),
+            ("--split_method=stratified", "--group_column", stratified and self.group_column),
+            ("--split_method=stratified", "--group_near_duplicates", stratified and self.group_near_duplicates),
+        ):
+            if both:
+                raise UserError(f"{one} and {other} exclude each other: give one of them.")
 
     @property
     def dataset(self) -> str:

@@ -12,7 +12,7 @@ import contextlib
 import datetime
 import platform
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -28,7 +28,7 @@ from converter.origin import Source
 from converter.rejects import Reason, Reject
 from converter.rows import Row
 from converter.shards import ShardResult
-from converter.table import Table, read_table
+from converter.table import Table, read_tables
 from schemas import layout
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
@@ -57,8 +57,7 @@ def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None
     runners.check_paths(beam_options, {"csv": options.csv, "images": options.images, "output": options.output})
     for path in (options.csv, options.images, options.output):
         storage.check(path)
-    with storage.open_text(options.csv, options.encoding) as file:
-        table = read_table(options, file)
+    tables = read_tables(options)
     _check_folders(options)
     if not runners.is_only_described(beam_options):
         # What an earlier run left is no dataset, and not why this one fails; its finished shards are kept.
@@ -69,7 +68,7 @@ def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None
     with tempfile.TemporaryDirectory() as staged, progress.bar() if here else contextlib.nullcontext():
         runners.stage(beam_options, staged)
         pipeline = beam.Pipeline(runner=runner, options=beam_options)
-        build(pipeline, options, table)
+        build(pipeline, options, tables)
         try:
             result = pipeline.run()
             if runners.is_only_described(beam_options):
@@ -96,18 +95,19 @@ def _original(error: Exception) -> BaseException:
     return error
 
 
-def build(pipeline: beam.Pipeline, options: ConvertOptions, table: Table) -> None:
+def build(pipeline: beam.Pipeline, options: ConvertOptions, tables: Sequence[Table]) -> None:
     """Adds all steps of a conversion to a pipeline."""
+    classes = tables[0].classes
     read = (
         pipeline
-        | "Csv" >> beam.Create([options.csv])
-        | "ReadRows" >> beam.ParDo(_ReadRows(options, table)).with_outputs(_REJECTS, _ROWS_READ, main="rows")
+        | "Csv" >> beam.Create(tables)
+        | "ReadRows" >> beam.ParDo(_ReadRows(options)).with_outputs(_REJECTS, _ROWS_READ, main="rows")
     )  # Row
     files = (
         pipeline
         | "Images" >> beam.Create([options.images])
         | "ListFiles" >> beam.FlatMap(storage.list_files)
-        | "KeyFiles" >> beam.Map(lambda file: (file.name, file))
+        | "KeyFiles" >> beam.Map(lambda file: (rows.composed(file.name), file))
     )  # (filename, File)
     matched = (
         {"rows": read.rows | "KeyRows" >> beam.Map(lambda row: (row.filename, row)), "files": files}
@@ -135,7 +135,7 @@ def build(pipeline: beam.Pipeline, options: ConvertOptions, table: Table) -> Non
         >> beam.Map(
             _commit,
             options,
-            table,
+            classes,
             AsIter(results),
             AsIter(rejects),
             AsSingleton(num_rows),
@@ -147,40 +147,44 @@ def build(pipeline: beam.Pipeline, options: ConvertOptions, table: Table) -> Non
 class _ReadRows(beam.DoFn):
     """CSV -> rows, and beside them rejects and the number of both, counted where they are read."""
 
-    def __init__(self, options: ConvertOptions, table: Table):
-        self._options, self._table = options, table
+    def __init__(self, options: ConvertOptions):
+        self._options = options
 
-    def process(self, csv: str) -> Iterator[Any]:
+    def process(self, table: Table) -> Iterator[Any]:
         num_rows = 0
-        with storage.open_text(csv, self._options.encoding) as file:
-            for row in rows.read_rows(self._options, self._table, file):
-                num_rows += 1
-                yield TaggedOutput(_REJECTS, row) if isinstance(row, Reject) else row
+        for row in rows.read_rows(self._options, table):
+            num_rows += 1
+            yield TaggedOutput(_REJECTS, row) if isinstance(row, Reject) else row
         yield TaggedOutput(_ROWS_READ, num_rows)
 
 
 def _match(joined: tuple[str, Mapping[str, Iterable[Any]]]) -> Iterator[Any]:
     """Rows and files of one name -> at most one Source; rejects for all other rows; files that no row names."""
     candidates: list[Row] = sorted(joined[1]["rows"])
-    files: list[storage.File] = sorted(joined[1]["files"])
-    if not candidates:
-        yield TaggedOutput(_UNLISTED, joined[0])
+    files: list[storage.File] = sorted(joined[1]["files"], key=lambda file: file.path)
+    # Two files may have one name, in composed and in decomposed characters: rows can name only the first.
+    for file in files[1 if candidates else 0 :]:
+        yield TaggedOutput(_UNLISTED, file.name)
+    conflicts = [_reject(row, Reason.CONFLICTING_ROWS, detail) for row, detail in rows.conflicts(candidates)]
+    yield from conflicts
+    if conflicts or not candidates:
         return
     first, *others = candidates
     for row in others:
-        same = "the same labels" if row.labels == first.labels else "other labels"
-        detail = f"line {first.line} names this file too, with {same}; that line was kept"
-        yield TaggedOutput(_REJECTS, Reject(row.line, row.filename, Reason.DUPLICATE_NAME, detail))
+        detail = f"{rows.place(first, row)} says the same; that line was kept"
+        yield _reject(row, Reason.DUPLICATE_NAME, detail)
     if not files:
-        reason, detail = Reason.MISSING_FILE, "no such file in the folder of images"
+        yield _reject(first, Reason.MISSING_FILE, "no such file in the folder of images")
     elif not files[0].inside:
-        reason, detail = Reason.UNSAFE_PATH, "a symbolic link that leads out of the folder of images"
+        yield _reject(first, Reason.UNSAFE_PATH, "a symbolic link that leads out of the folder of images")
     elif not files[0].size:
-        reason, detail = Reason.EMPTY_FILE, "the file has 0 bytes"
+        yield _reject(first, Reason.EMPTY_FILE, "the file has 0 bytes")
     else:
         yield Source(first, files[0])
-        return
-    yield TaggedOutput(_REJECTS, Reject(first.line, first.filename, reason, detail))
+
+
+def _reject(row: Row, reason: Reason, detail: str) -> TaggedOutput:
+    return TaggedOutput(_REJECTS, Reject(row.csv, row.line, row.filename, reason, detail))
 
 
 def _plan(sizes: tuple[str, tuple[int, int]], options: ConvertOptions) -> tuple[str, int]:
@@ -214,14 +218,14 @@ def _write(group: tuple[tuple[str, int, int], Iterable[Source]], options: Conver
 def _commit(
     conversion: dict[str, Any],
     options: ConvertOptions,
-    table: Table,
+    classes: tuple[str, ...],
     results: Iterable[ShardResult],
     rejects: Iterable[Reject],
     num_rows: int,
     unlisted: Iterable[str],
 ) -> None:
     outcome = Outcome.of(results=results, rejects=rejects, num_rows=num_rows, unlisted=unlisted)
-    commit(options, table, outcome, {**conversion, "finished": _now()})
+    commit(options, classes, outcome, {**conversion, "finished": _now()})
 
 
 def _description(options: ConvertOptions) -> dict[str, Any]:

@@ -19,6 +19,7 @@ class Reason(enum.StrEnum):
     UNKNOWN_CLASS = "unknown_class"
     BAD_SPLIT = "bad_split"
     DUPLICATE_NAME = "duplicate_name"
+    CONFLICTING_ROWS = "conflicting_rows"
     # Of the file that it names.
     MISSING_FILE = "missing_file"
     EMPTY_FILE = "empty_file"
@@ -32,12 +33,14 @@ class Reject(NamedTuple):
     """One rejected row.
 
     Attributes:
-        line: of the CSV, 1 for its header; the first line where a quoted field spans several.
+        csv: path of the file that the row stands in.
+        line: of that file, 1 for its header; the first line where a quoted field spans several.
         filename: as the CSV has it, or normalized where the row was fine and its file is not.
         reason: one of the closed list.
         detail: what was found there, for a person.
     """
 
+    csv: str
     line: int
     filename: str
     reason: Reason
@@ -45,12 +48,14 @@ class Reject(NamedTuple):
 
 
 def to_csv(rejects: Iterable[Reject]) -> str:
-    """Returns the text of rejects.csv: in the order of the lines."""
+    """Returns the text of rejects.csv: in the order of the files and their lines."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Reject._fields)
     for reject in sorted(rejects):
-        writer.writerow((reject.line, _inert(reject.filename), reject.reason.value, _inert(reject.detail)))
+        writer.writerow(
+            (_inert(reject.csv), reject.line, _inert(reject.filename), reject.reason.value, _inert(reject.detail))
+        )
     return text.getvalue()
 
 

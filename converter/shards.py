@@ -175,7 +175,7 @@ def _write(
 
 
 def _reject(row: Row, error: images.ImageError) -> Reject:
-    return Reject(row.line, row.filename, *error.args)
+    return Reject(row.csv, row.line, row.filename, *error.args)
 
 
 def _read(source: Source) -> tuple[Row, bytes, images.ImageInfo | images.ImageError]:

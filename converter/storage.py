@@ -11,8 +11,8 @@ import io
 import os
 import posixpath
 import shutil
+import stat
 import sys
-import unicodedata
 import uuid
 from collections.abc import Collection, Iterator
 from typing import BinaryIO, NamedTuple, TextIO
@@ -42,7 +42,7 @@ class File(NamedTuple):
     """A file in a folder.
 
     Attributes:
-        name: relative to the folder, separated by '/', in composed characters: what a row of the CSV calls it.
+        name: relative to the folder, separated by '/', in the characters that it has there.
         path: with which it can be opened.
         size: in bytes.
         modified: when it was last changed, in nanoseconds or as exactly as the store tells.
@@ -74,7 +74,7 @@ def list_files(folder: str) -> Iterator[File]:
     for match in FileSystems.match([prefix + "**"]):
         for metadata in match.metadata_list:
             modified = int((metadata.last_updated_in_seconds or 0) * 1_000_000_000)
-            yield File(_composed(metadata.path.removeprefix(prefix)), metadata.path, metadata.size_in_bytes, modified)
+            yield File(metadata.path.removeprefix(prefix), metadata.path, metadata.size_in_bytes, modified)
 
 
 def _list_local(folder: str, root: str, prefix: str) -> Iterator[File]:
@@ -83,20 +83,19 @@ def _list_local(folder: str, root: str, prefix: str) -> Iterator[File]:
             name = prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
                 yield from _list_local(entry.path, root, name + "/")
-            elif entry.is_file() and _is_utf8(name):
-                inside = not entry.is_symlink() or os.path.realpath(entry.path).startswith(root + os.sep)
-                status = entry.stat()
-                yield File(_composed(name), entry.path, status.st_size, status.st_mtime_ns, inside)
+            elif _is_utf8(name):
+                # What cannot be looked at is a link that leads nowhere, or round in a circle.
+                with contextlib.suppress(OSError):
+                    status = entry.stat()
+                    inside = not entry.is_symlink() or os.path.realpath(entry.path).startswith(root + os.sep)
+                    if stat.S_ISREG(status.st_mode):
+                        yield File(name, entry.path, status.st_size, status.st_mtime_ns, inside)
 
 
 def _is_utf8(name: str) -> bool:
     with contextlib.suppress(UnicodeEncodeError):
         return bool(name.encode())
     return False
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 def exists(path: str) -> bool:

@@ -19,6 +19,7 @@ from typing import TextIO
 
 import pandas as pd
 
+from converter import storage
 from converter.options import ConvertOptions
 from schemas.errors import UserError
 
@@ -37,37 +38,41 @@ class Table:
     """How to read the rows of a CSV.
 
     Attributes:
+        path: of the CSV.
         columns: names of all columns.
         delimiter: between the cells.
         first_line: line number of the first row.
         filename: index of the column with the file names.
         labels: indices of the label columns, in the order of `classes` when the table is multi-hot.
         split: index of the column with the split, if one is used.
+        group: index of the column with the group, if one is used.
         multi_hot: whether there is a label column for each class, and not one column with names.
         classes: in the order of the label vector.
     """
 
+    path: str
     columns: tuple[str, ...]
     delimiter: str
     first_line: int
     filename: int
     labels: tuple[int, ...]
     split: int | None
+    group: int | None
     multi_hot: bool
     classes: tuple[str, ...]
 
 
-def read_table(options: ConvertOptions, file: TextIO) -> Table:
-    """Reads the header, and as many rows as it takes to know the classes.
-
-    Args:
-        options: which columns are what.
-        file: the CSV, opened with `newline=""`.
+def read_tables(options: ConvertOptions) -> tuple[Table, ...]:
+    """Reads the header of each file, and as many rows as it takes to know the classes.
 
     Raises:
-        UserError: this is no table of file names and labels; the message names the line and the column.
+        UserError: this is no table of file names and labels; the message names the file, the line and the column.
     """
-    with _readable(options, file):
+    return (_read_table(options),)
+
+
+def _read_table(options: ConvertOptions) -> Table:
+    with storage.open_text(options.csv, options.encoding) as file, _readable(options, file):
         header = file.readline()
         if not header.strip():
             raise UserError(f"{options.csv} line 1: no header. Expected a line such as: filename,desert,sea")
@@ -83,7 +88,7 @@ def read_table(options: ConvertOptions, file: TextIO) -> Table:
         return _find_classes(options, table, first, chunks)
 
 
-def read_chunks(options: ConvertOptions, table: Table, file: TextIO) -> Iterator[pd.DataFrame]:
+def read_chunks(options: ConvertOptions, table: Table) -> Iterator[pd.DataFrame]:
     """Yields the rows in order, all cells as text.
 
     The columns are numbered as in `table`; one more column has what a row holds beyond them. Missing cells are "".
@@ -91,7 +96,7 @@ def read_chunks(options: ConvertOptions, table: Table, file: TextIO) -> Iterator
     Raises:
         UserError: from some line on, the CSV cannot be read at all.
     """
-    with _readable(options, file, table.delimiter):
+    with storage.open_text(table.path, options.encoding) as file, _readable(options, file, table.delimiter):
         next(csv.reader(file, delimiter=table.delimiter))
         yield from _chunks(table, file)
 
@@ -116,10 +121,11 @@ def _find_columns(options: ConvertOptions, columns: tuple[str, ...], delimiter: 
         raise UserError(f"{where}: several columns have the name {twice[0]!r}. Give each a name of its own.")
     filename = index("--filename_column", options.filename_column) if options.filename_column else 0
     split = index("--split_column", options.split_column) if options.split_column else None
+    group = index("--group_column", options.group_column) if options.group_column else None
     if options.label_columns:
         labels = tuple(index("--label_columns", name) for name in options.label_columns)
     else:
-        labels = tuple(i for i in range(len(columns)) if i not in (filename, split))
+        labels = tuple(i for i in range(len(columns)) if i not in (filename, split, group))
     if not labels:
         raise UserError(f"{where}: no label column beside {columns[filename]!r}. Are the cells separated by commas?")
     unnamed = [i + 1 for i in labels if not columns[i]]
@@ -128,12 +134,14 @@ def _find_columns(options: ConvertOptions, columns: tuple[str, ...], delimiter: 
     if all(columns[i].lower() in BINARY for i in labels) or _IMAGE.search(columns[filename]):
         raise UserError(f"{where}: expected column names, not a row. Received: {delimiter.join(columns)}")
     return Table(
+        path=options.csv,
         columns=columns,
         delimiter=delimiter,
         first_line=first_line,
         filename=filename,
         labels=labels,
         split=split,
+        group=group,
         multi_hot=len(labels) > 1,
         classes=tuple(columns[i] for i in labels),
     )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from converter import rows, storage, table
+from converter import rows, table
 from converter.options import ConvertOptions
 from converter.rejects import Reject
 from converter.rows import Row
@@ -39,10 +39,8 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Read]:
         path = folder / "labels.csv"
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         options = ConvertOptions(csv=str(path), images="images", output="data", **given)
-        with storage.open_text(options.csv, options.encoding) as file:
-            header = table.read_table(options, file)
-        with storage.open_text(options.csv, options.encoding) as file:
-            return Read(header, list(rows.read_rows(options, header, file)))
+        (found,) = table.read_tables(options)
+        return Read(found, list(rows.read_rows(options, found)))
 
     return read_csv
 

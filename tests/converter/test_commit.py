@@ -14,21 +14,11 @@ from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
 from converter.rows import Row
 from converter.shards import ShardResult, Source
-from converter.table import Table
 from schemas import metadata
 
 Draw = Callable[..., bytes]
 
-_TABLE = Table(
-    columns=("file", "sea", "desert"),
-    delimiter=",",
-    first_line=2,
-    filename=0,
-    labels=(1, 2),
-    split=None,
-    multi_hot=True,
-    classes=("sea", "desert"),
-)
+_CLASSES = ("sea", "desert")
 
 
 @pytest.fixture
@@ -47,7 +37,7 @@ def write(options: ConvertOptions, draw: Draw) -> Callable[..., ShardResult]:
         for name in names:
             path = Path(options.images, name)
             path.write_bytes(b"text" if name in bad else draw(ord(name)))
-            row = Row(line=ord(name), filename=name, labels=b"\1\0", split="train")
+            row = Row("a.csv", ord(name), name, labels=b"\1\0", split="train", group=name)
             sources.append(Source(row, storage.File(name, str(path), path.stat().st_size)))
         where = {"split": "train", "index": 0, "num_shards": 1, **given}
         return shards.write_shard(
@@ -62,9 +52,9 @@ def _tree(folder: str) -> set[str]:
 
 
 def test_publishes_what_adds_up(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
-    reject = Reject(9, "x", Reason.BAD_LABEL, "why")
+    reject = Reject("a.csv", 9, "x", Reason.BAD_LABEL, "why")
     outcome = Outcome.of(results=[write("abc", bad="b")], rejects=[reject], num_rows=4)
-    commit(options, _TABLE, outcome, {"started": "now"})
+    commit(options, _CLASSES, outcome, {"started": "now"})
     info = metadata.load(options.dataset)
     assert (info.num_examples, info.rejects) == (2, {"bad_label": 1, "not_an_image": 1})
     assert read_failure(options) is None
@@ -80,7 +70,7 @@ def test_refuses_counts_that_do_not_add_up(
     options: ConvertOptions, write: Callable[..., ShardResult], num_rows: int
 ) -> None:
     outcome = Outcome.of(results=[write("abc", bad="b")], rejects=[], num_rows=num_rows)
-    commit(options, _TABLE, outcome, {})
+    commit(options, _CLASSES, outcome, {})
     assert not Path(options.dataset).exists()
     # What was written stays, for the next run; what would make it a dataset is not there.
     assert {name for name in _tree(options.incomplete) if "/" not in name} == {"rejects.csv", "unlisted.csv", FAILURE}
@@ -92,7 +82,7 @@ def test_refuses_counts_that_do_not_add_up(
 
 def test_refuses_a_shard_that_came_twice(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
     result = write("abc")
-    commit(options, _TABLE, Outcome.of(results=[result, result], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, Outcome.of(results=[result, result], rejects=[], num_rows=3), {})
     assert not Path(options.dataset).exists()
     assert "3 rows were read, but 6 were written" in str(read_failure(options))
 
@@ -100,9 +90,9 @@ def test_refuses_a_shard_that_came_twice(options: ConvertOptions, write: Callabl
 def test_an_overwritten_dataset_stays_when_the_new_one_is_refused(
     options: ConvertOptions, write: Callable[..., ShardResult]
 ) -> None:
-    commit(options, _TABLE, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
     before = _tree(options.dataset)
-    commit(options, _TABLE, Outcome.of(results=[write("ab")], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, Outcome.of(results=[write("ab")], rejects=[], num_rows=3), {})
     assert _tree(options.dataset) == before
     assert metadata.load(options.dataset).num_examples == 3
 
@@ -113,7 +103,7 @@ def test_shards_that_came_out_empty_leave_no_gap(options: ConvertOptions, write:
         write("c", bad="c", index=1, num_shards=4),
         write("d", index=3, num_shards=4),
     ]
-    commit(options, _TABLE, Outcome.of(results=reversed(results), rejects=[], num_rows=4), {})
+    commit(options, _CLASSES, Outcome.of(results=reversed(results), rejects=[], num_rows=4), {})
     (split,) = metadata.load(options.dataset).splits
     assert [(shard.path, shard.num_examples) for shard in split.shards] == [
         ("train/train-00000-of-00002.tfrecord", 2),
@@ -130,7 +120,7 @@ def test_shards_that_came_out_empty_leave_no_gap(options: ConvertOptions, write:
 
 def test_results_and_rejects_come_in_any_order(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
     results = [write("ab", index=0, num_shards=2), write("cd", bad="c", index=1, num_shards=2)]
-    rejects = [Reject(line, "x", Reason.BAD_LABEL, "") for line in (7, 200, 30)]
+    rejects = [Reject("a.csv", line, "x", Reason.BAD_LABEL, "") for line in (7, 200, 30)]
     outcome = Outcome.of(results=results, rejects=rejects, num_rows=7)
     assert Outcome.of(results=results[::-1], rejects=rejects[::-1], num_rows=7) == outcome
     assert [reject.line for reject in outcome.rejects] == [7, 30, ord("c"), 200]
@@ -141,16 +131,16 @@ def test_done_again_after_it_was_done_it_changes_nothing(
     options: ConvertOptions, write: Callable[..., ShardResult]
 ) -> None:
     outcome = Outcome.of(results=[write("abc")], rejects=[], num_rows=3)
-    commit(options, _TABLE, outcome, {"try": 1})
+    commit(options, _CLASSES, outcome, {"try": 1})
     before = {name: Path(options.dataset, name).read_bytes() for name in _tree(options.dataset)}
-    commit(options, _TABLE, outcome, {"try": 2})
+    commit(options, _CLASSES, outcome, {"try": 2})
     assert {name: Path(options.dataset, name).read_bytes() for name in _tree(options.dataset)} == before
 
 
 def test_a_dataset_that_came_meanwhile_is_kept(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
-    commit(options, _TABLE, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
     before = _tree(options.dataset)
-    commit(options, _TABLE, Outcome.of(results=[write("abd")], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, Outcome.of(results=[write("abd")], rejects=[], num_rows=3), {})
     assert "has become a dataset in the meantime" in str(read_failure(options))
     assert _tree(options.dataset) == before
 
@@ -160,15 +150,15 @@ def test_what_a_writer_left_must_still_be_there(options: ConvertOptions, write: 
     assert result.shard
     Path(options.incomplete, "index", "train", "train-00000-of-00001.tfindex").unlink()
     with pytest.raises(OSError, match=r"train-00000-of-00001\.tfindex"):
-        commit(options, _TABLE, Outcome.of(results=[result], rejects=[], num_rows=3), {})
+        commit(options, _CLASSES, Outcome.of(results=[result], rejects=[], num_rows=3), {})
     assert not Path(options.dataset).exists()
 
 
 def test_done_again_when_only_its_tidying_was_missed(
     options: ConvertOptions, write: Callable[..., ShardResult]
 ) -> None:
-    commit(options, _TABLE, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
-    commit(options, _TABLE, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
     assert read_failure(options) is None
     assert not Path(options.incomplete).exists()
     assert metadata.load(options.dataset).num_examples == 3

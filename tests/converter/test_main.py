@@ -87,6 +87,6 @@ def test_too_many_rejects_are_told_line_by_line(run: Run, scenes: Path, tmp_path
     assert process.stderr.splitlines() == [
         "error: 1 of 25 rows were rejected; at most 0 may be (--max_rejects).",
         "Nothing is published. What is wrong, with the first row of each kind:",
-        "        1 missing_file: line 26, 'lost.jpg': no such file in the folder of images",
+        f"        1 missing_file: {csv} line 26, 'lost.jpg': no such file in the folder of images",
         f"All of them: {tmp_path}/out/dataset/1.0.0.incomplete/rejects.csv",
     ]

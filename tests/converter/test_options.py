@@ -63,6 +63,29 @@ def test_are_frozen() -> None:
             "--splits and --split_column exclude each other: give one of them.",
             id="two ways to split",
         ),
+        pytest.param(
+            {"group_column": "place", "split_column": "split"},
+            "--group_column and --split_column exclude each other: give one of them.",
+            id="groups and a column of splits",
+        ),
+        pytest.param(
+            {"group_near_duplicates": True, "split_column": "split"},
+            "--group_near_duplicates and --split_column exclude each other: give one of them.",
+            id="near duplicates and a column of splits",
+        ),
+        *(
+            pytest.param(
+                {"split_method": "stratified", field: value},
+                f"--split_method=stratified and --{field} exclude each other: give one of them.",
+                id=f"stratified and {field}",
+            )
+            for field, value in (("split_column", "a"), ("group_column", "a"), ("group_near_duplicates", True))
+        ),
+        pytest.param(
+            {"split_method": "random"},
+            "--split_method must be hash or stratified. Received: 'random'",
+            id="an unknown method of splitting",
+        ),
         pytest.param({"shard_bytes": 0}, "--shard_mb must be positive. Received: 0", id="shards of no bytes"),
         pytest.param({"shard_bytes": -3_000_000}, "--shard_mb must be positive. Received: -3", id="negative shards"),
         pytest.param({"num_threads": 0}, "--num_threads must be at least 1. Received: 0", id="no threads"),

@@ -119,7 +119,7 @@ def test_the_other_metadata_agree_with_the_manifest(dataset: Path) -> None:
         assert (dataset / name).read_text(encoding="utf-8") == text
     assert (dataset / "schema.pbtxt").read_text(encoding="utf-8") == tfx.schema(info)
     assert (dataset / "statistics.pb").read_bytes() == tfx.statistics(info)
-    assert (dataset / "rejects.csv").read_text() == "line,filename,reason,detail\n"
+    assert (dataset / "rejects.csv").read_text() == "csv,line,filename,reason,detail\n"
 
 
 def test_only_one_file_says_when_and_where_it_was_made(dataset: Path, scenes: Path) -> None:
@@ -245,6 +245,34 @@ def test_a_name_is_found_however_it_is_spelled(convert: Convert, tmp_path: Path,
     (tmp_path / "labels.csv").write_text("file,x,y\n.\\été\\바다.jpg,1,0\n a b.JPG ,0,1\n", encoding="utf-8")
     info = convert(csv=tmp_path / "labels.csv", images=images)
     assert (info.num_examples, info.rejects, info.unlisted) == (2, {}, 0)
+
+
+def test_of_two_files_of_one_name_the_second_counts_as_unlisted(
+    convert: Convert, tmp_path: Path, images: Path, draw: Draw, read_shards: ReadShards
+) -> None:
+    for form in ("NFC", "NFD"):
+        (images / unicodedata.normalize(form, "été.jpg")).write_bytes(draw(len(form)))
+    if len(list(images.iterdir())) < 2:
+        pytest.skip("this file system takes both for one")
+    (tmp_path / "labels.csv").write_text("file,x,y\nété.jpg,1,0\n", encoding="utf-8")
+    info = convert(csv=tmp_path / "labels.csv", images=images)
+    assert (info.num_examples, info.unlisted) == (1, 1)
+    assert _membership(tmp_path / "out/scenes/1.0.0", read_shards).keys() == {"été.jpg"}
+
+
+def test_rows_that_disagree_are_rejected_in_every_order(
+    convert: Convert, scenes: Path, tmp_path: Path, write_csv: WriteCsv
+) -> None:
+    header, *rows = csv.reader((scenes / "labels.csv").read_text(encoding="utf-8").splitlines())
+    rows.append([rows[0][0], *("1" if label == "0" else "0" for label in rows[0][1:])])
+    for version, order in (("1.0.0", rows), ("2.0.0", rows[::-1])):
+        info = convert(csv=write_csv(tmp_path / "twice.csv", [header, *order]), version=version, max_rejects=2)
+        assert (info.num_examples, info.rejects) == (23, {"conflicting_rows": 2})
+    shards = [
+        {name: content for name, content in _files(tmp_path / "out/scenes" / version).items() if "train" in name}
+        for version in ("1.0.0", "2.0.0")
+    ]
+    assert shards[0] == shards[1]
 
 
 def test_files_that_no_row_names_are_counted(

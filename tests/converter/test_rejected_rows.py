@@ -41,9 +41,8 @@ _MULTI_HOT: list[tuple[str, Reason | None, str]] = [
     (
         "./good.jpg,1,0,train",
         Reason.DUPLICATE_NAME,
-        "line 2 names this file too, with the same labels; that line was kept",
+        "line 2 says the same; that line was kept",
     ),
-    ("good.jpg,0,0,train", Reason.DUPLICATE_NAME, "line 2 names this file too, with other labels; that line was kept"),
     ("missing.jpg,1,0,train", Reason.MISSING_FILE, "no such file in the folder of images"),
     ("good.JPG,1,0,train", Reason.MISSING_FILE, "no such file in the folder of images"),
     ("empty.jpg,1,0,train", Reason.EMPTY_FILE, "the file has 0 bytes"),
@@ -55,6 +54,9 @@ _MULTI_HOT: list[tuple[str, Reason | None, str]] = [
         "TIFF is not decoded by TensorFlow: save the image as JPEG or PNG",
     ),
     ("cut.jpg,1,0,validation", Reason.CORRUPT_IMAGE, "jpeg: "),
+    ("other.jpg,1,0,train", Reason.CONFLICTING_ROWS, "line 20 names this file too, and differs in labels and split"),
+    ("other.jpg,1,0,train", Reason.CONFLICTING_ROWS, "line 20 names this file too, and differs in labels and split"),
+    ("other.jpg,1,1,test", Reason.CONFLICTING_ROWS, "line 18 names this file too, and differs in labels and split"),
 ]
 # The rows of a CSV with the columns file, labels.
 _DELIMITED: list[tuple[str, Reason | None, str]] = [
@@ -188,8 +190,8 @@ def test_with_too_many_rejects_nothing_is_published(folder: Path) -> None:
     with pytest.raises(UserError) as caught:
         pipeline.convert(options)
     message = str(caught.value).splitlines()
-    assert message[0] == "14 of 17 rows were rejected; at most 8 may be (--max_rejects=0.5)."
-    assert "        2 duplicate_name: line 10, 'good.jpg': line 2 names this file too" in "\n".join(message)
+    assert message[0] == "16 of 19 rows were rejected; at most 9 may be (--max_rejects=0.5)."
+    assert f"        1 duplicate_name: {options.csv} line 10, 'good.jpg': line 2 says the same" in "\n".join(message)
     assert message[-1] == f"All of them: {options.incomplete}/rejects.csv"
     assert {path.name for path in (folder / "out/too_many").iterdir()} == {"1.0.0.incomplete"}
     assert {path.name for path in Path(options.incomplete).iterdir() if path.is_file()} == {
@@ -198,19 +200,19 @@ def test_with_too_many_rejects_nothing_is_published(folder: Path) -> None:
         "failure.json",
     }
     with (Path(options.incomplete) / "rejects.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 14
+        assert len(list(csv.DictReader(file))) == 16
     assert json.loads(Path(options.incomplete, "failure.json").read_text()) == {"message": str(caught.value)}
     with pytest.raises(UserError, match="is not a dataset yet"):
         metadata.load(options.dataset)
 
 
-@pytest.mark.parametrize(("max_rejects", "published"), [(14, True), (13, False), (0, False)])
+@pytest.mark.parametrize(("max_rejects", "published"), [(16, True), (15, False), (0, False)])
 def test_max_rejects_as_a_count(folder: Path, tmp_path: Path, max_rejects: int, published: bool) -> None:
     options = _options(folder, "multi_hot", output=str(tmp_path), max_rejects=max_rejects)
     if published:
         pipeline.convert(options)
     else:
-        with pytest.raises(UserError, match=rf"14 of 17 rows were rejected; at most {max_rejects} may be"):
+        with pytest.raises(UserError, match=rf"16 of 19 rows were rejected; at most {max_rejects} may be"):
             pipeline.convert(options)
     assert Path(options.dataset).exists() == published
 

@@ -22,6 +22,7 @@ def test_the_list_of_reasons() -> None:
         "unknown_class",
         "bad_split",
         "duplicate_name",
+        "conflicting_rows",
         "missing_file",
         "empty_file",
         "unreadable_file",
@@ -37,23 +38,25 @@ def test_every_reason_is_explained() -> None:
 
 
 def test_no_rejects_leave_the_header() -> None:
-    assert to_csv([]) == "line,filename,reason,detail\n"
+    assert to_csv([]) == "csv,line,filename,reason,detail\n"
 
 
 def test_rejects_stand_in_the_order_of_the_lines() -> None:
     rejects = [
-        Reject(10, "b.jpg", Reason.MISSING_FILE, "no such file"),
-        Reject(9, 'a, "b".jpg', Reason.BAD_LABEL, "two\nlines"),
+        Reject("b.csv", 2, "b.jpg", Reason.MISSING_FILE, "no such file"),
+        Reject("a.csv", 9, 'a, "b".jpg', Reason.BAD_LABEL, "two\nlines"),
     ]
     assert to_csv(rejects) == (
-        'line,filename,reason,detail\n9,"a, ""b"".jpg",bad_label,two\\nlines\n10,b.jpg,missing_file,no such file\n'
+        "csv,line,filename,reason,detail\n"
+        'a.csv,9,"a, ""b"".jpg",bad_label,two\\nlines\n'
+        "b.csv,2,b.jpg,missing_file,no such file\n"
     )
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
 def test_no_cell_is_a_formula(start: str) -> None:
-    text = to_csv([Reject(2, f"{start}1+1", Reason.BAD_LABEL, f"{start}cmd|x")])
-    assert text.splitlines()[1] == f"2,'{start}1+1,bad_label,'{start}cmd|x"
+    text = to_csv([Reject("a.csv", 2, f"{start}1+1", Reason.BAD_LABEL, f"{start}cmd|x")])
+    assert text.splitlines()[1] == f"a.csv,2,'{start}1+1,bad_label,'{start}cmd|x"
 
 
 @pytest.mark.parametrize(
@@ -67,26 +70,28 @@ def test_no_cell_is_a_formula(start: str) -> None:
     ],
 )
 def test_control_characters_are_spelled_out(name: str, cell: str) -> None:
-    assert to_csv([Reject(2, name, Reason.UNSAFE_PATH, name)]).splitlines()[1:] == [f"2,{cell},unsafe_path,{cell}"]
+    assert to_csv([Reject("a.csv", 2, name, Reason.UNSAFE_PATH, name)]).splitlines()[1:] == [
+        f"a.csv,2,{cell},unsafe_path,{cell}"
+    ]
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 
 
-@given(st.lists(st.builds(Reject, st.integers(2, 99), _TEXT, st.sampled_from(Reason), _TEXT), max_size=8))
+@given(st.lists(st.builds(Reject, _TEXT, st.integers(2, 99), _TEXT, st.sampled_from(Reason), _TEXT), max_size=8))
 def test_every_reject_is_one_line_that_is_inert(rejects: list[Reject]) -> None:
     text = to_csv(rejects)
     header, *rows = csv.reader(io.StringIO(text, newline=""))
-    assert header == ["line", "filename", "reason", "detail"]
-    assert [(row[0], row[2]) for row in rows] == [(str(reject.line), reject.reason) for reject in sorted(rejects)]
+    assert header == ["csv", "line", "filename", "reason", "detail"]
+    assert [(row[1], row[3]) for row in rows] == [(str(reject.line), reject.reason) for reject in sorted(rejects)]
     assert text.count("\n") == len(rejects) + 1
     for row in rows:
-        for cell in (row[1], row[3]):
+        for cell in (row[0], row[2], row[4]):
             assert not cell.startswith(tuple("=+-@"))
             assert not any(unicodedata.category(character) == "Cc" for character in cell)
 
 
 @given(st.text(st.characters(exclude_categories=["C"]), max_size=20))
 def test_other_names_are_read_back_as_they_are(name: str) -> None:
-    _, row = csv.reader(io.StringIO(to_csv([Reject(2, name, Reason.MISSING_FILE, "")]), newline=""))
-    assert row[1].removeprefix("'") == name.removeprefix("'")
+    _, row = csv.reader(io.StringIO(to_csv([Reject("a.csv", 2, name, Reason.MISSING_FILE, "")]), newline=""))
+    assert row[2].removeprefix("'") == name.removeprefix("'")

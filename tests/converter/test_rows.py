@@ -4,14 +4,16 @@ import csv
 import io
 import unicodedata
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter import table
-from converter.rejects import Reason, Reject
+from converter import assignment, rows, table
+from converter.options import DEFAULT_SPLITS, parse_splits
+from converter.rejects import Reason
 from converter.rows import Row
 
 ReadCsv = Callable[..., Any]
@@ -32,28 +34,28 @@ _HARD = (
     "7.jpg,0,0"
 )
 _HARD_ROWS = [
-    Row(2, "1.jpg", b"\1\0", "all"),
-    Row(4, "with, comma.jpg", b"\0\1", "all"),
-    Row(5, "2.jpg", b"\1\1", "all"),
-    Reject(8, "3.jpg", Reason.BAD_LABEL, "column 'desert': must be 0 or 1. Received: ''"),
-    Reject(9, "4.jpg", Reason.BAD_ROW, "must have 3 cells. Received one more: '9'"),
-    Reject(10, "two\nlines.jpg", Reason.UNSAFE_PATH, "the file name has control characters: 'two\\nlines.jpg'"),
-    Row(12, "5.jpg", b"\1\0", "all"),
-    Reject(13, "6.jpg", Reason.BAD_LABEL, "column 'sea': must be 0 or 1. Received: 'yes'"),
-    Reject(14, "", Reason.MISSING_NAME, "the file name is blank"),
-    Row(15, "7.jpg", b"\0\0", "all"),
+    (2, "1.jpg", b"\1\0", "all", "1.jpg"),
+    (4, "with, comma.jpg", b"\0\1", "all", "with, comma.jpg"),
+    (5, "2.jpg", b"\1\1", "all", "2.jpg"),
+    (8, "3.jpg", Reason.BAD_LABEL, "column 'desert': must be 0 or 1. Received: ''"),
+    (9, "4.jpg", Reason.BAD_ROW, "must have 3 cells. Received one more: '9'"),
+    (10, "two\nlines.jpg", Reason.UNSAFE_PATH, "the file name has control characters: 'two\\nlines.jpg'"),
+    (12, "5.jpg", b"\1\0", "all", "5.jpg"),
+    (13, "6.jpg", Reason.BAD_LABEL, "column 'sea': must be 0 or 1. Received: 'yes'"),
+    (14, "", Reason.MISSING_NAME, "the file name is blank"),
+    (15, "7.jpg", b"\0\0", "all", "7.jpg"),
 ]
 _ALL = {"splits": (("all", 1),)}
 
 
 def test_a_hard_csv_line_by_line(read: ReadCsv) -> None:
-    assert read(_HARD, **_ALL).rows == _HARD_ROWS
+    assert [row[1:] for row in read(_HARD, **_ALL).rows] == _HARD_ROWS
 
 
 @pytest.mark.parametrize("cells", [1, 5, 8, 12, 16, 33])
 def test_where_a_chunk_ends_does_not_matter(read: ReadCsv, monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
     monkeypatch.setattr(table, "_CHUNK_CELLS", cells)
-    assert read(_HARD, **_ALL).rows == _HARD_ROWS
+    assert [row[1:] for row in read(_HARD, **_ALL).rows] == _HARD_ROWS
 
 
 def test_where_a_chunk_ends_does_not_matter_to_classes(read: ReadCsv, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,15 +137,15 @@ def test_good_labels(read: ReadCsv, cell: str, label: int) -> None:
 @pytest.mark.parametrize("cell", ["", " ", "2", "-1", "0.5", "yes", "nan", "NULL", "1e0", "01", "１"])
 def test_bad_labels(read: ReadCsv, cell: str) -> None:
     detail = f"column 'desert': must be 0 or 1. Received: {cell!r}"
-    rows = read(f"file,sea,desert\n1.jpg,1,{cell}\n2.jpg,1,0\n").rows
-    assert rows[0] == Reject(2, "1.jpg", Reason.BAD_LABEL, detail)
-    assert rows[1].labels == b"\1\0"
+    found = read(f"file,sea,desert\n1.jpg,1,{cell}\n2.jpg,1,0\n").rows
+    assert found[0][1:] == (2, "1.jpg", Reason.BAD_LABEL, detail)
+    assert found[1].labels == b"\1\0"
 
 
 def test_unknown_classes_are_named(read: ReadCsv) -> None:
     (row,) = read('file,labels\n1.jpg,"sea,see, lake"\n', classes=("desert", "sea")).rows
     detail = "column 'labels': must name classes of desert, sea. Received: lake, see"
-    assert row == Reject(2, "1.jpg", Reason.UNKNOWN_CLASS, detail)
+    assert row[1:] == (2, "1.jpg", Reason.UNKNOWN_CLASS, detail)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +208,7 @@ _LEADS_OUT = "the file name must be relative to the folder of images, without '.
     ],
 )
 def test_bad_file_names(read: ReadCsv, cell: str, reason: Reason, detail: str) -> None:
-    assert read(f"file,sea,desert\n{cell},1,0\n").rows == [Reject(2, cell.strip(), reason, detail)]
+    assert read(f"file,sea,desert\n{cell},1,0\n").rows[0][1:] == (2, cell.strip(), reason, detail)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.text("./\\ :a", max_size=8))
@@ -224,19 +226,19 @@ def test_a_row_never_leads_out_of_the_folder(read: ReadCsv, name: str) -> None:
 
 
 def test_splits_come_from_the_name_alone(read: ReadCsv) -> None:
-    rows = read("file,sea,desert\n1.jpg,1,0\n2.jpg,0,1\n1000.jpg,0,0\n").rows
-    assert [row.split for row in rows] == ["validation", "train", "validation"]
+    found = read("file,sea,desert\n1.jpg,1,0\n2.jpg,0,1\n1000.jpg,0,0\n").rows
+    assert [row.split for row in found] == ["validation", "train", "validation"]
 
 
 def test_splits_come_from_a_column(read: ReadCsv) -> None:
     text = "file,sea,part\n1.jpg,1,train\n2.jpg,0, dev \n3.jpg,0,\n4.jpg,0,my-split\n5.jpg,1,index\n"
-    rows = read(text, split_column="part").rows
-    assert [row.split for row in rows[:2]] == ["train", "dev"]
+    found = read(text, split_column="part").rows
+    assert [row.split for row in found[:2]] == ["train", "dev"]
     must = "column 'part': must be a letter, then letters, digits and underscores, and not 'index'. Received: "
-    assert rows[2:] == [
-        Reject(4, "3.jpg", Reason.BAD_SPLIT, must + "''"),
-        Reject(5, "4.jpg", Reason.BAD_SPLIT, must + "'my-split'"),
-        Reject(6, "5.jpg", Reason.BAD_SPLIT, must + "'index'"),
+    assert [row[1:] for row in found[2:]] == [
+        (4, "3.jpg", Reason.BAD_SPLIT, must + "''"),
+        (5, "4.jpg", Reason.BAD_SPLIT, must + "'my-split'"),
+        (6, "5.jpg", Reason.BAD_SPLIT, must + "'index'"),
     ]
 
 
@@ -256,8 +258,8 @@ def test_a_row_that_is_too_short_has_blank_labels(read: ReadCsv, row: str) -> No
 
 @pytest.mark.parametrize("blank", ["", "  ", ",,", " , ,", '"",'], ids=repr)
 def test_blank_lines_are_no_rows(read: ReadCsv, blank: str) -> None:
-    rows = read(f"file,sea,desert\n{blank}\n1.jpg,1,0\n{blank}\n{blank}\n2.jpg,0,0\n{blank}\n").rows
-    assert [(row.line, row.filename) for row in rows] == [(3, "1.jpg"), (6, "2.jpg")]
+    found = read(f"file,sea,desert\n{blank}\n1.jpg,1,0\n{blank}\n{blank}\n2.jpg,0,0\n{blank}\n").rows
+    assert [(row.line, row.filename) for row in found] == [(3, "1.jpg"), (6, "2.jpg")]
 
 
 @pytest.mark.parametrize("text", ["NA", "null", "None", "nan", "-", "1.50", "007", "1e5", "#x", "'x"])
@@ -267,4 +269,57 @@ def test_names_that_look_like_something_else(read: ReadCsv, text: str) -> None:
 
 def test_a_nul_does_not_cut_a_file_name(read: ReadCsv) -> None:
     (reject,) = read("file,sea,desert\na\x00b,1,0\n").rows
-    assert reject == Reject(2, "a\x01b", Reason.UNSAFE_PATH, "the file name has control characters: 'a\\x01b'")
+    assert reject[1:] == (2, "a\x01b", Reason.UNSAFE_PATH, "the file name has control characters: 'a\\x01b'")
+
+
+def _row(line: int, labels: bytes = b"\1", split: str = "train", group: str = "a.jpg", csv: str = "a.csv") -> Row:
+    return Row(csv, line, "a.jpg", labels, split, group)
+
+
+def test_rows_that_agree_have_no_conflict() -> None:
+    assert list(rows.conflicts([_row(2), _row(9), _row(2, csv="b.csv")])) == []
+    assert list(rows.conflicts([])) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "detail"),
+    [
+        pytest.param(_row(3, labels=b"\0"), "line 3 names this file too, and differs in labels", id="labels"),
+        pytest.param(_row(3, split="test"), "line 3 names this file too, and differs in split", id="split"),
+        pytest.param(
+            _row(3, split="test", group="x"), "line 3 names this file too, and differs in split and group", id="group"
+        ),
+        pytest.param(
+            _row(3, b"\0", csv="b.csv"), "b.csv line 3 names this file too, and differs in labels", id="another file"
+        ),
+    ],
+)
+def test_a_conflict_says_where_and_in_what(other: Row, detail: str) -> None:
+    (first, said), (second, _) = rows.conflicts([_row(2), other])
+    assert (first, second, said) == (_row(2), other, detail)
+
+
+@given(st.lists(st.builds(_row, st.integers(2, 99), st.sampled_from([b"\0", b"\1"])), max_size=6), st.randoms())
+def test_whether_rows_conflict_does_not_hang_on_their_order(some: list[Row], random: Random) -> None:
+    found = [row for row, _ in rows.conflicts(some)]
+    random.shuffle(some)
+    assert sorted(row for row, _ in rows.conflicts(some)) == sorted(found)
+    assert sorted(found) == (sorted(some) if len({row.labels for row in some}) > 1 else [])
+
+
+def test_a_group_decides_the_split_of_all_its_rows(read: ReadCsv) -> None:
+    found = read(
+        "file,place,sea,sky\n1.jpg, 바다 ,1,0\n2.jpg,"
+        + unicodedata.normalize("NFD", "바다")
+        + ",0,1\n3.jpg,,1,1\n4.jpg,3.jpg,1,1\n",
+        group_column="place",
+    )
+    assert found.table.classes == ("sea", "sky")
+    assert [row.group for row in found.rows] == ["바다", "바다", "3.jpg", "3.jpg"]
+    assert [row.split for row in found.rows] == [
+        assignment.split(row.group, parse_splits(DEFAULT_SPLITS)) for row in found.rows
+    ]
+
+
+def test_without_a_group_column_the_group_is_the_name(read: ReadCsv) -> None:
+    assert [row.group for row in read("file,sea,sky\n ./1.jpg,1,0\n").rows] == ["1.jpg"]

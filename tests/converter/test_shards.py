@@ -27,7 +27,7 @@ def sources(scenes: Path, labels_of: Mapping[str, tuple[int, ...]]) -> list[Sour
     """Returns a row and a file for each image of `scenes`."""
     files = {file.name: file for file in storage.list_files(str(scenes / "images"))}
     return [
-        Source(Row(line, name, bytes(labels), "train"), files[name])
+        Source(Row("a.csv", line, name, bytes(labels), "train", name), files[name])
         for line, (name, labels) in enumerate(labels_of.items(), start=2)
     ]
 
@@ -50,7 +50,9 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def _bad(folder: Path, name: str, content: bytes, line: int) -> Source:
     (folder / name).write_bytes(content)
-    return Source(Row(line, name, b"\1\0\0\0\0", "train"), storage.File(name, str(folder / name), len(content)))
+    return Source(
+        Row("a.csv", line, name, b"\1\0\0\0\0", "train", name), storage.File(name, str(folder / name), len(content))
+    )
 
 
 def test_writes_a_shard_and_its_index_and_nothing_else(tmp_path: Path, sources: list[Source]) -> None:
@@ -119,7 +121,10 @@ def test_bad_images_are_rejected_and_the_others_written(
         _bad(images, "cut.jpg", draw()[:-100], 30),
         _bad(images, "page.jpg", b"<html>", 31),
         _bad(images, "scan.jpg", draw(file_format="TIFF"), 32),
-        Source(Row(33, "gone.jpg", b"\0" * 5, "train"), storage.File("gone.jpg", str(images / "gone.jpg"), 9)),
+        Source(
+            Row("a.csv", 33, "gone.jpg", b"\0" * 5, "train", "gone.jpg"),
+            storage.File("gone.jpg", str(images / "gone.jpg"), 9),
+        ),
     ]
     result = _write(tmp_path / "with", [bad[0], *sources[:10], *bad[1:], *sources[10:]])
     without = _write(tmp_path / "without", sources)
@@ -144,7 +149,7 @@ def test_a_shard_without_a_good_image_leaves_no_empty_file(tmp_path: Path, image
     assert _files(tmp_path / "out").keys() == {"made_from/train/train-00001-of-00003.json"}
     assert (result.shard, result.origin.statistics) == (None, Statistics(positives=(0,) * 5))
     assert result.rejects == tuple(
-        Reject(i, f"{i}.jpg", Reason.NOT_AN_IMAGE, "starts with b'text'")
+        Reject("a.csv", i, f"{i}.jpg", Reason.NOT_AN_IMAGE, "starts with b'text'")
         for i in sorted(range(2, 5), key=lambda i: assignment.position(f"{i}.jpg"))
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from converter import storage, table
+from converter import table
 from converter.options import ConvertOptions
 from schemas.errors import UserError
 
@@ -67,7 +67,7 @@ def test_columns_can_be_chosen_in_any_order(read: ReadCsv) -> None:
     found = read(text, filename_column="path", label_columns=("desert", "sea"), split_column="part")
     assert (found.table.filename, found.table.labels, found.table.split) == (2, (3, 1), 4)
     assert found.table.classes == ("desert", "sea")
-    assert [tuple(row) for row in found.rows] == [(2, "a.jpg", b"\0\1", "train")]
+    assert [tuple(row) for row in found.rows] == [(found.table.path, 2, "a.jpg", b"\0\1", "train", "a.jpg")]
 
 
 def test_all_other_columns_are_labels(read: ReadCsv) -> None:
@@ -241,8 +241,5 @@ def test_an_encoding_that_python_does_not_know(read: ReadCsv, encoding: str) -> 
 @pytest.mark.parametrize("name", ["missing.csv", "."], ids=["no such file", "a folder"])
 def test_a_csv_that_cannot_be_opened(tmp_path: Path, name: str) -> None:
     options = ConvertOptions(csv=str(tmp_path / name), images="images", output="data")
-    with (
-        pytest.raises(UserError, match=rf"^Cannot read {tmp_path}"),
-        storage.open_text(options.csv, options.encoding) as file,
-    ):
-        table.read_table(options, file)
+    with pytest.raises(UserError, match=rf"^Cannot read {tmp_path}"):
+        table.read_tables(options)

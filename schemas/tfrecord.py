@@ -11,16 +11,22 @@ A shard is a sequence of records and nothing else, each framed as TFRecord frame
 Its index has a line `<offset> <size>` for each record: what DALI's `tfrecord2idx` and PyPI `tfrecord` write and read.
 
 The bytes are written here and not by `tf.io.TFRecordWriter` because a shard goes to any file system that Beam can write
-to, and because offset, size and digest are then known without reading the shard again.
+to, and because offset, size and digest are then known without reading the shard again. They are read here by those
+that look for damage, because TensorFlow does not say at which byte it found any.
 """
 
 import hashlib
 import struct
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import google_crc32c
 
 FRAMING_BYTES = 16
+# No message of protobuf is longer, so that a longer record is damage, and not worth the memory.
+MAX_RECORD_BYTES = (1 << 31) - 1
+
+_HEADER_BYTES, _CRC_BYTES = 12, 4
+_BLOCK_BYTES = 1 << 20
 
 
 def _masked_crc(data: bytes) -> int:
@@ -29,24 +35,23 @@ def _masked_crc(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-class ShardWriter:
-    """Writes records to an open file, and keeps what the manifest and the index say of them.
+class _Shard:
+    """What the manifest and the index say of the records of a shard.
 
     Attributes:
-        num_examples: records written.
-        num_bytes: of the payloads, without framing: what tensorflow-datasets calls numBytes.
+        num_examples: records so far.
+        num_bytes: of their payloads, without framing: what tensorflow-datasets calls numBytes.
     """
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self) -> None:
         self.num_examples = 0
         self.num_bytes = 0
-        self._file = file
         self._sha256 = hashlib.sha256()
         self._index: list[str] = []
 
     @property
     def file_bytes(self) -> int:
-        """Size of the file so far."""
+        """Size of the records so far, and the offset of the next one."""
         return self.num_bytes + self.num_examples * FRAMING_BYTES
 
     @property
@@ -59,6 +64,19 @@ class ShardWriter:
         """The text of the shard's index."""
         return "".join(self._index)
 
+    def _count(self, payload_bytes: int) -> None:
+        self._index.append(f"{self.file_bytes} {payload_bytes + FRAMING_BYTES}\n")
+        self.num_examples += 1
+        self.num_bytes += payload_bytes
+
+
+class ShardWriter(_Shard):
+    """Writes records to an open file, and keeps what the manifest and the index say of them."""
+
+    def __init__(self, file: BinaryIO):
+        super().__init__()
+        self._file = file
+
     def write(self, payload: bytes) -> None:
         """Appends one record."""
         length = struct.pack("<Q", len(payload))
@@ -70,8 +88,89 @@ class ShardWriter:
                 struct.pack("<I", _masked_crc(payload)),
             )
         )
-        self._index.append(f"{self.file_bytes} {len(record)}\n")
         self._file.write(record)
         self._sha256.update(record)
-        self.num_examples += 1
-        self.num_bytes += len(payload)
+        self._count(len(payload))
+
+
+class RecordError(Exception):
+    """A damaged record.
+
+    Attributes:
+        offset: of the record in the file, bytes.
+        sentence: what is wrong with it.
+    """
+
+    def __init__(self, offset: int, sentence: str):
+        super().__init__(f"byte {offset}: {sentence}")
+        self.offset, self.sentence = offset, sentence
+
+
+class ShardReader(_Shard):
+    """Reads records from an open file, checks both crcs, and keeps what the manifest and the index must say of them.
+
+    It is an iterator over `(offset, payload)`. At a damaged record `next` raises RecordError, and may be called again:
+    after a payload with a wrong crc it goes on, since the length was right; after all other damage nobody knows where
+    the next record starts, and the iterator ends. Memory is that of one record, whatever the length field says.
+
+    Attributes:
+        broken: whether it has ended before the last record. `sha256` covers the whole file all the same.
+    """
+
+    def __init__(self, file: BinaryIO):
+        super().__init__()
+        self.broken = False
+        self._file = file
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> tuple[int, bytes]:
+        """Returns the next record.
+
+        Raises:
+            RecordError: it is damaged.
+            StopIteration: there is none.
+        """
+        offset = self.file_bytes
+        header = self._read(_HEADER_BYTES)
+        if not header:
+            raise StopIteration
+        payload_bytes = self._length(offset, header)
+        payload, crc = self._read(payload_bytes), self._read(_CRC_BYTES)
+        if len(crc) < _CRC_BYTES:
+            missing = payload_bytes + _CRC_BYTES - len(payload) - len(crc)
+            raise self._lost(offset, f"the file ends {missing} bytes before the end of this record")
+        self._count(payload_bytes)
+        if struct.unpack("<I", crc) != (_masked_crc(payload),):
+            raise RecordError(offset, "the crc of the payload is wrong")
+        return offset, payload
+
+    def _length(self, offset: int, header: bytes) -> int:
+        if len(header) < _HEADER_BYTES:
+            raise self._lost(offset, f"the file ends in the length of a record, after {len(header)} bytes")
+        length, crc = struct.unpack("<QI", header)
+        if crc != _masked_crc(header[:8]):
+            raise self._lost(offset, "the crc of the length is wrong; what follows cannot be read")
+        if length > MAX_RECORD_BYTES:
+            raise self._lost(offset, f"a record of {length} bytes is too long; what follows cannot be read")
+        return int(length)
+
+    def _lost(self, offset: int, sentence: str) -> RecordError:
+        """Reads what is left for its digest alone, after which the iterator is at its end."""
+        self.broken = True
+        while self._read(_BLOCK_BYTES):
+            pass
+        return RecordError(offset, sentence)
+
+    def _read(self, num_bytes: int) -> bytes:
+        """Returns so many bytes, fewer at the end of the file.
+
+        In blocks: a file is asked for no more than it may well have, since it makes room before it looks.
+        """
+        blocks = []
+        while num_bytes and (block := self._file.read(min(num_bytes, _BLOCK_BYTES))):
+            self._sha256.update(block)
+            num_bytes -= len(block)
+            blocks.append(block)
+        return b"".join(blocks)

@@ -11,9 +11,12 @@ that `tf.io.FixedLenFeature`, TFDS, TFX and DALI all parse it:
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 IMAGE = "image"
 HEIGHT = "image/height"
@@ -69,6 +72,56 @@ def encode(*, image: bytes, height: int, width: int, labels: Sequence[int], file
     # theirs. Serialized one by one the features stand in this order everywhere.
     serialized = b"".join(tf.train.Features(feature={key: values[key]}).SerializeToString() for key in values)
     return b"\x0a" + _varint(len(serialized)) + serialized  # Field 1 of tf.train.Example: its features.
+
+
+class Example(NamedTuple):
+    """What a record holds: see `encode`."""
+
+    image: bytes
+    height: int
+    width: int
+    labels: tuple[int, ...]
+    filename: str
+
+
+def decode(record: bytes, num_classes: int) -> Example:
+    """Returns what `encode` was given, for those who look at records one by one; training parses with `parse_spec`.
+
+    Args:
+        record: the serialized record.
+        num_classes: length of the label vector.
+
+    Raises:
+        ValueError: it is not a record of such a dataset, exactly; the message says why.
+    """
+    try:
+        found = tf.train.Example.FromString(record).features.feature
+    except DecodeError as error:
+        raise ValueError("it is no tf.train.Example") from error
+    spec = features(num_classes)
+    if set(found) != {feature.key for feature in spec}:
+        keys = ", ".join(map(repr, sorted(found)))
+        raise ValueError(f"it must have the features {', '.join(one.key for one in spec)}. Received: {keys[:200]}")
+    values = {feature.key: _values(feature, found[feature.key]) for feature in spec}
+    labels = tuple(values[LABELS])
+    if not set(labels) <= {0, 1}:
+        raise ValueError(f"labels must be 0 or 1. Received: {next(label for label in labels if label not in (0, 1))}")
+    try:
+        filename = values[FILENAME][0].decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the filename is not UTF-8: {values[FILENAME][0][:200]!r}") from error
+    return Example(values[IMAGE][0], values[HEIGHT][0], values[WIDTH][0], labels, filename)
+
+
+def _values(feature: Feature, found: tf.train.Feature) -> Sequence[Any]:
+    """Returns the values of a feature, of the right kind and number."""
+    kind = "bytes_list" if feature.dtype == tf.string else "int64_list"
+    if found.WhichOneof("kind") != kind:
+        raise ValueError(f"{feature.key} must be of kind {kind}. Received: {found.WhichOneof('kind')}")
+    values: Sequence[Any] = getattr(found, kind).value
+    if len(values) != math.prod(feature.shape):
+        raise ValueError(f"{feature.key} must have {math.prod(feature.shape)} values. Received: {len(values)}")
+    return values
 
 
 def _varint(number: int) -> bytes:

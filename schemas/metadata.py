@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from schemas import layout
+from schemas import layout, typed
 from schemas.errors import UserError
 from schemas.statistics import Statistics
 from schemas.tfrecord import FRAMING_BYTES
@@ -137,9 +137,12 @@ class DatasetInfo:
                 rejects=fields["rejects"],
                 unlisted=fields["unlisted"],
             )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            typed.check(info, cls)
+        except UserError:
+            raise
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise UserError(f"The manifest is damaged: {type(error).__name__}: {error}. Convert again.") from error
-        if info.fingerprint != fields["fingerprint"]:
+        if info.fingerprint != fields.get("fingerprint"):
             raise UserError("The manifest was edited: its fingerprint does not match its contents. Convert again.")
         return info
 

@@ -16,7 +16,7 @@ from converter import storage
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject, to_csv, unlisted_csv
 from converter.shards import ShardResult
-from schemas import layout, tfds, tfx
+from schemas import derived, layout
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
 
@@ -90,9 +90,7 @@ def commit(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome, 
         storage.write(f"{options.incomplete}/{FAILURE}", json.dumps({"message": failure}))
         return
     files: dict[str, str | bytes] = {
-        **tfds.files(info),
-        layout.TFX_SCHEMA: tfx.schema(info),
-        layout.TFX_STATISTICS: tfx.statistics(info),
+        **derived.files(info),
         layout.CONVERSION: json.dumps({**conversion, "shards": outcome.shards}, indent=1, ensure_ascii=False) + "\n",
     }
     for name, content in files.items():

@@ -5,9 +5,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
-from schemas.errors import UserError
+from schemas import command
 from schemas.quiet import quiet
 
 with quiet():
@@ -83,13 +83,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Entry point: what the user can mend is a message and status 1, Ctrl-C is status 130."""
+    """Entry point."""
     for flag in FLAGS.get_key_flags_for_module(__name__):
         # What --help lists are the flags of the program, which is whatever module or script calls this function.
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    try:
-        app.run(main, flags_parser=lambda argv: FLAGS(argv, known_only=True))
-    except (UserError, OSError, flags.Error) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command.run(main, parse=lambda argv: FLAGS(argv, known_only=True), errors=(flags.Error,))

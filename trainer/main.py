@@ -5,8 +5,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
+from schemas import command
 from schemas.errors import UserError
 from schemas.quiet import quiet
 from trainer import config as choices
@@ -69,13 +70,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-    """Entry point: what the user can mend is a message and status 1, Ctrl-C is status 130."""
+    """Entry point."""
     for flag in FLAGS.get_key_flags_for_module(__name__):
         # What --help lists are the flags of the program, which is whatever module or script calls this function.
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    try:
-        app.run(main)
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command.run(main)

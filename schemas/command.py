@@ -1,0 +1,38 @@
+"""What the command lines have in common: how they end."""
+
+import io
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from absl import app
+
+from schemas.errors import UserError
+
+
+def run(
+    main: Callable[[Any], object],
+    *,
+    parse: Callable[[list[str]], Any] = app.parse_flags_with_usage,
+    errors: tuple[type[Exception], ...] = (),
+    status: int = 1,
+) -> None:
+    """Runs a program and ends the process: what the user can mend is a message, Ctrl-C is status 130.
+
+    Args:
+        main: the program; what it returns is the status, None is 0.
+        parse: from the arguments, with the name of the program, to what `main` is given.
+        errors: that the user can mend, beside UserError and OSError.
+        status: with which these end.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal cannot show is shown in part, and does not end the program.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    mendable: tuple[type[Exception], ...] = (UserError, OSError, *errors)
+    try:
+        app.run(main, flags_parser=parse)
+    except mendable as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(status)
+    except KeyboardInterrupt:
+        sys.exit(130)

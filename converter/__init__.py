@@ -14,5 +14,8 @@ summary.py      what a person reads at the end
 progress.py     the bar on a terminal while the job runs in this process
 storage.py      files, wherever they are (Beam's file systems)
 runners.py      which runner, its options, and the package that it stages
+checks.py       what is wrong with one shard
+verify.py       `python -m converter.verify`: what is wrong with a dataset
+diff.py         `python -m converter.diff`: in what two datasets differ
 pipeline.py     the Beam job: wires the above into one readable expression
 """

@@ -113,6 +113,16 @@ def read(path: str) -> bytes:
         return bytes(file.read())
 
 
+def open_binary(path: str) -> BinaryIO:
+    """Opens a file to be read from its start to its end; it is a context manager.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    file: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return file
+
+
 def sha256(path: str) -> str:
     """Returns the hex digest of a file, without holding it in memory.
 

@@ -16,6 +16,7 @@ Paths are strings with '/': they may lie on any file system that Beam and Tensor
 
 import posixpath
 import re
+from collections.abc import Iterable
 
 SHARD_ENDING = ".tfrecord"
 INDEX = "index"
@@ -33,6 +34,19 @@ TFX_STATISTICS = "statistics.pb"
 # tensorflow-datasets takes the name apart at dashes, and takes a folder for a version by its three numbers.
 _NAME = re.compile(r"[a-zA-Z]\w*", re.ASCII)
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
+
+# What a dataset has beside its shards, their indexes, and what is noted of them.
+_ALWAYS = (
+    TFDS_INFO,
+    TFDS_FEATURES,
+    TFDS_METADATA,
+    TFX_SCHEMA,
+    TFX_STATISTICS,
+    REJECTS,
+    UNLISTED,
+    CONVERSION,
+    MANIFEST,
+)
 
 
 def is_name(text: str) -> bool:
@@ -83,3 +97,13 @@ def shard_files(shard_path: str) -> tuple[str, str]:
 def shard_origin(shard_path: str) -> str:
     """Returns the path in the dataset of what is noted of how a shard was made."""
     return f"{MADE_FROM}/{shard_path.removesuffix(SHARD_ENDING)}.json"
+
+
+def files(shard_paths: Iterable[str]) -> set[str]:
+    """Returns the paths of all files that a dataset with these shards has."""
+    return {*_ALWAYS, *(path for shard_path in shard_paths for path in shard_files(shard_path))}
+
+
+def may_have(path: str) -> bool:
+    """Whether a dataset can have this file as well: what is noted of a shard goes by its planned number."""
+    return path.startswith(f"{MADE_FROM}/")

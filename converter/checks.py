@@ -1,0 +1,161 @@
+"""Reads one shard again, in full, and tells what is wrong with it."""
+
+import dataclasses
+import posixpath
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from converter import images, storage
+from schemas import example
+from schemas.example import Example
+from schemas.metadata import ShardInfo
+from schemas.statistics import Statistics
+from schemas.tfrecord import RecordError, ShardReader
+
+
+class Problem(NamedTuple):
+    """Something that is not as it should be.
+
+    Attributes:
+        path: of the file, relative to the dataset's folder.
+        offset: of the record in it, bytes; None where it is not one record that is wrong.
+        sentence: what is wrong.
+    """
+
+    path: str
+    offset: int | None
+    sentence: str
+
+    def __str__(self) -> str:
+        # No name gets to speak to the terminal.
+        path = self.path if self.path.isprintable() else repr(self.path)
+        return f"{path}{'' if self.offset is None else f' at byte {self.offset}'}: {self.sentence}"
+
+
+@dataclasses.dataclass(kw_only=True)
+class Checked:
+    """What came of reading a shard.
+
+    Attributes:
+        shard: what the manifest says of it.
+        statistics: of the examples that could be read.
+        problems: what is wrong.
+        filenames: of these examples, with the offsets of their records.
+        index: what the text of its index must be; None where the end of the shard was not reached.
+        complete: whether the statistics are those of all its examples.
+        num_decoded: images that were decoded.
+    """
+
+    shard: ShardInfo
+    statistics: Statistics
+    problems: list[Problem] = dataclasses.field(default_factory=list)
+    filenames: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    index: str | None = None
+    complete: bool = False
+    num_decoded: int = 0
+
+    def problem(self, sentence: str, offset: int | None = None) -> None:
+        """Notes that something is wrong with the shard, or with the record at an offset."""
+        self.problems.append(Problem(self.shard.path, offset, sentence))
+
+
+def check_shard(path: str, shard: ShardInfo, num_classes: int, decode: Callable[[str], bool]) -> Checked:
+    """Reads a shard from its start to its end, once, and holds one record of it in memory at a time.
+
+    Args:
+        path: to read it from.
+        shard: what the manifest of its dataset says of it.
+        num_classes: of the dataset.
+        decode: from the name of an image to whether it is to be decoded.
+
+    Returns:
+        What was found; a shard that cannot be read is a problem, and raises nothing.
+    """
+    checked = Checked(shard=shard, statistics=Statistics(positives=(0,) * num_classes))
+    try:
+        with storage.open_binary(path) as file:
+            reader = ShardReader(file)
+            for offset, payload in _records(reader, checked):
+                _check_record(checked, offset, payload, num_classes, decode)
+    except OSError as error:
+        checked.problem(f"cannot be read: {error}")
+        return checked
+    if reader.sha256 != shard.sha256:
+        checked.problem(f"its sha256 is {reader.sha256}; the manifest says {shard.sha256}")
+    if not reader.broken:
+        _check_totals(checked, reader)
+    return checked
+
+
+def _records(reader: ShardReader, checked: Checked) -> Iterator[tuple[int, bytes]]:
+    """Yields the good records, and notes the others."""
+    while True:
+        try:
+            yield next(reader)
+        except RecordError as error:
+            checked.problem(error.sentence, error.offset)
+        except StopIteration:
+            return
+
+
+def _check_totals(checked: Checked, reader: ShardReader) -> None:
+    checked.index = reader.index
+    checked.complete = len(checked.filenames) == reader.num_examples
+    for name, found in (("num_examples", reader.num_examples), ("num_bytes", reader.num_bytes)):
+        if found != getattr(checked.shard, name):
+            checked.problem(f"its {name} is {found}; the manifest says {getattr(checked.shard, name)}")
+
+
+def _check_record(
+    checked: Checked, offset: int, payload: bytes, num_classes: int, decode: Callable[[str], bool]
+) -> None:
+    try:
+        one = example.decode(payload, num_classes)
+        image_format = _image_format(one.image)
+        if not _is_relative(one.filename):
+            raise ValueError(f"the filename must be relative, with '/' and without '..'. Received: {one.filename!r}")
+        if decode(one.filename):
+            checked.num_decoded += 1
+            _check_image(one)
+    except ValueError as error:
+        checked.problem(str(error), offset)
+        return
+    checked.filenames.append((one.filename, offset))
+    checked.statistics += Statistics.of(
+        labels=one.labels,
+        image_format=image_format,
+        height=one.height,
+        width=one.width,
+        image_bytes=len(one.image),
+        example_bytes=len(payload),
+    )
+
+
+def _is_relative(filename: str) -> bool:
+    normal = posixpath.normpath(filename) == filename and "\\" not in filename
+    return normal and not filename.startswith("/") and ".." not in filename.split("/")
+
+
+def _check_image(one: Example) -> None:
+    """Decodes an image as training does.
+
+    Raises:
+        ValueError: it cannot be decoded, or is not as large as its record says.
+    """
+    try:
+        height, width, _ = tf.io.decode_image(one.image, channels=3, expand_animations=False).shape
+    except tf.errors.OpError as error:
+        raise ValueError(f"{one.filename!r} cannot be decoded: {error.message.splitlines()[0][:200]}") from error
+    if (one.height, one.width) != (height, width):
+        raise ValueError(
+            f"{one.filename!r} is {height} pixels high and {width} wide; its record says {one.height} and {one.width}"
+        )
+
+
+def _image_format(data: bytes) -> str:
+    try:
+        return images._format(data)
+    except images.ImageError as error:
+        raise ValueError(f"the image is of no format that is stored: {error.args[1]}") from error

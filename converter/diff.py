@@ -1,0 +1,242 @@
+"""`python -m converter.diff A B`: in what two datasets differ, whatever shards they are cut into.
+
+    shards of A that B has not --> {filename: what to compare} --.
+                                                                  >-- name by name --> Difference
+    shards of B that A has not --> example after example --------'
+
+Held in memory are a name and a digest for each example of A that is read, and for each one that differs.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from absl.flags import argparse_flags
+
+from schemas import command
+from schemas.quiet import quiet
+
+with quiet():
+    from converter import storage
+    from schemas import example
+
+from schemas import metadata
+from schemas.errors import UserError
+from schemas.metadata import DatasetInfo, ShardInfo
+from schemas.tfrecord import RecordError, ShardReader
+
+
+class Relabelled(NamedTuple):
+    """An image that both datasets have, with the names of the classes that only one of them gives it."""
+
+    filename: str
+    gained: tuple[str, ...]
+    lost: tuple[str, ...]
+
+    def __str__(self) -> str:
+        classes = [f"+{name}" for name in self.gained] + [f"-{name}" for name in self.lost]
+        return f"{self.filename}: {', '.join(classes)}"
+
+
+class Moved(NamedTuple):
+    """An image that both datasets have, in other splits."""
+
+    filename: str
+    source: str
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.source} -> {self.target}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What has to be done to one dataset to get the other. Images are in the order of their names.
+
+    Attributes:
+        classes_added: classes that only the other one has.
+        classes_removed: classes that only the one has.
+        classes_reordered: whether those that both have stand in another order.
+        added: images that only the other one has.
+        removed: images that only the one has.
+        relabelled: images with other labels, by the names of the classes.
+        changed: images with other bytes, or another size in pixels.
+        moved: images in another split.
+    """
+
+    classes_added: tuple[str, ...] = ()
+    classes_removed: tuple[str, ...] = ()
+    classes_reordered: bool = False
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    relabelled: tuple[Relabelled, ...] = ()
+    changed: tuple[str, ...] = ()
+    moved: tuple[Moved, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self != Difference()
+
+
+class _Compared(NamedTuple):
+    """What is compared of an example; `labels` are the names of its classes, sorted."""
+
+    split: str
+    labels: tuple[str, ...]
+    digest: bytes
+
+
+def diff(one: str, other: str) -> Difference:
+    """Compares two datasets by the names of their images. Their names, versions and rejects do not matter.
+
+    Args:
+        one: folder of a dataset.
+        other: folder of a dataset.
+
+    Raises:
+        UserError: one of them is no dataset, or damaged.
+        OSError: one of them cannot be read.
+    """
+    infos = metadata.load(one), metadata.load(other)
+    if infos[0].fingerprint == infos[1].fingerprint:
+        return Difference()
+    # The labels of a shard have no meaning without the classes.
+    common = _shards(infos[0]) & _shards(infos[1]) if infos[0].classes == infos[1].classes else set()
+    left: dict[str, _Compared] = {}
+    for filename, compared in _read(one, infos[0], common):
+        if left.setdefault(filename, compared) is not compared:
+            raise UserError(f"{one} has {filename!r} twice: `python -m converter.verify` says where.")
+    return _compare(infos, left, _read(other, infos[1], common))
+
+
+def _shards(info: DatasetInfo) -> set[tuple[str, str]]:
+    return {(split.name, shard.sha256) for split in info.splits for shard in split.shards}
+
+
+def _compare(
+    infos: tuple[DatasetInfo, DatasetInfo], left: dict[str, _Compared], examples: Iterator[tuple[str, _Compared]]
+) -> Difference:
+    """Takes out of `left` what is met again; what is left of it was removed."""
+    added, relabelled, changed, moved = [], [], [], []
+    for filename, new in examples:
+        old = left.pop(filename, None)
+        if old is None:
+            added.append(filename)
+            continue
+        gained, lost = _without(new.labels, old.labels), _without(old.labels, new.labels)
+        if gained or lost:
+            relabelled.append(Relabelled(filename, gained, lost))
+        if new.digest != old.digest:
+            changed.append(filename)
+        if new.split != old.split:
+            moved.append(Moved(filename, old.split, new.split))
+    before, after = infos[0].classes, infos[1].classes
+    return Difference(
+        classes_added=_without(after, before),
+        classes_removed=_without(before, after),
+        classes_reordered=[name for name in before if name in after] != [name for name in after if name in before],
+        added=tuple(sorted(added)),
+        removed=tuple(sorted(left)),
+        relabelled=tuple(sorted(relabelled)),
+        changed=tuple(sorted(changed)),
+        moved=tuple(sorted(moved)),
+    )
+
+
+def _without(names: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    known = frozenset(others)
+    return tuple(name for name in names if name not in known)
+
+
+def _read(directory: str, info: DatasetInfo, skipped: set[tuple[str, str]]) -> Iterator[tuple[str, _Compared]]:
+    """Yields the examples of all shards but those to skip, with their filenames."""
+    for split in info.splits:
+        for shard in split.shards:
+            if (split.name, shard.sha256) not in skipped:
+                for one in _read_shard(directory, shard, len(info.classes)):
+                    labels = tuple(sorted(name for name, label in zip(info.classes, one.labels, strict=True) if label))
+                    digest = hashlib.blake2b(f"{one.height} {one.width} ".encode(), digest_size=16)
+                    digest.update(one.image)
+                    yield one.filename, _Compared(split.name, labels, digest.digest())
+
+
+def _read_shard(directory: str, shard: ShardInfo, num_classes: int) -> Iterator[example.Example]:
+    path = f"{directory.rstrip('/')}/{shard.path}"
+    try:
+        with storage.open_binary(path) as file:
+            reader = ShardReader(file)
+            for offset, payload in reader:
+                yield _decoded(offset, payload, num_classes)
+    except RecordError as error:
+        raise UserError(f"{path} is damaged at {error}. `python -m converter.verify` says all.") from error
+    if reader.sha256 != shard.sha256:
+        raise UserError(f"{path} is not the shard that the manifest knows. `python -m converter.verify` says more.")
+
+
+def _decoded(offset: int, payload: bytes, num_classes: int) -> example.Example:
+    try:
+        return example.decode(payload, num_classes)
+    except ValueError as error:
+        raise RecordError(offset, str(error)) from error
+
+
+def report(difference: Difference, limit: int = 20) -> str:
+    """Returns what a person reads: `same`, or a count of each kind of difference, with the names below it.
+
+    Args:
+        difference: to tell.
+        limit: names to list of each kind; 0 is all.
+    """
+    if not difference:
+        return "same"
+    lines = []
+    for field in dataclasses.fields(difference):
+        found = getattr(difference, field.name)
+        kind = field.name.replace("_", " ")
+        if isinstance(found, bool):
+            lines.append(f"{kind}: {'yes' if found else 'no'}")
+            continue
+        lines.append(f"{kind}: {len(found)}")
+        lines += [f"  {_printable(str(one))}" for one in found[: limit or len(found)]]
+        if limit and len(found) > limit:
+            lines.append(f"  ... and {len(found) - limit} more (--limit=0 lists all)")
+    return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    # A name from a dataset does not get to speak to the terminal.
+    return text if text.isprintable() else ascii(text)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse_flags.ArgumentParser(
+        prog="python -m converter.diff", description="Tells in what two datasets differ. Status: 0 same, 1 different."
+    )
+    parser.add_argument("one", help="a dataset: ROOT/NAME/VERSION")
+    parser.add_argument("other", help="a dataset: ROOT/NAME/VERSION")
+    parser.add_argument(
+        "--limit", type=_limit, default=20, metavar="N", help="names to list of each kind; 0 is all (default: 20)"
+    )
+    arguments: argparse.Namespace = parser.parse_args(argv[1:])
+    return arguments
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a number, 0 or more. Received: {text!r}")
+    return int(text)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Prints the difference; returns the status: 0 when there is none, 1 otherwise."""
+    for directory in (arguments.one, arguments.other):
+        storage.check(directory)
+    difference = diff(arguments.one, arguments.other)
+    print(report(difference, arguments.limit))
+    return int(bool(difference))
+
+
+if __name__ == "__main__":
+    command.run(main, parse=_parse, status=2)

@@ -95,7 +95,7 @@ def commit(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome, 
     }
     for name, content in files.items():
         storage.write(f"{options.incomplete}/{name}", content)
-    _arrange(options, outcome, {*files, layout.REJECTS, layout.UNLISTED})
+    _arrange(options, outcome)
     storage.write(f"{options.incomplete}/{layout.MANIFEST}", info.to_json())
     storage.publish(
         options.incomplete, options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset)
@@ -184,21 +184,21 @@ def _info(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome) -
     )
 
 
-def _arrange(options: ConvertOptions, outcome: Outcome, metadata: Iterable[str]) -> None:
+def _arrange(options: ConvertOptions, outcome: Outcome) -> None:
     """Gives the shards their final names, and leaves in the incomplete folder the files of the dataset only.
 
     Raises:
         OSError: a file that was written is not there any more, or has another size.
     """
-    files = {*metadata, *(layout.shard_origin(result.planned) for result in outcome.results)}
     sizes = {}
     for result, shard in _final(outcome):
         if shard.path != result.planned:
             for old, new in zip(layout.shard_files(result.planned), layout.shard_files(shard.path), strict=True):
                 storage.move(f"{options.incomplete}/{old}", f"{options.incomplete}/{new}")
             dataclasses.replace(result.origin, shard=shard).write(options.incomplete, result.planned)
-        files.update(layout.shard_files(shard.path))
         sizes[shard.path] = shard.file_bytes
+    files = layout.files(sizes) - {layout.MANIFEST}
+    files |= {layout.shard_origin(result.planned) for result in outcome.results}
     found = {file.name: file.size for file in storage.list_files(options.incomplete)}
     lost = {name for name in files if found.get(name) != sizes.get(name, found.get(name, -1))}
     if lost:

@@ -32,7 +32,14 @@ def run(
     try:
         app.run(main, flags_parser=parse)
     except mendable as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_sentence(error)}", file=sys.stderr)
         sys.exit(status)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _sentence(error: Exception) -> str:
+    """Returns what a person needs of an error: of the system's, which file, and what is wrong with it."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

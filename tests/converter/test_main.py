@@ -3,9 +3,12 @@
 Each run takes seconds to import TensorFlow, so that most of what can go wrong is tested without the command line.
 """
 
+import re
+import resource
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,10 +20,14 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def run(scenes: Path, tmp_path: Path) -> Run:
     """Returns the function that runs the converter with good flags, of which any can be replaced."""
 
-    def converter(*args: str, **given: object) -> subprocess.CompletedProcess[str]:
+    def converter(
+        *args: str, limit: Callable[[], None] | None = None, prefix: Sequence[str] = (), **given: object
+    ) -> subprocess.CompletedProcess[str]:
         flags = {"csv": scenes / "labels.csv", "images": scenes / "images", "output": tmp_path / "out", **given}
         command = [sys.executable, "-m", "converter", *(f"--{key}={value}" for key, value in flags.items()), *args]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(
+            [*prefix, *command], capture_output=True, text=True, check=False, timeout=120, preexec_fn=limit
+        )
 
     return converter
 
@@ -90,3 +97,37 @@ def test_too_many_rejects_are_told_line_by_line(run: Run, scenes: Path, tmp_path
         f"        1 missing_file: {csv} line 26, 'lost.jpg': no such file in the folder of images",
         f"All of them: {tmp_path}/out/dataset/1.0.0.incomplete/rejects.csv",
     ]
+
+
+def _limited() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+
+@pytest.mark.slow
+def test_an_output_that_takes_no_more_ends_with_one_sentence(run: Run, tmp_path: Path) -> None:
+    limited = run(num_shards=1, limit=_limited)
+    path = f"{tmp_path}/out/dataset/1.0.0.incomplete/train/train-00000-of-00001.tfrecord"
+    assert _error(limited) == f"error: {path}: File too large"
+    assert not (tmp_path / "out/dataset/1.0.0").exists()
+    # With room, the same command finishes the work.
+    assert run(num_shards=1).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_with_one_sentence(run: Run, tmp_path: Path) -> None:
+    mounts = ["unshare", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*mounts, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here: unshare --map-root-user --mount is not allowed")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f'mount -t tmpfs -o size=40k none {disk} && exec "$@"'
+    full = run(output=disk, num_shards=1, prefix=[*mounts, "sh", "-c", mount, "sh"])
+    assert re.fullmatch(rf"error: {disk}/dataset/1\.0\.0\.incomplete/.*: No space left on device", _error(full))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["/dev/null/out", "/proc/out"])
+def test_an_output_that_cannot_be_made_ends_with_one_sentence(run: Run, output: str) -> None:
+    assert re.fullmatch(
+        r"error: /(dev/null|proc)/out.*: (Not a directory|No such file or directory)", _error(run(output=output))
+    )

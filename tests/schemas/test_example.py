@@ -1,5 +1,7 @@
 """Writer and reader share one spec: what is encoded is parsed back bit for bit."""
 
+import re
+
 import pytest
 import tensorflow as tf
 from hypothesis import given
@@ -78,3 +80,71 @@ def test_labels_of_another_length_are_an_error(num_classes: int) -> None:
     record = example.encode(image=b"", height=1, width=1, labels=(0, 1, 0), filename="a")
     with pytest.raises(tf.errors.InvalidArgumentError, match="labels"):
         tf.io.parse_single_example(record, example.parse_spec(num_classes))
+
+
+@given(
+    image=st.binary(max_size=300),
+    height=_INT64,
+    width=_INT64,
+    labels=st.lists(st.integers(0, 1), min_size=1, max_size=40).map(tuple),
+    filename=_TEXT,
+)
+def test_decodes_what_was_encoded(
+    image: bytes, height: int, width: int, labels: tuple[int, ...], filename: str
+) -> None:
+    one = example.Example(image, height, width, labels, filename)
+    assert example.decode(example.encode(**one._asdict()), len(labels)) == one
+
+
+def _record(**changed: tf.train.Feature | None) -> bytes:
+    """Returns a good record of one class in which features are replaced, or left out where they are None."""
+    record = tf.train.Example.FromString(example.encode(image=b"", height=1, width=1, labels=(1,), filename="a"))
+    for key, feature in changed.items():
+        record.features.feature[key].CopyFrom(feature or _ints())
+        if feature is None:
+            del record.features.feature[key]
+    return bytes(record.SerializeToString())
+
+
+def _bytes(*values: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+def _ints(*values: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        pytest.param(b"\x01\x02", "it is no tf.train.Example", id="other bytes"),
+        pytest.param(
+            b"",
+            "it must have the features image, image/height, image/width, labels, filename. Received: ",
+            id="no bytes",
+        ),
+        pytest.param(
+            _record(image=None), "Received: 'filename', 'image/height', 'image/width', 'labels'", id="one less"
+        ),
+        pytest.param(_record(more=_ints(1)), "'labels', 'more'", id="one more"),
+        pytest.param(
+            _record(labels=_bytes(b"1")), "labels must be of kind int64_list. Received: bytes_list", id="kind"
+        ),
+        pytest.param(
+            _record(image=tf.train.Feature()), "image must be of kind bytes_list. Received: None", id="no kind"
+        ),
+        pytest.param(_record(labels=_ints(1, 0)), "labels must have 1 values. Received: 2", id="two labels"),
+        pytest.param(_record(image=_bytes()), "image must have 1 values. Received: 0", id="no image"),
+        pytest.param(_record(labels=_ints(-1)), "labels must be 0 or 1. Received: -1", id="label"),
+        pytest.param(_record(filename=_bytes(b"\xff")), r"the filename is not UTF-8: b'\xff'", id="filename"),
+    ],
+)
+def test_what_is_no_record_is_not_decoded(record: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        example.decode(record, 1)
+
+
+@given(st.binary(max_size=100))
+def test_no_bytes_are_another_error(record: bytes) -> None:
+    with pytest.raises(ValueError):
+        example.decode(record, 1)

@@ -75,3 +75,28 @@ def test_good_versions(text: str) -> None:
 )
 def test_bad_versions(text: str) -> None:
     assert not layout.is_version(text)
+
+
+def test_all_files_of_a_dataset() -> None:
+    assert layout.files(["a/a-00000-of-00001.tfrecord"]) == {
+        "a/a-00000-of-00001.tfrecord",
+        "index/a/a-00000-of-00001.tfindex",
+        "dataset_info.json",
+        "features.json",
+        "metadata.json",
+        "schema.pbtxt",
+        "statistics.pb",
+        "rejects.csv",
+        "conversion.json",
+        "manifest.json",
+    }
+
+
+@pytest.mark.parametrize("path", ["unlisted.csv", "duplicates.csv", "made_from/x", "made_from/train/x.json"])
+def test_files_that_a_dataset_can_have(path: str) -> None:
+    assert layout.may_have(path)
+
+
+@pytest.mark.parametrize("path", ["", "x", "train/x", "train/unlisted.csv", "made_from", "unlisted.csv/x"])
+def test_files_that_no_dataset_has(path: str) -> None:
+    assert not layout.may_have(path)

@@ -162,3 +162,33 @@ def test_a_parent_folder_names_the_datasets_below_it(info: DatasetInfo, tmp_path
     assert str(caught.value) == f"{tmp_path} is not a dataset, but these are: {found}."
     with pytest.raises(UserError, match=rf"but these are: {tmp_path}/b/1\.0\.0\.$"):
         metadata.load(f"{tmp_path}/b")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda fields: fields.pop("fingerprint"), "was edited"),
+        (lambda fields: fields.update(version=1), "version must be str. Received: '1'"),
+        (lambda fields: fields.update(classes=["desert", None]), r"classes\[1\] must be str. Received: 'None'"),
+        (lambda fields: fields.update(rejects=[]), "rejects must be Mapping"),
+        (lambda fields: fields.update(rejects={"a": 1.5}), r"rejects\['a'\] must be int. Received: '1.5'"),
+        (
+            lambda fields: fields["splits"][0]["shards"][1].update(num_examples="2"),
+            r"splits\[0\]\.shards\[1\]\.num_examples must be int. Received: '2'",
+        ),
+        (
+            lambda fields: fields["splits"][1]["statistics"]["height"].update(total=True),
+            r"splits\[1\]\.statistics\.height\.total must be int. Received: 'True'",
+        ),
+        (lambda fields: fields["splits"][0]["statistics"].update(formats=["ab", "c"]), "damaged: ValueError"),
+    ],
+)
+def test_a_field_of_another_type_is_refused(info: DatasetInfo, edit: Callable[[Any], object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        DatasetInfo.from_json(_edited(info, edit))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format_version": ' + "1" * 5000 + "}"], ids=["deep", "long number"])
+def test_json_that_python_does_not_read_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="damaged"):
+        DatasetInfo.from_json(text)

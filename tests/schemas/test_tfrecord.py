@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import struct
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.tfrecord import FRAMING_BYTES, ShardWriter
+from schemas.tfrecord import FRAMING_BYTES, MAX_RECORD_BYTES, RecordError, ShardReader, ShardWriter
 
 
 def _write(payloads: list[bytes]) -> tuple[ShardWriter, bytes]:
@@ -70,3 +71,105 @@ def test_counts_what_the_manifest_says(payloads: list[bytes]) -> None:
     assert writer.num_bytes == sum(map(len, payloads)) == len(content) - FRAMING_BYTES * len(payloads)
     assert writer.file_bytes == len(content)
     assert writer.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def _read(content: bytes) -> tuple[ShardReader, list[tuple[int, bytes]], list[tuple[int, str]]]:
+    """Returns the reader at its end, the good records, and the damaged ones with what is wrong."""
+    reader = ShardReader(io.BytesIO(content))
+    good, damaged = [], []
+    while True:
+        try:
+            good.append(next(reader))
+        except RecordError as error:
+            damaged.append((error.offset, error.sentence))
+        except StopIteration:
+            return reader, good, damaged
+
+
+@given(st.lists(st.binary(max_size=500), max_size=8))
+def test_reads_what_was_written(payloads: list[bytes]) -> None:
+    writer, content = _write(payloads)
+    reader, good, damaged = _read(content)
+    assert [payload for _, payload in good] == payloads
+    assert [offset for offset, _ in good] == [int(line.split(" ")[0]) for line in writer.index.splitlines()]
+    assert (damaged, reader.broken) == ([], False)
+    for name in ("num_examples", "num_bytes", "file_bytes", "sha256", "index"):
+        assert getattr(reader, name) == getattr(writer, name)
+
+
+def test_reads_records_of_many_blocks() -> None:
+    payload = bytes(range(256)) * 20_000
+    assert [len(payload) for _, payload in _read(_write([payload, b"x"])[1])[1]] == [5_120_000, 1]
+
+
+_LENGTH = "the crc of the length is wrong; what follows cannot be read"
+_PAYLOAD = "the crc of the payload is wrong"
+
+
+def test_every_flipped_bit_is_found_in_its_record() -> None:
+    # Records of 21, 16 and 20 bytes, at 0, 21 and 37.
+    content = _write([b"first", b"", b"last"])[1]
+    for byte in range(len(content)):
+        for bit in range(8):
+            flipped = bytearray(content)
+            flipped[byte] ^= 1 << bit
+            reader, good, damaged = _read(bytes(flipped))
+            offset = max(start for start in (0, 21, 37) if start <= byte)
+            framed = byte - offset < 12
+            assert damaged == [(offset, _LENGTH if framed else _PAYLOAD)]
+            assert [start for start, _ in good] == [s for s in (0, 21, 37) if s < offset or (s > offset and not framed)]
+            assert reader.broken == framed
+            assert reader.sha256 == hashlib.sha256(flipped).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (0, []),
+        (1, [(0, "the file ends in the length of a record, after 1 bytes")]),
+        (11, [(0, "the file ends in the length of a record, after 11 bytes")]),
+        (12, [(0, "the file ends 9 bytes before the end of this record")]),
+        (17, [(0, "the file ends 4 bytes before the end of this record")]),
+        (20, [(0, "the file ends 1 bytes before the end of this record")]),
+        (21, []),
+        (22, [(21, "the file ends in the length of a record, after 1 bytes")]),
+        (40, [(21, "the file ends 1 bytes before the end of this record")]),
+    ],
+)
+def test_a_cut_file_is_found_at_the_record_that_is_cut(size: int, expected: list[tuple[int, str]]) -> None:
+    reader, good, damaged = _read(_write([b"first", b"last"])[1][:size])
+    assert damaged == expected
+    assert reader.broken == bool(expected)
+    assert len(good) == reader.num_examples == size // 21
+
+
+@pytest.mark.parametrize("length", [MAX_RECORD_BYTES + 1, 1 << 40, 1 << 63, (1 << 64) - 1])
+def test_a_length_that_no_record_has_is_not_believed(length: int) -> None:
+    field = struct.pack("<Q", length)
+    # The crc that belongs to a length of eight bytes is the one that a payload of these eight bytes gets.
+    content = field + _write([field])[1][-4:] + bytes(100)
+    reader, good, damaged = _read(content)
+    assert damaged == [(0, f"a record of {length} bytes is too long; what follows cannot be read")]
+    assert (good, reader.broken) == ([], True)
+
+
+def test_no_more_is_read_at_a_time_than_a_file_may_have() -> None:
+    class File(io.BytesIO):
+        asked = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            self.asked = max(self.asked, size or 0)
+            return super().read(size)
+
+    field = struct.pack("<Q", MAX_RECORD_BYTES)
+    file = File(field + _write([field])[1][-4:] + bytes(100))
+    with pytest.raises(RecordError, match=f"byte 0: the file ends {MAX_RECORD_BYTES - 96} bytes before the end"):
+        next(ShardReader(file))
+    assert file.asked <= 1 << 20
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_end(content: bytes) -> None:
+    reader, _, damaged = _read(content)
+    assert len(damaged) <= 1 + len(content) // FRAMING_BYTES
+    assert reader.sha256 == hashlib.sha256(content).hexdigest()

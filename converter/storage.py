@@ -119,7 +119,12 @@ def open_binary(path: str) -> BinaryIO:
     Raises:
         OSError: it cannot be opened.
     """
-    file: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    try:
+        file: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    except OSError:
+        raise
+    except Exception as error:  # Clients of stores have exceptions of their own.
+        raise OSError(f"Cannot read {path}: {error}") from error
     return file
 
 

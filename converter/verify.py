@@ -3,7 +3,7 @@ r"""`python -m converter.verify DIR`: reads a dataset again, in full, and tells 
 manifest --> which files there must be, and no others
          \-> each shard: digest, crcs, every record, all images or a sample    (several shards at a time)
                \-> its index; the statistics of its split; names that stand twice
-manifest --> the files for other readers; the number of rejects
+manifest --> the files for other readers; how many were left out
 """
 
 import argparse
@@ -65,7 +65,7 @@ def verify(
     finally:
         executor.shutdown(cancel_futures=True)
     yield from _check_derived(info, files)
-    yield from _check_rejects(info, files)
+    yield from _check_lists(info, files)
 
 
 def _check_names(info: DatasetInfo) -> Iterator[Problem]:
@@ -164,17 +164,22 @@ def _check_derived(info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Pro
         yield from _check_content(files, path, content)
 
 
-def _check_rejects(info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Problem]:
-    if layout.REJECTS not in files:
-        return
-    try:
-        text = storage.read(files[layout.REJECTS].path).decode()
-        found = dict(Counter(row["reason"] for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)))
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        yield Problem(layout.REJECTS, None, f"cannot be read: {type(error).__name__}: {error}")
-        return
-    if found != info.rejects:
-        yield Problem(layout.REJECTS, None, f"it has {found}; the manifest says {dict(info.rejects)}")
+def _check_lists(info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Problem]:
+    """Counts what was left out, by the lists of it."""
+    for path, count, expected in (
+        (layout.REJECTS, lambda rows: dict(Counter(row["reason"] for row in rows)), info.rejects),
+        (layout.UNLISTED, lambda rows: sum(1 for _ in rows), info.unlisted),
+    ):
+        if path not in files:
+            continue
+        try:
+            text = storage.read(files[path].path).decode()
+            found = count(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        except (OSError, ValueError, KeyError, csv.Error) as error:
+            yield Problem(path, None, f"cannot be read: {type(error).__name__}: {error}")
+            continue
+        if found != expected:
+            yield Problem(path, None, f"it lists {found}; the manifest says {expected}")
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

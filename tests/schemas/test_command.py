@@ -42,7 +42,7 @@ def _run(body: str, status: int = 1) -> tuple[int, str, str]:
         ("print(argument)", (0, "argument\n", "")),
         ("return 3", (3, "", "")),
         ("raise UserError('mend it')", (1, "", "error: mend it\n")),
-        ("raise OSError(28, 'No space left', 'file')", (1, "", "error: [Errno 28] No space left: 'file'\n")),
+        ("raise OSError(28, 'No space left', 'file')", (1, "", "error: file: No space left\n")),
         ("return 1 / 0", (1, "", "error: division by zero\n")),
         ("raise KeyboardInterrupt", (130, "", "")),
         ("print('\\u00e9')", (0, "\\xe9\n", "")),

@@ -70,6 +70,8 @@ class Statistics:
         pixels: height * width of the decoded images.
         image_bytes: size of the encoded images.
         example_bytes: size of the serialized records, without framing.
+        oriented: number of images to which their EXIF orientation was applied.
+        resized: number of images that were made smaller.
     """
 
     positives: tuple[int, ...]
@@ -79,6 +81,8 @@ class Statistics:
     pixels: Moments = Moments()
     image_bytes: Moments = Moments()
     example_bytes: Moments = Moments()
+    oriented: int = 0
+    resized: int = 0
 
     @classmethod
     def of(
@@ -90,6 +94,8 @@ class Statistics:
         width: int,
         image_bytes: int,
         example_bytes: int,
+        oriented: bool = False,
+        resized: bool = False,
     ) -> Self:
         """Returns the statistics of one example."""
         return cls(
@@ -100,6 +106,8 @@ class Statistics:
             pixels=Moments.of(height * width),
             image_bytes=Moments.of(image_bytes),
             example_bytes=Moments.of(example_bytes),
+            oriented=int(oriented),
+            resized=int(resized),
         )
 
     @property
@@ -122,14 +130,18 @@ class Statistics:
             pixels=self.pixels + other.pixels,
             image_bytes=self.image_bytes + other.image_bytes,
             example_bytes=self.example_bytes + other.example_bytes,
+            oriented=self.oriented + other.oriented,
+            resized=self.resized + other.resized,
         )
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """Returns what `dataclasses.asdict` made JSON of."""
+        """Returns what `dataclasses.asdict` made JSON of; what older versions did not count is 0."""
         moments = ("height", "width", "pixels", "image_bytes", "example_bytes")
         return cls(
             positives=tuple(fields["positives"]),
             formats=dict(fields["formats"]),
+            oriented=fields.get("oriented", 0),
+            resized=fields.get("resized", 0),
             **{name: Moments(**fields[name]) for name in moments},
         )

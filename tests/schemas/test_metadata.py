@@ -29,6 +29,13 @@ def test_reads_what_it_wrote(info: DatasetInfo) -> None:
     assert DatasetInfo.from_json(info.to_json()) == info
 
 
+def test_reads_a_manifest_from_before_images_were_resized(info: DatasetInfo) -> None:
+    changed = dataclasses.replace(info, resize_shorter=256, jpeg_quality=95)
+    assert DatasetInfo.from_json(changed.to_json()) == changed
+    text = _edited(info, lambda fields: (fields.pop("resize_shorter"), fields.pop("jpeg_quality")))
+    assert DatasetInfo.from_json(text) == info
+
+
 def test_the_same_dataset_gives_the_same_text(info: DatasetInfo) -> None:
     again = DatasetInfo.from_json(info.to_json())
     assert again.to_json() == info.to_json()

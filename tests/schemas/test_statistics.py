@@ -4,7 +4,7 @@ import functools
 import json
 import operator
 import random
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -25,6 +25,8 @@ def _one(draw: st.DrawFn) -> Statistics:
         width=draw(st.integers(1, 10**5)),
         image_bytes=draw(st.integers(1, 10**12)),
         example_bytes=draw(st.integers(1, 10**12)),
+        oriented=draw(st.booleans()),
+        resized=draw(st.booleans()),
     )
 
 
@@ -48,6 +50,8 @@ def test_counts_each_example(ones: list[Statistics]) -> None:
     whole = sum(ones, _NONE)
     assert whole.num_examples == len(ones) == sum(whole.formats.values())
     assert whole.positives == tuple(sum(one.positives[i] for one in ones) for i in range(3))
+    assert whole.oriented == sum(one.oriented for one in ones)
+    assert whole.resized == sum(one.resized for one in ones)
     assert whole.num_bytes == sum(one.num_bytes for one in ones)
     assert whole.pixels.total == sum(one.height.total * one.width.total for one in ones)
 
@@ -82,3 +86,10 @@ def test_another_number_of_classes_does_not_add_up() -> None:
 def test_survives_json(ones: list[Statistics]) -> None:
     whole = sum(ones, _NONE)
     assert Statistics.from_json(json.loads(json.dumps(asdict(whole)))) == whole
+
+
+@given(_one())
+def test_what_older_versions_did_not_count_is_none(one: Statistics) -> None:
+    fields = json.loads(json.dumps(asdict(one)))
+    del fields["oriented"], fields["resized"]
+    assert Statistics.from_json(fields) == replace(one, oriented=0, resized=0)

@@ -6,7 +6,8 @@ table.py        the CSV: its header, and its cells in chunks
 rows.py         each line of it becomes a Row or a Reject
 rejects.py      why a row was left out: a closed list of reasons
 assignment.py   pure: stable hash -> split, shard, position
-images.py       proves that one image decodes: format, height, width
+headers.py      what an image says before it is decoded: format, size, orientation
+images.py       proves that one image decodes, and makes of it what is stored
 origin.py       what a finished shard was made from, so that it is kept
 shards.py       writes one whole shard from its rows
 commit.py       the last step: reconcile counts, write the metadata, publish

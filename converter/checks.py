@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from converter import images, storage
+from converter import headers, storage
 from schemas import example
 from schemas.example import Example
 from schemas.metadata import ShardInfo
@@ -156,6 +156,6 @@ def _check_image(one: Example) -> None:
 
 def _image_format(data: bytes) -> str:
     try:
-        return images._format(data)
-    except images.ImageError as error:
+        return headers.format_of(data)
+    except headers.ImageError as error:
         raise ValueError(f"the image is of no format that is stored: {error.args[1]}") from error

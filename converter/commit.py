@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any, Self
 
-from converter import storage
+from converter import images, storage
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject, to_csv, unlisted_csv
 from converter.shards import ShardResult
@@ -174,6 +174,7 @@ def _info(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome) -
         mine = [(result.origin.statistics, shard) for result, shard in final if result.split == name]
         statistics = sum((statistics for statistics, _ in mine), Statistics(positives=(0,) * len(classes)))
         splits.append(SplitInfo(name=name, shards=tuple(shard for _, shard in mine), statistics=statistics))
+    encoded_anew = any(split.statistics.oriented or split.statistics.resized for split in splits)
     return DatasetInfo(
         name=options.name,
         version=options.version,
@@ -181,6 +182,8 @@ def _info(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome) -
         splits=tuple(splits),
         rejects=dict(sorted(Counter(reject.reason.value for reject in outcome.rejects).items())),
         unlisted=len(outcome.unlisted),
+        resize_shorter=options.resize_shorter,
+        jpeg_quality=images.JPEG_QUALITY if encoded_anew else 0,
     )
 
 

@@ -1,96 +1,147 @@
-"""Proves that one image decodes, by the decoder that training uses.
+r"""Proves that one image decodes, by the decoder that training uses, and makes of it what is stored.
+
+    file -> header -> pixels --\--------------------------------------/-> the same bytes
+                                \-> oriented, resized, encoded anew -/    other bytes, decoded again
 
 Pillow and TensorFlow do not agree on what a readable image is: a truncated JPEG passes Pillow's `verify()` and stops a
 training run, and TIFF passes Pillow and no operation of TensorFlow. So every image is decoded in full by TensorFlow
-before it is stored.
+before it is stored. Pillow reads its header, and encodes what is to be changed.
 """
 
+import dataclasses
+import io
 import re
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
 import tensorflow as tf
+from PIL.Image import Resampling, Transpose
+from PIL.ImageFile import ImageFile
 
+from converter.headers import ImageError, corrupt, orientation, read_header
 from converter.rejects import Reason
 
-# The first bytes of the formats that TensorFlow decodes...
-_SUPPORTED = (
-    ("jpeg", rb"\xff\xd8\xff"),
-    ("png", rb"\x89PNG\r\n\x1a\n"),
-    ("gif", rb"GIF8[79]a"),
-    ("bmp", rb"BM"),
-    ("webp", rb"RIFF....WEBP"),
-)
-# ...and of images that it does not.
-_UNSUPPORTED = (
-    ("TIFF", rb"II[*+]\x00|MM\x00[*+]"),
-    ("HEIC or AVIF", rb"....ftyp(?:hei|hev|mif1|msf1|avi)"),
-    ("JPEG 2000", rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"),
-    ("JPEG XL", rb"\x00\x00\x00\x0cJXL |\xff\x0a"),
-    ("Photoshop", rb"8BPS"),
-    ("ICO", rb"\x00\x00[\x01\x02]\x00"),
-    ("SVG", rb"\s*(?:<\?xml.{,1000})?<svg\b"),
-)
+__all__ = ["JPEG_QUALITY", "NO_PIXELS", "Image", "ImageError", "Preparation", "prepare"]
+
+# Of photographs that are encoded anew, with all of their colours (4:4:4).
+JPEG_QUALITY = 95
+
+# Instead of the pixels of an image that waits to be written.
+NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
+
+# Of these, TensorFlow decodes the common kinds, and others not at all or to other pixels. Pillow decodes all of them.
+_DECODED_IN_PART = {
+    "gif": "GIF that is transparent, or whose first frame does not fill it",
+    "bmp": "BMP with a palette, with run lengths, of 16 bits, or with bytes behind its pixels",
+}
 
 
-class ImageInfo(NamedTuple):
-    """What is known of an image that decodes.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What every image goes through.
 
     Attributes:
+        max_pixels: of all frames of a file, as it is; 3 bytes of memory each.
+        resize_shorter: pixels that the shorter side is reduced to where it is longer; 0 leaves all images as they are.
+    """
+
+    max_pixels: int
+    resize_shorter: int = 0
+
+
+class Image(NamedTuple):
+    """An image as it is stored.
+
+    Attributes:
+        data: encoded; the bytes of the file, unless the image was oriented or resized.
         format: `jpeg`, `png`, `gif`, `bmp` or `webp`.
         height: pixels.
         width: pixels.
+        oriented: whether its EXIF orientation was applied.
+        resized: whether it was made smaller.
+        pixels: as training decodes `data`, uint8 [height, width, 3], read-only. Large: not to be kept.
     """
 
+    data: bytes
     format: str
     height: int
     width: int
+    oriented: bool
+    resized: bool
+    pixels: npt.NDArray[np.uint8]
 
 
-class ImageError(Exception):
-    """An image that cannot be used: `args` are its Reason and a detail."""
-
-
-def inspect(data: bytes) -> ImageInfo:
-    """Decodes an image in full.
+def prepare(data: bytes, preparation: Preparation) -> Image:
+    """Proves an image, and applies what is to be applied.
 
     Args:
         data: the encoded file.
+        preparation: what is allowed, and what is to be applied.
 
     Raises:
-        ImageError: it is no image, or none that TensorFlow decodes to [height, width, 3].
+        ImageError: it is no image, is too large, or is none that TensorFlow decodes to the right pixels.
     """
-    image_format = _format(data)
-    if image_format == "bmp" and _has_palette(data):
-        raise ImageError(
-            Reason.UNSUPPORTED_FORMAT, "BMP with a palette: TensorFlow ignores it. Save the image as PNG or JPEG"
-        )
-    if image_format == "webp" and data[12:16] == b"VP8X" and data[20] & 2:
-        raise ImageError(Reason.UNSUPPORTED_FORMAT, "animated WebP: save one of its frames as PNG or JPEG")
+    image_format, header = read_header(data, preparation.max_pixels)
+    pixels = _prove(data, image_format, header)
+    turn = orientation(image_format, header, data)
+    resized = 0 < preparation.resize_shorter < min(pixels.shape[:2])
+    if turn is not None or resized:
+        image = _changed(pixels, turn, preparation.resize_shorter if resized else 0)
+        data, image_format = _encode(image, image_format)
+        pixels = _decode(data, image_format)
+    height, width, _ = pixels.shape
+    return Image(data, image_format, height, width, turn is not None, resized, pixels)
+
+
+def _prove(data: bytes, image_format: str, header: ImageFile) -> npt.NDArray[np.uint8]:
+    """Returns the pixels, which are the right ones."""
+    if image_format not in _DECODED_IN_PART:
+        return _decode(data, image_format)
+    with corrupt(image_format):
+        expected = np.asarray(header.convert("RGB"))
     try:
-        shape = tf.io.decode_image(data, channels=3, expand_animations=False).shape
+        pixels = _decode(data, image_format)
+    except ImageError:
+        pixels = None
+    if pixels is None or not np.array_equal(pixels, expected):
+        kind = _DECODED_IN_PART[image_format]
+        raise ImageError(Reason.UNSUPPORTED_FORMAT, f"{kind}: TensorFlow misreads it. Save the image as PNG or JPEG")
+    return pixels
+
+
+def _decode(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
+    """Decodes an image as trainer/dataset.py does."""
+    try:
+        if image_format == "jpeg":
+            image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+        else:
+            image = tf.io.decode_image(data, channels=3, expand_animations=False)
     except tf.errors.OpError as error:
         raise ImageError(Reason.CORRUPT_IMAGE, f"{image_format}: {_first_sentence(error)}") from error
-    return ImageInfo(image_format, shape[0], shape[1])
+    return np.asarray(memoryview(image))  # `numpy()` would copy it.
 
 
-def _format(data: bytes) -> str:
-    for name, magic in _SUPPORTED:
-        if re.match(magic, data, re.DOTALL):
-            return name
-    for name, magic in _UNSUPPORTED:
-        if re.match(magic, data, re.DOTALL):
-            raise ImageError(
-                Reason.UNSUPPORTED_FORMAT, f"{name} is not decoded by TensorFlow: save the image as JPEG or PNG"
-            )
-    raise ImageError(Reason.NOT_AN_IMAGE, f"starts with {data[:12]!r}")
+def _changed(pixels: npt.NDArray[np.uint8], turn: Transpose | None, shorter: int) -> PIL.Image.Image:
+    """Returns an image upright, and with a shorter side of `shorter` pixels unless that is 0."""
+    image = PIL.Image.fromarray(pixels)
+    if turn is not None:
+        image = image.transpose(turn)
+    if shorter:
+        scale = shorter / min(image.size)
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Resampling.LANCZOS)
+    return image
 
 
-def _has_palette(bmp: bytes) -> bool:
-    """Whether the pixels of a BMP are indices into colours: TensorFlow takes them for shades of grey."""
-    bits_per_pixel = int.from_bytes(bmp[28:30], "little")
-    start, end = 14 + int.from_bytes(bmp[14:18], "little"), int.from_bytes(bmp[10:14], "little")
-    grey = b"".join(bytes((i, i, i, 0)) for i in range(256))
-    return bits_per_pixel in (1, 4, 8) and len(bmp) > end and bmp[start:end] != grey[: max(0, end - start)]
+def _encode(image: PIL.Image.Image, source_format: str) -> tuple[bytes, str]:
+    """Returns the bytes and the format: JPEG for what was in a format of photographs, PNG for all others."""
+    file = io.BytesIO()
+    if source_format in ("jpeg", "webp"):
+        image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        return file.getvalue(), "jpeg"
+    image.save(file, "PNG")
+    return file.getvalue(), "png"
 
 
 def _first_sentence(error: tf.errors.OpError) -> str:

@@ -16,6 +16,7 @@ with quiet():
     tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
     from converter import commit, pipeline, runners, summary
     from converter.options import (
+        DEFAULT_MAX_MEGAPIXELS,
         DEFAULT_SHARD_MB,
         DEFAULT_SPLITS,
         ConvertOptions,
@@ -43,6 +44,10 @@ flags.DEFINE_bool("group_near_duplicates", False, "Keep images that look the sam
 flags.DEFINE_string("split_method", "hash", "hash, or stratified: every split gets its share of rare labels.")
 flags.DEFINE_integer("shard_mb", DEFAULT_SHARD_MB, "Size of a shard to aim for, in MB.")
 flags.DEFINE_string("num_shards", "", "Shards of each split, e.g. 8 or train=8,validation=2, instead of --shard_mb.")
+flags.DEFINE_integer(
+    "max_megapixels", DEFAULT_MAX_MEGAPIXELS, "Reject larger images, unread: 3 bytes of memory a pixel."
+)
+flags.DEFINE_integer("resize_shorter", 0, "Reduce the shorter side of larger images to so many pixels. 0: never.")
 flags.DEFINE_string("max_rejects", "1%", "Publish nothing if more rows are rejected: 20, 0.01 or 1%.")
 flags.DEFINE_integer("num_threads", os.cpu_count() or 1, "Images that each worker reads at a time.")
 flags.DEFINE_bool("overwrite", False, "Replace the dataset that is there.")
@@ -71,6 +76,8 @@ def main(argv: Sequence[str]) -> None:
         split_method=FLAGS.split_method,
         shard_bytes=FLAGS.shard_mb * 1_000_000,
         num_shards=parse_num_shards(FLAGS.num_shards),
+        max_pixels=FLAGS.max_megapixels * 1_000_000,
+        resize_shorter=FLAGS.resize_shorter,
         max_rejects=parse_max_rejects(FLAGS.max_rejects),
         num_threads=FLAGS.num_threads,
         overwrite=FLAGS.overwrite,

@@ -12,6 +12,9 @@ from schemas.errors import UserError
 # shard is also the unit that one worker writes and repeats after a failure: ten thousand photographs of 12 kB, some
 # seconds of work.
 DEFAULT_SHARD_MB = 128
+# More than cameras give: 102 megapixels of medium format, 108 of telephones. Decoded, that is 384 MB for each thread,
+# and three times as much while a progressive JPEG is decoded.
+DEFAULT_MAX_MEGAPIXELS = 128
 DEFAULT_SPLITS = "train=0.8,validation=0.2"
 SPLIT_METHODS = ("hash", "stratified")
 
@@ -41,6 +44,8 @@ class ConvertOptions:
         shard_bytes: aim for the size of a shard.
         num_shards: number of shards by split name, or for every split under the key ""; it takes the place of
             `shard_bytes`.
+        max_pixels: of an image, with all its frames; larger ones are rejected.
+        resize_shorter: pixels that the shorter side of larger images is reduced to; 0 leaves them as they are.
         max_rejects: a count (int) or a fraction of the rows (Fraction): with more rejects nothing is published.
         num_threads: images read and proved at a time by each worker.
         overwrite: whether to replace a dataset that is already there.
@@ -63,6 +68,8 @@ class ConvertOptions:
     split_method: str = "hash"
     shard_bytes: int = DEFAULT_SHARD_MB * 1_000_000
     num_shards: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    max_pixels: int = DEFAULT_MAX_MEGAPIXELS * 1_000_000
+    resize_shorter: int = 0
     max_rejects: int | Fraction = Fraction(1, 100)
     num_threads: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
     overwrite: bool = False
@@ -92,6 +99,10 @@ class ConvertOptions:
             object.__setattr__(self, "splits", parse_splits(DEFAULT_SPLITS))
         if self.shard_bytes < 1:
             raise UserError(f"--shard_mb must be positive. Received: {self.shard_bytes / 1_000_000:g}")
+        if self.max_pixels < 1:
+            raise UserError(f"--max_megapixels must be positive. Received: {self.max_pixels / 1_000_000:g}")
+        if self.resize_shorter < 0:
+            raise UserError(f"--resize_shorter must be a number of pixels, or 0. Received: {self.resize_shorter}")
         if self.num_threads < 1:
             raise UserError(f"--num_threads must be at least 1. Received: {self.num_threads}")
         unknown = set(self.num_shards) - {name for name, _ in self.splits} - {""}

@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 
 import schemas
-from converter import assignment, progress, rows, runners, shards, storage
+from converter import assignment, images, progress, rows, runners, shards, storage
 from converter.commit import FAILURE, Outcome, commit, read_failure
 from converter.options import ConvertOptions
 from converter.origin import Source
@@ -211,6 +211,7 @@ def _write(group: tuple[tuple[str, int, int], Iterable[Source]], options: Conver
         index=index,
         num_shards=num_shards,
         sources=sources,
+        preparation=images.Preparation(max_pixels=options.max_pixels, resize_shorter=options.resize_shorter),
         num_threads=options.num_threads,
     )
 

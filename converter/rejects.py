@@ -26,6 +26,7 @@ class Reason(enum.StrEnum):
     UNREADABLE_FILE = "unreadable_file"
     NOT_AN_IMAGE = "not_an_image"
     UNSUPPORTED_FORMAT = "unsupported_format"
+    TOO_LARGE = "too_large"
     CORRUPT_IMAGE = "corrupt_image"
 
 

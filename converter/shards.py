@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import errno
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,8 @@ from schemas.tfrecord import ShardWriter
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+# A row, with its image or with why that cannot be used.
+_Read = tuple[Row, images.Image | images.ImageError]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ def write_shard(
     index: int,
     num_shards: int,
     sources: Iterable[Source],
+    preparation: images.Preparation,
     num_threads: int,
 ) -> ShardResult:
     """Reads the images of a shard, proves them, and writes the shard and its index, unless that has been done before.
@@ -71,6 +75,7 @@ def write_shard(
         index: of the shard in its split.
         num_shards: planned for the split.
         sources: the rows of the shard, at least one, in any order.
+        preparation: what every image goes through.
         num_threads: images read and decoded at a time; about twice as many are held in memory.
 
     Returns:
@@ -81,17 +86,24 @@ def write_shard(
     """
     ordered = sorted(sources, key=lambda source: (assignment.position(source.row.filename), source.row.filename))
     planned = layout.shard(split, index, num_shards)
-    digest = origin.digest(ordered, ())
+    digest = origin.digest(ordered, preparation)
+    read = functools.partial(_read, preparation=preparation)
     with ThreadPoolExecutor(num_threads) as executor:
-        found = _reuse(directory, published, planned, digest, ordered, executor)
-        made, rejects = found or _write(directory, planned, digest, ordered, executor, window=2 * num_threads)
+        found = _reuse(directory, published, planned, digest, ordered, executor, read)
+        made, rejects = found or _write(directory, planned, digest, ordered, executor, read, window=2 * num_threads)
     return ShardResult(
         split=split, index=index, num_shards=num_shards, origin=made, rejects=tuple(rejects), reused=found is not None
     )
 
 
 def _reuse(
-    directory: str, published: str, planned: str, digest: str, sources: Sequence[Source], executor: ThreadPoolExecutor
+    directory: str,
+    published: str,
+    planned: str,
+    digest: str,
+    sources: Sequence[Source],
+    executor: ThreadPoolExecutor,
+    read: Callable[[Source], _Read],
 ) -> tuple[Origin, list[Reject]] | None:
     """Takes a shard that an earlier run finished, if it was made from the same, is intact, and its rejects still are.
 
@@ -102,8 +114,8 @@ def _reuse(
         if not made or made.digest != digest or not made.is_intact(folder):
             continue
         rejected = set(made.rejected)
-        again = executor.map(_read, [source for source in sources if source.row.filename in rejected])
-        rejects = [_reject(row, image) for row, _, image in again if isinstance(image, images.ImageError)]
+        again = executor.map(read, [source for source in sources if source.row.filename in rejected])
+        rejects = [_reject(row, image) for row, image in again if isinstance(image, images.ImageError)]
         if len(rejects) < len(rejected):
             return None  # An image that could not be read can be read now.
         progress.advance(len(sources))
@@ -129,6 +141,7 @@ def _write(
     digest: str,
     sources: Sequence[Source],
     executor: ThreadPoolExecutor,
+    read: Callable[[Source], _Read],
     window: int,
 ) -> tuple[Origin, list[Reject]]:
     """Writes the shard, its index, and last of all what it was made from."""
@@ -136,12 +149,12 @@ def _write(
     rejects = []
     with storage.create(f"{directory}/{planned}") as file:
         writer = ShardWriter(file)
-        for row, data, image in _map_in_order(executor, _read, sources, window):
+        for row, image in _map_in_order(executor, read, sources, window):
             if isinstance(image, images.ImageError):
                 rejects.append(_reject(row, image))
             else:
                 record = example.encode(
-                    image=data, height=image.height, width=image.width, labels=row.labels, filename=row.filename
+                    image=image.data, height=image.height, width=image.width, labels=row.labels, filename=row.filename
                 )
                 writer.write(record)
                 statistics += Statistics.of(
@@ -149,8 +162,10 @@ def _write(
                     image_format=image.format,
                     height=image.height,
                     width=image.width,
-                    image_bytes=len(data),
+                    image_bytes=len(image.data),
                     example_bytes=len(record),
+                    oriented=image.oriented,
+                    resized=image.resized,
                 )
             progress.advance()
     shard = None
@@ -178,16 +193,16 @@ def _reject(row: Row, error: images.ImageError) -> Reject:
     return Reject(row.csv, row.line, row.filename, *error.args)
 
 
-def _read(source: Source) -> tuple[Row, bytes, images.ImageInfo | images.ImageError]:
+def _read(source: Source, preparation: images.Preparation) -> _Read:
     try:
-        data = storage.read(source.file.path)
-        return source.row, data, images.inspect(data)
+        image = images.prepare(storage.read(source.file.path), preparation)
+        return source.row, image._replace(pixels=images.NO_PIXELS)
     except images.ImageError as error:
-        return source.row, b"", error
+        return source.row, error
     except OSError as error:
         if not storage.is_local(source.file.path):
             raise  # Most failures of a store pass: the runner tries the shard again, and no image is lost to one.
-        return source.row, b"", images.ImageError(Reason.UNREADABLE_FILE, error.strerror or str(error))
+        return source.row, images.ImageError(Reason.UNREADABLE_FILE, error.strerror or str(error))
 
 
 def _map_in_order(

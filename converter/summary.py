@@ -44,6 +44,11 @@ def summary(
     rejected = sum(info.rejects.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in info.rejects.items())
     lines.append(f"Rejected: {rejected} rows" + (f" ({reasons}): {directory}/{layout.REJECTS}" if rejected else ""))
+    anew = f"(encoded anew; JPEG quality {info.jpeg_quality}, or PNG)"
+    if info.statistics.oriented:
+        lines.append(f"EXIF orientation applied: {info.statistics.oriented} images {anew}")
+    if info.statistics.resized:
+        lines.append(f"Shorter side reduced to {info.resize_shorter}: {info.statistics.resized} images {anew}")
     if info.unlisted:
         lines.append(f"Files in the folder that no row names: {info.unlisted}: {directory}/{layout.UNLISTED}")
     lines.append(f"Dataset: {directory}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from converter import shards, storage
+from converter import images, shards, storage
 from converter.commit import FAILURE, Outcome, commit, read_failure
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
@@ -18,6 +18,7 @@ from schemas import metadata
 
 Draw = Callable[..., bytes]
 
+_AS_IT_IS = images.Preparation(max_pixels=10**6)
 _CLASSES = ("sea", "desert")
 
 
@@ -40,6 +41,7 @@ def write(options: ConvertOptions, draw: Draw) -> Callable[..., ShardResult]:
             row = Row("a.csv", ord(name), name, labels=b"\1\0", split="train", group=name)
             sources.append(Source(row, storage.File(name, str(path), path.stat().st_size)))
         where = {"split": "train", "index": 0, "num_shards": 1, **given}
+        where["preparation"] = _AS_IT_IS
         return shards.write_shard(
             options.incomplete, published=options.dataset, sources=sources, num_threads=1, **where
         )

@@ -21,6 +21,7 @@ def test_defaults() -> None:
     assert options.splits == (("train", Fraction(4, 5)), ("validation", Fraction(1, 5)))
     assert options.max_rejects == Fraction(1, 100)
     assert options.shard_bytes == 128_000_000
+    assert (options.max_pixels, options.resize_shorter) == (128_000_000, 0)
     assert options.num_threads >= 1
     assert (options.dataset, options.incomplete) == ("data/dataset/1.0.0", "data/dataset/1.0.0.incomplete")
 
@@ -51,6 +52,10 @@ def test_are_frozen() -> None:
         ),
         pytest.param(
             {"label_columns": ("a", "a")}, "--label_columns has a name twice. Received: a, a", id="a column twice"
+        ),
+        pytest.param({"max_pixels": 0}, "--max_megapixels must be positive. Received: 0", id="no pixel"),
+        pytest.param(
+            {"resize_shorter": -1}, "--resize_shorter must be a number of pixels, or 0. Received: -1", id="no size"
         ),
         pytest.param(
             {"label_delimiter": ""}, "--label_delimiter must be one character. Received: ''", id="no delimiter"

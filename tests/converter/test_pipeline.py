@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from converter import assignment, storage, table
@@ -426,3 +427,25 @@ def test_a_dataset_with_a_damaged_manifest_can_be_overwritten(convert: Convert, 
     manifest.write_text("{")
     assert convert(overwrite=True) == info
     assert manifest.read_text() == info.to_json()
+
+
+def test_images_are_resized_as_asked_and_the_manifest_says_so(
+    convert: Convert, read_shards: ReadShards, tmp_path: Path
+) -> None:
+    plain = convert(output=tmp_path / "plain")
+    assert (plain.resize_shorter, plain.jpeg_quality, plain.statistics.resized) == (0, 0, 0)
+    info = convert(resize_shorter=33)
+    assert (info.resize_shorter, info.jpeg_quality) == (33, 95)
+    assert (info.statistics.oriented, info.statistics.resized) == (0, 20)
+    for split in info.splits:
+        for one in read_shards(tmp_path / "out/scenes/1.0.0", info, split.name):
+            assert min(one.height, one.width) <= 33
+            assert tf.io.decode_image(one.image).shape == (one.height, one.width, 3)
+
+
+def test_images_above_the_limit_are_rejected(convert: Convert) -> None:
+    info = convert(max_pixels=48 * 40, max_rejects=24)
+    # The widths and heights of `scenes`.
+    too_large = sum((24 + 3 * i) * (64 - i) > 48 * 40 for i in range(24))
+    assert 0 < too_large < 24
+    assert info.rejects == {"too_large": too_large}

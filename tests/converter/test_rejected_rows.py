@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import re
+import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -53,10 +54,16 @@ _MULTI_HOT: list[tuple[str, Reason | None, str]] = [
         Reason.UNSUPPORTED_FORMAT,
         "TIFF is not decoded by TensorFlow: save the image as JPEG or PNG",
     ),
+    (
+        "huge.png,1,0,train",
+        Reason.TOO_LARGE,
+        "60000 x 60000, 3600.0 megapixels in all; --max_megapixels=128 are allowed. Save a smaller image, or raise the "
+        "limit",
+    ),
     ("cut.jpg,1,0,validation", Reason.CORRUPT_IMAGE, "jpeg: "),
-    ("other.jpg,1,0,train", Reason.CONFLICTING_ROWS, "line 20 names this file too, and differs in labels and split"),
-    ("other.jpg,1,0,train", Reason.CONFLICTING_ROWS, "line 20 names this file too, and differs in labels and split"),
-    ("other.jpg,1,1,test", Reason.CONFLICTING_ROWS, "line 18 names this file too, and differs in labels and split"),
+    ("other.jpg,1,0,train", Reason.CONFLICTING_ROWS, "line 21 names this file too, and differs in labels and split"),
+    ("other.jpg,1,0,train", Reason.CONFLICTING_ROWS, "line 21 names this file too, and differs in labels and split"),
+    ("other.jpg,1,1,test", Reason.CONFLICTING_ROWS, "line 19 names this file too, and differs in labels and split"),
 ]
 # The rows of a CSV with the columns file, labels.
 _DELIMITED: list[tuple[str, Reason | None, str]] = [
@@ -67,6 +74,12 @@ _DELIMITED: list[tuple[str, Reason | None, str]] = [
         "column 'labels': must name classes of sea, desert. Received: lake",
     ),
 ]
+
+
+def _with_size(png: bytes, size: int) -> bytes:
+    """Returns a PNG whose header says that it is of another size."""
+    header = b"IHDR" + size.to_bytes(4) * 2 + png[24:29]
+    return png[:12] + header + zlib.crc32(header).to_bytes(4) + png[33:]
 
 
 class Converted(NamedTuple):
@@ -99,6 +112,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, draw: Draw) -> Path:
         "images/unreadable.jpg": draw(5),
         "images/page.jpg": b"<html>",
         "images/scan.jpg": draw(6, file_format="TIFF"),
+        "images/huge.png": _with_size(draw(file_format="PNG"), 60_000),
         "images/cut.jpg": draw(7)[:-200],
         "images/unlisted.jpg": draw(8),
     }
@@ -190,7 +204,7 @@ def test_with_too_many_rejects_nothing_is_published(folder: Path) -> None:
     with pytest.raises(UserError) as caught:
         pipeline.convert(options)
     message = str(caught.value).splitlines()
-    assert message[0] == "16 of 19 rows were rejected; at most 9 may be (--max_rejects=0.5)."
+    assert message[0] == "17 of 20 rows were rejected; at most 10 may be (--max_rejects=0.5)."
     assert f"        1 duplicate_name: {options.csv} line 10, 'good.jpg': line 2 says the same" in "\n".join(message)
     assert message[-1] == f"All of them: {options.incomplete}/rejects.csv"
     assert {path.name for path in (folder / "out/too_many").iterdir()} == {"1.0.0.incomplete"}
@@ -200,19 +214,19 @@ def test_with_too_many_rejects_nothing_is_published(folder: Path) -> None:
         "failure.json",
     }
     with (Path(options.incomplete) / "rejects.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 16
+        assert len(list(csv.DictReader(file))) == 17
     assert json.loads(Path(options.incomplete, "failure.json").read_text()) == {"message": str(caught.value)}
     with pytest.raises(UserError, match="is not a dataset yet"):
         metadata.load(options.dataset)
 
 
-@pytest.mark.parametrize(("max_rejects", "published"), [(16, True), (15, False), (0, False)])
+@pytest.mark.parametrize(("max_rejects", "published"), [(17, True), (16, False), (0, False)])
 def test_max_rejects_as_a_count(folder: Path, tmp_path: Path, max_rejects: int, published: bool) -> None:
     options = _options(folder, "multi_hot", output=str(tmp_path), max_rejects=max_rejects)
     if published:
         pipeline.convert(options)
     else:
-        with pytest.raises(UserError, match=rf"16 of 19 rows were rejected; at most {max_rejects} may be"):
+        with pytest.raises(UserError, match=rf"17 of 20 rows were rejected; at most {max_rejects} may be"):
             pipeline.convert(options)
     assert Path(options.dataset).exists() == published
 

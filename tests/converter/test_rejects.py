@@ -28,6 +28,7 @@ def test_the_list_of_reasons() -> None:
         "unreadable_file",
         "not_an_image",
         "unsupported_format",
+        "too_large",
         "corrupt_image",
     ]
 

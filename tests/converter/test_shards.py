@@ -1,6 +1,7 @@
 """A shard is a function of its rows and their files: not of their order, nor of the number of threads."""
 
 import hashlib
+import io
 import random
 import threading
 import time
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from PIL import ExifTags, Image
 
 from converter import assignment, images, shards, storage
+from converter.images import Preparation
 from converter.rejects import Reason, Reject
 from converter.rows import Row
 from converter.shards import ShardResult, Source
@@ -20,6 +23,8 @@ from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics
 
 Draw = Callable[..., bytes]
+
+_AS_IT_IS = images.Preparation(max_pixels=10**6)
 
 
 @pytest.fixture
@@ -32,7 +37,9 @@ def sources(scenes: Path, labels_of: Mapping[str, tuple[int, ...]]) -> list[Sour
     ]
 
 
-def _write(folder: Path, sources: list[Source], num_threads: int = 2) -> ShardResult:
+def _write(
+    folder: Path, sources: list[Source], num_threads: int = 2, preparation: images.Preparation = _AS_IT_IS
+) -> ShardResult:
     return shards.write_shard(
         str(folder),
         published=f"{folder}/published",
@@ -41,6 +48,7 @@ def _write(folder: Path, sources: list[Source], num_threads: int = 2) -> ShardRe
         num_shards=3,
         sources=iter(sources),
         num_threads=num_threads,
+        preparation=preparation,
     )
 
 
@@ -76,7 +84,7 @@ def test_holds_every_image_as_it_is_in_the_order_of_positions(tmp_path: Path, so
     assert [source.row.filename for source in ordered] != [source.row.filename for source in sources]
     for record, source in zip(records, ordered, strict=True):
         data = Path(source.file.path).read_bytes()
-        size = images.inspect(data)
+        size = images.prepare(data, _AS_IT_IS)
         assert record == example.encode(
             image=data, height=size.height, width=size.width, labels=source.row.labels, filename=source.row.filename
         )
@@ -112,6 +120,32 @@ def test_the_same_bytes_for_any_order_and_number_of_threads(
     random.Random(num_threads).shuffle(sources)
     assert _write(tmp_path / "b", sources, num_threads) == expected
     assert _files(tmp_path / "a") == _files(tmp_path / "b")
+
+
+def test_what_is_encoded_anew_is_stored_counted_and_the_same_on_any_number_of_threads(
+    tmp_path: Path, images: Path, sources: list[Source], draw: Draw
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned = [_bad(images, f"turned{i}.jpg", draw(i, width=30 + i, exif=exif), 40 + i) for i in range(6)]
+    preparation = Preparation(max_pixels=10**6, resize_shorter=33)
+    results = [_write(tmp_path / str(n), [*turned, *sources], n, preparation) for n in (1, 3)]
+    assert results[0] == results[1]
+    assert _files(tmp_path / "1") == _files(tmp_path / "3")
+    statistics = results[0].origin.statistics
+    assert (statistics.num_examples, statistics.oriented) == (30, 6)
+    # Of `scenes` these are the ones more than 33 wide and high; those that are turned are 32 pixels high.
+    assert statistics.resized == sum(min(24 + 3 * i, 64 - i) > 33 for i in range(24)) == 20
+    assert (statistics.width.minimum, statistics.height.minimum) == (24, 30)
+    assert max(statistics.width.minimum, statistics.height.minimum) <= 33
+    assert statistics.formats == {"jpeg": 26, "png": 4}
+    records = tf.data.TFRecordDataset(str(tmp_path / "1/train/train-00001-of-00003.tfrecord")).as_numpy_iterator()
+    stored = [tf.train.Example.FromString(record).features.feature for record in records]
+    assert statistics.image_bytes.total == sum(len(one["image"].bytes_list.value[0]) for one in stored)
+    for one in stored:
+        with Image.open(io.BytesIO(one["image"].bytes_list.value[0])) as image:
+            size = (one["image/width"].int64_list.value[0], one["image/height"].int64_list.value[0])
+            assert image.size == size
 
 
 def test_bad_images_are_rejected_and_the_others_written(
@@ -157,10 +191,10 @@ def test_a_shard_without_a_good_image_leaves_no_empty_file(tmp_path: Path, image
 def test_a_defect_while_reading_leaves_no_file(
     tmp_path: Path, sources: list[Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(data: bytes) -> None:
+    def fail(data: bytes, preparation: images.Preparation) -> None:
         raise MemoryError(len(data))
 
-    monkeypatch.setattr(images, "inspect", fail)
+    monkeypatch.setattr(images, "prepare", fail)
     with pytest.raises(MemoryError):
         _write(tmp_path, sources)
     assert _files(tmp_path) == {}
@@ -192,3 +226,10 @@ def test_works_on_several_items_at_a_time() -> None:
     with ThreadPoolExecutor(4) as executor:
         results = list(shards._map_in_order(executor, lambda item: (barrier.wait(), item)[1], list(range(8)), window=8))
     assert results == list(range(8))
+
+
+def test_a_shard_is_reused_only_for_the_same_preparation(tmp_path: Path, sources: list[Source]) -> None:
+    others = [Preparation(max_pixels=10**6, resize_shorter=33), Preparation(max_pixels=10**6 + 1)]
+    for other in (_AS_IT_IS, *others):
+        assert not _write(tmp_path, sources, preparation=other).reused
+        assert _write(tmp_path, sources, preparation=other).reused

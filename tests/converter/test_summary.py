@@ -1,5 +1,6 @@
 """The summary, word for word."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,6 +54,17 @@ def test_a_dataset_in_which_all_is_well() -> None:
 def test_no_class_is_missing_silently(positives: tuple[tuple[int, int], tuple[int, int]], line: str) -> None:
     info = _info((_split("train", positives[0], 2, 1), _split("dev", positives[1], 2, 1)))
     assert line in summary(info, "d").splitlines()
+
+
+def test_what_was_encoded_anew_is_said() -> None:
+    train, dev = _split("train", (1, 1), 9, 1), _split("dev", (1, 1), 9, 1)
+    train = dataclasses.replace(train, statistics=dataclasses.replace(train.statistics, oriented=12, resized=3))
+    dev = dataclasses.replace(dev, statistics=dataclasses.replace(dev.statistics, resized=4))
+    lines = summary(_info((train, dev), resize_shorter=256, jpeg_quality=95), "d").splitlines()
+    assert lines[-3:-1] == [
+        "EXIF orientation applied: 12 images (encoded anew; JPEG quality 95, or PNG)",
+        "Shorter side reduced to 256: 7 images (encoded anew; JPEG quality 95, or PNG)",
+    ]
 
 
 @pytest.mark.parametrize(

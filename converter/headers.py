@@ -1,0 +1,192 @@
+"""What an image says of itself before any of it is decoded: format, size, orientation.
+
+TensorFlow cannot tell the size of an image without decoding it, and a file of some kilobytes can ask for all memory.
+So Pillow reads the header first. It raises almost anything on bytes that were made or damaged to confuse it.
+"""
+
+import contextlib
+import io
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import PIL.Image
+from PIL import PngImagePlugin
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ExifTags import Base
+from PIL.GifImagePlugin import GifImageFile
+from PIL.Image import Transpose
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from converter.rejects import Reason
+
+# The first bytes of the formats that TensorFlow decodes...
+_SUPPORTED = (
+    ("jpeg", rb"\xff\xd8\xff"),
+    ("png", rb"\x89PNG\r\n\x1a\n"),
+    ("gif", rb"GIF8[79]a"),
+    ("bmp", rb"BM"),
+    ("webp", rb"RIFF....WEBP"),
+)
+# ...and of images that it does not.
+_UNSUPPORTED = (
+    ("TIFF", rb"II[*+]\x00|MM\x00[*+]"),
+    ("HEIC or AVIF", rb"....ftyp(?:hei|hev|mif1|msf1|avi)"),
+    ("JPEG 2000", rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"),
+    ("JPEG XL", rb"\x00\x00\x00\x0cJXL |\xff\x0a"),
+    ("Photoshop", rb"8BPS"),
+    ("ICO", rb"\x00\x00[\x01\x02]\x00"),
+    ("SVG", rb"\s*(?:<\?xml.{,1000})?<svg\b"),
+)
+# By class and not by `PIL.Image.open`, which decides again what the format is, and takes a JPEG with a second picture
+# behind it for another one.
+_READERS: dict[str, type[ImageFile]] = {
+    "jpeg": JpegImageFile,
+    "png": PngImageFile,
+    "gif": GifImageFile,
+    "bmp": BmpImageFile,
+    "webp": WebPImageFile,
+}
+# A decoder goes through all pixels for each scan of a JPEG, which may take eleven bytes. Encoders make about ten scans.
+_MAX_SCANS = 500
+# Where a PNG may keep its orientation. Pillow also looks behind the pixels, and decodes them on its way there.
+_PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"com.adobe.xmp")
+_TRANSPOSE = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+
+# The limit is ours, `max_pixels`, and stands before each decoding.
+PIL.Image.MAX_IMAGE_PIXELS = None
+# As long as libpng takes a comment or a profile; Pillow refuses the whole image above a megabyte.
+PngImagePlugin.MAX_TEXT_CHUNK = 8_000_000
+# What Pillow finds odd in metadata is nothing that the owner of a folder of images has to act on.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+class ImageError(Exception):
+    """An image that cannot be used: `args` are its Reason and a detail."""
+
+
+def read_header(data: bytes, max_pixels: int) -> tuple[str, ImageFile]:
+    """Reads the header of an image.
+
+    Args:
+        data: the encoded file.
+        max_pixels: of all frames together.
+
+    Returns:
+        `jpeg`, `png`, `gif`, `bmp` or `webp`; and Pillow's image, of which nothing is decoded.
+
+    Raises:
+        ImageError: it is no image, is too large, or is of a kind that TensorFlow does not decode.
+    """
+    image_format = format_of(data)
+    with corrupt(image_format):
+        width, height, num_pixels = _gif_size(data) if image_format == "gif" else (0, 0, 0)
+        _check_size(width, height, num_pixels, max_pixels)
+        header = _READERS[image_format](io.BytesIO(data))
+        _check_size(*header.size, header.width * header.height, max_pixels)
+        _check_kind(image_format, header, data)
+    return image_format, header
+
+
+def format_of(data: bytes) -> str:
+    """Returns `jpeg`, `png`, `gif`, `bmp` or `webp`, by the first bytes of a file.
+
+    Raises:
+        ImageError: it is in another format, or no image.
+    """
+    for name, magic in _SUPPORTED:
+        if re.match(magic, data, re.DOTALL):
+            return name
+    for name, magic in _UNSUPPORTED:
+        if re.match(magic, data, re.DOTALL):
+            raise ImageError(
+                Reason.UNSUPPORTED_FORMAT, f"{name} is not decoded by TensorFlow: save the image as JPEG or PNG"
+            )
+    raise ImageError(Reason.NOT_AN_IMAGE, f"starts with {data[:12]!r}")
+
+
+def orientation(image_format: str, header: ImageFile, data: bytes) -> Transpose | None:
+    """Returns how an image has to be turned to stand upright, by its EXIF: None where that is missing or broken."""
+    if image_format == "png" and not any(marker in data for marker in _PNG_EXIF):
+        return None
+    try:
+        value: Any = header.getexif().get(Base.Orientation)
+        return _TRANSPOSE.get(value)
+    except Exception:
+        return None
+
+
+@contextlib.contextmanager
+def corrupt(image_format: str) -> Iterator[None]:
+    """Turns whatever Pillow raises into the reason `corrupt_image`."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(Reason.CORRUPT_IMAGE, f"{image_format}: cannot be read ({error})"[:200]) from error
+
+
+def _check_size(width: int, height: int, num_pixels: int, max_pixels: int) -> None:
+    if num_pixels > max_pixels:
+        raise ImageError(
+            Reason.TOO_LARGE,
+            f"{width} x {height}, {num_pixels / 1e6:.1f} megapixels in all; --max_megapixels={max_pixels / 1e6:g} are "
+            "allowed. Save a smaller image, or raise the limit",
+        )
+
+
+def _check_kind(image_format: str, header: ImageFile, data: bytes) -> None:
+    """Refuses what TensorFlow does not decode to three channels, or not as others do."""
+    kind = None
+    if image_format == "webp" and data[12:16] == b"VP8X" and data[20] & 2:
+        kind = "animated WebP"
+    elif image_format == "webp" and header.mode == "RGBA":
+        kind = "WebP with transparency"
+    elif image_format == "jpeg" and header.mode == "CMYK" and "adobe" not in header.info:
+        kind = "CMYK without an Adobe marker, which decoders read as two different pictures"
+    elif image_format == "jpeg" and data.count(b"\xff\xda") > _MAX_SCANS:
+        kind = f"JPEG of more than {_MAX_SCANS} scans"
+    if kind:
+        raise ImageError(Reason.UNSUPPORTED_FORMAT, f"{kind}: save the image as PNG, or as JPEG in RGB")
+
+
+def _gif_size(data: bytes) -> tuple[int, int, int]:
+    """Returns width, height and pixels to be decoded of a GIF.
+
+    TensorFlow decodes all frames to get the first one, and its image is as wide as the widest of them, whatever the
+    screen is: Pillow does not tell. Where the blocks end too early, so does the decoder.
+    """
+    frames = []
+    with contextlib.suppress(IndexError, struct.error):
+        at = 13 + _gif_colours(data[10])
+        while data[at] in b"!,":
+            if data[at] == ord(","):
+                width, height, flags = struct.unpack_from("<HHB", data, at + 5)
+                frames.append((width, height))
+                at += 11 + _gif_colours(flags)
+            else:
+                at += 2
+            while data[at]:
+                at += 1 + data[at]
+            at += 1
+    width, height = (max(sizes, default=0) for sizes in (zip(*frames, strict=True) if frames else ((), ())))
+    return width, height, max(width * height, sum(w * h for w, h in frames))
+
+
+def _gif_colours(flags: int) -> int:
+    """Returns the size of a colour table, in bytes."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0

@@ -2,7 +2,9 @@
 
 main.py         flags -> ConvertOptions -> pipeline.convert()
 options.py      ConvertOptions: frozen, documented, validates itself
-table.py        the CSV: its header, and its cells in chunks
+cells.py        the cells of a CSV, record by record, with the line of each
+parquet.py      a Parquet file as the cells of a CSV
+table.py        its header: which column is what, and which classes there are
 rows.py         each line of it becomes a Row or a Reject
 rejects.py      why a row was left out: a closed list of reasons
 assignment.py   pure: stable hash -> split, shard, position

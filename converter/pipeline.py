@@ -28,7 +28,7 @@ from converter.origin import Source
 from converter.rejects import Reason, Reject
 from converter.rows import Row
 from converter.shards import ShardResult
-from converter.table import Table, read_tables
+from converter.table import Table, composed, read_tables
 from schemas import layout
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
@@ -107,7 +107,7 @@ def build(pipeline: beam.Pipeline, options: ConvertOptions, tables: Sequence[Tab
         pipeline
         | "Images" >> beam.Create([options.images])
         | "ListFiles" >> beam.FlatMap(storage.list_files)
-        | "KeyFiles" >> beam.Map(lambda file: (rows.composed(file.name), file))
+        | "KeyFiles" >> beam.Map(lambda file: (composed(file.name), file))
     )  # (filename, File)
     matched = (
         {"rows": read.rows | "KeyRows" >> beam.Map(lambda row: (row.filename, row)), "files": files}

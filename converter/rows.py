@@ -2,27 +2,21 @@
 
 import posixpath
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-import pandas as pd
-
 from converter import assignment
+from converter.cells import is_blank
 from converter.options import ConvertOptions
+from converter.parquet import Cell
 from converter.rejects import Reason, Reject
-from converter.table import BINARY, Table, class_names, read_chunks
+from converter.table import BINARY, CONTROL, Table, class_names, composed, records, some
 from schemas import layout
 
 _INVALID = 255
 
 # What rows of one file must agree in.
 _CLAIMS = ("labels", "split", "group")
-
-# Control characters, line separators and lone surrogates; not what else is invisible: a name may well have a no-break
-# space (macOS screenshots) or a joiner (Persian, emoji).
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class Row(NamedTuple):
@@ -51,41 +45,38 @@ class _RejectedError(Exception):
 
 
 def read_rows(options: ConvertOptions, table: Table) -> Iterator[Row | Reject]:
-    """Yields every row of a CSV, in order, but for those in which every cell is blank.
+    """Yields every row of a file, in order, but for those in which every cell is blank.
 
     Args:
         options: how to split, and what stands between the names of classes.
-        table: of this CSV, from `read_tables`.
+        table: of this file, from `read_tables`.
 
     Raises:
-        UserError: from some line on, the CSV cannot be read at all.
+        UserError: from some line on, the file cannot be read at all.
     """
-    line = table.first_line
-    for chunk in read_chunks(options, table):
-        labels_of = _multi_hot(table, chunk) if table.multi_hot else _delimited(options, table, chunk)
-        filenames = chunk[table.filename].tolist()
-        split_names = chunk[table.split].tolist() if table.split is not None else None
-        groups = chunk[table.group].tolist() if table.group is not None else None
-        too_much = chunk[len(table.columns)].tolist()
-        for i, height in enumerate(_heights(chunk)):
-            try:
-                if too_much[i].strip():
-                    raise _RejectedError(
-                        Reason.BAD_ROW, f"must have {len(table.columns)} cells. Received one more: {too_much[i]!r}"
-                    )
-                filename = normalized(filenames[i])
-                group = (composed(groups[i].strip()) if groups else "") or filename
-                split = _split(options, table, group, split_names[i] if split_names else None)
-                yield Row(table.path, line, filename, labels_of(i), split, group)
-            except _RejectedError as error:
-                if any(cell.strip() for cell in chunk.iloc[i]):
-                    yield Reject(table.path, line, filenames[i].strip(), *error.args)
-            line += height
+    labels_of = _multi_hot(table) if table.multi_hot else _delimited(options, table)
+    for line, cells in records(options, table):
+        try:
+            _check_width(table, cells)
+            filename = normalized(_text(cells, table.filename))
+            group = composed(_text(cells, table.group).strip()) or filename
+            split = assignment.split(group, options.splits) if table.split is None else _split(table, cells)
+            yield Row(table.path, line, filename, labels_of(cells), split, group)
+        except _RejectedError as error:
+            if not all(map(is_blank, cells)):
+                yield Reject(table.path, line, _text(cells, table.filename).strip(), *error.args)
 
 
-def composed(text: str) -> str:
-    """Returns a text as it is compared: in composed characters, since file systems and editors differ in that."""
-    return unicodedata.normalize("NFC", text)
+def _text(cells: Sequence[Cell], column: int | None) -> str:
+    """Returns the cell of a column that holds no lists; "" without a column, or in a row that ends before it."""
+    return str(cells[column]) if column is not None and column < len(cells) else ""
+
+
+def _check_width(table: Table, cells: Sequence[Cell]) -> None:
+    """A row may have blank cells too many, as spreadsheets write them, and none too few: it may have been cut off."""
+    width = len(table.columns)
+    if len(cells) < width or not all(map(is_blank, cells[width:])):
+        raise _RejectedError(Reason.BAD_ROW, f"must have {width} cells. Received: {len(cells)}")
 
 
 def normalized(filename: str) -> str:
@@ -99,7 +90,7 @@ def normalized(filename: str) -> str:
         raise _RejectedError(Reason.MISSING_NAME, "the file name is blank")
     if name.startswith("/") or re.match(r"[A-Za-z]:|[\w+.-]+://", name) or ".." in name.split("/"):
         raise _RejectedError(Reason.UNSAFE_PATH, "the file name must be relative to the folder of images, without '..'")
-    if _CONTROL.search(name):
+    if CONTROL.search(name):
         raise _RejectedError(Reason.UNSAFE_PATH, f"the file name has control characters: {name!a}")
     return posixpath.normpath(name)
 
@@ -127,62 +118,58 @@ def _claim(row: Row) -> tuple[object, ...]:
     return tuple(getattr(row, name) for name in _CLAIMS)
 
 
-def _split(options: ConvertOptions, table: Table, group: str, cell: str | None) -> str:
-    if cell is None or table.split is None:
-        return assignment.split(group, options.splits)
+def _split(table: Table, cells: Sequence[Cell]) -> str:
+    cell = _text(cells, table.split)
     name = cell.strip()
     if not layout.is_split(name):
         raise _RejectedError(
             Reason.BAD_SPLIT,
-            f"column {table.columns[table.split]!r}: must be a letter, then letters, digits and underscores, "
+            f"column {table.columns[table.split or 0]!r}: must be a letter, then letters, digits and underscores, "
             f"and not 'index'. Received: {cell!r}",
         )
     return name
 
 
-def _multi_hot(table: Table, chunk: pd.DataFrame) -> Callable[[int], bytes]:
-    """Returns the function from a row of the chunk to its label vector."""
-    cells = chunk[list(table.labels)].to_numpy(object)
-    # Millions of cells, but a handful of different ones.
-    codes, texts = pd.factorize(cells.ravel())
-    values = np.array([BINARY.get(text.strip().lower(), _INVALID) for text in texts], np.uint8)
-    vectors = values[codes].reshape(cells.shape)
+def _multi_hot(table: Table) -> Callable[[Sequence[Cell]], bytes]:
+    """Returns the function from the cells of a row to its label vector."""
+    values = _Binary(BINARY)
 
-    def labels_of(i: int) -> bytes:
-        labels = vectors[i].tobytes()
+    def labels_of(cells: Sequence[Cell]) -> bytes:
+        labels = bytes([values[cells[i]] for i in table.labels])
         if _INVALID in labels:
             column = table.labels[labels.index(_INVALID)]
             raise _RejectedError(
-                Reason.BAD_LABEL, f"column {table.columns[column]!r}: must be 0 or 1. Received: {chunk.at[i, column]!r}"
+                Reason.BAD_LABEL, f"column {table.columns[column]!r}: must be 0 or 1. Received: {cells[column]!r}"
             )
         return labels
 
     return labels_of
 
 
-def _delimited(options: ConvertOptions, table: Table, chunk: pd.DataFrame) -> Callable[[int], bytes]:
-    """Returns the function from a row of the chunk to its label vector."""
-    cells = chunk[table.labels[0]].tolist()
-    classes = frozenset(table.classes)
+class _Binary(dict[Cell, int]):
+    """The label that a cell says. Millions of cells, but a handful of different ones: all but these are slow."""
 
-    def labels_of(i: int) -> bytes:
-        names = class_names(cells[i], options.label_delimiter)
-        if not names <= classes:
+    def __missing__(self, cell: Cell) -> int:
+        return BINARY.get(str(cell).strip().lower(), _INVALID)
+
+
+def _delimited(options: ConvertOptions, table: Table) -> Callable[[Sequence[Cell]], bytes]:
+    """Returns the function from the cells of a row to its label vector."""
+    (column,) = table.labels
+    indices = {name: i for i, name in enumerate(table.classes)}
+
+    def labels_of(cells: Sequence[Cell]) -> bytes:
+        names = class_names(cells[column], options.label_delimiter)
+        unknown = sorted(names - indices.keys())
+        if unknown:
             raise _RejectedError(
                 Reason.UNKNOWN_CLASS,
-                f"column {table.columns[table.labels[0]]!r}: must name classes of {', '.join(table.classes)}. "
-                f"Received: {', '.join(sorted(names - classes))}",
+                f"column {table.columns[column]!r}: must name classes of {some(table.classes)}. "
+                f"Received: {some(unknown)}",
             )
-        return bytes(name in names for name in table.classes)
+        labels = bytearray(len(indices))
+        for name in names:
+            labels[indices[name]] = 1
+        return bytes(labels)
 
     return labels_of
-
-
-def _heights(chunk: pd.DataFrame) -> list[int]:
-    """Returns how many lines of the file each row takes: one, and one more for each line break inside a cell."""
-    heights = np.ones(len(chunk), int)
-    for i in chunk:
-        # Almost no column has any, and one look at all of its text is a hundred times faster than one at each cell.
-        if "\n" in "".join(chunk[i]):
-            heights += chunk[i].str.count("\n").to_numpy(int)
-    return heights.tolist()

@@ -3,11 +3,10 @@
 The job runs on workers that have Beam's file systems and its options (end points, credentials), so that these are used.
 """
 
-import codecs
 import contextlib
 import ctypes
+import glob
 import hashlib
-import io
 import os
 import posixpath
 import shutil
@@ -15,7 +14,7 @@ import stat
 import sys
 import uuid
 from collections.abc import Collection, Iterator
-from typing import BinaryIO, NamedTuple, TextIO
+from typing import BinaryIO, NamedTuple
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -68,7 +67,7 @@ def list_files(folder: str) -> Iterator[File]:
     """
     if is_local(folder):
         if os.path.isdir(folder):
-            yield from _list_local(folder, os.path.realpath(folder), "")
+            yield from _list_local(folder)
         return
     prefix = folder.rstrip("/") + "/"
     for match in FileSystems.match([prefix + "**"]):
@@ -77,19 +76,28 @@ def list_files(folder: str) -> Iterator[File]:
             yield File(metadata.path.removeprefix(prefix), metadata.path, metadata.size_in_bytes, modified)
 
 
-def _list_local(folder: str, root: str, prefix: str) -> Iterator[File]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = prefix + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                yield from _list_local(entry.path, root, name + "/")
-            elif _is_utf8(name):
-                # What cannot be looked at is a link that leads nowhere, or round in a circle.
-                with contextlib.suppress(OSError):
-                    status = entry.stat()
-                    inside = not entry.is_symlink() or os.path.realpath(entry.path).startswith(root + os.sep)
-                    if stat.S_ISREG(status.st_mode):
-                        yield File(name, entry.path, status.st_size, status.st_mtime_ns, inside)
+def _list_local(folder: str) -> Iterator[File]:
+    root = os.path.realpath(folder)
+    folders = [(folder, "")]
+    while folders:  # And no recursion: folders can be nested deeper than calls.
+        path, prefix = folders.pop()
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append((entry.path, name + "/"))
+                elif _is_utf8(name):
+                    yield from _file(entry, name, root)
+
+
+def _file(entry: "os.DirEntry[str]", name: str, root: str) -> Iterator[File]:
+    """Yields the file, if it is one: reading a pipe or a device might never end."""
+    # What cannot be looked at is a link that leads nowhere, or round in a circle.
+    with contextlib.suppress(OSError):
+        status = entry.stat()
+        if stat.S_ISREG(status.st_mode):
+            inside = not entry.is_symlink() or os.path.realpath(entry.path).startswith(root + os.sep)
+            yield File(name, entry.path, status.st_size, status.st_mtime_ns, inside)
 
 
 def _is_utf8(name: str) -> bool:
@@ -141,23 +149,34 @@ def sha256(path: str) -> str:
         return digest.hexdigest()
 
 
+def match(pattern: str) -> list[str]:
+    """Returns the files that a pattern such as `parts/*.csv` matches, in order of their names.
+
+    A file of exactly this name is found before its name is taken for a pattern. A name without `*`, `?` and `[` is
+    returned as it is: whether it can be opened is told by the one who opens it.
+    """
+    if not any(wildcard in pattern for wildcard in "*?[") or exists(pattern):
+        return [pattern]
+    if is_local(pattern):
+        return sorted(path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path))
+    return sorted(metadata.path for match in FileSystems.match([pattern]) for metadata in match.metadata_list)
+
+
 @contextlib.contextmanager
-def open_text(path: str, encoding: str) -> Iterator[TextIO]:
-    """Opens a text file, with its line ends as they are, and skips a byte order mark.
+def open_file(path: str) -> Iterator[BinaryIO]:
+    """Opens a file to be read.
 
     Raises:
-        UserError: it cannot be opened, or there is no such encoding.
+        UserError: there is no such file, or it cannot be opened.
     """
     try:
-        "".encode(encoding)
-        encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+        if is_local(path) and not stat.S_ISREG(os.stat(path).st_mode):
+            raise UserError(f"Cannot read {path}: it is no file" + (", but a folder" if os.path.isdir(path) else ""))
         file = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-    except LookupError as error:
-        raise UserError(f"--encoding must be the name of an encoding that Python knows. {error}") from error
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error}") from error
-    with file, io.TextIOWrapper(file, encoding=encoding, newline="") as text:
-        yield text
+    with file:
+        yield file
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The CSV as a table: what its header says, and its rows as text, in chunks.
+"""What the header of a CSV says: which column is what, and which classes there are.
 
 Two kinds of table are read, and told apart by their cells:
 
@@ -6,42 +6,40 @@ Two kinds of table are read, and told apart by their cells:
                    1.jpg,1,0
     delimited      Filenames,labels                one label column, with the names of classes
                    4.jpg,"desert,mountains"
+
+Several files make one table: each has its own order of columns, and all have the same classes in the same order.
 """
 
-import contextlib
-import csv
 import dataclasses
-import itertools
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import TextIO
+from collections.abc import Iterable, Iterator, Sequence
 
-import pandas as pd
-
-from converter import storage
+from converter import cells, storage
+from converter.cells import Record
 from converter.options import ConvertOptions
+from converter.parquet import Cell
 from schemas.errors import UserError
 
 # What a cell of a label column may hold, in any case and with spaces around it.
 BINARY = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
+# Control characters, line separators and lone surrogates; not what else is invisible: a name may well have a no-break
+# space (macOS screenshots) or a joiner (Persian, emoji).
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 # How the name of an image ends, and that of a column does not.
 _IMAGE = re.compile(r"\.(jpe?g|png|gif|bmp|webp|tiff?|heic)$", re.IGNORECASE)
-_DELIMITERS = ",;\t|"
-# Cells that pandas holds at a time: some tens of megabytes, whatever the size of the CSV.
-_CHUNK_CELLS = 500_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """How to read the rows of a CSV.
+    """How to read the rows of one file.
 
     Attributes:
-        path: of the CSV.
+        path: of the file.
         columns: names of all columns.
-        delimiter: between the cells.
-        first_line: line number of the first row.
         filename: index of the column with the file names.
         labels: indices of the label columns, in the order of `classes` when the table is multi-hot.
         split: index of the column with the split, if one is used.
@@ -52,8 +50,6 @@ class Table:
 
     path: str
     columns: tuple[str, ...]
-    delimiter: str
-    first_line: int
     filename: int
     labels: tuple[int, ...]
     split: int | None
@@ -62,83 +58,91 @@ class Table:
     classes: tuple[str, ...]
 
 
+def composed(text: str) -> str:
+    """Returns a text as it is compared: in composed characters, since file systems and editors differ in that."""
+    return unicodedata.normalize("NFC", text)
+
+
+def class_names(cell: Cell, delimiter: str) -> set[str]:
+    """Returns the names of classes in a cell of a delimited column."""
+    parts = cell.split(delimiter) if isinstance(cell, str) else cell
+    return {name for part in parts if (name := composed(part.strip()))}
+
+
 def read_tables(options: ConvertOptions) -> tuple[Table, ...]:
     """Reads the header of each file, and as many rows as it takes to know the classes.
 
     Raises:
         UserError: this is no table of file names and labels; the message names the file, the line and the column.
     """
-    return (_read_table(options),)
+    paths = storage.match(options.csv)
+    if not paths:
+        raise UserError(f"--csv: no file matches {options.csv}")
+    headers = [_header(options, path) for path in paths]
+    for path, columns in zip(paths, headers, strict=True):
+        alone = sorted(set(columns) ^ set(headers[0]))
+        if alone:
+            raise UserError(f"{paths[0]} and {path} must have the same columns. Only one of them has: {some(alone)}")
+    # The first file says what its first column is called; in another one that may not be the first.
+    first = _find_columns(options, paths[0], headers[0], filename=options.filename_column or headers[0][0])
+    filename, labels = first.columns[first.filename], tuple(first.columns[i] for i in first.labels)
+    chosen = dataclasses.replace(options, label_columns=labels)
+    tables = [_find_columns(chosen, path, columns, filename) for path, columns in zip(paths, headers, strict=True)]
+    if next((row for table in tables for row in records(options, table)), None) is None:
+        raise UserError(f"{options.csv} has a header and no rows.")
+    return tuple(_find_classes(options, tables))
 
 
-def _read_table(options: ConvertOptions) -> Table:
-    with storage.open_text(options.csv, options.encoding) as file, _readable(options, file):
-        header = file.readline()
-        if not header.strip():
-            raise UserError(f"{options.csv} line 1: no header. Expected a line such as: filename,desert,sea")
-        # The delimiter that stands most often outside of quotes; a comma when there is a tie.
-        delimiter = max(_DELIMITERS, key=re.sub(r'"[^"]*("|$)', "", header).count)
-        records = csv.reader(itertools.chain([header], file), delimiter=delimiter, strict=True)
-        columns = tuple(name.strip() for name in next(records))
-        table = _find_columns(options, columns, delimiter, first_line=records.line_num + 1)
-        chunks = _chunks(table, file)
-        first = next(chunks, None)
-        if first is None:
-            raise UserError(f"{options.csv} has a header and no rows.")
-        return _find_classes(options, table, first, chunks)
-
-
-def read_chunks(options: ConvertOptions, table: Table) -> Iterator[pd.DataFrame]:
-    """Yields the rows in order, all cells as text.
-
-    The columns are numbered as in `table`; one more column has what a row holds beyond them. Missing cells are "".
+def records(options: ConvertOptions, table: Table) -> Iterator[Record]:
+    """Yields the rows of a file as they are; those of a Parquet file have the cells that the table names.
 
     Raises:
-        UserError: from some line on, the CSV cannot be read at all.
+        UserError: from some line on, it cannot be read.
     """
-    with storage.open_text(table.path, options.encoding) as file, _readable(options, file, table.delimiter):
-        next(csv.reader(file, delimiter=table.delimiter))
-        yield from _chunks(table, file)
+    used = [i for i in (table.filename, table.split, table.group, *table.labels) if i is not None]
+    return cells.rows(table.path, options.encoding, used, lists=() if table.multi_hot else table.labels)
 
 
-def class_names(cell: str, delimiter: str) -> set[str]:
-    """Returns the names of classes in a cell of a delimited column."""
-    return {name for part in cell.split(delimiter) if (name := part.strip())}
+def some(names: Sequence[str]) -> str:
+    """Returns names for a message: not a million of them."""
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def _find_columns(options: ConvertOptions, columns: tuple[str, ...], delimiter: str, first_line: int) -> Table:
-    where = f"{options.csv} line 1"
+def _header(options: ConvertOptions, path: str) -> tuple[str, ...]:
+    """Returns the names of the columns: each has one of its own, or none."""
+    columns = [composed(name) for name in cells.header(path, options.encoding)]
+    while columns and not columns[-1]:  # A delimiter at the end of the line.
+        columns.pop()
+    if not columns:
+        raise UserError(f"{path} line 1: no header. Expected a line such as: filename,desert,sea")
+    twice = [name for name, count in Counter(columns).items() if count > 1 and name]
+    if twice:
+        raise UserError(f"{path} line 1: several columns have the name {twice[0]!r}. Give each a name of its own.")
+    return tuple(columns)
 
+
+def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...], filename: str) -> Table:
+    """Returns the table of one file as far as its header tells it."""
+    where = f"{path} line 1"
     indices = {name: i for i, name in enumerate(columns)}
 
     def index(flag: str, name: str) -> int:
-        if name not in indices:
-            raise UserError(f"{where}: {flag} names a column {name!r}, but the columns are: {', '.join(columns)}")
-        return indices[name]
+        if composed(name) not in indices:
+            raise UserError(f"{where}: {flag} names a column {name!r}, but the columns are: {some(columns)}")
+        return indices[composed(name)]
 
-    twice = [name for name, count in Counter(columns).items() if count > 1]
-    if twice:
-        raise UserError(f"{where}: several columns have the name {twice[0]!r}. Give each a name of its own.")
-    filename = index("--filename_column", options.filename_column) if options.filename_column else 0
+    names = index("--filename_column", filename)
     split = index("--split_column", options.split_column) if options.split_column else None
     group = index("--group_column", options.group_column) if options.group_column else None
     if options.label_columns:
         labels = tuple(index("--label_columns", name) for name in options.label_columns)
     else:
-        labels = tuple(i for i in range(len(columns)) if i not in (filename, split, group))
-    if not labels:
-        raise UserError(f"{where}: no label column beside {columns[filename]!r}. Are the cells separated by commas?")
-    unnamed = [i + 1 for i in labels if not columns[i]]
-    if unnamed:
-        raise UserError(f"{where}: column {unnamed[0]} has no name. Name it, or choose others by --label_columns.")
-    if all(columns[i].lower() in BINARY for i in labels) or _IMAGE.search(columns[filename]):
-        raise UserError(f"{where}: expected column names, not a row. Received: {delimiter.join(columns)}")
+        labels = tuple(i for i in range(len(columns)) if i not in (names, split, group))
+    _check_columns(where, columns, names, labels)
     return Table(
-        path=options.csv,
+        path=path,
         columns=columns,
-        delimiter=delimiter,
-        first_line=first_line,
-        filename=filename,
+        filename=names,
         labels=labels,
         split=split,
         group=group,
@@ -147,98 +151,59 @@ def _find_columns(options: ConvertOptions, columns: tuple[str, ...], delimiter: 
     )
 
 
-def _find_classes(options: ConvertOptions, table: Table, first: pd.DataFrame, others: Iterable[pd.DataFrame]) -> Table:
-    """Completes the table: a single label column may hold 0 and 1, or names, which must all be known in advance."""
-    if len(table.labels) == 1:
-        cells = first[table.labels[0]].str.strip().str.lower()
-        # Most and not all of them: one wrong cell is a bad label, and does not make classes of '0' and '1'. Unless
-        # --classes says so, that is: they may be numbers.
-        binary = bool(cells[cells != ""].isin(list(BINARY)).mean() > 0.5)
-        table = dataclasses.replace(table, multi_hot=binary and set(options.classes) <= set(table.classes))
-    if table.multi_hot:
-        if options.classes and sorted(options.classes) != sorted(table.classes):
-            raise UserError(
-                f"{options.csv} line 1: --classes must name the label columns, in any order. "
-                f"Received: {', '.join(options.classes)}; label columns: {', '.join(table.classes)}"
-            )
-        classes = options.classes or table.classes
-        indices = {name: i for i, name in enumerate(table.columns)}
-        return dataclasses.replace(table, classes=classes, labels=tuple(indices[name] for name in classes))
-    if options.classes:
-        return dataclasses.replace(table, classes=options.classes)
-    names: set[str] = set()
-    for chunk in itertools.chain([first], others):
-        for cell in chunk[table.labels[0]].unique():
-            names |= class_names(cell, options.label_delimiter)
-    if not names:
-        raise UserError(f"{options.csv}: column {table.classes[0]!r} names no class in any row.")
-    return dataclasses.replace(table, classes=tuple(sorted(names)))
+def _check_columns(where: str, columns: tuple[str, ...], filename: int, labels: tuple[int, ...]) -> None:
+    """Checks that there are names to go by, and that this is no row."""
+    if not columns[filename]:
+        raise UserError(f"{where}: column {filename + 1} has no name. If it is an index, give --filename_column.")
+    if not labels:
+        raise UserError(f"{where}: no label column beside {columns[filename]!r}. Are the cells separated by commas?")
+    unnamed = [i + 1 for i in labels if not columns[i]]
+    if unnamed:
+        raise UserError(f"{where}: column {unnamed[0]} has no name. Name it, or choose others by --label_columns.")
+    if all(columns[i].lower() in BINARY for i in labels) or _IMAGE.search(columns[filename]):
+        raise UserError(f"{where}: expected column names, not a row. Received: {some(columns)}")
 
 
-class _WithFirstLine:
-    """A text file with a line before what is left of it."""
-
-    def __init__(self, line: str, file: TextIO):
-        self._line, self._file = line, file
-
-    def read(self, size: int = -1) -> str:
-        line, self._line = self._line, ""
-        # Some builds of pandas end a cell at a NUL, and a row would name another file than it does. Any other control
-        # character stays, and is rejected with its row.
-        return line or self._file.read(size).replace("\0", "\1")
-
-    def __iter__(self) -> Iterator[str]:
-        yield self.read()
-        yield from self._file
-
-
-def _chunks(table: Table, file: TextIO) -> Iterator[pd.DataFrame]:
-    """Yields what is left of the file; see `read_chunks`.
-
-    The C parser refuses a row that is longer than the first one, or drops what is too much. A made first line that is
-    one cell longer than the header makes it keep that cell, and fill shorter rows up.
-    """
-    width = len(table.columns) + 1
-    reader = pd.read_csv(
-        _WithFirstLine(table.delimiter.join(map(str, range(width))) + "\n", file),  # type: ignore[call-overload]
-        delimiter=table.delimiter,
-        usecols=range(width),
-        dtype=str,
-        na_filter=False,
-        skip_blank_lines=False,
-        chunksize=max(1, _CHUNK_CELLS // width),
-    )
-    for chunk in reader:
-        if len(chunk):
-            yield chunk.set_axis(range(width), axis="columns").reset_index(drop=True)
-
-
-@contextlib.contextmanager
-def _readable(options: ConvertOptions, file: TextIO, delimiter: str = ",") -> Iterator[None]:
-    """Turns what the decoder and the parsers say into a sentence."""
-    try:
-        yield
-    except UnicodeDecodeError as error:
+def _find_classes(options: ConvertOptions, tables: Sequence[Table]) -> Iterator[Table]:
+    """Completes the tables: a single label column may hold 0 and 1, or names, which must all be known in advance."""
+    multi_hot, columns = tables[0].multi_hot, tables[0].classes
+    asked = tuple(composed(name) for name in options.classes)
+    found = asked
+    # With --classes of other names, there is nothing to find out.
+    if not multi_hot and (not asked or set(asked) <= set(columns)):
+        multi_hot, found = _look(options, tables)
+    if multi_hot and asked and sorted(asked) != sorted(columns):
         raise UserError(
-            f"{options.csv} is not {options.encoding}: byte 0x{error.object[error.start]:02x} ({error.reason}). "
-            "Name its encoding, e.g. --encoding=cp949 or --encoding=latin-1"
-        ) from error
-    except (pd.errors.ParserError, csv.Error) as error:
-        # What pandas says of a file that ends in a quoted cell, and what csv says of a header that does.
-        if not re.search("EOF inside string|unexpected end of data", str(error)):
-            raise UserError(f"{options.csv} cannot be read as a CSV: {error}") from error
-        line = _last_record_line(file, delimiter)
-        raise UserError(f"{options.csv} line {line}: a quoted cell that starts here is never closed.") from error
+            f"{tables[0].path} line 1: --classes must name the label columns, in any order. "
+            f"Received: {some(asked)}; label columns: {some(columns)}"
+        )
+    classes = asked or (columns if multi_hot else found)
+    _check_classes(options, columns, classes)
+    for table in tables:
+        indices = {name: i for i, name in enumerate(table.columns)}
+        labels = tuple(indices[name] for name in classes) if multi_hot else table.labels
+        yield dataclasses.replace(table, multi_hot=multi_hot, labels=labels, classes=classes)
 
 
-def _last_record_line(file: TextIO, delimiter: str) -> int:
-    """Returns the line on which the last record starts: pandas counts records, which may span several lines."""
-    file.seek(0)
-    records = csv.reader(file, delimiter=delimiter)
-    line = following = 1
-    # A cell that never ends is also too long for `csv`.
-    with contextlib.suppress(csv.Error):
-        for _ in records:
-            line, following = following, records.line_num + 1
-        return line
-    return following
+def _look(options: ConvertOptions, tables: Iterable[Table]) -> tuple[bool, tuple[str, ...]]:
+    """Returns whether a single label column mostly holds 0 and 1, and all names that stand in it.
+
+    Mostly: one wrong cell is a bad label, and does not make classes of '0' and '1'. Of all cells and not of the first
+    ones, since their order must not matter.
+    """
+    counts: Counter[Cell] = Counter()
+    for table in tables:
+        (label,) = table.labels
+        counts.update(row.cells[label] for row in records(options, table) if len(row.cells) > label)
+    binary = sum(count for cell, count in counts.items() if isinstance(cell, str) and cell.strip().lower() in BINARY)
+    blank = sum(count for cell, count in counts.items() if cells.is_blank(cell))
+    names = set().union(*(class_names(cell, options.label_delimiter) for cell in counts))
+    return 2 * binary > counts.total() - blank, tuple(sorted(names))
+
+
+def _check_classes(options: ConvertOptions, columns: Sequence[str], classes: Sequence[str]) -> None:
+    if not classes:
+        raise UserError(f"{options.csv}: column {columns[0]!r} names no class in any row.")
+    for name in classes:
+        if CONTROL.search(re.sub(r"[\t\r\n]", "", name)):
+            raise UserError(f"{options.csv}: the name of a class has control characters: {name!a}")

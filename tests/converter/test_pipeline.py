@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from converter import assignment, storage, table
+from converter import assignment, storage
 from converter.options import DEFAULT_SPLITS, parse_splits
 from schemas import metadata, tfds, tfx
 from schemas.errors import UserError
@@ -387,9 +387,8 @@ def test_an_output_that_cannot_be_written(convert: Convert, tmp_path: Path) -> N
 
 
 def test_what_is_wrong_far_down_in_the_csv_is_said_in_one_sentence(
-    convert: Convert, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    convert: Convert, scenes: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(table, "_CHUNK_CELLS", 70)
     path = tmp_path / "labels.csv"
     path.write_text((scenes / "labels.csv").read_text(encoding="utf-8") + '"30.jpg,1,0,0,0,0\n', encoding="utf-8")
     with pytest.raises(UserError) as caught:

@@ -25,7 +25,7 @@ Draw = Callable[..., bytes]
 _MULTI_HOT: list[tuple[str, Reason | None, str]] = [
     ("good.jpg,1,0,train", None, ""),
     ("folder\\Good.JPG,0,1,train", None, ""),
-    ("bad row.jpg,1,0,train,9", Reason.BAD_ROW, "must have 4 cells. Received one more: '9'"),
+    ("bad row.jpg,1,0,train,9", Reason.BAD_ROW, "must have 4 cells. Received: 5"),
     (" ,1,0,train", Reason.MISSING_NAME, "the file name is blank"),
     (
         "../secret.jpg,1,0,train",

@@ -1,0 +1,81 @@
+"""A Parquet file as the cells of a CSV: every value as the text that a person would have typed."""
+
+import contextlib
+from collections.abc import Collection, Iterator
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.errors import UserError
+
+# A cell of a column of lists is the names that it holds: as one text, a delimiter inside of a name would cut it.
+Cell = str | tuple[str, ...]
+
+MAGIC = b"PAR1"
+
+# Cells that are decoded at a time: some tens of megabytes, whatever the size of the file.
+_BATCH_CELLS = 500_000
+
+
+def header(path: str, file: BinaryIO) -> tuple[str, ...]:
+    """Returns the names of the columns, "" for an index that pandas has added.
+
+    Raises:
+        UserError: the file is damaged, or not Parquet.
+    """
+    with _readable(path):
+        names = pq.ParquetFile(file).schema_arrow.names
+    return tuple("" if name.startswith("__index_level_") else name.strip() for name in names)
+
+
+def rows(
+    path: str, file: BinaryIO, columns: Collection[int], lists: Collection[int]
+) -> Iterator[tuple[int, list[Cell]]]:
+    """Yields the rows with their numbers, from 1; see `cells.rows`. Cells of other columns are ""."""
+    with _readable(path):
+        parquet = pq.ParquetFile(file)
+        schema = parquet.schema_arrow
+        for i in columns:
+            if not _is_text(schema.types[i]) and not (i in lists and _is_list(schema.types[i])):
+                raise UserError(
+                    f"{path}: column {schema.names[i]!r} must hold text, numbers or booleans, not {schema.types[i]}."
+                )
+        number = 0
+        wanted = sorted(columns)
+        batches = parquet.iter_batches(
+            batch_size=max(1, _BATCH_CELLS // len(wanted)), columns=[schema.names[i] for i in wanted], use_threads=False
+        )
+        for batch in batches:
+            texts = {i: _texts(batch.column(schema.names[i])) for i in wanted}
+            for j in range(batch.num_rows):
+                number += 1
+                yield number, [texts[i][j] if i in texts else "" for i in range(len(schema))]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    tests = ("string", "large_string", "string_view", "integer", "floating", "boolean", "null", "decimal", "date")
+    return any(getattr(pa.types, f"is_{test}")(kind) for test in tests)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    tests = ("list", "large_list", "fixed_size_list")
+    return any(getattr(pa.types, f"is_{test}")(kind) for test in tests) and _is_text(kind.value_type)
+
+
+def _texts(column: pa.Array) -> list[Cell]:
+    """Returns the cells of a column: a null is a blank one."""
+    if _is_list(column.type):
+        return [tuple(str(name) for name in cell or () if name is not None) for cell in column.to_pylist()]
+    return ["" if cell is None else str(cell) for cell in column.to_pylist()]
+
+
+@contextlib.contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Turns what the library says of a damaged file into a sentence."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error

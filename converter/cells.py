@@ -68,8 +68,12 @@ def header(path: str, encoding: str) -> tuple[str, ...]:
             if re.match(start, head):
                 raise UserError(f"{path} is no CSV but {what}.")
         with contextlib.closing(_csv_records(path, file, _encoding(head, encoding))) as records:
-            first = next(records, Record(1, []))
-            return tuple(str(cell).strip() for cell in first.cells)
+            names = tuple(str(cell).strip() for cell in next(records, Record(1, [])).cells)
+        if any("\0" in name for name in names):
+            raise UserError(
+                f"{path} line 1 has NUL characters. If it is UTF-16, give --encoding=utf-16-le or utf-16-be"
+            )
+        return names
 
 
 def rows(path: str, encoding: str, columns: Collection[int], lists: Collection[int] = ()) -> Iterator[Record]:

@@ -14,6 +14,8 @@ Cell = str | tuple[str, ...]
 
 MAGIC = b"PAR1"
 
+_STRINGS = ("string", "large_string", "string_view")
+
 # Cells that are decoded at a time: some tens of megabytes, whatever the size of the file.
 _BATCH_CELLS = 500_000
 
@@ -53,16 +55,19 @@ def rows(
                 yield number, [texts[i][j] if i in texts else "" for i in range(len(schema))]
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def _is(kind: pa.DataType, *names: str) -> bool:
     if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    tests = ("string", "large_string", "string_view", "integer", "floating", "boolean", "null", "decimal", "date")
-    return any(getattr(pa.types, f"is_{test}")(kind) for test in tests)
+        return _is(kind.value_type, *names)
+    return any(getattr(pa.types, f"is_{name}")(kind) for name in names)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return _is(kind, *_STRINGS, "integer", "floating", "boolean", "null", "decimal", "date")
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    tests = ("list", "large_list", "fixed_size_list")
-    return any(getattr(pa.types, f"is_{test}")(kind) for test in tests) and _is_text(kind.value_type)
+    """Whether it holds lists of names: a list of numbers may as well be a vector of labels."""
+    return _is(kind, "list", "large_list", "fixed_size_list") and _is(kind.value_type, *_STRINGS)
 
 
 def _texts(column: pa.Array) -> list[Cell]:

@@ -97,7 +97,6 @@ def _original(error: Exception) -> BaseException:
 
 def build(pipeline: beam.Pipeline, options: ConvertOptions, tables: Sequence[Table]) -> None:
     """Adds all steps of a conversion to a pipeline."""
-    classes = tables[0].classes
     read = (
         pipeline
         | "Csv" >> beam.Create(tables)
@@ -128,6 +127,7 @@ def build(pipeline: beam.Pipeline, options: ConvertOptions, tables: Sequence[Tab
     )  # ShardResult
     rejects = (read[_REJECTS], matched[_REJECTS]) | "Rejects" >> beam.Flatten()  # Reject
     num_rows = read[_ROWS_READ] | "CountRows" >> beam.CombineGlobally(sum)  # int
+    # The last step gets a table and not its tuple of classes, in which Beam would look at the type of each.
     _ = (
         pipeline
         | "Start" >> beam.Create([_description(options)])
@@ -135,7 +135,7 @@ def build(pipeline: beam.Pipeline, options: ConvertOptions, tables: Sequence[Tab
         >> beam.Map(
             _commit,
             options,
-            classes,
+            tables[0],
             AsIter(results),
             AsIter(rejects),
             AsSingleton(num_rows),
@@ -219,14 +219,14 @@ def _write(group: tuple[tuple[str, int, int], Iterable[Source]], options: Conver
 def _commit(
     conversion: dict[str, Any],
     options: ConvertOptions,
-    classes: tuple[str, ...],
+    table: Table,
     results: Iterable[ShardResult],
     rejects: Iterable[Reject],
     num_rows: int,
     unlisted: Iterable[str],
 ) -> None:
     outcome = Outcome.of(results=results, rejects=rejects, num_rows=num_rows, unlisted=unlisted)
-    commit(options, classes, outcome, {**conversion, "finished": _now()})
+    commit(options, table.classes, outcome, {**conversion, "finished": _now()})
 
 
 def _description(options: ConvertOptions) -> dict[str, Any]:

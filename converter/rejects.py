@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+# What a terminal obeys, ends a line, turns the direction of writing round, or is no character.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 class Reason(enum.StrEnum):
     """Why a row was rejected. The list is closed: each has a test, and a line in docs/rejects.md."""
@@ -69,5 +72,5 @@ def unlisted_csv(names: Iterable[str]) -> str:
 
 def _inert(text: str) -> str:
     """Keeps a terminal from obeying what came from the input, and a spreadsheet from running it as a formula."""
-    text = re.sub("[\x00-\x1f\x7f-\x9f]", lambda found: ascii(found[0])[1:-1], text)
+    text = _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

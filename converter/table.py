@@ -139,6 +139,9 @@ def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...], 
     else:
         labels = tuple(i for i in range(len(columns)) if i not in (names, split, group))
     _check_columns(where, columns, names, labels)
+    twice = [i for i, count in Counter([names, *labels, *([] if split is None else [split])]).items() if count > 1]
+    if twice:
+        raise UserError(f"{where}: column {columns[twice[0]]!r} cannot hold two of file names, labels and splits.")
     return Table(
         path=path,
         columns=columns,
@@ -178,7 +181,8 @@ def _find_classes(options: ConvertOptions, tables: Sequence[Table]) -> Iterator[
             f"Received: {some(asked)}; label columns: {some(columns)}"
         )
     classes = asked or (columns if multi_hot else found)
-    _check_classes(options, columns, classes)
+    where = f"{tables[0].path} line 1" if multi_hot else f"{options.csv}: column {columns[0]!r}"
+    _check_classes(where, classes)
     for table in tables:
         indices = {name: i for i, name in enumerate(table.columns)}
         labels = tuple(indices[name] for name in classes) if multi_hot else table.labels
@@ -201,9 +205,9 @@ def _look(options: ConvertOptions, tables: Iterable[Table]) -> tuple[bool, tuple
     return 2 * binary > counts.total() - blank, tuple(sorted(names))
 
 
-def _check_classes(options: ConvertOptions, columns: Sequence[str], classes: Sequence[str]) -> None:
+def _check_classes(where: str, classes: Sequence[str]) -> None:
     if not classes:
-        raise UserError(f"{options.csv}: column {columns[0]!r} names no class in any row.")
+        raise UserError(f"{where} names no class in any row.")
     for name in classes:
         if CONTROL.search(re.sub(r"[\t\r\n]", "", name)):
-            raise UserError(f"{options.csv}: the name of a class has control characters: {name!a}")
+            raise UserError(f"{where}: the name of a class has control characters: {name!a}")

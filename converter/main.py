@@ -27,7 +27,9 @@ with quiet():
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("csv", "", "CSV of file names and labels, with a header.")
+flags.DEFINE_string(
+    "csv", "", "CSV of file names and labels, with a header; or several, as in 'parts/*.csv'; or Parquet."
+)
 flags.DEFINE_string("images", "", "Folder that the file names are relative to.")
 flags.DEFINE_string("output", "", "Root of the datasets; this one goes to OUTPUT/NAME/VERSION.")
 flags.DEFINE_string("name", "dataset", "Name of the dataset.")

@@ -24,7 +24,7 @@ class ConvertOptions:
     """What to convert, and how.
 
     Attributes:
-        csv: path of the CSV.
+        csv: path of the CSV or Parquet file, or a pattern of such files.
         images: folder that the file names in the CSV are relative to.
         output: root of the datasets; this one goes to `<output>/<name>/<version>`.
         name: of the dataset: a letter, then letters, digits and underscores.
@@ -34,7 +34,7 @@ class ConvertOptions:
         classes: names of the classes in the order of the label vector. When empty, the order of the columns, or the
             sorted names that stand in a delimited column.
         label_delimiter: between the names in a delimited column.
-        encoding: of the CSV; a byte order mark is skipped.
+        encoding: of a CSV without a byte order mark.
         splits: names with fractions that sum to 1. Membership depends on their order.
         split_column: column that names the split of each row, instead of `splits`.
         group_column: column that names what must not be torn apart, such as a place or a patient: all of it goes to

@@ -171,7 +171,7 @@ def open_file(path: str) -> Iterator[BinaryIO]:
     """
     try:
         if is_local(path) and not stat.S_ISREG(os.stat(path).st_mode):
-            raise UserError(f"Cannot read {path}: it is no file" + (", but a folder" if os.path.isdir(path) else ""))
+            raise UserError(f"Cannot read {path}: it is no file. All files of a folder are --csv='folder/*.csv'")
         file = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error}") from error

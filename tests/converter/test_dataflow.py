@@ -222,3 +222,34 @@ def test_publishing_that_failed_half_way_loses_nothing_and_can_be_done_again(
     assert "manifest.json" not in half
     assert whole == "['manifest.json', 'train/0', 'train/1', 'train/2'] []"
     assert last.endswith("manifest.json']")
+
+
+_READ_PARTS = """
+import io, sys
+import pyarrow as pa
+import pyarrow.parquet as pq
+from converter import rows, storage, table
+from converter.options import ConvertOptions
+
+folder = sys.argv[1]
+for i in range(2):
+    storage.write(f"{folder}/{i}.csv", f"file,sea\\n{i}.jpg,1\\n")
+    file = io.BytesIO()
+    pq.write_table(pa.table({"file": [f"{i}.jpg"], "sea": [1]}), file)
+    storage.write(f"{folder}/{i}.parquet", file.getvalue())
+for ending in ("csv", "parquet"):
+    options = ConvertOptions(csv=f"{folder}/*.{ending}", images="images", output="data")
+    for one in table.read_tables(options):
+        print(*(f"{row.csv}:{row.line}:{row.filename}" for row in rows.read_rows(options, one)))
+"""
+
+
+def test_parts_of_a_csv_and_parquet_are_read_from_a_bucket(cloud: Mapping[str, str]) -> None:
+    folder = f"gs://{_BUCKET}/parts"
+    lines = _run(["-c", _READ_PARTS, folder], cloud, _CHECKOUT).splitlines()
+    assert lines == [
+        f"{folder}/0.csv:2:0.jpg",
+        f"{folder}/1.csv:2:1.jpg",
+        f"{folder}/0.parquet:1:0.jpg",
+        f"{folder}/1.parquet:1:1.jpg",
+    ]

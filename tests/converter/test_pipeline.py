@@ -12,6 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -150,6 +152,29 @@ def test_order_of_rows_and_number_of_threads_do_not_matter(
     random.Random(0).shuffle(rows)
     path = write_csv(tmp_path / "shuffled.csv", [header, *rows], delimiter=";", lineterminator="\r\n")
     convert(csv=path, num_threads=7, num_shards={"train": 3, "validation": 1})
+    assert _data(tmp_path / "out/scenes/1.0.0") == _data(dataset)
+
+
+def test_a_csv_in_parts_gives_the_same_dataset(
+    convert: Convert, scenes: Path, tmp_path: Path, dataset: Path, write_csv: WriteCsv
+) -> None:
+    header, *rows = csv.reader((scenes / "labels.csv").read_text(encoding="utf-8").splitlines())
+    for i in range(3):
+        part = [header, *rows[i::3]] if i else [[row[-1], *row[:-1]] for row in [header, *rows[i::3]]]
+        (tmp_path / "parts").mkdir(exist_ok=True)
+        write_csv(tmp_path / "parts" / f"{9 - i}.csv", part)
+    convert(csv=tmp_path / "parts" / "*.csv", num_shards={"train": 3, "validation": 1})
+    assert _data(tmp_path / "out/scenes/1.0.0") == _data(dataset)
+
+
+def test_parquet_gives_the_same_dataset(convert: Convert, scenes: Path, tmp_path: Path, dataset: Path) -> None:
+    header, *rows = csv.reader((scenes / "labels.csv").read_text(encoding="utf-8").splitlines())
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    pq.write_table(
+        pa.table({name: [int(c) for c in cells] if name in _CLASSES else cells for name, cells in columns.items()}),
+        tmp_path / "a.parquet",
+    )
+    convert(csv=tmp_path / "a.parquet", num_shards={"train": 3, "validation": 1})
     assert _data(tmp_path / "out/scenes/1.0.0") == _data(dataset)
 
 

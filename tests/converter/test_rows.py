@@ -116,7 +116,9 @@ def test_good_labels(read: ReadCsv, cell: str, label: int) -> None:
     assert read(f"file,sea,desert\n1.jpg,{cell},1\n").rows[0].labels == bytes([label, 1])
 
 
-@pytest.mark.parametrize("cell", ["", " ", "2", "-1", "0.5", "yes", "nan", "NULL", "1e0", "01", "１"])
+@pytest.mark.parametrize(
+    "cell", ["", " ", "2", "-1", "0.5", "yes", "nan", "NULL", "1e0", "01", "１", "+1", "on", "t", "1 0"]
+)
 def test_bad_labels(read: ReadCsv, cell: str) -> None:
     detail = f"column 'desert': must be 0 or 1. Received: {cell!r}"
     found = read(f"file,sea,desert\n1.jpg,1,{cell}\n2.jpg,1,0\n").rows
@@ -160,6 +162,11 @@ def test_delimited_labels(read: ReadCsv, cell: str, labels: bytes) -> None:
         pytest.param("👩\u200d🌾.jpg", "👩\u200d🌾.jpg", id="an emoji of several characters"),
         pytest.param("<b>&.jpg", "<b>&.jpg", id="markup"),
         pytest.param("=1+1.jpg", "=1+1.jpg", id="a formula"),
+        pytest.param("\u202egpj.exe", "\u202egpj.exe", id="writing turned round"),
+        pytest.param("%00%2e%2e.jpg", "%00%2e%2e.jpg", id="what a browser would decode"),
+        pytest.param("~/x.jpg", "~/x.jpg", id="what a shell would expand"),
+        pytest.param("x" * 5_000, "x" * 5_000, id="5000 characters"),
+        pytest.param("a.JPG", "a.JPG", id="capitals"),
     ],
 )
 def test_file_names(read: ReadCsv, cell: str, filename: str) -> None:
@@ -182,6 +189,7 @@ _LEADS_OUT = "the file name must be relative to the folder of images, without '.
         pytest.param("C:\\1.jpg", Reason.UNSAFE_PATH, _LEADS_OUT, id="drive"),
         pytest.param("c:1.jpg", Reason.UNSAFE_PATH, _LEADS_OUT, id="drive without a folder"),
         pytest.param("gs://bucket/1.jpg", Reason.UNSAFE_PATH, _LEADS_OUT, id="bucket"),
+        pytest.param("..\\..\\1.jpg", Reason.UNSAFE_PATH, _LEADS_OUT, id="parents by backslashes"),
         pytest.param("file:///1.jpg", Reason.UNSAFE_PATH, _LEADS_OUT, id="address"),
         pytest.param("a\x1b[2J", Reason.UNSAFE_PATH, "the file name has control characters: 'a\\x1b[2J'", id="escape"),
         pytest.param("a\x01b", Reason.UNSAFE_PATH, "the file name has control characters: 'a\\x01b'", id="control"),
@@ -253,6 +261,22 @@ def test_blank_lines_are_no_rows(read: ReadCsv, blank: str) -> None:
 @pytest.mark.parametrize("text", ["NA", "null", "None", "nan", "-", "1.50", "007", "1e5", "#x", "'x"])
 def test_names_that_look_like_something_else(read: ReadCsv, text: str) -> None:
     assert read(f"file,sea,desert\n{text},1,0\n").names == [text]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_a_line_break_in_a_cell_counts_as_a_line(read: ReadCsv, end: str) -> None:
+    found = read(end.join(["file,sea,desert", '"a', 'b.jpg",1,0', 'c.jpg,1,"1', '"', "d.jpg,0,0"]))
+    assert [(row.line, row.filename) for row in found.rows] == [(2, f"a{end}b.jpg"), (4, "c.jpg"), (6, "d.jpg")]
+
+
+def test_quotes_inside_of_a_cell(read: ReadCsv) -> None:
+    assert read('file,sea,sky\na "q".jpg,1,0\n"b""q"".jpg",1,0\n').names == ['a "q".jpg', 'b"q".jpg']
+
+
+def test_a_reject_of_more_cells_than_columns_looks_at_all_of_them(read: ReadCsv) -> None:
+    (blank, filled) = read("file,sea,sky\n1.jpg,1,0,, \n2.jpg,1,0,,9\n").rows
+    assert blank.labels == b"\1\0"
+    assert filled[1:] == (3, "2.jpg", Reason.BAD_ROW, "must have 3 cells. Received: 5")
 
 
 def test_a_nul_does_not_cut_a_file_name(read: ReadCsv) -> None:

@@ -1,6 +1,9 @@
 """Files appear whole or not at all, and a listing says what is inside the folder of images."""
 
+import inspect
 import os
+import socket
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -144,6 +147,57 @@ def test_a_circle_of_links_to_folders_ends(tmp_path: Path) -> None:
     _put(tmp_path, "a/1.jpg")
     (tmp_path / "a/again").symlink_to(tmp_path)
     assert [file.name for file in storage.list_files(str(tmp_path))] == ["a/1.jpg"]
+
+
+def test_only_files_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _put(tmp_path, "1.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(tmp_path)  # The name of a socket must be short.
+        listener.bind("socket.jpg")
+        (tmp_path / "device.jpg").symlink_to("/dev/zero")
+        (tmp_path / "self.jpg").symlink_to("self.jpg")
+        (tmp_path / "a.jpg").symlink_to("b.jpg")
+        (tmp_path / "b.jpg").symlink_to("a.jpg")
+        assert [file.name for file in storage.list_files(str(tmp_path))] == ["1.jpg"]
+
+
+def test_folders_can_be_nested_deeper_than_calls(tmp_path: Path) -> None:
+    _put(tmp_path, "x/" * 100 + "1.jpg")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 60)
+    try:
+        found = [file.name for file in storage.list_files(str(tmp_path))]
+    finally:
+        sys.setrecursionlimit(limit)
+    assert found == ["x/" * 100 + "1.jpg"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
+    _put(tmp_path, "closed/1.jpg")
+    (tmp_path / "closed").chmod(0)
+    with pytest.raises(PermissionError, match="closed"):
+        list(storage.list_files(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.csv", ["a.csv", "b.csv", "labels1.csv", "labels[1].csv"]),
+        ("?.csv", ["a.csv", "b.csv"]),
+        ("[b-c].csv", ["b.csv"]),
+        ("labels[1].csv", ["labels[1].csv"]),
+        ("labels[12].csv", ["labels1.csv"]),
+        ("**/c.csv", ["deep/c.csv"]),
+        ("*.parquet", []),
+        ("no/*.csv", []),
+        ("missing.csv", ["missing.csv"]),
+    ],
+)
+def test_patterns(tmp_path: Path, pattern: str, names: list[str]) -> None:
+    _put(tmp_path, "b.csv", "a.csv", "labels[1].csv", "labels1.csv", "deep/c.csv", ".hidden.csv", "folder.csv/x")
+    assert storage.match(f"{tmp_path}/{pattern}") == [f"{tmp_path}/{name}" for name in names]
 
 
 @pytest.mark.parametrize("name", ["file", "folder", "nothing"])

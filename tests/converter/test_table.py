@@ -1,14 +1,21 @@
 """What the header and the cells say a CSV is, and what is said of a file that is none."""
 
+import bz2
+import gzip
+import lzma
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from converter import table
+from converter import rows, table
 from converter.options import ConvertOptions
+from converter.rows import Row
 from schemas.errors import UserError
 
 ReadCsv = Callable[..., Any]
@@ -153,6 +160,98 @@ def test_thousands_of_columns(read: ReadCsv) -> None:
             id="a column without a name",
         ),
         pytest.param(
+            ",file,sea\n0,1.jpg,1\n",
+            {},
+            " line 1: column 1 has no name. If it is an index, give --filename_column.",
+            id="an index of pandas",
+        ),
+        pytest.param(
+            ",file,sea\n0,1.jpg,1\n",
+            {"filename_column": "file"},
+            " line 1: column 1 has no name. Name it, or choose others by --label_columns.",
+            id="an index of pandas for a label",
+        ),
+        pytest.param(",,\n1.jpg,1,0\n", {}, " line 1: no header. Expected a line such", id="a header of commas"),
+        pytest.param("\n \n\n", {}, " line 1: no header. Expected a line such", id="blank lines"),
+        pytest.param("\ufeff", {}, " line 1: no header. Expected a line such", id="a byte order mark alone"),
+        pytest.param("sep=;\nfile;sea\n", {}, " line 1: no label column beside 'sep='.", id="a hint for Excel"),
+        pytest.param(
+            "file,s\0a,desert\n1.jpg,1,0\n",
+            {},
+            " line 1 has NUL characters. If it is UTF-16, give --encoding=utf-16-le or utf-16-be",
+            id="a NUL in the header",
+        ),
+        pytest.param(
+            "file,sea,desert\n1.jpg,1,0\n".encode("utf-16-be"),
+            {},
+            " line 1 has NUL characters. If it is UTF-16, give --encoding=utf-16-le or utf-16-be",
+            id="UTF-16 without a byte order mark",
+        ),
+        pytest.param(
+            "file,\x1b[2J,desert\n1.jpg,1,0\n",
+            {},
+            " line 1: the name of a class has control characters: '\\x1b[2J'",
+            id="a column that clears the terminal",
+        ),
+        pytest.param(
+            "file,labels\n1.jpg,\x1b[2J\n",
+            {},
+            ": column 'labels': the name of a class has control characters: '\\x1b[2J'",
+            id="a class that clears the terminal",
+        ),
+        pytest.param(
+            "file,sea,desert\n1.jpg,1,0\n",
+            {"label_columns": ("sea", "file")},
+            " line 1: column 'file' cannot hold two of file names, labels and splits.",
+            id="a column for two things",
+        ),
+        pytest.param(
+            "file,sea,desert\n1.jpg,1,0\n",
+            {"group_column": "place"},
+            " line 1: --group_column names a column 'place', but the columns are: file, sea, desert",
+            id="no such column of groups",
+        ),
+        pytest.param(
+            "file," + ",".join(f"c{i}" for i in range(50)) + "\n",
+            {"filename_column": "x"},
+            " line 1: --filename_column names a column 'x', but the columns are: file, "
+            + ", ".join(f"c{i}" for i in range(19))
+            + " and 31 more",
+            id="not all of many columns are listed",
+        ),
+        pytest.param(
+            "file,été,e\u0301te\u0301\n1.jpg,1,0\n",
+            {},
+            " line 1: several columns have the name 'été'. Give each a name of its own.",
+            id="two columns whose names look the same",
+        ),
+        pytest.param(
+            'file,sea,desert\n"1.jpg,1,0\n' + "2.jpg,1,0\n" * 20_000,
+            {},
+            " line 2: a cell that starts here cannot be read (field larger than field limit (131072)). Is a quote "
+            "never closed?",
+            id="a quote that is never closed in a long file",
+        ),
+        pytest.param(
+            "file,sea,desert\n1.jpg,1,0\n" + "x" * 10_000_000 + ",1,0\n",
+            {},
+            " line 3: a cell that starts here cannot be read (field larger than field limit (131072)). Is a quote "
+            "never closed?",
+            id="a cell of 10 MB",
+        ),
+        pytest.param(
+            "file,sea\n1.jpg,1\n".encode("utf-16-le"),
+            {"encoding": "utf-16"},
+            " line 1 is not utf-16: UTF-16 stream does not start with BOM. Name its encoding,",
+            id="UTF-16 of unknown order",
+        ),
+        pytest.param(
+            "file,sea\né.jpg,1\n".encode("latin-1"),
+            {"encoding": "cp949"},
+            " line 2 is not cp949: byte 0xe9 (illegal multibyte sequence). Name its encoding,",
+            id="the wrong encoding named",
+        ),
+        pytest.param(
             "file,sea,desert,sea\n1.jpg,1,0,1\n",
             {},
             " line 1: several columns have the name 'sea'. Give each a name of its own.",
@@ -225,7 +324,116 @@ def test_an_unclosed_quote_far_down_names_its_line(read: ReadCsv) -> None:
         read(f'file,sea,desert\n{many}"x,1,0\n{many.replace(chr(34), "")}')
 
 
-@pytest.mark.parametrize("encoding", ["cp949", "utf-16", "utf-8-sig"])
+@pytest.mark.parametrize(
+    "content", ["file,sea,sky,\n1.jpg,1,0,\n", "file,sea,sky\n1.jpg,1,0,\n", "file,sea,sky,\n1.jpg,1,0\n"]
+)
+def test_a_delimiter_at_the_end_of_lines_makes_no_column(read: ReadCsv, content: str) -> None:
+    found = read(content)
+    assert found.table.classes == ("sea", "sky")
+    assert [row.labels for row in found.rows] == [b"\1\0"]
+
+
+def test_names_of_classes_are_composed(read: ReadCsv) -> None:
+    found = read("file,labels\n1.jpg,été\n2.jpg,e\u0301te\u0301\n")
+    assert (found.table.classes, [row.labels for row in found.rows]) == (("été",), [b"\1", b"\1"])
+    again = read("file,e\u0301te\u0301,sea\n1.jpg,1,0\n", classes=("sea", "e\u0301te\u0301"))
+    assert again.table.classes == ("sea", "été")
+
+
+def test_whether_names_or_labels_stand_in_a_column_does_not_hang_on_the_order_of_rows(read: ReadCsv) -> None:
+    rows = [f"{i}.jpg,{i % 2 if i < 2_000 else 'sand'}\n" for i in range(5_000)]
+    for order in (rows, rows[::-1]):
+        assert read("file,kind\n" + "".join(order)).table.classes == ("0", "1", "sand")
+
+
+@pytest.mark.parametrize("mark", ["utf-16", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize("asked", ["utf-8", "cp949"])
+def test_a_byte_order_mark_says_more_than_the_flag(read: ReadCsv, mark: str, asked: str) -> None:
+    found = read("file,바다,사막\n해변.jpg,1,0\n".encode(mark), encoding=asked)
+    assert (found.table.classes, found.names) == (("바다", "사막"), ["해변.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        pytest.param(b"PK\x03\x04\x14\0", "a ZIP archive or a workbook of Excel. Save its sheet as CSV.", id="xlsx"),
+        pytest.param(b"\xd0\xcf\x11\xe0\xa1\xb1", "a workbook of an old Excel. Save its sheet as CSV.", id="xls"),
+        pytest.param(gzip.compress(b"file,sea\n"), "compressed. Decompress it.", id="gzip"),
+        pytest.param(bz2.compress(b"file,sea\n"), "compressed. Decompress it.", id="bzip2"),
+        pytest.param(lzma.compress(b"file,sea\n"), "compressed. Decompress it.", id="xz"),
+        pytest.param(b"%PDF-1.7\n", "a PDF. Save the table as CSV.", id="PDF"),
+        pytest.param(b"<!DOCTYPE html>\n", "a page of HTML or XML. Download the file itself.", id="HTML"),
+        pytest.param(b"\xef\xbb\xbf\n<HTML lang", "a page of HTML or XML. Download the file itself.", id="HTML, BOM"),
+        pytest.param(b'[\n {"file": "1.jpg"}]', "JSON. Save it as CSV.", id="JSON"),
+        pytest.param(b'{"file": "1.jpg"}\n', "JSON. Save it as CSV.", id="JSON lines"),
+        pytest.param(b"SQLite format 3\0", "a database of SQLite. Export its table as CSV.", id="SQLite"),
+        pytest.param(b"ARROW1\0\0", "an Arrow file (Feather). Save it as Parquet or CSV.", id="Feather"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_what_is_no_csv_is_called_by_its_name(read: ReadCsv, content: bytes, what: str, encoding: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"labels.csv is no CSV but {what}")):
+        read(content, encoding=encoding)
+
+
+@given(st.binary(max_size=400), st.sampled_from(["utf-8", "cp949", "utf-16", "latin-1", "utf-7"]))
+def test_any_bytes_are_rows_or_one_sentence(read: ReadCsv, content: bytes, encoding: str) -> None:
+    for start in (b"", b"file,sea,desert\n"):
+        try:
+            read(start + content, encoding=encoding)
+        except UserError as error:
+            assert len(str(error)) < 5_000
+
+
+def _parts(folder: Path, *contents: str) -> ConvertOptions:
+    for i, content in enumerate(contents):
+        (folder / f"{i}.csv").write_text(content, encoding="utf-8")
+    return ConvertOptions(csv=f"{folder}/*.csv", images="images", output="data")
+
+
+def test_several_files_are_one_table(tmp_path: Path) -> None:
+    options = _parts(tmp_path, "file,sea,sky\n1.jpg,1,0\n", "sky;file;sea\n0;2.jpg;1\n", "file,sea,sky\n")
+    tables = table.read_tables(options)
+    assert [one.path for one in tables] == [f"{tmp_path}/{i}.csv" for i in range(3)]
+    assert {one.classes for one in tables} == {("sea", "sky")}
+    found = [row for one in tables for row in rows.read_rows(options, one)]
+    assert [(row.csv, row.line, row.filename, row.labels) for row in found if isinstance(row, Row)] == [
+        (f"{tmp_path}/0.csv", 2, "1.jpg", b"\1\0"),
+        (f"{tmp_path}/1.csv", 2, "2.jpg", b"\1\0"),
+    ]
+
+
+def test_the_classes_of_several_files_are_those_of_all(tmp_path: Path) -> None:
+    tables = table.read_tables(_parts(tmp_path, "file,labels\n1.jpg,sea\n", "labels,file\nsky,2.jpg\n,3.jpg\n"))
+    assert [(one.multi_hot, one.labels, one.classes) for one in tables] == [
+        (False, (1,), ("sea", "sky")),
+        (False, (0,), ("sea", "sky")),
+    ]
+
+
+def test_files_with_other_columns_are_both_named(tmp_path: Path) -> None:
+    options = _parts(tmp_path, "file,sea\n1.jpg,1\n", "file,sea\n2.jpg,1\n", "file,sky\n3.jpg,1\n")
+    with pytest.raises(UserError) as caught:
+        table.read_tables(options)
+    assert str(caught.value) == (
+        f"{tmp_path}/0.csv and {tmp_path}/2.csv must have the same columns. Only one of them has: sea, sky"
+    )
+
+
+def test_what_is_wrong_in_one_of_several_files_names_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"1\.csv line 1: several columns have the name 'a'"):
+        table.read_tables(_parts(tmp_path, "file,a\n1.jpg,1\n", "file,a,a\n1.jpg,1,1\n"))
+    with pytest.raises(UserError, match=r"\*\.csv has a header and no rows\."):
+        table.read_tables(_parts(tmp_path, "file,a\n", "file,a\n"))
+
+
+def test_a_pattern_that_matches_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        table.read_tables(_parts(tmp_path))
+    assert str(caught.value) == f"--csv: no file matches {tmp_path}/*.csv"
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "euc-kr", "utf-16", "utf-16-le", "utf-8-sig"])
 def test_reads_the_encoding_that_is_named(read: ReadCsv, encoding: str) -> None:
     found = read("file,바다,사막\n해변.jpg,1,0\n".encode(encoding), encoding=encoding)
     assert (found.table.classes, found.names) == (("바다", "사막"), ["해변.jpg"])
@@ -237,8 +445,14 @@ def test_an_encoding_that_python_does_not_know(read: ReadCsv, encoding: str) -> 
         read("file,sea\n1.jpg,1\n", encoding=encoding)
 
 
-@pytest.mark.parametrize("name", ["missing.csv", "."], ids=["no such file", "a folder"])
+def test_reads_shift_jis_and_latin_1(read: ReadCsv) -> None:
+    assert read("file,sea\n海.jpg,1\n".encode("shift-jis"), encoding="shift-jis").names == ["海.jpg"]
+    assert read("file,sea\né.jpg,1\n".encode("latin-1"), encoding="latin-1").names == ["é.jpg"]
+
+
+@pytest.mark.parametrize("name", ["missing.csv", ".", "pipe"], ids=["no such file", "a folder", "a pipe"])
 def test_a_csv_that_cannot_be_opened(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")  # Opening one waits until someone writes to it.
     options = ConvertOptions(csv=str(tmp_path / name), images="images", output="data")
     with pytest.raises(UserError, match=rf"^Cannot read {tmp_path}"):
         table.read_tables(options)

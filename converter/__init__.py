@@ -11,6 +11,7 @@ assignment.py   pure: stable hash -> split, shard, position
 headers.py      what an image says before it is decoded: format, size, orientation
 images.py       proves that one image decodes, and makes of it what is stored
 origin.py       what a finished shard was made from, so that it is kept
+duplicates.py   same and nearly same images, and the groups that they form
 shards.py       writes one whole shard from its rows
 commit.py       the last step: reconcile counts, write the metadata, publish
 summary.py      what a person reads at the end

@@ -58,7 +58,7 @@ def to_csv(rejects: Iterable[Reject]) -> str:
     writer.writerow(Reject._fields)
     for reject in sorted(rejects):
         writer.writerow(
-            (_inert(reject.csv), reject.line, _inert(reject.filename), reject.reason.value, _inert(reject.detail))
+            (inert(reject.csv), reject.line, inert(reject.filename), reject.reason.value, inert(reject.detail))
         )
     return text.getvalue()
 
@@ -66,11 +66,11 @@ def to_csv(rejects: Iterable[Reject]) -> str:
 def unlisted_csv(names: Iterable[str]) -> str:
     """Returns the text of unlisted.csv: the files in the folder of images that no row names."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("filename",), *((_inert(name),) for name in sorted(names))])
+    csv.writer(text, lineterminator="\n").writerows([("filename",), *((inert(name),) for name in sorted(names))])
     return text.getvalue()
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
     """Keeps a terminal from obeying what came from the input, and a spreadsheet from running it as a formula."""
     text = _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -1,0 +1,257 @@
+"""Duplicates are found, whatever was done to them, and what only looks alike is not."""
+
+import csv
+import io
+import pickle
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from converter.duplicates import (
+    MAX_DISTANCE,
+    Fingerprint,
+    Groups,
+    Leaks,
+    Member,
+    bands,
+    fingerprint,
+    leaks,
+    links,
+    to_csv,
+)
+
+Draw = Callable[..., bytes]
+
+_HASHES = st.integers(0, 2**64 - 1)
+_LINKS = st.lists(st.tuples(st.sampled_from("abcdefghij"), st.sampled_from("abcdefghij")))
+
+
+def _scene(seed: int, height: int = 240, width: int = 320) -> Image.Image:
+    """Returns an image with structure: blurred noise, unlike that of any other seed."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _encoded(image: Image.Image, quality: int = 90) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def _of(name: str, data: bytes) -> Fingerprint:
+    with Image.open(io.BytesIO(data)) as image:
+        return fingerprint(name, data, np.asarray(image.convert("RGB")))
+
+
+def _with(name: str, phash: int | None, digest: bytes = b"", thumbnail: bytes = bytes(range(64))) -> Fingerprint:
+    return Fingerprint(name, digest or name.encode(), phash, thumbnail)
+
+
+def _grouped(fingerprints: Iterable[Fingerprint]) -> dict[str, str]:
+    by_band = defaultdict(list)
+    for one in fingerprints:
+        for key in bands(one):
+            by_band[key].append(one)
+    groups = Groups()
+    for band in by_band.values():
+        for link in links(band):
+            groups.add(*link)
+    return groups.result()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda image: image, id="saved again"),
+        pytest.param(lambda image: image.resize((160, 120)), id="halved"),
+        pytest.param(lambda image: image.resize((640, 480)), id="doubled"),
+        pytest.param(lambda image: image.crop((3, 2, 317, 238)), id="cropped by 1 % a side"),
+        pytest.param(lambda image: ImageEnhance.Brightness(image).enhance(0.8), id="darker"),
+    ],
+)
+@pytest.mark.parametrize("quality", [50, 95])
+def test_a_copy_is_near(change: Callable[[Image.Image], Image.Image], quality: int) -> None:
+    original, copy = _of("a.jpg", _encoded(_scene(1))), _of("b.jpg", _encoded(change(_scene(1)), quality))
+    assert original.digest != copy.digest
+    assert _grouped([original, copy]) == {"a.jpg": "a.jpg", "b.jpg": "a.jpg"}
+
+
+def test_different_images_are_not_near() -> None:
+    assert _grouped(_of(f"{seed}.jpg", _encoded(_scene(seed))) for seed in range(100)) == {}
+
+
+def test_a_mirror_image_is_not_near() -> None:
+    mirrored = _scene(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    assert _grouped([_of("a.jpg", _encoded(_scene(1))), _of("b.jpg", _encoded(mirrored))]) == {}
+
+
+def test_images_that_the_tests_draw_are_not_near(draw: Draw) -> None:
+    assert _grouped(_of(f"{seed}.jpg", draw(seed)) for seed in range(100)) == {}
+
+
+def _noise(seed: int, level: int = 100) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(level, level + 16, (256, 256, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        pytest.param(np.zeros((200, 300, 3), np.uint8), id="black"),
+        pytest.param(np.full((1, 1, 3), 255, np.uint8), id="one white pixel"),
+        pytest.param(np.broadcast_to(np.array([200, 30, 30], np.uint8), (50, 50, 3)), id="red"),
+        pytest.param(_noise(0), id="noise"),
+    ],
+)
+def test_an_image_without_structure_has_only_exact_duplicates(pixels: NDArray[np.uint8]) -> None:
+    one, same, other = (fingerprint(name, data, pixels) for name, data in (("a", b"1"), ("b", b"1"), ("c", b"2")))
+    assert one.phash is None
+    assert _grouped([one, same, other]) == {"a": "a", "b": "a"}
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (7, 9), (129, 63), (3000, 40)])
+def test_every_shape_has_a_fingerprint(shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    pixels.setflags(write=False)
+    one = fingerprint("a.png", b"data", pixels)
+    assert len(one.thumbnail) == 64
+    assert one.phash is None or 0 <= one.phash < 2**64
+
+
+@given(_HASHES, st.sets(st.integers(0, 63), max_size=MAX_DISTANCE))
+def test_hashes_within_the_distance_share_a_band(phash: int, flipped: set[int]) -> None:
+    other = phash ^ sum(1 << bit for bit in flipped)
+    assert set(bands(_with("a", phash))) & set(bands(_with("b", other)))
+    assert list(links([_with("b", other), _with("a", phash)])) == [("a", "b")]
+
+
+@given(_HASHES, st.sets(st.integers(0, 63), min_size=MAX_DISTANCE + 1))
+def test_hashes_farther_apart_are_not_linked(phash: int, flipped: set[int]) -> None:
+    assert not list(links([_with("a", phash), _with("b", phash ^ sum(1 << bit for bit in flipped))]))
+
+
+def test_hashes_that_agree_by_chance_are_not_linked() -> None:
+    thumbnail = bytes(random.Random(0).sample(range(256), 64))
+    assert not list(links([_with("a", 5), _with("b", 5, thumbnail=thumbnail)]))
+
+
+# Few bits, so that some are near; few digests, so that some are the same file, which has one hash.
+_FILES = st.lists(st.one_of(st.none(), st.integers(0, 2**12 - 1)), max_size=12)
+
+
+@given(_FILES, st.randoms(use_true_random=False))
+def test_components_are_those_of_all_pairs(phashes: list[int | None], rng: random.Random) -> None:
+    wide = [phash and sum((phash >> bit & 1) << 5 * bit for bit in range(12)) for phash in phashes]
+    ones = [_with(f"{i:02}", phash) for i, phash in enumerate(wide)]
+    ones += [one._replace(filename=f"copy of {one.filename}") for one in ones[::3]]
+    expected = Groups()
+    for one in ones:
+        for other in ones:
+            near = None not in (one.phash, other.phash) and (one.phash ^ other.phash).bit_count() <= MAX_DISTANCE  # type: ignore[operator]
+            if one.filename != other.filename and (one.digest == other.digest or near):
+                expected.add(one.filename, other.filename)
+    rng.shuffle(ones)
+    assert _grouped(ones) == expected.result()
+
+
+def test_links_of_n_images_that_are_all_near_are_n_minus_1() -> None:
+    crowd = [_with(f"{i:04}", i % 3) for i in range(1000)] + [_with(f"same {i}", 0, digest=b"0") for i in range(1000)]
+    assert len(list(links(crowd))) == 1999
+
+
+@given(st.permutations([_with(f"{i}", phash) for i, phash in enumerate((0, 0, 1, 2**10, 2**40 - 1, None, None))]))
+def test_links_do_not_depend_on_the_order(ones: list[Fingerprint]) -> None:
+    assert list(links(ones)) == list(links(sorted(ones, key=lambda one: one.filename)))
+
+
+@given(_LINKS, st.randoms(use_true_random=False))
+def test_groups_do_not_depend_on_the_order_or_on_who_merges(pairs: list[tuple[str, str]], rng: random.Random) -> None:
+    whole = Groups()
+    for pair in pairs:
+        whole.add(*pair)
+    rng.shuffle(pairs)
+    parts = [Groups() for _ in range(3)]
+    for one, other in pairs:
+        rng.choice(parts).add(other, one)
+    merged = Groups()
+    for part in parts:
+        merged.merge(pickle.loads(pickle.dumps(part)))
+    assert merged.result() == whole.result()
+    assert list(merged.result()) == sorted({name for pair in pairs for name in pair})
+
+
+@given(_LINKS)
+def test_the_group_of_a_name_is_the_smallest_that_it_reaches(pairs: list[tuple[str, str]]) -> None:
+    reached = {name: {name} for pair in pairs for name in pair}
+    for _ in reached:
+        for one, other in pairs:
+            reached[one] |= reached[other]
+            reached[other] |= reached[one]
+    groups = Groups()
+    for pair in pairs:
+        groups.add(*pair)
+    assert groups.result() == {name: min(names) for name, names in reached.items()}
+
+
+def test_a_long_chain_is_one_group() -> None:
+    groups = Groups()
+    for i in reversed(range(20_000)):
+        groups.add(f"{i:05}", f"{i + 1:05}")
+    assert set(groups.result().values()) == {"00000"}
+
+
+_MEMBERS = [
+    Member("b.jpg", "c.jpg", "train", b"2"),
+    Member("b.jpg", "b.jpg", "validation", b"2"),
+    Member("b.jpg", "d.jpg", "train", b"3"),
+    Member("=1+1", "e.jpg", "train", b"4"),
+    Member("=1+1", "=1+1", "train", b"5"),
+    Member("alone", "alone", "train", b"6"),
+]
+
+
+def test_the_list_of_duplicates() -> None:
+    assert (
+        to_csv(_MEMBERS)
+        == to_csv(reversed(_MEMBERS))
+        == (
+            "group,filename,split,kind\n"
+            "'=1+1,'=1+1,train,near\n"
+            "'=1+1,e.jpg,train,near\n"
+            "b.jpg,b.jpg,validation,exact\n"
+            "b.jpg,c.jpg,train,exact\n"
+            "b.jpg,d.jpg,train,near\n"
+        )
+    )
+
+
+def test_no_duplicates_leave_the_header() -> None:
+    assert to_csv([]) == "group,filename,split,kind\n"
+
+
+def test_a_leak_is_a_group_in_several_splits() -> None:
+    assert leaks(_MEMBERS) == Leaks(num_groups=1, num_images=3)
+    assert leaks([]) == Leaks(num_groups=0, num_images=0)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=10))
+def test_every_cell_is_inert(name: str) -> None:
+    text = to_csv([Member("a", name, "train", b"1"), Member("a", "b", "train", b"1")])
+    assert text.count("\n") == 3
+    for row in csv.reader(io.StringIO(text, newline="")):
+        assert not any(cell.startswith(tuple("=+-@")) for cell in row)
+
+
+def test_duplicates_of_the_real_photographs(miml: Path) -> None:
+    found = _grouped(_of(path.name, path.read_bytes()) for path in (miml / "images").iterdir())
+    assert len(set(found.values())) == 18
+    assert len(found) == 39
+    assert found["397.jpg"] == found["50.jpg"] == "337.jpg"  # Two sizes, and a crop.
+    assert not {"1211.jpg", "1214.jpg"} & set(found)  # Two sunsets, of hashes 6 bits apart.

@@ -8,6 +8,7 @@ table.py        its header: which column is what, and which classes there are
 rows.py         each line of it becomes a Row or a Reject
 rejects.py      why a row was left out: a closed list of reasons
 assignment.py   pure: stable hash -> split, shard, position
+stratify.py     splits in which each has its share of every label
 headers.py      what an image says before it is decoded: format, size, orientation
 images.py       proves that one image decodes, and makes of it what is stored
 origin.py       what a finished shard was made from, so that it is kept

@@ -55,8 +55,8 @@ class Fingerprint(NamedTuple):
 def fingerprint(filename: str, data: bytes, pixels: NDArray[np.uint8]) -> Fingerprint:
     """Returns the fingerprint of an image.
 
-    It takes 0.13 ms for a photograph of 384 x 256 pixels, half of which is imagehash's own, and 0.2 ms for one of
-    2048 x 1536, 8 % of the time of its decoding.
+    It takes 0.13 to 0.18 ms for a photograph of 384 x 256 pixels, half of that in imagehash, where decoding takes
+    0.22; and 0.5 ms for one of 2048 x 1536, a tenth of its decoding.
 
     Args:
         filename: as it is stored in the dataset.

@@ -12,6 +12,7 @@ stratify.py     splits in which each has its share of every label
 headers.py      what an image says before it is decoded: format, size, orientation
 images.py       proves that one image decodes, and makes of it what is stored
 origin.py       what a finished shard was made from, so that it is kept
+reading.py      reads and proves the images of some rows, several at a time
 duplicates.py   same and nearly same images, and the groups that they form
 shards.py       writes one whole shard from its rows
 commit.py       the last step: reconcile counts, write the metadata, publish
@@ -22,5 +23,6 @@ runners.py      which runner, its options, and the package that it stages
 checks.py       what is wrong with one shard
 verify.py       `python -m converter.verify`: what is wrong with a dataset
 diff.py         `python -m converter.diff`: in what two datasets differ
-pipeline.py     the Beam job: wires the above into one readable expression
+graph.py        the graph of the Beam job: wires the above into one readable expression
+pipeline.py     runs it: looks at what there is before, and at what came of it
 """

@@ -5,6 +5,7 @@ finds wrong it does not raise, since a runner would try again: it leaves a failu
 """
 
 import dataclasses
+import datetime
 import itertools
 import json
 from collections import Counter
@@ -12,8 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any, Self
 
-from converter import images, storage
+from converter import duplicates, images, storage
+from converter.duplicates import Member
 from converter.options import ConvertOptions
+from converter.origin import Origin
 from converter.rejects import Reason, Reject, to_csv, unlisted_csv
 from converter.shards import ShardResult
 from schemas import derived, layout
@@ -33,12 +36,14 @@ class Outcome:
         rejects: all of them, in the order of the CSV.
         num_rows: rows that were read from the CSV, counted there.
         unlisted: files in the folder of images that no row names, by name.
+        duplicates: images that are the same as others, or nearly, by group and name.
     """
 
     results: tuple[ShardResult, ...]
     rejects: tuple[Reject, ...]
     num_rows: int
     unlisted: tuple[str, ...]
+    duplicates: tuple[Member, ...]
 
     @classmethod
     def of(
@@ -48,6 +53,7 @@ class Outcome:
         rejects: Iterable[Reject],
         num_rows: int,
         unlisted: Iterable[str] = (),
+        duplicates: Iterable[Member] = (),
     ) -> Self:
         """Puts into order what runners give in any order; `rejects` are those of rows, from before images were read."""
         results = tuple(sorted(results, key=lambda result: (result.split, result.index)))
@@ -56,6 +62,7 @@ class Outcome:
             rejects=tuple(sorted([*rejects, *(reject for result in results for reject in result.rejects)])),
             num_rows=num_rows,
             unlisted=tuple(sorted(unlisted)),
+            duplicates=tuple(sorted(duplicates)),
         )
 
     @property
@@ -89,9 +96,11 @@ def commit(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome, 
     if failure:
         storage.write(f"{options.incomplete}/{FAILURE}", json.dumps({"message": failure}))
         return
+    notes = {**conversion, "finished": now(), "shards": outcome.shards}
     files: dict[str, str | bytes] = {
         **derived.files(info),
-        layout.CONVERSION: json.dumps({**conversion, "shards": outcome.shards}, indent=1, ensure_ascii=False) + "\n",
+        layout.DUPLICATES: duplicates.to_csv(outcome.duplicates),
+        layout.CONVERSION: json.dumps(notes, indent=1, ensure_ascii=False) + "\n",
     }
     for name, content in files.items():
         storage.write(f"{options.incomplete}/{name}", content)
@@ -100,6 +109,11 @@ def commit(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome, 
     storage.publish(
         options.incomplete, options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset)
     )
+
+
+def now() -> str:
+    """Returns the time as it is noted."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _is_published(options: ConvertOptions, info: DatasetInfo) -> bool:
@@ -182,6 +196,7 @@ def _info(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome) -
         splits=tuple(splits),
         rejects=dict(sorted(Counter(reject.reason.value for reject in outcome.rejects).items())),
         unlisted=len(outcome.unlisted),
+        leaks=duplicates.leaks(outcome.duplicates)._asdict(),
         resize_shorter=options.resize_shorter,
         jpeg_quality=images.JPEG_QUALITY if encoded_anew else 0,
     )
@@ -198,7 +213,8 @@ def _arrange(options: ConvertOptions, outcome: Outcome) -> None:
         if shard.path != result.planned:
             for old, new in zip(layout.shard_files(result.planned), layout.shard_files(shard.path), strict=True):
                 storage.move(f"{options.incomplete}/{old}", f"{options.incomplete}/{new}")
-            dataclasses.replace(result.origin, shard=shard).write(options.incomplete, result.planned)
+            noted = Origin.read(options.incomplete, result.planned) or result.origin
+            dataclasses.replace(noted, shard=shard).write(options.incomplete, result.planned)
         sizes[shard.path] = shard.file_bytes
     files = layout.files(sizes) - {layout.MANIFEST}
     files |= {layout.shard_origin(result.planned) for result in outcome.results}

@@ -11,8 +11,8 @@ import csv
 import hashlib
 import io
 import itertools
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, Self
 
 import imagehash
 import numpy as np
@@ -40,7 +40,7 @@ class Fingerprint(NamedTuple):
     """What is compared of an image, about 100 bytes.
 
     Attributes:
-        filename: as it is stored in the dataset.
+        filename: as it is stored in the dataset, or another name that it goes by.
         digest: of the file, 8 bytes.
         phash: perceptual hash of 64 bits; None where there is no structure, and only exact duplicates are found.
         thumbnail: 8 x 8 levels of grey.
@@ -50,6 +50,15 @@ class Fingerprint(NamedTuple):
     digest: bytes
     phash: int | None
     thumbnail: bytes
+
+    def to_json(self) -> tuple[str, str, int | None, str]:
+        """Returns values of types that JSON has."""
+        return self.filename, self.digest.hex(), self.phash, self.thumbnail.hex()
+
+    @classmethod
+    def from_json(cls, filename: str, digest: str, phash: int | None, thumbnail: str) -> Self:
+        """Returns what `to_json` gave."""
+        return cls(filename, bytes.fromhex(digest), phash, bytes.fromhex(thumbnail))
 
 
 def fingerprint(filename: str, data: bytes, pixels: NDArray[np.uint8]) -> Fingerprint:
@@ -177,6 +186,18 @@ class Member(NamedTuple):
     filename: str
     split: str
     digest: bytes
+
+
+def located(one: Fingerprint, split: str) -> Fingerprint:
+    """Returns a fingerprint under a name that tells all that a Member is made of; such names sort as file names do."""
+    return one._replace(filename="\0".join((one.filename, split, one.digest.hex())))
+
+
+def members(groups: Mapping[str, str]) -> Iterator[Member]:
+    """Yields the members of groups of `located` fingerprints."""
+    for name, first in groups.items():
+        filename, split, digest = name.split("\0")
+        yield Member(first.split("\0")[0], filename, split, bytes.fromhex(digest))
 
 
 class Leaks(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import schemas
 from converter import storage
+from converter.duplicates import Fingerprint
 from converter.rows import Row
 from schemas import layout
 from schemas.metadata import ShardInfo
@@ -48,6 +49,7 @@ class Origin:
         shard: the shard, or None where every image of it was rejected.
         index_sha256: hex digest of its index.
         statistics: of its examples.
+        fingerprints: of its images, in their order.
         rejected: file names of its sources whose image could not be used.
     """
 
@@ -55,26 +57,34 @@ class Origin:
     shard: ShardInfo | None
     index_sha256: str
     statistics: Statistics
+    fingerprints: tuple[Fingerprint, ...]
     rejected: tuple[str, ...]
 
     def write(self, directory: str, planned: str) -> None:
         """Notes it in a dataset, under the path that was planned for the shard."""
-        text = json.dumps(dataclasses.asdict(self), ensure_ascii=False)
-        storage.write(f"{directory}/{layout.shard_origin(planned)}", text + "\n")
+        fields = dataclasses.asdict(self)
+        fields["fingerprints"] = [fingerprint.to_json() for fingerprint in self.fingerprints]
+        # A flipped bit in a count would be believed, and end in the manifest.
+        fields["sha256"] = _sha256(fields)
+        text = json.dumps(fields, ensure_ascii=False) + "\n"
+        storage.write(f"{directory}/{layout.shard_origin(planned)}", text)
 
     @classmethod
     def read(cls, directory: str, planned: str) -> Self | None:
         """Returns what was noted under this path, or None when there is nothing that could be used."""
         try:
             fields: dict[str, Any] = json.loads(storage.read(f"{directory}/{layout.shard_origin(planned)}"))
+            if fields.pop("sha256") != _sha256(fields):
+                return None
             return cls(
                 digest=fields["digest"],
                 shard=fields["shard"] and ShardInfo(**fields["shard"]),
                 index_sha256=fields["index_sha256"],
                 statistics=Statistics.from_json(fields["statistics"]),
+                fingerprints=tuple(Fingerprint.from_json(*values) for values in fields["fingerprints"]),
                 rejected=tuple(fields["rejected"]),
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
             return None  # Not there, or damaged, or of another version: then the shard is made anew.
 
     def is_intact(self, directory: str) -> bool:
@@ -89,3 +99,7 @@ class Origin:
             )
         except OSError:
             return False
+
+
+def _sha256(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()

@@ -1,27 +1,24 @@
 """Writes one whole shard from its rows: one task, one file."""
 
-import collections
 import dataclasses
 import errno
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Self
 
-from converter import assignment, images, origin, progress, storage
+from converter import assignment, origin, progress, reading, storage
+from converter.duplicates import Fingerprint
+from converter.images import Preparation
 from converter.origin import Origin, Source
-from converter.rejects import Reason, Reject
-from converter.rows import Row
+from converter.reading import Good
+from converter.rejects import Reject
 from schemas import example, layout
 from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics
 from schemas.tfrecord import ShardWriter
 
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-# A row, with its image or with why that cannot be used.
-_Read = tuple[Row, images.Image | images.ImageError]
+_Reader = Callable[[Iterable[Source]], Iterator[Good | Reject]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +46,10 @@ class ShardResult:
         """The shard, or None where every image of it was rejected: an empty file is never written."""
         return self.origin.shard
 
+    def without_fingerprints(self) -> Self:
+        """Returns it without what is large."""
+        return dataclasses.replace(self, origin=dataclasses.replace(self.origin, fingerprints=()))
+
     @property
     def planned(self) -> str:
         """The path in the dataset that was planned for it."""
@@ -63,7 +64,7 @@ def write_shard(
     index: int,
     num_shards: int,
     sources: Iterable[Source],
-    preparation: images.Preparation,
+    preparation: Preparation,
     num_threads: int,
 ) -> ShardResult:
     """Reads the images of a shard, proves them, and writes the shard and its index, unless that has been done before.
@@ -87,23 +88,16 @@ def write_shard(
     ordered = sorted(sources, key=lambda source: (assignment.position(source.row.filename), source.row.filename))
     planned = layout.shard(split, index, num_shards)
     digest = origin.digest(ordered, preparation)
-    read = functools.partial(_read, preparation=preparation)
-    with ThreadPoolExecutor(num_threads) as executor:
-        found = _reuse(directory, published, planned, digest, ordered, executor, read)
-        made, rejects = found or _write(directory, planned, digest, ordered, executor, read, window=2 * num_threads)
+    read = functools.partial(reading.read, preparation=preparation, num_threads=num_threads)
+    found = _reuse(directory, published, planned, digest, ordered, read)
+    made, rejects = found or _write(directory, planned, digest, ordered, read)
     return ShardResult(
         split=split, index=index, num_shards=num_shards, origin=made, rejects=tuple(rejects), reused=found is not None
     )
 
 
 def _reuse(
-    directory: str,
-    published: str,
-    planned: str,
-    digest: str,
-    sources: Sequence[Source],
-    executor: ThreadPoolExecutor,
-    read: Callable[[Source], _Read],
+    directory: str, published: str, planned: str, digest: str, sources: Sequence[Source], read: _Reader
 ) -> tuple[Origin, list[Reject]] | None:
     """Takes a shard that an earlier run finished, if it was made from the same, is intact, and its rejects still are.
 
@@ -114,8 +108,8 @@ def _reuse(
         if not made or made.digest != digest or not made.is_intact(folder):
             continue
         rejected = set(made.rejected)
-        again = executor.map(read, [source for source in sources if source.row.filename in rejected])
-        rejects = [_reject(row, image) for row, image in again if isinstance(image, images.ImageError)]
+        again = read(source for source in sources if source.row.filename in rejected)
+        rejects = [one for one in again if isinstance(one, Reject)]
         if len(rejects) < len(rejected):
             return None  # An image that could not be read can be read now.
         progress.advance(len(sources))
@@ -136,37 +130,20 @@ def _take_over(made: Origin, folder: str, directory: str, planned: str) -> Origi
 
 
 def _write(
-    directory: str,
-    planned: str,
-    digest: str,
-    sources: Sequence[Source],
-    executor: ThreadPoolExecutor,
-    read: Callable[[Source], _Read],
-    window: int,
+    directory: str, planned: str, digest: str, sources: Sequence[Source], read: _Reader
 ) -> tuple[Origin, list[Reject]]:
     """Writes the shard, its index, and last of all what it was made from."""
     statistics = Statistics(positives=(0,) * len(sources[0].row.labels))
-    rejects = []
+    fingerprints: list[Fingerprint] = []
+    rejects: list[Reject] = []
     with storage.create(f"{directory}/{planned}") as file:
         writer = ShardWriter(file)
-        for row, image in _map_in_order(executor, read, sources, window):
-            if isinstance(image, images.ImageError):
-                rejects.append(_reject(row, image))
+        for one in read(sources):
+            if isinstance(one, Reject):
+                rejects.append(one)
             else:
-                record = example.encode(
-                    image=image.data, height=image.height, width=image.width, labels=row.labels, filename=row.filename
-                )
-                writer.write(record)
-                statistics += Statistics.of(
-                    labels=row.labels,
-                    image_format=image.format,
-                    height=image.height,
-                    width=image.width,
-                    image_bytes=len(image.data),
-                    example_bytes=len(record),
-                    oriented=image.oriented,
-                    resized=image.resized,
-                )
+                statistics += _write_example(writer, one)
+                fingerprints.append(one.fingerprint)
             progress.advance()
     shard = None
     if writer.num_examples:
@@ -181,6 +158,7 @@ def _write(
         shard=shard,
         index_sha256=hashlib.sha256(writer.index.encode()).hexdigest(),
         statistics=statistics,
+        fingerprints=tuple(fingerprints),
         rejected=tuple(reject.filename for reject in rejects),
     )
     if not made.is_intact(directory):
@@ -189,30 +167,20 @@ def _write(
     return made, rejects
 
 
-def _reject(row: Row, error: images.ImageError) -> Reject:
-    return Reject(row.csv, row.line, row.filename, *error.args)
-
-
-def _read(source: Source, preparation: images.Preparation) -> _Read:
-    try:
-        image = images.prepare(storage.read(source.file.path), preparation)
-        return source.row, image._replace(pixels=images.NO_PIXELS)
-    except images.ImageError as error:
-        return source.row, error
-    except OSError as error:
-        if not storage.is_local(source.file.path):
-            raise  # Most failures of a store pass: the runner tries the shard again, and no image is lost to one.
-        return source.row, images.ImageError(Reason.UNREADABLE_FILE, error.strerror or str(error))
-
-
-def _map_in_order(
-    executor: ThreadPoolExecutor, function: Callable[[_T], _R], items: Sequence[_T], window: int
-) -> Iterator[_R]:
-    """Like `executor.map`, but never more than `window` items ahead: a shard of images need not fit in memory."""
-    pending: collections.deque[Future[_R]] = collections.deque()
-    for item in items:
-        if len(pending) == window:
-            yield pending.popleft().result()
-        pending.append(executor.submit(function, item))
-    while pending:
-        yield pending.popleft().result()
+def _write_example(writer: ShardWriter, one: Good) -> Statistics:
+    """Appends one record; returns its statistics."""
+    row, image = one.row, one.image
+    record = example.encode(
+        image=image.data, height=image.height, width=image.width, labels=row.labels, filename=row.filename
+    )
+    writer.write(record)
+    return Statistics.of(
+        labels=row.labels,
+        image_format=image.format,
+        height=image.height,
+        width=image.width,
+        image_bytes=len(image.data),
+        example_bytes=len(record),
+        oriented=image.oriented,
+        resized=image.resized,
+    )

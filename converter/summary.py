@@ -3,8 +3,13 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
+import pandas as pd
+
+from converter.table import some
 from schemas import layout
 from schemas.metadata import DatasetInfo
+
+_MAX_ROWS = 100
 
 
 def summary(
@@ -19,25 +24,15 @@ def summary(
         num_reused: shards that were there already.
     """
     names = [split.name for split in info.splits]
-    wide = max(len("positives of"), *(2 + len(name) for name in info.classes))
-    row = f"{{:<{wide}}}" + "".join(f"  {{:>{max(12, len(name))}}}" for name in names)
-    lines = [
-        row.format("", *names),
-        row.format("images", *(split.num_examples for split in info.splits)),
-        row.format("MB", *(f"{split.statistics.num_bytes / 1e6:.1f}" for split in info.splits)),
-        row.format("shards", *(len(split.shards) for split in info.splits)),
-        "positives of",
-    ]
-    for i, name in enumerate(info.classes):
-        lines.append(row.format(f"  {name}", *(split.statistics.positives[i] for split in info.splits)))
     without = [
         f"{name} has none in {split.name}"
         for split in info.splits
         for name, count in zip(info.classes, split.statistics.positives, strict=True)
         if not count
     ]
+    lines = [_table(info)]
     if without:
-        lines.append(f"Classes without an image: {'; '.join(without)}")
+        lines.append(f"Classes without an image: {some(without)}")
     lines += [f"No image fell into the split {name}." for name, _ in splits if name not in names]
     if num_reused:
         lines.append(f"Shards kept, since nothing in them has changed: {num_reused}")
@@ -49,7 +44,29 @@ def summary(
         lines.append(f"EXIF orientation applied: {info.statistics.oriented} images {anew}")
     if info.statistics.resized:
         lines.append(f"Shorter side reduced to {info.resize_shorter}: {info.statistics.resized} images {anew}")
+    if info.leaks.get("num_groups"):
+        lines.append(
+            f"The same or nearly the same image in several splits: {info.leaks['num_images']} images in "
+            f"{info.leaks['num_groups']} groups: {directory}/{layout.DUPLICATES} (--group_near_duplicates keeps them "
+            "together)"
+        )
     if info.unlisted:
         lines.append(f"Files in the folder that no row names: {info.unlisted}: {directory}/{layout.UNLISTED}")
     lines.append(f"Dataset: {directory}")
     return "\n".join(lines)
+
+
+def _table(info: DatasetInfo) -> str:
+    """Returns a column for each split, and a row for each class; of very many classes the first and the last."""
+    columns = {
+        split.name: [
+            f"{split.num_examples}",
+            f"{split.statistics.num_bytes / 1e6:.1f}",
+            f"{len(split.shards)}",
+            "",
+            *map(str, split.statistics.positives),
+        ]
+        for split in info.splits
+    }
+    rows = ["images", "MB", "shards", "positives of", *(f"  {name}" for name in info.classes)]
+    return pd.DataFrame(columns, index=rows).to_string(col_space=12, max_rows=_MAX_ROWS)

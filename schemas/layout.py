@@ -6,6 +6,7 @@
         dataset_info.json  features.json  metadata.json    tensorflow-datasets
         schema.pbtxt  statistics.pb                        TFX, TFDV
         rejects.csv  unlisted.csv                          rows that were left out, and why; files that no row names
+        duplicates.csv                                     images that are the same as others, or nearly
         made_from/train/train-00000-of-00008.json          what a shard was made from: with the same, it is kept
         conversion.json                                    when, how long, with which versions
         manifest.json                                      written last: with it, the folder is a dataset
@@ -23,6 +24,7 @@ INDEX = "index"
 MANIFEST = "manifest.json"
 REJECTS = "rejects.csv"
 UNLISTED = "unlisted.csv"
+DUPLICATES = "duplicates.csv"
 MADE_FROM = "made_from"
 CONVERSION = "conversion.json"
 TFDS_INFO = "dataset_info.json"
@@ -44,6 +46,7 @@ _ALWAYS = (
     TFX_STATISTICS,
     REJECTS,
     UNLISTED,
+    DUPLICATES,
     CONVERSION,
     MANIFEST,
 )

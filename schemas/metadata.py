@@ -69,6 +69,8 @@ class DatasetInfo:
         splits: in the order in which they were asked for.
         rejects: number of rejected rows by reason.
         unlisted: number of files in the folder of images that no row named.
+        leaks: what is in more than one split: `num_groups` of images that are the same, or nearly, and the
+            `num_images` in them.
         resize_shorter: pixels that the shorter side of larger images was reduced to; 0 when none was resized.
         jpeg_quality: of photographs that were encoded anew, since they were resized or oriented; 0 when none was.
     """
@@ -79,6 +81,7 @@ class DatasetInfo:
     splits: tuple[SplitInfo, ...]
     rejects: Mapping[str, int] = dataclasses.field(default_factory=dict)
     unlisted: int = 0
+    leaks: Mapping[str, int] = dataclasses.field(default_factory=dict)
     resize_shorter: int = 0
     jpeg_quality: int = 0
 
@@ -140,6 +143,7 @@ class DatasetInfo:
                 splits=tuple(_split_from_json(split) for split in fields["splits"]),
                 rejects=fields["rejects"],
                 unlisted=fields["unlisted"],
+                leaks=fields.get("leaks", {}),
                 resize_shorter=fields.get("resize_shorter", 0),
                 jpeg_quality=fields.get("jpeg_quality", 0),
             )

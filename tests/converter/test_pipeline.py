@@ -58,6 +58,7 @@ def test_layout_of_a_dataset(dataset: Path) -> None:
     assert sorted(_files(dataset)) == [
         "conversion.json",
         "dataset_info.json",
+        "duplicates.csv",
         "features.json",
         "index/train/train-00000-of-00003.tfindex",
         "index/train/train-00001-of-00003.tfindex",

@@ -3,10 +3,7 @@
 import hashlib
 import io
 import random
-import threading
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -198,34 +195,6 @@ def test_a_defect_while_reading_leaves_no_file(
     with pytest.raises(MemoryError):
         _write(tmp_path, sources)
     assert _files(tmp_path) == {}
-
-
-@pytest.mark.parametrize("window", [1, 2, 6])
-def test_reads_ahead_but_not_further_than_the_window(window: int) -> None:
-    """However slow the one who takes the results is, no more than `window` of them wait in memory."""
-    started: list[int] = []
-
-    def work(item: int) -> int:
-        started.append(item)
-        time.sleep(0.001 * (item % 3))  # So that they do not end in the order in which they start.
-        return -item
-
-    taken = 0
-    with ThreadPoolExecutor(4) as executor:
-        for result in shards._map_in_order(executor, work, list(range(40)), window):
-            assert result == -taken
-            time.sleep(0.002)
-            assert len(started) <= taken + window
-            taken += 1
-    assert taken == len(started) == 40
-
-
-def test_works_on_several_items_at_a_time() -> None:
-    """Each of four items waits until all four are at work: one after the other they would never get there."""
-    barrier = threading.Barrier(4, timeout=10)
-    with ThreadPoolExecutor(4) as executor:
-        results = list(shards._map_in_order(executor, lambda item: (barrier.wait(), item)[1], list(range(8)), window=8))
-    assert results == list(range(8))
 
 
 def test_a_shard_is_reused_only_for_the_same_preparation(tmp_path: Path, sources: list[Source]) -> None:

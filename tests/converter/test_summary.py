@@ -27,13 +27,13 @@ def _info(splits: tuple[SplitInfo, ...], **given: Any) -> DatasetInfo:
 def test_a_dataset_in_which_all_is_well() -> None:
     info = _info((_split("train", (3, 4), 5, 2), _split("validation", (1, 1), 2, 1)))
     assert summary(info, "data/scenes/1.0.0").splitlines() == [
-        "                         train    validation",
-        "images                      10             2",
-        "MB                         6.2           2.5",
-        "shards                       2             1",
-        "positives of",
-        "  desert                     3             1",
-        "  a sea of trees             4             1",
+        "                        train   validation",
+        "images                     10            2",
+        "MB                        6.2          2.5",
+        "shards                      2            1",
+        "positives of                              ",
+        "  desert                    3            1",
+        "  a sea of trees            4            1",
         "Rejected: 0 rows",
         "Dataset: data/scenes/1.0.0",
     ]
@@ -45,7 +45,7 @@ def test_a_dataset_in_which_all_is_well() -> None:
         pytest.param(((1, 0), (1, 1)), "Classes without an image: a sea of trees has none in train", id="one"),
         pytest.param(
             ((0, 1), (0, 0)),
-            "Classes without an image: desert has none in train; desert has none in dev; "
+            "Classes without an image: desert has none in train, desert has none in dev, "
             "a sea of trees has none in dev",
             id="several",
         ),
@@ -90,3 +90,20 @@ def test_a_split_without_an_image_and_shards_that_were_kept() -> None:
     assert "No image fell into the split dev." in lines
     assert "Shards kept, since nothing in them has changed: 7" in lines
     assert not any("fell into" in line or "kept" in line for line in summary(info, "d").splitlines())
+
+
+def test_of_very_many_classes_the_first_and_the_last_are_shown() -> None:
+    classes = tuple(f"class {i}" for i in range(1000))
+    info = dataclasses.replace(_info((_split("train", (0,) * 1000, 5, 2),)), classes=classes)
+    lines = summary(info, "d").splitlines()
+    assert len(lines) < 120
+    assert lines[5].split() == ["class", "0", "0"]
+    assert any(line.split() == ["class", "999", "0"] for line in lines)
+    assert lines[-3].endswith("class 19 has none in train and 980 more")
+
+
+def test_duplicates_in_several_splits_are_told() -> None:
+    splits = (_split("train", (3, 4), 5, 2), _split("dev", (3, 4), 5, 2))
+    told = summary(_info(splits, leaks={"num_groups": 2, "num_images": 5}), "d")
+    assert "in several splits: 5 images in 2 groups: d/duplicates.csv" in told
+    assert "several splits" not in summary(_info(splits, leaks={"num_groups": 0, "num_images": 0}), "d")

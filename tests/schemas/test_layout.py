@@ -16,6 +16,7 @@ def test_names_of_the_other_files() -> None:
         layout.MANIFEST,
         layout.REJECTS,
         layout.UNLISTED,
+        layout.DUPLICATES,
         layout.CONVERSION,
         layout.TFDS_INFO,
         layout.TFDS_FEATURES,
@@ -26,6 +27,7 @@ def test_names_of_the_other_files() -> None:
         "manifest.json",
         "rejects.csv",
         "unlisted.csv",
+        "duplicates.csv",
         "conversion.json",
         "dataset_info.json",
         "features.json",
@@ -88,6 +90,7 @@ def test_all_files_of_a_dataset() -> None:
         "statistics.pb",
         "rejects.csv",
         "unlisted.csv",
+        "duplicates.csv",
         "conversion.json",
         "manifest.json",
     }

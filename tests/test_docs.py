@@ -35,6 +35,17 @@ def test_the_readme_names_every_file_of_a_dataset() -> None:
     assert not [name for name in names if name not in readme]
 
 
+def test_every_guarantee_has_tests() -> None:
+    commands = re.findall(
+        r"`(tests/[\w/]+\.py)(?: -k (\"[^\"]+\"|\w+))?`", (_ROOT / "docs" / "guarantees.md").read_text()
+    )
+    assert len(commands) > 30
+    for path, words in commands:
+        names = re.findall(r"^def (test_\w+)", (_ROOT / path).read_text(), re.MULTILINE)
+        for word in words.strip('"').split(" or "):
+            assert any(word in name for name in names), f"{path} has no test of {word!r}"
+
+
 def test_links_between_the_docs_lead_somewhere() -> None:
     for page in (*_ROOT.glob("*.md"), *(_ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):

@@ -1,10 +1,12 @@
 """A shard is a function of its rows and their files: not of their order, nor of the number of threads."""
 
+import contextlib
 import hashlib
 import io
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tensorflow as tf
@@ -183,6 +185,27 @@ def test_a_shard_without_a_good_image_leaves_no_empty_file(tmp_path: Path, image
         Reject("a.csv", i, f"{i}.jpg", Reason.NOT_AN_IMAGE, "starts with b'text'")
         for i in sorted(range(2, 5), key=lambda i: assignment.position(f"{i}.jpg"))
     )
+
+
+def test_a_shard_that_is_read_back_as_something_else_does_not_count(
+    tmp_path: Path, sources: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = storage.create
+
+    @contextlib.contextmanager
+    def failing_disk(path: str) -> Iterator[Any]:
+        with create(path) as file:
+            yield file
+        if path.endswith(".tfrecord"):
+            data = Path(path).read_bytes()
+            Path(path).write_bytes(data[:99] + b"?" + data[100:])
+
+    monkeypatch.setattr(storage, "create", failing_disk)
+    with pytest.raises(OSError, match="reads back as something else"):
+        _write(tmp_path, sources)
+    monkeypatch.undo()
+    assert not (tmp_path / "made_from").exists()
+    assert not _write(tmp_path, sources).reused
 
 
 def test_a_defect_while_reading_leaves_no_file(

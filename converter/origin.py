@@ -15,7 +15,7 @@ import schemas
 from converter import storage
 from converter.duplicates import Fingerprint
 from converter.rows import Row
-from schemas import layout
+from schemas import layout, typed
 from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics
 
@@ -78,9 +78,9 @@ class Origin:
                 return None
             return cls(
                 digest=fields["digest"],
-                shard=fields["shard"] and ShardInfo(**fields["shard"]),
+                shard=fields["shard"] and typed.build(fields["shard"], ShardInfo),
                 index_sha256=fields["index_sha256"],
-                statistics=Statistics.from_json(fields["statistics"]),
+                statistics=typed.build(fields["statistics"], Statistics),
                 fingerprints=tuple(Fingerprint.from_json(*values) for values in fields["fingerprints"]),
                 rejected=tuple(fields["rejected"]),
             )

@@ -10,7 +10,7 @@ Both sides derive every key, dtype, shape and file name from here, and neither i
     tfds.py        the JSON that tensorflow-datasets reads
     tfx.py         the schema and statistics that tensorflow-metadata (TFX, TFDV) reads
     derived.py     the files of both, which follow from DatasetInfo
-    typed.py       holds what was read from JSON against the types that are declared
+    typed.py       makes of JSON the dataclasses that were written to it, of the declared types alone
     errors.py      UserError: what a person can mend
     command.py     how the command lines end
     quiet.py       keeps the noise of native libraries from the terminal

@@ -9,7 +9,7 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Mapping
-from typing import Any
+from typing import Self
 
 import tensorflow as tf
 
@@ -122,7 +122,7 @@ class DatasetInfo:
         return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "DatasetInfo":
+    def from_json(cls, text: str) -> Self:
         """Returns what `to_json` wrote.
 
         Raises:
@@ -136,18 +136,7 @@ class DatasetInfo:
                     f"The manifest has format version {version}; this multihot reads up to {FORMAT_VERSION}. "
                     "Install a newer multihot."
                 )
-            info = cls(
-                name=fields["name"],
-                version=fields["version"],
-                classes=tuple(fields["classes"]),
-                splits=tuple(_split_from_json(split) for split in fields["splits"]),
-                rejects=fields["rejects"],
-                unlisted=fields["unlisted"],
-                leaks=fields.get("leaks", {}),
-                resize_shorter=fields.get("resize_shorter", 0),
-                jpeg_quality=fields.get("jpeg_quality", 0),
-            )
-            typed.check(info, cls)
+            info: Self = typed.build(fields, cls)
         except UserError:
             raise
         except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -155,14 +144,6 @@ class DatasetInfo:
         if info.fingerprint != fields.get("fingerprint"):
             raise UserError("The manifest was edited: its fingerprint does not match its contents. Convert again.")
         return info
-
-
-def _split_from_json(fields: Mapping[str, Any]) -> SplitInfo:
-    return SplitInfo(
-        name=fields["name"],
-        shards=tuple(ShardInfo(**shard) for shard in fields["shards"]),
-        statistics=Statistics.from_json(fields["statistics"]),
-    )
 
 
 def load(directory: str) -> DatasetInfo:

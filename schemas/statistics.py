@@ -7,7 +7,7 @@ many workers they were written.
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,16 +132,4 @@ class Statistics:
             example_bytes=self.example_bytes + other.example_bytes,
             oriented=self.oriented + other.oriented,
             resized=self.resized + other.resized,
-        )
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """Returns what `dataclasses.asdict` made JSON of; what older versions did not count is 0."""
-        moments = ("height", "width", "pixels", "image_bytes", "example_bytes")
-        return cls(
-            positives=tuple(fields["positives"]),
-            formats=dict(fields["formats"]),
-            oriented=fields.get("oriented", 0),
-            resized=fields.get("resized", 0),
-            **{name: Moments(**fields[name]) for name in moments},
         )

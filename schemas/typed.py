@@ -1,4 +1,4 @@
-"""Holds what was read from JSON against the types that dataclasses declare."""
+"""Makes of JSON the dataclasses that were written to it, and holds every value against its declared type."""
 
 import dataclasses
 import typing
@@ -6,29 +6,30 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def check(value: object, kind: Any, where: str = "") -> None:
-    """Checks a value, and all that it is made of.
+def build(value: Any, kind: Any, where: str = "") -> Any:
+    """Returns what `dataclasses.asdict` and JSON made the value of.
+
+    Fields that newer versions have added are passed over, and those that older ones did not have get their defaults.
 
     Args:
-        value: to check.
-        kind: its type: a dataclass, `tuple[X, ...]`, `Mapping[K, V]`, or a plain one, which no subclass can stand for:
-            `True` is no int.
+        value: from JSON.
+        kind: its type: a dataclass, `tuple[X, ...]`, `Mapping[str, X]`, or a plain one, which no subclass can stand
+            for: `True` is no int.
         where: what the value is called in the message.
 
     Raises:
         TypeError: something in it has another type; the message says where.
     """
-    plain = typing.get_origin(kind) or kind
+    plain: Any = typing.get_origin(kind) or kind
     arguments = typing.get_args(kind)
-    if not (isinstance(value, plain) if plain is Mapping else type(value) is plain):
+    in_json: Any = list if plain is tuple else dict if plain is Mapping or dataclasses.is_dataclass(plain) else plain
+    if type(value) is not in_json:
         raise TypeError(f"{where} must be {plain.__name__}. Received: {str(value)[:100]!r}")
-    if isinstance(value, tuple):
-        for i, item in enumerate(value):
-            check(item, arguments[0], f"{where}[{i}]")
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            check(key, arguments[0], f"a key of {where}")
-            check(item, arguments[1], f"{where}[{key!r}]")
-    elif dataclasses.is_dataclass(value):
-        for name, declared in typing.get_type_hints(plain).items():
-            check(getattr(value, name), declared, f"{where}.{name}".lstrip("."))
+    if plain is tuple:
+        return tuple(build(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value))
+    if plain is Mapping:
+        return {key: build(item, arguments[1], f"{where}[{key!r}]") for key, item in value.items()}
+    if in_json is not dict:
+        return value
+    fields = {name: declared for name, declared in typing.get_type_hints(plain).items() if name in value}
+    return plain(**{name: build(value[name], fields[name], f"{where}.{name}".lstrip(".")) for name in fields})

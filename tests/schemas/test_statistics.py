@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas import typed
 from schemas.statistics import Moments, Statistics
 
 _NONE = Statistics(positives=(0, 0, 0))
@@ -85,11 +86,11 @@ def test_another_number_of_classes_does_not_add_up() -> None:
 @given(st.lists(_one(), max_size=4))
 def test_survives_json(ones: list[Statistics]) -> None:
     whole = sum(ones, _NONE)
-    assert Statistics.from_json(json.loads(json.dumps(asdict(whole)))) == whole
+    assert typed.build(json.loads(json.dumps(asdict(whole))), Statistics) == whole
 
 
 @given(_one())
 def test_what_older_versions_did_not_count_is_none(one: Statistics) -> None:
     fields = json.loads(json.dumps(asdict(one)))
     del fields["oriented"], fields["resized"]
-    assert Statistics.from_json(fields) == replace(one, oriented=0, resized=0)
+    assert typed.build(fields, Statistics) == replace(one, oriented=0, resized=0)

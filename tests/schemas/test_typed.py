@@ -1,6 +1,7 @@
-"""Values are held against their declared types, all the way down."""
+"""Dataclasses come back from JSON, with values of their declared types, all the way down."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,26 +18,32 @@ class Leaf:
 @dataclasses.dataclass
 class Tree:
     leaves: tuple[Leaf, ...]
-    names: Mapping[str, int]
+    names: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-def test_what_is_right_passes() -> None:
-    typed.check(Tree((Leaf(1), Leaf(-2)), {"a": 1}), Tree)
-    typed.check(Tree((), {}), Tree)
+def test_what_is_right_is_built() -> None:
+    tree = Tree((Leaf(1), Leaf(-2)), {"a": 1})
+    assert typed.build(json.loads(json.dumps(dataclasses.asdict(tree))), Tree) == tree
+    assert typed.build({"leaves": [], "names": {}}, Tree) == Tree((), {})
+
+
+def test_what_newer_versions_add_is_passed_over_and_what_older_ones_lack_is_the_default() -> None:
+    assert typed.build({"leaves": [{"number": 3, "new": []}], "new": 1}, Tree) == Tree((Leaf(3),))
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
         (None, "^ must be Tree. Received: 'None'$"),
-        (Tree([Leaf(1)], {}), "^leaves must be tuple"),  # type: ignore[arg-type]
-        (Tree((Leaf(1), 2), {}), r"^leaves\[1\] must be Leaf. Received: '2'$"),  # type: ignore[arg-type]
-        (Tree((Leaf(1.0),), {}), r"^leaves\[0\].number must be int. Received: '1.0'$"),  # type: ignore[arg-type]
-        (Tree((Leaf(True),), {}), r"^leaves\[0\].number must be int. Received: 'True'$"),
-        (Tree((), {1: 1}), "^a key of names must be str. Received: '1'$"),  # type: ignore[dict-item]
-        (Tree((), {"a": "b"}), r"^names\['a'\] must be int. Received: 'b'$"),  # type: ignore[dict-item]
+        ({"leaves": {}}, "^leaves must be tuple"),
+        ({"leaves": [{"number": 1}, 2]}, r"^leaves\[1\] must be Leaf. Received: '2'$"),
+        ({"leaves": [{"number": 1.0}]}, r"^leaves\[0\].number must be int. Received: '1.0'$"),
+        ({"leaves": [{"number": True}]}, r"^leaves\[0\].number must be int. Received: 'True'$"),
+        ({"leaves": [], "names": [1]}, r"^names must be Mapping. Received: '\[1\]'$"),
+        ({"leaves": [], "names": {"a": "b"}}, r"^names\['a'\] must be int. Received: 'b'$"),
+        ({"names": {}}, "leaves"),
     ],
 )
 def test_what_is_wrong_is_named(value: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
-        typed.check(value, Tree)
+        typed.build(value, Tree)

@@ -93,8 +93,8 @@ def read_header(data: bytes, max_pixels: int) -> tuple[str, ImageFile]:
     """
     image_format = format_of(data)
     with corrupt(image_format):
-        width, height, num_pixels = _gif_size(data) if image_format == "gif" else (0, 0, 0)
-        _check_size(width, height, num_pixels, max_pixels)
+        if image_format == "gif":
+            _check_size(*_gif_size(data), max_pixels)
         header = _READERS[image_format](io.BytesIO(data))
         _check_size(*header.size, header.width * header.height, max_pixels)
         _check_kind(image_format, header, data)

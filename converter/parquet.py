@@ -1,6 +1,7 @@
 """A Parquet file as the cells of a CSV: every value as the text that a person would have typed."""
 
 import contextlib
+import itertools
 from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
@@ -33,7 +34,7 @@ def header(path: str, file: BinaryIO) -> tuple[str, ...]:
 
 def rows(
     path: str, file: BinaryIO, columns: Collection[int], lists: Collection[int]
-) -> Iterator[tuple[int, list[Cell]]]:
+) -> Iterator[tuple[int, tuple[Cell, ...]]]:
     """Yields the rows with their numbers, from 1; see `cells.rows`. Cells of other columns are ""."""
     with _readable(path):
         parquet = pq.ParquetFile(file)
@@ -43,16 +44,20 @@ def rows(
                 raise UserError(
                     f"{path}: column {schema.names[i]!r} must hold text, numbers or booleans, not {schema.types[i]}."
                 )
-        number = 0
         wanted = sorted(columns)
         batches = parquet.iter_batches(
             batch_size=max(1, _BATCH_CELLS // len(wanted)), columns=[schema.names[i] for i in wanted], use_threads=False
         )
-        for batch in batches:
-            texts = {i: _texts(batch.column(schema.names[i])) for i in wanted}
-            for j in range(batch.num_rows):
-                number += 1
-                yield number, [texts[i][j] if i in texts else "" for i in range(len(schema))]
+        yield from enumerate(itertools.chain.from_iterable(_cells(batch, schema, wanted) for batch in batches), start=1)
+
+
+def _cells(batch: pa.RecordBatch, schema: pa.Schema, wanted: Collection[int]) -> Iterator[tuple[Cell, ...]]:
+    """Returns the rows of a batch; `zip` makes them, since there may be millions."""
+    cells = (
+        _texts(batch.column(name)) if i in wanted else itertools.repeat("", batch.num_rows)
+        for i, name in enumerate(schema.names)
+    )
+    return zip(*cells, strict=True)
 
 
 def _is(kind: pa.DataType, *names: str) -> bool:

@@ -5,6 +5,7 @@ The job runs on workers that have Beam's file systems and its options (end point
 
 import contextlib
 import ctypes
+import errno
 import glob
 import hashlib
 import os
@@ -117,7 +118,7 @@ def read(path: str) -> bytes:
     Raises:
         OSError: it cannot be read.
     """
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+    with open_binary(path) as file:
         return bytes(file.read())
 
 
@@ -132,7 +133,7 @@ def open_binary(path: str) -> BinaryIO:
     except OSError:
         raise
     except Exception as error:  # Clients of stores have exceptions of their own.
-        raise OSError(f"Cannot read {path}: {error}") from error
+        raise OSError(errno.EIO, str(error), path) from error
     return file
 
 
@@ -142,11 +143,8 @@ def sha256(path: str) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()
+    with open_binary(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def match(pattern: str) -> list[str]:
@@ -172,7 +170,7 @@ def open_file(path: str) -> Iterator[BinaryIO]:
     try:
         if is_local(path) and not stat.S_ISREG(os.stat(path).st_mode):
             raise UserError(f"Cannot read {path}: it is no file. All files of a folder are --csv='folder/*.csv'")
-        file = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        file = open_binary(path)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error}") from error
     with file:

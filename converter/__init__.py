@@ -6,6 +6,7 @@ cells.py        the cells of a CSV, record by record, with the line of each
 parquet.py      a Parquet file as the cells of a CSV
 table.py        its header: which column is what, and which classes there are
 rows.py         each line of it becomes a Row or a Reject
+matching.py     the rows and the files of one name
 rejects.py      why a row was left out: a closed list of reasons
 assignment.py   pure: stable hash -> split, shard, position
 stratify.py     splits in which each has its share of every label

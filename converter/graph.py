@@ -15,14 +15,13 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 
-from converter import assignment, duplicates, progress, reading, rows, shards, storage, stratify
+from converter import assignment, duplicates, matching, progress, reading, rows, shards, storage, stratify
 from converter.commit import Outcome, commit
 from converter.duplicates import Fingerprint, Groups
 from converter.images import Preparation
+from converter.matching import Source
 from converter.options import ConvertOptions
-from converter.origin import Source
-from converter.rejects import Reason, Reject
-from converter.rows import Row
+from converter.rejects import Reject
 from converter.shards import ShardResult
 from converter.table import Table, composed
 
@@ -45,7 +44,7 @@ def build(
     read = (
         pipeline
         | "Csv" >> beam.Create(tables)
-        | "ReadRows" >> beam.ParDo(_ReadRows(options)).with_outputs(_REJECTS, _ROWS_READ, main="rows")
+        | "ReadRows" >> beam.ParDo(_read_rows, options).with_outputs(_REJECTS, _ROWS_READ, main="rows")
     )  # Row
     files = (
         pipeline
@@ -87,11 +86,11 @@ def build(
             _commit,
             options,
             tables[0],
-            AsIter(results | "WithoutFingerprints" >> beam.Map(ShardResult.without_fingerprints)),
-            AsIter(rejects),
-            AsSingleton(num_rows),
-            AsIter(matched[_UNLISTED]),
-            AsSingleton(copies),
+            copies=AsSingleton(copies),
+            results=AsIter(results | "WithoutFingerprints" >> beam.Map(ShardResult.without_fingerprints)),
+            rejects=AsIter(rejects),
+            num_rows=AsSingleton(num_rows),
+            unlisted=AsIter(matched[_UNLISTED]),
         )
     )
 
@@ -150,47 +149,21 @@ class _Connect(beam.CombineFn):
         return groups.result()
 
 
-class _ReadRows(beam.DoFn):
+def _read_rows(table: Table, options: ConvertOptions) -> Iterator[Any]:
     """CSV -> rows, and beside them rejects and the number of both, counted where they are read."""
-
-    def __init__(self, options: ConvertOptions):
-        self._options = options
-
-    def process(self, table: Table) -> Iterator[Any]:
-        num_rows = 0
-        for row in rows.read_rows(self._options, table):
-            num_rows += 1
-            yield TaggedOutput(_REJECTS, row) if isinstance(row, Reject) else row
-        yield TaggedOutput(_ROWS_READ, num_rows)
+    num_rows = 0
+    for row in rows.read_rows(options, table):
+        num_rows += 1
+        yield TaggedOutput(_REJECTS, row) if isinstance(row, Reject) else row
+    yield TaggedOutput(_ROWS_READ, num_rows)
 
 
 def _match(joined: tuple[str, Mapping[str, Iterable[Any]]]) -> Iterator[Any]:
-    """Rows and files of one name -> at most one Source; rejects for all other rows; files that no row names."""
-    candidates: list[Row] = sorted(joined[1]["rows"])
-    files: list[storage.File] = sorted(joined[1]["files"], key=lambda file: file.path)
-    # Two files may have one name, in composed and in decomposed characters: rows can name only the first.
-    for file in files[1 if candidates else 0 :]:
-        yield TaggedOutput(_UNLISTED, file.name)
-    conflicts = [_reject(row, Reason.CONFLICTING_ROWS, detail) for row, detail in rows.conflicts(candidates)]
-    yield from conflicts
-    if conflicts or not candidates:
-        return
-    first, *others = candidates
-    for row in others:
-        detail = f"{rows.place(first, row)} says the same; that line was kept"
-        yield _reject(row, Reason.DUPLICATE_NAME, detail)
-    if not files:
-        yield _reject(first, Reason.MISSING_FILE, "no such file in the folder of images")
-    elif not files[0].inside:
-        yield _reject(first, Reason.UNSAFE_PATH, "a symbolic link that leads out of the folder of images")
-    elif not files[0].size:
-        yield _reject(first, Reason.EMPTY_FILE, "the file has 0 bytes")
-    else:
-        yield Source(first, files[0])
-
-
-def _reject(row: Row, reason: Reason, detail: str) -> TaggedOutput:
-    return TaggedOutput(_REJECTS, Reject(row.csv, row.line, row.filename, reason, detail))
+    for found in matching.match(joined[1]["rows"], joined[1]["files"]):
+        if isinstance(found, Source):
+            yield found
+        else:
+            yield TaggedOutput(_REJECTS, found) if isinstance(found, Reject) else TaggedOutput(_UNLISTED, found.name)
 
 
 def _plan(sizes: tuple[str, tuple[int, int]], options: ConvertOptions) -> tuple[str, int]:
@@ -254,20 +227,6 @@ def _write(group: tuple[tuple[str, int, int], Iterable[Source]], options: Conver
 
 
 def _commit(
-    conversion: Mapping[str, Any],
-    options: ConvertOptions,
-    table: Table,
-    results: Iterable[ShardResult],
-    rejects: Iterable[Reject],
-    num_rows: int,
-    unlisted: Iterable[str],
-    copies: Mapping[str, str],
+    conversion: Mapping[str, Any], options: ConvertOptions, table: Table, copies: Mapping[str, str], **found: Any
 ) -> None:
-    outcome = Outcome.of(
-        results=results,
-        rejects=rejects,
-        num_rows=num_rows,
-        unlisted=unlisted,
-        duplicates=duplicates.members(copies),
-    )
-    commit(options, table.classes, outcome, conversion)
+    commit(options, table.classes, Outcome.of(duplicates=duplicates.members(copies), **found), conversion)

@@ -9,22 +9,15 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import schemas
 from converter import storage
 from converter.duplicates import Fingerprint
-from converter.rows import Row
+from converter.matching import Source
 from schemas import layout, typed
 from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics
-
-
-class Source(NamedTuple):
-    """A row, and the file that it names."""
-
-    row: Row
-    file: storage.File
 
 
 def digest(sources: Iterable[Source], settings: object) -> str:

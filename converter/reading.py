@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from converter import duplicates, images, storage
 from converter.duplicates import Fingerprint
 from converter.images import Image, ImageError, Preparation
-from converter.origin import Source
+from converter.matching import Source
 from converter.rejects import Reason, Reject
 from converter.rows import Row
 

@@ -15,9 +15,6 @@ from schemas import layout
 
 _INVALID = 255
 
-# What rows of one file must agree in.
-_CLAIMS = ("labels", "split", "group")
-
 
 class Row(NamedTuple):
     """A row that passed every test that needs no file.
@@ -93,29 +90,6 @@ def normalized(filename: str) -> str:
     if CONTROL.search(name):
         raise _RejectedError(Reason.UNSAFE_PATH, f"the file name has control characters: {name!a}")
     return posixpath.normpath(name)
-
-
-def conflicts(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
-    """Yields every row with what another one says otherwise; nothing when all of them agree.
-
-    Args:
-        rows: that name the same file. None of them is better than another: which one stands first must not decide
-            what a model learns.
-    """
-    other = next((row for row in rows if _claim(row) != _claim(rows[0])), None)
-    for row in rows if other else ():
-        against = other if other and _claim(row) == _claim(rows[0]) else rows[0]
-        differ = [name for name in _CLAIMS if getattr(row, name) != getattr(against, name)]
-        yield row, f"{place(against, row)} names this file too, and differs in {' and '.join(differ)}"
-
-
-def place(row: Row, reader: Row) -> str:
-    """Returns where a row stands, for someone who looks at another one."""
-    return f"line {row.line}" if row.csv == reader.csv else f"{row.csv} line {row.line}"
-
-
-def _claim(row: Row) -> tuple[object, ...]:
-    return tuple(getattr(row, name) for name in _CLAIMS)
 
 
 def _split(table: Table, cells: Sequence[Cell]) -> str:

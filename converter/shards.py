@@ -10,7 +10,8 @@ from typing import Self
 from converter import assignment, origin, progress, reading, storage
 from converter.duplicates import Fingerprint
 from converter.images import Preparation
-from converter.origin import Origin, Source
+from converter.matching import Source
+from converter.origin import Origin
 from converter.reading import Good
 from converter.rejects import Reject
 from schemas import example, layout

@@ -5,14 +5,13 @@ import io
 import re
 import unicodedata
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter import assignment, rows
+from converter import assignment
 from converter.options import DEFAULT_SPLITS, parse_splits
 from converter.rejects import Reason
 from converter.rows import Row
@@ -282,41 +281,6 @@ def test_a_reject_of_more_cells_than_columns_looks_at_all_of_them(read: ReadCsv)
 def test_a_nul_does_not_cut_a_file_name(read: ReadCsv) -> None:
     (reject,) = read("file,sea,desert\na\x00b,1,0\n").rows
     assert reject[1:] == (2, "a\0b", Reason.UNSAFE_PATH, "the file name has control characters: 'a\\x00b'")
-
-
-def _row(line: int, labels: bytes = b"\1", split: str = "train", group: str = "a.jpg", csv: str = "a.csv") -> Row:
-    return Row(csv, line, "a.jpg", labels, split, group)
-
-
-def test_rows_that_agree_have_no_conflict() -> None:
-    assert list(rows.conflicts([_row(2), _row(9), _row(2, csv="b.csv")])) == []
-    assert list(rows.conflicts([])) == []
-
-
-@pytest.mark.parametrize(
-    ("other", "detail"),
-    [
-        pytest.param(_row(3, labels=b"\0"), "line 3 names this file too, and differs in labels", id="labels"),
-        pytest.param(_row(3, split="test"), "line 3 names this file too, and differs in split", id="split"),
-        pytest.param(
-            _row(3, split="test", group="x"), "line 3 names this file too, and differs in split and group", id="group"
-        ),
-        pytest.param(
-            _row(3, b"\0", csv="b.csv"), "b.csv line 3 names this file too, and differs in labels", id="another file"
-        ),
-    ],
-)
-def test_a_conflict_says_where_and_in_what(other: Row, detail: str) -> None:
-    (first, said), (second, _) = rows.conflicts([_row(2), other])
-    assert (first, second, said) == (_row(2), other, detail)
-
-
-@given(st.lists(st.builds(_row, st.integers(2, 99), st.sampled_from([b"\0", b"\1"])), max_size=6), st.randoms())
-def test_whether_rows_conflict_does_not_hang_on_their_order(some: list[Row], random: Random) -> None:
-    found = [row for row, _ in rows.conflicts(some)]
-    random.shuffle(some)
-    assert sorted(row for row, _ in rows.conflicts(some)) == sorted(found)
-    assert sorted(found) == (sorted(some) if len({row.labels for row in some}) > 1 else [])
 
 
 def test_a_group_decides_the_split_of_all_its_rows(read: ReadCsv) -> None:

@@ -5,9 +5,7 @@ import posixpath
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import tensorflow as tf
-
-from converter import headers, storage
+from converter import headers, images, storage
 from schemas import example
 from schemas.example import Example
 from schemas.metadata import ShardInfo
@@ -118,7 +116,7 @@ def _check_record(
             raise ValueError(f"the filename must be relative, with '/' and without '..'. Received: {one.filename!r}")
         if decode(one.filename):
             checked.num_decoded += 1
-            _check_image(one)
+            _check_image(one, image_format)
     except ValueError as error:
         checked.problem(str(error), offset)
         return
@@ -138,16 +136,16 @@ def _is_relative(filename: str) -> bool:
     return normal and not filename.startswith("/") and ".." not in filename.split("/")
 
 
-def _check_image(one: Example) -> None:
+def _check_image(one: Example, image_format: str) -> None:
     """Decodes an image as training does.
 
     Raises:
         ValueError: it cannot be decoded, or is not as large as its record says.
     """
     try:
-        height, width, _ = tf.io.decode_image(one.image, channels=3, expand_animations=False).shape
-    except tf.errors.OpError as error:
-        raise ValueError(f"{one.filename!r} cannot be decoded: {error.message.splitlines()[0][:200]}") from error
+        height, width, _ = images.decode(one.image, image_format).shape
+    except headers.ImageError as error:
+        raise ValueError(f"{one.filename!r} cannot be decoded: {error.args[1]}") from error
     if (one.height, one.width) != (height, width):
         raise ValueError(
             f"{one.filename!r} is {height} pixels high and {width} wide; its record says {one.height} and {one.width}"

@@ -152,9 +152,15 @@ def _failure(options: ConvertOptions, outcome: Outcome) -> str | None:
         return None
     if not outcome.num_examples and not rejects:
         return f"{options.csv} has only blank rows. Nothing is published."
+    return _too_many_rejects(options, outcome, allowed)
+
+
+def _too_many_rejects(options: ConvertOptions, outcome: Outcome, allowed: int) -> str:
+    """Returns what is wrong with the rows, a line for each reason."""
+    rejects = outcome.rejects
     limit = f"={float(options.max_rejects):g}" if isinstance(options.max_rejects, Fraction) else ""
     lines = [
-        f"{len(rejects)} of {num_rows} rows were rejected; at most {allowed} may be (--max_rejects{limit}).",
+        f"{len(rejects)} of {outcome.num_rows} rows were rejected; at most {allowed} may be (--max_rejects{limit}).",
         "Nothing is published. What is wrong, with the first row of each kind:",
     ]
     for reason, count in Counter(reject.reason.value for reject in rejects).most_common():
@@ -213,8 +219,9 @@ def _arrange(options: ConvertOptions, outcome: Outcome) -> None:
         if shard.path != result.planned:
             for old, new in zip(layout.shard_files(result.planned), layout.shard_files(shard.path), strict=True):
                 storage.move(f"{options.incomplete}/{old}", f"{options.incomplete}/{new}")
-            noted = Origin.read(options.incomplete, result.planned) or result.origin
-            dataclasses.replace(noted, shard=shard).write(options.incomplete, result.planned)
+            # What is noted there has the fingerprints, which the results have not. Damaged, it is as good as none.
+            if noted := Origin.read(options.incomplete, result.planned):
+                dataclasses.replace(noted, shard=shard).write(options.incomplete, result.planned)
         sizes[shard.path] = shard.file_bytes
     files = layout.files(sizes) - {layout.MANIFEST}
     files |= {layout.shard_origin(result.planned) for result in outcome.results}

@@ -7,9 +7,7 @@ one of MAX_DISTANCE + 1 bands, so only images that share a band are.
 """
 
 import collections
-import csv
 import hashlib
-import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Self
@@ -19,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from converter.rejects import inert
+from converter.rejects import inert_csv
 
 # How many of the 64 bits of near duplicates may differ. Of copies of 500 photographs (MIML) that were saved as JPEG of
 # quality 50 to 90, resized by 0.5 to 2, cropped by 1 or 2 % a side, lit or dimmed by 20 %, 98 % are within 6 bits (86 %
@@ -223,15 +221,13 @@ def to_csv(members: Iterable[Member]) -> str:
 
     `kind` is `exact` where another image of the group has the same bytes, and `near` where none has.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("group", "filename", "split", "kind"))
+    rows = []
     for group in _groups(members):
         copies = collections.Counter(member.digest for member in group)
         for member in group:
             kind = "exact" if copies[member.digest] > 1 else "near"
-            writer.writerow((inert(member.group), inert(member.filename), inert(member.split), kind))
-    return text.getvalue()
+            rows.append((member.group, member.filename, member.split, kind))
+    return inert_csv(("group", "filename", "split", "kind"), rows)
 
 
 def _groups(members: Iterable[Member]) -> Iterator[list[Member]]:

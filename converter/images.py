@@ -23,7 +23,7 @@ from PIL.ImageFile import ImageFile
 from converter.headers import ImageError, corrupt, orientation, read_header
 from converter.rejects import Reason
 
-__all__ = ["JPEG_QUALITY", "NO_PIXELS", "Image", "ImageError", "Preparation", "prepare"]
+__all__ = ["JPEG_QUALITY", "NO_PIXELS", "Image", "ImageError", "Preparation", "decode", "prepare"]
 
 # Of photographs that are encoded anew, with all of their colours (4:4:4).
 JPEG_QUALITY = 95
@@ -90,7 +90,7 @@ def prepare(data: bytes, preparation: Preparation) -> Image:
     if turn is not None or resized:
         image = _changed(pixels, turn, preparation.resize_shorter if resized else 0)
         data, image_format = _encode(image, image_format)
-        pixels = _decode(data, image_format)
+        pixels = decode(data, image_format)
     height, width, _ = pixels.shape
     return Image(data, image_format, height, width, turn is not None, resized, pixels)
 
@@ -98,11 +98,11 @@ def prepare(data: bytes, preparation: Preparation) -> Image:
 def _prove(data: bytes, image_format: str, header: ImageFile) -> npt.NDArray[np.uint8]:
     """Returns the pixels, which are the right ones."""
     if image_format not in _DECODED_IN_PART:
-        return _decode(data, image_format)
+        return decode(data, image_format)
     with corrupt(image_format):
         expected = np.asarray(header.convert("RGB"))
     try:
-        pixels = _decode(data, image_format)
+        pixels = decode(data, image_format)
     except ImageError:
         pixels = None
     if pixels is None or not np.array_equal(pixels, expected):
@@ -111,8 +111,16 @@ def _prove(data: bytes, image_format: str, header: ImageFile) -> npt.NDArray[np.
     return pixels
 
 
-def _decode(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
-    """Decodes an image as trainer/dataset.py does."""
+def decode(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
+    """Returns the pixels of an image, as trainer/dataset.py decodes them: uint8 [height, width, 3], read-only.
+
+    Args:
+        data: the encoded file.
+        image_format: of it: see `headers.format_of`.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
     try:
         if image_format == "jpeg":
             image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")

@@ -4,7 +4,7 @@ import csv
 import enum
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 # What a terminal obeys, ends a line, turns the direction of writing round, or is no character.
@@ -53,20 +53,20 @@ class Reject(NamedTuple):
 
 def to_csv(rejects: Iterable[Reject]) -> str:
     """Returns the text of rejects.csv: in the order of the files and their lines."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Reject._fields)
-    for reject in sorted(rejects):
-        writer.writerow(
-            (inert(reject.csv), reject.line, inert(reject.filename), reject.reason.value, inert(reject.detail))
-        )
-    return text.getvalue()
+    return inert_csv(Reject._fields, sorted(rejects))
 
 
 def unlisted_csv(names: Iterable[str]) -> str:
     """Returns the text of unlisted.csv: the files in the folder of images that no row names."""
+    return inert_csv(("filename",), ((name,) for name in sorted(names)))
+
+
+def inert_csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """Returns the text of a CSV in which every cell is inert."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("filename",), *((inert(name),) for name in sorted(names))])
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([inert(str(cell)) for cell in row] for row in rows)
     return text.getvalue()
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+from converter.options import ConvertOptions
 from converter.rejects import Reason
 from schemas import layout
 from trainer.config import TrainConfig
@@ -14,6 +15,20 @@ _ROOT = Path(__file__).parents[1]
 def test_the_reasons_in_the_docs_are_those_of_the_code() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", (_ROOT / "docs" / "rejects.md").read_text(), re.MULTILINE)
     assert rows == [reason.value for reason in Reason]
+
+
+def test_the_docs_name_every_flag_of_the_converter() -> None:
+    pages = "".join((_ROOT / "docs" / page).read_text() for page in ("converting.md", "rejects.md"))
+    flags = {"max_megapixels", "shard_mb", *(field.name for field in dataclasses.fields(ConvertOptions))}
+    flags -= {"max_pixels", "shard_bytes"}  # In other units.
+    assert not [flag for flag in flags if f"--{flag}" not in pages]
+
+
+def test_the_docs_list_every_file_of_a_dataset() -> None:
+    page = (_ROOT / "docs" / "converting.md").read_text()
+    names = [value for name, value in vars(layout).items() if name.isupper() and name[0] != "_"]
+    names.remove(layout.SHARD_ENDING)
+    assert not [name for name in names if not re.search(rf"^\|.*`{name}/?`.*\|", page, re.MULTILINE)]
 
 
 def test_the_flags_in_the_docs_are_those_of_the_trainer_with_their_defaults() -> None:

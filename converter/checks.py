@@ -9,6 +9,7 @@ from converter import headers, images, storage
 from schemas import example
 from schemas.example import Example
 from schemas.metadata import ShardInfo
+from schemas.printable import printable
 from schemas.statistics import Statistics
 from schemas.tfrecord import RecordError, ShardReader
 
@@ -27,9 +28,7 @@ class Problem(NamedTuple):
     sentence: str
 
     def __str__(self) -> str:
-        # No name gets to speak to the terminal.
-        path = self.path if self.path.isprintable() else repr(self.path)
-        return f"{path}{'' if self.offset is None else f' at byte {self.offset}'}: {self.sentence}"
+        return printable(f"{self.path}{'' if self.offset is None else f' at byte {self.offset}'}: {self.sentence}")
 
 
 @dataclasses.dataclass(kw_only=True)

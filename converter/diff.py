@@ -25,6 +25,7 @@ with quiet():
 from schemas import metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo, ShardInfo
+from schemas.printable import printable
 from schemas.tfrecord import RecordError, ShardReader
 
 
@@ -199,15 +200,10 @@ def report(difference: Difference, limit: int = 20) -> str:
             lines.append(f"{kind}: {'yes' if found else 'no'}")
             continue
         lines.append(f"{kind}: {len(found)}")
-        lines += [f"  {_printable(str(one))}" for one in found[: limit or len(found)]]
+        lines += [f"  {printable(str(one))}" for one in found[: limit or len(found)]]
         if limit and len(found) > limit:
             lines.append(f"  ... and {len(found) - limit} more (--limit=0 lists all)")
     return "\n".join(lines)
-
-
-def _printable(text: str) -> str:
-    # A name from a dataset does not get to speak to the terminal.
-    return text if text.isprintable() else ascii(text)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

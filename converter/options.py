@@ -150,7 +150,7 @@ def parse_splits(text: str) -> tuple[tuple[str, Fraction], ...]:
         if not layout.is_split(name) or name in splits:
             raise UserError(
                 f"--splits: a name must be a letter, then letters, digits and underscores, stand once, and not be "
-                f"'index'. Received: {name!r} in {text!r}"
+                f"'index' or 'made_from'. Received: {name!r} in {text!r}"
             )
         try:
             splits[name] = Fraction(value)

@@ -3,12 +3,10 @@
 import csv
 import enum
 import io
-import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-# What a terminal obeys, ends a line, turns the direction of writing round, or is no character.
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+from schemas.printable import printable
 
 
 class Reason(enum.StrEnum):
@@ -72,5 +70,5 @@ def inert_csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
 
 def inert(text: str) -> str:
     """Keeps a terminal from obeying what came from the input, and a spreadsheet from running it as a formula."""
-    text = _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+    text = printable(text)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -99,7 +99,7 @@ def _split(table: Table, cells: Sequence[Cell]) -> str:
         raise _RejectedError(
             Reason.BAD_SPLIT,
             f"column {table.columns[table.split or 0]!r}: must be a letter, then letters, digits and underscores, "
-            f"and not 'index'. Received: {cell!r}",
+            f"and not 'index' or 'made_from'. Received: {cell!r}",
         )
     return name
 

@@ -8,6 +8,7 @@ from typing import Any
 from absl import app
 
 from schemas.errors import UserError
+from schemas.printable import printable
 
 
 def run(
@@ -32,7 +33,8 @@ def run(
     try:
         app.run(main, flags_parser=parse)
     except mendable as error:
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        # A message may have several lines, and cells of a CSV in them.
+        print("error: " + "\n".join(map(printable, _sentence(error).split("\n"))), file=sys.stderr)
         sys.exit(status)
     except KeyboardInterrupt:
         sys.exit(130)

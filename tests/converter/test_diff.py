@@ -153,7 +153,7 @@ def test_report_counts_all_and_lists_up_to_the_limit() -> None:
         "moved: 1",
         "  e.jpg: train -> validation",
     ]
-    assert r"  'c\x1b.jpg'" in diff.report(difference, limit=0).splitlines()
+    assert r"  c\x1b.jpg" in diff.report(difference, limit=0).splitlines()
     assert diff.report(Difference()) == "same"
 
 

@@ -37,7 +37,8 @@ _MULTI_HOT: list[tuple[str, Reason | None, str]] = [
     (
         "other.jpg,1,0,my-split",
         Reason.BAD_SPLIT,
-        "column 'part': must be a letter, then letters, digits and underscores, and not 'index'. Received: 'my-split'",
+        "column 'part': must be a letter, then letters, digits and underscores, and not 'index' or "
+        "'made_from'. Received: 'my-split'",
     ),
     (
         "./good.jpg,1,0,train",

@@ -223,7 +223,10 @@ def test_splits_come_from_a_column(read: ReadCsv) -> None:
     text = "file,sea,part\n1.jpg,1,train\n2.jpg,0, dev \n3.jpg,0,\n4.jpg,0,my-split\n5.jpg,1,index\n"
     found = read(text, split_column="part").rows
     assert [row.split for row in found[:2]] == ["train", "dev"]
-    must = "column 'part': must be a letter, then letters, digits and underscores, and not 'index'. Received: "
+    must = (
+        "column 'part': must be a letter, then letters, digits and underscores, and not 'index' or 'made_from'. "
+        "Received: "
+    )
     assert [row[1:] for row in found[2:]] == [
         (4, "3.jpg", Reason.BAD_SPLIT, must + "''"),
         (5, "4.jpg", Reason.BAD_SPLIT, must + "'my-split'"),

@@ -228,7 +228,7 @@ def test_a_missing_file_is_found(copy: Path, name: str) -> None:
 def test_a_stray_file_is_found(copy: Path, name: str) -> None:
     (copy / name).parent.mkdir(exist_ok=True)
     (copy / name).write_text("hello")
-    shown = name if name.isprintable() else repr(name)
+    shown = name.replace("\x1b", r"\x1b")
     assert _found(copy) == [f"{shown}: does not belong to a dataset; some readers take every file of a folder"]
 
 

@@ -42,6 +42,7 @@ def _run(body: str, status: int = 1) -> tuple[int, str, str]:
         ("print(argument)", (0, "argument\n", "")),
         ("return 3", (3, "", "")),
         ("raise UserError('mend it')", (1, "", "error: mend it\n")),
+        (r"raise UserError('no \x1b[2J\nmend it')", (1, "", "error: no \\x1b[2J\nmend it\n")),
         ("raise OSError(28, 'No space left', 'file')", (1, "", "error: file: No space left\n")),
         ("return 1 / 0", (1, "", "error: division by zero\n")),
         ("raise KeyboardInterrupt", (130, "", "")),

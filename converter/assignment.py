@@ -4,7 +4,8 @@
         first 64 bits   -> split     (which fraction of the range they fall into)
         last 64 bits    -> position  (the order of the whole split; a shard is a range of positions)
 
-With a group column, the name of the group takes the place of the file name for the split.
+With a group column or groups of near duplicates, the name of the group takes the place of the file name for the split.
+(Stratified splits are the one exception: see stratify.py.)
 
 Nothing else is looked at: not the order of the rows, not their number, not the workers. So adding rows never moves an
 image to another split, order is as good as shuffled, and every runner writes the same bytes.

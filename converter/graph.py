@@ -2,10 +2,12 @@ r"""The graph of the Beam job.
 
 Image bytes never cross a shuffle: what is grouped are rows, and one task reads the images of one shard and writes it.
 
-  CSV text -> rows ----\                                             /-> results -\
-                        join by name -> (shard, [row]) -> write ----<              >-- reconcile, publish
-  folder listing ------/      |                       whole shard    \-> rejects -/
-   (name, size)               `-> rejects
+  CSV text -> rows ----\                                             /-> results --------\
+                        join by name -> (shard, [row]) -> write ----<---> rejects --------->-- reconcile, publish
+  folder listing ------/      |                       whole shard    \-> fingerprints ----/
+   (name, size)               `-> rejects, unlisted files                of images, grouped
+
+Splits that depend on more than a row (stratified, near duplicates) are assigned behind the join.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -104,8 +104,9 @@ def records(options: ConvertOptions, table: Table) -> Iterator[Record]:
 
 
 def some(names: Sequence[str]) -> str:
-    """Returns names for a message: not a million of them."""
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    """Returns names for a message: not a million of them, and all on one line."""
+    shown = ", ".join(name if name.isprintable() else repr(name) for name in names[:20])
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _header(options: ConvertOptions, path: str) -> tuple[str, ...]:

@@ -456,3 +456,9 @@ def test_a_csv_that_cannot_be_opened(tmp_path: Path, name: str) -> None:
     options = ConvertOptions(csv=str(tmp_path / name), images="images", output="data")
     with pytest.raises(UserError, match=rf"^Cannot read {tmp_path}"):
         table.read_tables(options)
+
+
+def test_names_in_a_message_stay_on_its_line(read: ReadCsv) -> None:
+    with pytest.raises(UserError) as caught:
+        read('file,"two\nlines",\x1b[2J\n1.jpg,1,0\n', filename_column="name")
+    assert str(caught.value).endswith("but the columns are: file, 'two\\nlines', '\\x1b[2J'")

@@ -119,7 +119,8 @@ class DatasetInfo:
     def to_json(self) -> str:
         """Returns the text of manifest.json."""
         fields = {"format_version": FORMAT_VERSION, "fingerprint": self.fingerprint, **dataclasses.asdict(self)}
-        return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
+        # The fingerprint covers what training sees: a flipped bit in a count would be believed.
+        return json.dumps({**fields, "sha256": _sha256(fields)}, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -136,14 +137,24 @@ class DatasetInfo:
                     f"The manifest has format version {version}; this multihot reads up to {FORMAT_VERSION}. "
                     "Install a newer multihot."
                 )
+            sha256 = fields.pop("sha256", None)  # Older versions wrote none.
+            is_as_written = sha256 in (None, _sha256(fields))
             info: Self = typed.build(fields, cls)
         except UserError:
             raise
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise UserError(f"The manifest is damaged: {type(error).__name__}: {error}. Convert again.") from error
-        if info.fingerprint != fields.get("fingerprint"):
-            raise UserError("The manifest was edited: its fingerprint does not match its contents. Convert again.")
+        if not is_as_written or info.fingerprint != fields.get("fingerprint"):
+            raise UserError(
+                "The manifest was edited or damaged: its sha256 or its fingerprint does not match its contents. "
+                "Convert again."
+            )
         return info
+
+
+def _sha256(fields: Mapping[str, Any]) -> str:
+    """Returns the hex digest of all that stands in a manifest, in its order, however it is laid out."""
+    return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
 def load(directory: str) -> DatasetInfo:

@@ -15,7 +15,9 @@ from schemas.statistics import Statistics
 
 
 def _edited(info: DatasetInfo, edit: Callable[[Any], object]) -> str:
+    """Returns a manifest without its digest, as older versions wrote it: it is the edit that is looked at."""
     fields = json.loads(info.to_json())
+    del fields["sha256"]
     edit(fields)
     return json.dumps(fields)
 
@@ -89,6 +91,27 @@ def test_a_newer_format_is_refused(info: DatasetInfo) -> None:
 def test_an_edited_manifest_is_refused(info: DatasetInfo, edit: Callable[[Any], object]) -> None:
     with pytest.raises(UserError, match="edited"):
         DatasetInfo.from_json(_edited(info, edit))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param('"bad_label": 1', '"bad_label": 3', id="rejects"),
+        pytest.param('"unlisted": 7', '"unlisted": 6', id="files without a row"),
+        pytest.param('"oriented": 0', '"oriented": 1', id="oriented images, which no record tells"),
+        pytest.param('"leaks"', '"leeks"', id="the name of a field that may be missing"),
+        pytest.param('"jpeg_quality": 0', '"jpeg_quality": 8', id="quality"),
+    ],
+)
+def test_a_flipped_bit_that_the_fingerprint_does_not_cover_is_found(info: DatasetInfo, old: str, new: str) -> None:
+    text = info.to_json()
+    assert old in text
+    with pytest.raises(UserError, match="edited or damaged: its sha256"):
+        DatasetInfo.from_json(text.replace(old, new, 1))
+
+
+def test_the_layout_of_a_manifest_does_not_count(info: DatasetInfo) -> None:
+    assert DatasetInfo.from_json(json.dumps(json.loads(info.to_json()))) == info
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     if config.freeze_backbone and config.weights == "none":
         print("The backbone is frozen with random weights: only the head learns. --weights gives it others.")
     try:
-        with _named_shards(config, info):
+        with named_shards(config, info):
             return _fit_and_evaluate(config, info, network, output, cache)
     finally:
         shutil.rmtree(output / "cache", ignore_errors=True)
@@ -100,8 +100,12 @@ def _fit_and_evaluate(
 
 
 @contextlib.contextmanager
-def _named_shards(config: TrainConfig, info: DatasetInfo) -> Iterator[None]:
-    """Looks for damaged shards when reading has failed: what TensorFlow says then names no file."""
+def named_shards(config: TrainConfig, info: DatasetInfo) -> Iterator[None]:
+    """Looks for damaged shards when reading has failed: what TensorFlow says then names no file.
+
+    Raises:
+        UserError: names the shards that are missing or damaged.
+    """
     try:
         yield
     except _READ_ERRORS:

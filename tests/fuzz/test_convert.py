@@ -87,7 +87,7 @@ def test_images(tmp_path: Path, draw: Draw, damaged_image: Damage, rounds: Any) 
     counts = rounds.counts
     assert counts.total() >= _IMAGES_A_ROUND
     assert min(counts["accepted"], counts["corrupt_image"]) > counts.total() / 10
-    assert all(counts[reason] for reason in ("not_an_image", "unsupported_format", "too_large"))
+    assert all(counts[reason] for reason in ("not_an_image", "unsupported_format"))
 
 
 def _parquet(**columns: Any) -> bytes:

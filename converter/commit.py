@@ -215,10 +215,12 @@ def _arrange(options: ConvertOptions, outcome: Outcome) -> None:
         OSError: a file that was written is not there any more, or has another size.
     """
     sizes = {}
+    there = {file.name for file in storage.list_files(options.incomplete)}
     for result, shard in _final(outcome):
         if shard.path != result.planned:
             for old, new in zip(layout.shard_files(result.planned), layout.shard_files(shard.path), strict=True):
-                storage.move(f"{options.incomplete}/{old}", f"{options.incomplete}/{new}")
+                if old in there:  # Or it was moved before this step was interrupted, and is done again.
+                    storage.move(f"{options.incomplete}/{old}", f"{options.incomplete}/{new}")
             # What is noted there has the fingerprints, which the results have not. Damaged, it is as good as none.
             if noted := Origin.read(options.incomplete, result.planned):
                 dataclasses.replace(noted, shard=shard).write(options.incomplete, result.planned)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import tensorflow as tf
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from converter import images, shards, storage
+from converter import images, shards, storage, verify
 from converter.commit import FAILURE, Outcome, commit, read_failure
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
@@ -117,6 +117,31 @@ def test_shards_that_came_out_empty_leave_no_gap(options: ConvertOptions, write:
         "index/train/train-00001-of-00002.tfindex",
     }
     assert [s.sha256 for s in split.shards] == [r.shard.sha256 for r in results if r.shard]
+
+
+def test_interrupted_while_it_numbers_shards_it_can_be_done_again(
+    options: ConvertOptions, write: Callable[..., ShardResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = [write("a", bad="a", index=0, num_shards=3)]
+    results += [write(name, index=i, num_shards=3) for i, name in ((1, "b"), (2, "c"))]
+    outcome = Outcome.of(results=results, rejects=[], num_rows=3)
+    move, moved = storage.move, []
+
+    def failing(source: str, target: str) -> None:
+        move(source, target)
+        if "-of-00003" in source:
+            moved.append(target)
+            if len(moved) == 3:
+                raise OSError("the machine is gone")
+
+    monkeypatch.setattr(storage, "move", failing)
+    with pytest.raises(OSError, match="the machine is gone"):
+        commit(options, _CLASSES, outcome, {})
+    monkeypatch.undo()
+    commit(options, _CLASSES, outcome, {})
+    info = metadata.load(options.dataset)
+    assert list(verify.verify(options.dataset, info)) == []
+    assert info.num_examples == 2
 
 
 def test_results_and_rejects_come_in_any_order(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:

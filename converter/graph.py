@@ -51,7 +51,7 @@ def build(
     files = (
         pipeline
         | "Images" >> beam.Create([options.images])
-        | "ListFiles" >> beam.FlatMap(storage.list_files)
+        | "ListFiles" >> beam.FlatMap(_list_images, options)
         | "KeyFiles" >> beam.Map(lambda file: (composed(file.name), file))
     )  # (filename, File)
     matched = (
@@ -158,6 +158,12 @@ def _read_rows(table: Table, options: ConvertOptions) -> Iterator[Any]:
         num_rows += 1
         yield TaggedOutput(_REJECTS, row) if isinstance(row, Reject) else row
     yield TaggedOutput(_ROWS_READ, num_rows)
+
+
+def _list_images(folder: str, options: ConvertOptions) -> Iterator[storage.File]:
+    """Yields the files in the folder of images, but for those of this dataset, which may be put together in there."""
+    own = tuple(f"{name}/" for path in options.folders if (name := storage.relative(path, folder)))
+    return (file for file in storage.list_files(folder) if not file.name.startswith(own))
 
 
 def _match(joined: tuple[str, Mapping[str, Iterable[Any]]]) -> Iterator[Any]:

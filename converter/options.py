@@ -133,6 +133,11 @@ class ConvertOptions:
         """The folder in which it is put together."""
         return layout.incomplete_dir(self.dataset)
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that a conversion replaces or deletes."""
+        return self.dataset, self.incomplete, layout.replaced_dir(self.dataset)
+
     def rejects_allowed(self, num_rows: int) -> int:
         """Returns how many of `num_rows` may be rejected."""
         return int(self.max_rejects * num_rows) if isinstance(self.max_rejects, Fraction) else self.max_rejects

@@ -98,6 +98,12 @@ def _check_folders(options: ConvertOptions) -> None:
     """Finds what can be found wrong before any work is done."""
     if storage.is_local(options.images) and not storage.exists(f"{options.images}/."):  # A file has no ".".
         raise UserError(f"--images: there is no folder {options.images}")
+    for flag, path in (("csv", options.csv), ("images", options.images)):
+        for folder in options.folders:
+            if storage.relative(path, folder) is not None:
+                raise UserError(
+                    f"--{flag}: {path} is in {folder}, which is replaced or deleted. Choose another --output."
+                )
     storage.restore(options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset))
     is_dataset = storage.exists(f"{options.dataset}/{layout.MANIFEST}")
     if is_dataset and not options.overwrite:

@@ -62,9 +62,10 @@ def is_local(path: str) -> bool:
 
 
 def list_files(folder: str) -> Iterator[File]:
-    """Yields every file in a folder and below it, with one listing and no request per file.
+    r"""Yields every file in a folder and below it, with one listing and no request per file.
 
-    Names that are not UTF-8 are left out: no CSV can name them. A folder that does not exist is empty, as in a store.
+    Bytes of a name that are not UTF-8 are written as `\udcff`: no row can name such a file, since there `\` stands
+    between folders. A folder that does not exist is empty, as in a store.
     """
     if is_local(folder):
         if os.path.isdir(folder):
@@ -87,7 +88,7 @@ def _list_local(folder: str) -> Iterator[File]:
                 name = prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     folders.append((entry.path, name + "/"))
-                elif _is_utf8(name):
+                else:
                     yield from _file(entry, name, root)
 
 
@@ -98,13 +99,18 @@ def _file(entry: "os.DirEntry[str]", name: str, root: str) -> Iterator[File]:
         status = entry.stat()
         if stat.S_ISREG(status.st_mode):
             inside = not entry.is_symlink() or os.path.realpath(entry.path).startswith(root + os.sep)
-            yield File(name, entry.path, status.st_size, status.st_mtime_ns, inside)
+            yield File(_utf8(name), _utf8(entry.path), status.st_size, status.st_mtime_ns, inside)
 
 
-def _is_utf8(name: str) -> bool:
-    with contextlib.suppress(UnicodeEncodeError):
-        return bool(name.encode())
-    return False
+def _utf8(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode()
+
+
+def relative(path: str, folder: str) -> str | None:
+    """Returns a path relative to a folder that it lies in, symbolic links followed; None where it does not."""
+    path, folder = (os.path.realpath(p) if is_local(p) else p.rstrip("/") for p in (path, folder))
+    prefix = posixpath.join(folder, "")
+    return f"{path}/".removeprefix(prefix).rstrip("/") if f"{path}/".startswith(prefix) else None
 
 
 def exists(path: str) -> bool:

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import random
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -308,6 +309,49 @@ def test_files_that_no_row_names_are_counted(
     rows = list(csv.reader((scenes / "labels.csv").read_text(encoding="utf-8").splitlines()))
     assert convert().unlisted == 0
     assert convert(csv=write_csv(tmp_path / "some.csv", rows[:20]), version="1.0.1").unlisted == 5
+
+
+def test_files_that_no_row_can_name_are_counted(convert: Convert, tmp_path: Path, images: Path, draw: Draw) -> None:
+    (tmp_path / "labels.csv").write_text("file,a\n1.jpg,1\n")
+    (images / "1.jpg").write_bytes(draw())
+    try:
+        (images / os.fsdecode(b"\xff.jpg")).write_bytes(draw())
+    except OSError:
+        pytest.skip("this file system knows no such names")
+    assert convert(csv=tmp_path / "labels.csv", images=images).unlisted == 1
+    assert (tmp_path / "out/scenes/1.0.0/unlisted.csv").read_text() == "filename\n\\udcff.jpg\n"
+
+
+def test_a_dataset_in_the_folder_of_images_is_none_of_them(
+    convert: Convert, tmp_path: Path, images: Path, draw: Draw
+) -> None:
+    (images / "1.jpg").write_bytes(draw())
+    (images / "labels.csv").write_text("file,a\n1.jpg,1\n")
+    left = images / "out/scenes/1.0.0.incomplete/train"
+    left.mkdir(parents=True)
+    (left / "train-00000-of-00001.tfrecord").write_bytes(b"of a run that was killed")
+    (tmp_path / "link").symlink_to(images)
+    given = {"csv": images / "labels.csv", "images": tmp_path / "link", "output": images / "out"}
+    assert [convert(**given, overwrite=overwrite).unlisted for overwrite in (False, True)] == [1, 1]
+
+
+@pytest.mark.parametrize("ending", ["", ".incomplete", ".replaced"])
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [(".", "../../../labels.csv"), ("images", "../../../labels.csv"), ("../../../images", "labels.csv")],
+)
+def test_nothing_is_read_from_where_it_would_be_deleted(
+    convert: Convert, tmp_path: Path, draw: Draw, ending: str, images: str, labels: str
+) -> None:
+    folder = tmp_path / f"out/scenes/1.0.0{ending}"
+    folder.mkdir(parents=True)
+    (folder / images).mkdir(exist_ok=True)
+    (folder / images / "1.jpg").write_bytes(draw())
+    (folder / labels).write_text("file,a\n1.jpg,1\n")
+    before = _files(tmp_path)
+    with pytest.raises(UserError, match=r"is in .*, which is replaced or deleted. Choose another --output"):
+        convert(csv=folder / labels, images=folder / images, overwrite=True)
+    assert _files(tmp_path) == before
 
 
 def test_a_dataset_is_not_overwritten(convert: Convert, tmp_path: Path) -> None:

@@ -104,13 +104,41 @@ def test_a_slash_at_the_end_of_the_folder_does_not_matter(tmp_path: Path, ending
     assert [file.name for file in storage.list_files(f"{tmp_path}{ending}")] == ["a/1.jpg"]
 
 
-def test_names_that_are_not_utf_8_are_left_out(tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_are_listed_so_that_they_can_be_written_down(tmp_path: Path) -> None:
     _put(tmp_path, "1.jpg")
     try:
-        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg")).write_bytes(b"image")
+        folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xfe"))
+        folder.mkdir()
+        (folder / os.fsdecode(b"\xff.jpg")).write_bytes(b"image")
     except OSError:
         pytest.skip("this file system knows no such names")
-    assert [file.name for file in storage.list_files(str(tmp_path))] == ["1.jpg"]
+    found = sorted(storage.list_files(str(tmp_path)))
+    assert [file.name.encode() for file in found] == [b"1.jpg", rb"\udcfe/\udcff.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "relative"),
+    [
+        ("a/b/c", "a", "b/c"),
+        ("./a/b/", "a//", "b"),
+        ("a", "a", ""),
+        ("ab", "a", None),
+        ("a", "a/b", None),
+        ("a/../b", "a", None),
+        ("link/b", "a", "b"),
+        ("a/b", "link", "b"),
+        ("/etc", "/", "etc"),
+        ("gs://a/b/c", "gs://a/b/", "c"),
+        ("gs://a/bc", "gs://a/b", None),
+        ("a", "gs://a", None),
+    ],
+)
+def test_relative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, folder: str, relative: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to("a")
+    assert storage.relative(path, folder) == relative
 
 
 def test_symbolic_links_are_followed_inside_the_folder_and_flagged_when_they_lead_out(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ _UNSUPPORTED = (
     ("JPEG 2000", rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"),
     ("JPEG XL", rb"\x00\x00\x00\x0cJXL |\xff\x0a"),
     ("Photoshop", rb"8BPS"),
-    ("ICO", rb"\x00\x00[\x01\x02]\x00"),
+    ("ICO", rb"\x00\x00[\x01\x02]\x00(?!\x00\x00)"),  # With no picture in it, it would be a TGA.
     ("SVG", rb"\s*(?:<\?xml.{,1000})?<svg\b"),
 )
 # By class and not by `PIL.Image.open`, which decides again what the format is, and takes a JPEG with a second picture

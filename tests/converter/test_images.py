@@ -360,6 +360,10 @@ def test_unsupported_formats_that_pillow_writes(draw: Draw, file_format: str, na
     _check_unsupported(name, draw(file_format=file_format))
 
 
+def test_a_tga_is_not_taken_for_a_cursor(draw: Draw) -> None:
+    assert _reason(draw(file_format="TGA")) == Reason.NOT_AN_IMAGE
+
+
 def test_the_name_of_a_file_says_nothing() -> None:
     """A text that happens to start as a BMP does."""
     assert _reason(b"BMW is a maker of cars. " * 10) == Reason.CORRUPT_IMAGE

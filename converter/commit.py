@@ -159,8 +159,9 @@ def _too_many_rejects(options: ConvertOptions, outcome: Outcome, allowed: int) -
     """Returns what is wrong with the rows, a line for each reason."""
     rejects = outcome.rejects
     limit = f"={float(options.max_rejects):g}" if isinstance(options.max_rejects, Fraction) else ""
+    too_many = f"at most {allowed} may be (--max_rejects{limit})" if len(rejects) > allowed else "no image is left"
     lines = [
-        f"{len(rejects)} of {outcome.num_rows} rows were rejected; at most {allowed} may be (--max_rejects{limit}).",
+        f"{len(rejects)} of {outcome.num_rows} rows were rejected; {too_many}.",
         "Nothing is published. What is wrong, with the first row of each kind:",
     ]
     for reason, count in Counter(reject.reason.value for reject in rejects).most_common():

@@ -242,7 +242,7 @@ def test_nothing_is_published_when_nothing_is_left(folder: Path, tmp_path: Path)
         split_column="",
         max_rejects=Fraction(1),
     )
-    with pytest.raises(UserError, match="1 of 1 rows were rejected"):
+    with pytest.raises(UserError, match=r"^1 of 1 rows were rejected; no image is left\."):
         pipeline.convert(options)
     assert not Path(options.dataset).exists()
 

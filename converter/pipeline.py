@@ -2,17 +2,20 @@
 
 import contextlib
 import platform
+import posixpath
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineRunner
 
 import schemas
 from converter import commit, graph, progress, runners, storage
 from converter.options import ConvertOptions
-from converter.table import read_tables
+from converter.table import Table, read_tables
 from schemas import layout
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
@@ -38,12 +41,20 @@ def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None
     for path in (options.csv, options.images, options.output):
         storage.check(path)
     tables = read_tables(options)
-    _check_folders(options)
-    if not runners.is_only_described(beam_options):
-        # What an earlier run left is no dataset, and not why this one fails; its finished shards are kept.
-        for name in (layout.MANIFEST, commit.FAILURE):
-            storage.delete(f"{options.incomplete}/{name}")
-        storage.make_folder(options.incomplete)  # If it cannot be made, that is better known now.
+    _check_input(options)
+    described = runners.is_only_described(beam_options)
+    # What two conversions put together in one folder would be no dataset of either.
+    with contextlib.nullcontext() if described else storage.locked(posixpath.dirname(options.dataset)):
+        _check_output(options)
+        if not described:
+            _clear(options)
+        return _run(options, beam_options, runner, tables)
+
+
+def _run(
+    options: ConvertOptions, beam_options: PipelineOptions, runner: PipelineRunner, tables: Sequence[Table]
+) -> DatasetInfo | None:
+    """Runs the job, and returns what came of it."""
     here = runners.runs_here(beam_options)
     with tempfile.TemporaryDirectory() as staged, progress.bar() if here else contextlib.nullcontext():
         runners.stage(beam_options, staged)
@@ -94,8 +105,8 @@ def _description(options: ConvertOptions) -> dict[str, Any]:
     }
 
 
-def _check_folders(options: ConvertOptions) -> None:
-    """Finds what can be found wrong before any work is done."""
+def _check_input(options: ConvertOptions) -> None:
+    """Finds what can be found wrong before anything is touched."""
     if storage.is_local(options.images) and not storage.exists(f"{options.images}/."):  # A file has no ".".
         raise UserError(f"--images: there is no folder {options.images}")
     for flag, path in (("csv", options.csv), ("images", options.images)):
@@ -104,6 +115,10 @@ def _check_folders(options: ConvertOptions) -> None:
                 raise UserError(
                     f"--{flag}: {path} is in {folder}, which is replaced or deleted. Choose another --output."
                 )
+
+
+def _check_output(options: ConvertOptions) -> None:
+    """Finds what is in the way, before any work is done."""
     storage.restore(options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset))
     is_dataset = storage.exists(f"{options.dataset}/{layout.MANIFEST}")
     if is_dataset and not options.overwrite:
@@ -112,3 +127,10 @@ def _check_folders(options: ConvertOptions) -> None:
         )
     if storage.is_local(options.dataset) and storage.exists(options.dataset) and not is_dataset:
         raise UserError(f"{options.dataset} exists and is not a dataset of multihot. Choose another --output.")
+
+
+def _clear(options: ConvertOptions) -> None:
+    """Makes the folder to work in. What an earlier run left there is no dataset, and not why this one fails."""
+    for name in (layout.MANIFEST, commit.FAILURE):
+        storage.delete(f"{options.incomplete}/{name}")
+    storage.make_folder(options.incomplete)  # If it cannot be made, that is better known now; finished shards are kept.

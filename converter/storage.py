@@ -6,6 +6,7 @@ The job runs on workers that have Beam's file systems and its options (end point
 import contextlib
 import ctypes
 import errno
+import fcntl
 import glob
 import hashlib
 import os
@@ -307,6 +308,32 @@ def _exchange(one: str, other: str) -> bool:
     at_working_directory, exchange = -100, 2
     paths = os.fsencode(one), os.fsencode(other)
     return rename is not None and rename(at_working_directory, paths[0], at_working_directory, paths[1], exchange) == 0
+
+
+@contextlib.contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """Keeps other conversions on this machine out of a folder. A store has no locks.
+
+    The system lets go of the lock when the process ends, however it ends, and no file is left behind.
+
+    Raises:
+        UserError: another conversion is in there.
+        OSError: the folder cannot be made.
+    """
+    if not is_local(folder):
+        yield
+        return
+    make_folder(folder)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise UserError(
+            f"Another conversion is at work in {folder}. Wait until it has ended, or choose another --name or --output."
+        ) from error
+    finally:
+        os.close(handle)
 
 
 def make_folder(path: str) -> None:

@@ -354,6 +354,17 @@ def test_nothing_is_read_from_where_it_would_be_deleted(
     assert _files(tmp_path) == before
 
 
+@pytest.mark.parametrize("overwrite", [False, True], ids=["without --overwrite", "with --overwrite"])
+def test_two_conversions_do_not_mix(convert: Convert, tmp_path: Path, overwrite: bool) -> None:
+    with storage.locked(f"{tmp_path}/out/scenes"):
+        with pytest.raises(UserError, match=rf"^Another conversion is at work in {tmp_path}/out/scenes\. Wait"):
+            convert(overwrite=overwrite)
+        assert _files(tmp_path) == {}
+        convert(name="others")
+    convert(overwrite=overwrite)
+    assert sorted(path.name for path in (tmp_path / "out/scenes").iterdir()) == ["1.0.0"]
+
+
 def test_a_dataset_is_not_overwritten(convert: Convert, tmp_path: Path) -> None:
     convert()
     before = _files(tmp_path)

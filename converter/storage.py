@@ -28,8 +28,12 @@ def check(path: str) -> None:
     """Checks that there is a file system for a path, without looking for the file.
 
     Raises:
-        UserError: the one that it needs is not installed.
+        UserError: the one that it needs is not installed, or the path cannot be written down.
     """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"A path must be UTF-8, that of a folder too. Rename it. Received: {path!a}") from error
     try:
         FileSystems.get_filesystem(path)
     except ValueError as error:

@@ -501,6 +501,12 @@ def test_a_store_that_nothing_installed_reads_is_one_sentence(convert: Convert, 
         convert(**{flag: "nosuch://bucket/x"})
 
 
+@pytest.mark.parametrize("flag", ["csv", "images", "output"])
+def test_a_path_that_is_not_utf_8_is_one_sentence(convert: Convert, flag: str) -> None:
+    with pytest.raises(UserError, match=r"^A path must be UTF-8.* Received: 'a/\\udcff'$"):
+        convert(**{flag: os.fsdecode(b"a/\xff")})
+
+
 def test_a_dataset_with_a_damaged_manifest_can_be_overwritten(convert: Convert, tmp_path: Path) -> None:
     info = convert()
     manifest = tmp_path / "out" / "scenes" / "1.0.0" / "manifest.json"

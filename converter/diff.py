@@ -101,6 +101,8 @@ def diff(one: str, other: str) -> Difference:
         OSError: one of them cannot be read.
     """
     infos = metadata.load(one), metadata.load(other)
+    for directory, info in zip((one, other), infos, strict=True):
+        _check_there(directory, info)
     if infos[0].fingerprint == infos[1].fingerprint:
         return Difference()
     # The labels of a shard have no meaning without the classes.
@@ -110,6 +112,17 @@ def diff(one: str, other: str) -> Difference:
         if left.setdefault(filename, compared) is not compared:
             raise UserError(f"{one} has {filename!r} twice: `python -m converter.verify` says where.")
     return _compare(infos, left, _read(other, infos[1], common))
+
+
+def _check_there(directory: str, info: DatasetInfo) -> None:
+    """Looks at the sizes of all shards, since most are not read."""
+    sizes = {file.name: file.size for file in storage.list_files(directory)}
+    for split in info.splits:
+        for shard in split.shards:
+            if sizes.get(shard.path) != shard.file_bytes:
+                raise UserError(
+                    f"{directory}/{shard.path} is missing or cut: `python -m converter.verify {directory}` says more."
+                )
 
 
 def _shards(info: DatasetInfo) -> set[tuple[str, str]]:

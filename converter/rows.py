@@ -86,7 +86,9 @@ def normalized(filename: str) -> str:
     if not name:
         raise _RejectedError(Reason.MISSING_NAME, "the file name is blank")
     if name.startswith("/") or re.match(r"[A-Za-z]:|[\w+.-]+://", name) or ".." in name.split("/"):
-        raise _RejectedError(Reason.UNSAFE_PATH, "the file name must be relative to the folder of images, without '..'")
+        raise _RejectedError(
+            Reason.UNSAFE_PATH, "the file name must be relative to the folder of images: no '..', no drive, no address"
+        )
     if CONTROL.search(name):
         raise _RejectedError(Reason.UNSAFE_PATH, f"the file name has control characters: {name!a}")
     return posixpath.normpath(name)

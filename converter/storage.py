@@ -295,7 +295,7 @@ def publish(source: str, target: str, *, last: str, aside: str) -> None:
 
 def restore(target: str, *, last: str, aside: str) -> None:
     """Mends what a `publish` that was killed between its renames has left: puts back what it had set aside."""
-    if is_local(target) and exists(aside) and not exists(target):
+    if is_local(target) and exists(f"{aside}/{last}") and not exists(target):
         os.replace(aside, target)
     _discard(aside, last)
 
@@ -330,14 +330,22 @@ def locked(folder: str) -> Iterator[None]:
     make_folder(folder)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle, folder)
         yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, folder: str) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise UserError(
             f"Another conversion is at work in {folder}. Wait until it has ended, or choose another --name or --output."
         ) from error
-    finally:
-        os.close(handle)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):  # Some network file systems have no locks.
+            raise
 
 
 def make_folder(path: str) -> None:

@@ -1,5 +1,6 @@
 """Two datasets are the same, or every difference is named."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -32,7 +33,7 @@ def make(convert: Callable[..., Any], write_csv: Callable[..., Path], tmp_path: 
 def test_a_dataset_is_the_same_as_itself_and_is_not_even_read(dataset: Path, make: Any, labels_of: Labels) -> None:
     copy = make("copy", labels_of, num_shards={"train": 3, "validation": 1})
     for shard in Path(copy).glob("*/*.tfrecord"):
-        shard.unlink()
+        shard.write_bytes(bytes(shard.stat().st_size))
     assert diff.diff(str(dataset), copy) == Difference()
 
 
@@ -106,7 +107,7 @@ def test_a_shard_that_both_have_is_not_read(make: Any, labels_of: Labels, tmp_pa
     same = {shard for shard in shards if (Path(one) / shard).read_bytes() == (Path(other) / shard).read_bytes()}
     assert len(same) == len(shards) - 1
     for shard in same:
-        (Path(one) / shard).unlink()
+        (Path(one) / shard).write_bytes(bytes((Path(one) / shard).stat().st_size))
     assert diff.diff(one, other) == Difference(relabelled=(Relabelled("0.jpg", (), ("desert",)),))
 
 
@@ -122,10 +123,29 @@ def test_a_damaged_shard_is_trouble(dataset: Path, make: Any, labels_of: Labels)
         diff.diff(other, str(dataset))
 
 
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_shard_that_is_not_there_is_trouble_though_both_manifests_are_the_same(
+    dataset: Path, tmp_path: Path, damage: str
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(dataset, copy)
+    shard = copy / "train/train-00001-of-00003.tfrecord"
+    if damage == "cut":
+        shard.write_bytes(shard.read_bytes()[:-1])
+    else:
+        shard.unlink()
+    with pytest.raises(UserError, match=r"train-00001-of-00003\.tfrecord is missing or cut"):
+        diff.diff(str(dataset), str(copy))
+
+
 def test_a_shard_of_another_dataset_is_trouble(dataset: Path, make: Any, labels_of: Labels) -> None:
     other = make("other", dict(list(labels_of.items())[1:]))
-    first, second = (Path(other) / layout.shard("train", i, 2) for i in range(2))
-    first.write_bytes(second.read_bytes())
+    first = Path(other) / layout.shard("train", 0, 2)
+    index = (Path(other) / layout.shard_index(layout.shard("train", 0, 2))).read_text().splitlines()
+    content = first.read_bytes()
+    # Good records, of the same size in all.
+    records = [content[offset : offset + size] for offset, size in (map(int, line.split()) for line in index)]
+    first.write_bytes(b"".join(reversed(records)))
     with pytest.raises(UserError, match=rf"^{first} is not the shard that the manifest knows"):
         diff.diff(str(dataset), other)
 

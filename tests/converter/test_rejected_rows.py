@@ -30,7 +30,7 @@ _MULTI_HOT: list[tuple[str, Reason | None, str]] = [
     (
         "../secret.jpg,1,0,train",
         Reason.UNSAFE_PATH,
-        "the file name must be relative to the folder of images, without '..'",
+        "the file name must be relative to the folder of images: no '..', no drive, no address",
     ),
     ("link.jpg,1,0,train", Reason.UNSAFE_PATH, "a symbolic link that leads out of the folder of images"),
     ("good.jpg,1,2,train", Reason.BAD_LABEL, "column 'desert': must be 0 or 1. Received: '2'"),

@@ -172,7 +172,7 @@ def test_file_names(read: ReadCsv, cell: str, filename: str) -> None:
     assert read(f"file,sea,desert\n{cell},1,0\n").names == [filename]
 
 
-_LEADS_OUT = "the file name must be relative to the folder of images, without '..'"
+_LEADS_OUT = "the file name must be relative to the folder of images: no '..', no drive, no address"
 
 
 @pytest.mark.parametrize(

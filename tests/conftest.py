@@ -158,3 +158,22 @@ def miml() -> Path:
     if not folder:
         pytest.skip("set MIML_DATASET to the folder of the real data set")
     return Path(folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says which readers of tests/interop ran, which did not, and why."""
+    said: dict[str, str] = {}
+    for outcome in ("passed", "skipped", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            reader = dict(report.user_properties).get("interop")
+            if outcome == "skipped" and reader:
+                said[reader] = f"skipped: {report.longrepr[2].removeprefix('Skipped: ')}"
+            elif reader:
+                said[reader] = "ran" if outcome == "passed" else "FAILED"
+    if said:
+        ran = ", ".join(reader for reader, outcome in sorted(said.items()) if outcome == "ran")
+        terminalreporter.section("interop")
+        terminalreporter.line(f"interop: {ran or 'nothing'} ran")
+        for reader, outcome in sorted(said.items()):
+            if outcome != "ran":
+                terminalreporter.line(f"interop: {reader} {outcome}")

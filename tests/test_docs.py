@@ -65,3 +65,15 @@ def test_links_between_the_docs_lead_somewhere() -> None:
     for page in (*_ROOT.glob("*.md"), *(_ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_code_that_opens_a_dataset_is_that_of_the_programs_that_the_tests_run() -> None:
+    page = (_ROOT / "docs" / "readers.md").read_text()
+    rows = re.findall(r"^\| \[.*?\]\((.*?)\) \| (.*?) \|", page, re.MULTILINE)
+    assert {path.split("/")[-1] for path, _ in rows} == {path.name for path in _ROOT.glob("tests/interop/read_*.py")}
+    for path, cell in rows:
+        # A long string may stand on two lines.
+        program = (_ROOT / "docs" / path).read_text().replace('"\n    "', "")
+        snippets = re.findall("`(.+?)`", cell)
+        assert snippets, path
+        assert [snippet for snippet in snippets if snippet not in program] == [], path

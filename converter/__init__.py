@@ -17,6 +17,10 @@ reading.py      reads and proves the images of some rows, several at a time
 duplicates.py   same and nearly same images, and the groups that they form
 shards.py       writes one whole shard from its rows
 commit.py       the last step: reconcile counts, write the metadata, publish
+pictures.py     a sample of the examples of a dataset, and small pictures of them
+sheets.py       the contact sheets of the report: which images stand on them
+charts.py       the charts of the report, as SVG
+report.py       `python -m converter.report`: the page that shows what is in a dataset
 summary.py      what a person reads at the end
 progress.py     the bar on a terminal while the job runs in this process
 storage.py      files, wherever they are (Beam's file systems)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any, Self
 
-from converter import duplicates, images, storage
+from converter import duplicates, images, report, storage
 from converter.duplicates import Member
 from converter.options import ConvertOptions
 from converter.origin import Origin
@@ -25,6 +25,9 @@ from schemas.statistics import Statistics
 
 # In the folder of an incomplete dataset: why it will stay incomplete.
 FAILURE = "failure.json"
+
+# Written when all else is in its place.
+_LAST = {layout.REPORT, layout.CONVERSION, layout.MANIFEST}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,15 +99,15 @@ def commit(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome, 
     if failure:
         storage.write(f"{options.incomplete}/{FAILURE}", json.dumps({"message": failure}))
         return
-    notes = {**conversion, "finished": now(), "shards": outcome.shards}
-    files: dict[str, str | bytes] = {
-        **derived.files(info),
-        layout.DUPLICATES: duplicates.to_csv(outcome.duplicates),
-        layout.CONVERSION: json.dumps(notes, indent=1, ensure_ascii=False) + "\n",
-    }
+    files: dict[str, str | bytes] = {**derived.files(info), layout.DUPLICATES: duplicates.to_csv(outcome.duplicates)}
     for name, content in files.items():
         storage.write(f"{options.incomplete}/{name}", content)
     _arrange(options, outcome)
+    page, report_failure = report.attempt(options.incomplete, info)
+    storage.write(f"{options.incomplete}/{layout.REPORT}", page)
+    notes = {**conversion, "finished": now(), "shards": outcome.shards, "report_failure": report_failure}
+    text = json.dumps(notes, indent=1, ensure_ascii=False) + "\n"
+    storage.write(f"{options.incomplete}/{layout.CONVERSION}", text)
     storage.write(f"{options.incomplete}/{layout.MANIFEST}", info.to_json())
     storage.publish(
         options.incomplete, options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset)
@@ -134,7 +137,16 @@ def read_failure(options: ConvertOptions) -> str | None:
 
 def num_reused(options: ConvertOptions) -> int:
     """Returns how many shards of a dataset the last conversion had not to write."""
-    return int(json.loads(storage.read(f"{options.dataset}/{layout.CONVERSION}"))["shards"]["reused"])
+    return int(_notes(options)["shards"]["reused"])
+
+
+def report_failure(options: ConvertOptions) -> str:
+    """Returns why the last conversion could not make its report; "" where it has one."""
+    return str(_notes(options)["report_failure"])
+
+
+def _notes(options: ConvertOptions) -> Any:
+    return json.loads(storage.read(f"{options.dataset}/{layout.CONVERSION}"))
 
 
 def _failure(options: ConvertOptions, outcome: Outcome) -> str | None:
@@ -226,7 +238,7 @@ def _arrange(options: ConvertOptions, outcome: Outcome) -> None:
             if noted := Origin.read(options.incomplete, result.planned):
                 dataclasses.replace(noted, shard=shard).write(options.incomplete, result.planned)
         sizes[shard.path] = shard.file_bytes
-    files = layout.files(sizes) - {layout.MANIFEST}
+    files = layout.files(sizes) - _LAST
     files |= {layout.shard_origin(result.planned) for result in outcome.results}
     found = {file.name: file.size for file in storage.list_files(options.incomplete)}
     lost = {name for name in files if found.get(name) != sizes.get(name, found.get(name, -1))}

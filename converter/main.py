@@ -88,7 +88,15 @@ def main(argv: Sequence[str]) -> None:
     if info is None:
         print("The job was built or submitted, as asked: there is no dataset yet.")
     else:
-        print(summary.summary(info, options.dataset, splits=options.splits, num_reused=commit.num_reused(options)))
+        print(
+            summary.summary(
+                info,
+                options.dataset,
+                splits=options.splits,
+                num_reused=commit.num_reused(options),
+                report_failure=commit.report_failure(options),
+            )
+        )
 
 
 def run() -> None:

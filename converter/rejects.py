@@ -3,7 +3,7 @@
 import csv
 import enum
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from schemas.printable import printable
@@ -52,6 +52,24 @@ class Reject(NamedTuple):
 def to_csv(rejects: Iterable[Reject]) -> str:
     """Returns the text of rejects.csv: in the order of the files and their lines."""
     return inert_csv(Reject._fields, sorted(rejects))
+
+
+def first_of_each(rows: Iterable[Mapping[str, str]], number: int) -> dict[str, list[tuple[str, str]]]:
+    """Returns file names and details of the first rejects of each reason, by name.
+
+    Not by line: that would change with the order of the rows.
+
+    Args:
+        rows: of rejects.csv.
+        number: how many of each reason.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        some = found.setdefault(row["reason"], [])
+        some.append((row["filename"], row["detail"]))
+        if len(some) > 100 * number:  # Millions are not kept.
+            some[:] = sorted(some)[:number]
+    return {reason: sorted(some)[:number] for reason, some in sorted(found.items())}
 
 
 def unlisted_csv(names: Iterable[str]) -> str:

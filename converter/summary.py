@@ -13,7 +13,12 @@ _MAX_ROWS = 100
 
 
 def summary(
-    info: DatasetInfo, directory: str, *, splits: Sequence[tuple[str, Fraction]] = (), num_reused: int = 0
+    info: DatasetInfo,
+    directory: str,
+    *,
+    splits: Sequence[tuple[str, Fraction]] = (),
+    num_reused: int = 0,
+    report_failure: str = "",
 ) -> str:
     """Returns the summary of a dataset, a table of some lines.
 
@@ -22,6 +27,7 @@ def summary(
         directory: where it is.
         splits: that were asked for: one that got no image is named.
         num_reused: shards that were there already.
+        report_failure: why there is no report, if so: a traceback.
     """
     names = [split.name for split in info.splits]
     without = [
@@ -52,6 +58,11 @@ def summary(
         )
     if info.unlisted:
         lines.append(f"Files in the folder that no row names: {info.unlisted}: {directory}/{layout.UNLISTED}")
+    if report_failure:
+        lines.append(
+            f"The report could not be made: {report_failure.strip().splitlines()[-1]} (all of it: {directory}/"
+            f"{layout.CONVERSION}). The dataset is complete. To try again: python -m converter.report {directory}"
+        )
     lines.append(f"Dataset: {directory}")
     return "\n".join(lines)
 

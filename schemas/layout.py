@@ -7,6 +7,7 @@
         schema.pbtxt  statistics.pb                        TFX, TFDV
         rejects.csv  unlisted.csv                          rows that were left out, and why; files that no row names
         duplicates.csv                                     images that are the same as others, or nearly
+        report.html                                        what a person reads: counts, charts, images
         made_from/train/train-00000-of-00008.json          what a shard was made from: with the same, it is kept
         conversion.json                                    when, how long, with which versions
         manifest.json                                      written last: with it, the folder is a dataset
@@ -25,6 +26,7 @@ MANIFEST = "manifest.json"
 REJECTS = "rejects.csv"
 UNLISTED = "unlisted.csv"
 DUPLICATES = "duplicates.csv"
+REPORT = "report.html"
 MADE_FROM = "made_from"
 CONVERSION = "conversion.json"
 TFDS_INFO = "dataset_info.json"
@@ -47,6 +49,7 @@ _ALWAYS = (
     REJECTS,
     UNLISTED,
     DUPLICATES,
+    REPORT,
     CONVERSION,
     MANIFEST,
 )

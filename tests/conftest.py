@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from converter import pipeline
+from converter import commit, pipeline
 from converter.options import ConvertOptions
 from schemas import example
 from schemas.metadata import DatasetInfo
@@ -107,8 +107,10 @@ def _convert(scenes: Path, output: Path, **options: Any) -> DatasetInfo:
     paths = {"csv": scenes / "labels.csv", "images": scenes / "images", "output": output}
     given: dict[str, Any] = {"name": "scenes", **paths, **options}
     given |= {key: str(given[key]) for key in paths}
-    info = pipeline.convert(ConvertOptions(**given))
+    conversion = ConvertOptions(**given)
+    info = pipeline.convert(conversion)
     assert info is not None
+    assert not commit.report_failure(conversion)
     return info
 
 

@@ -164,7 +164,8 @@ def test_an_installed_package_stages_itself_as_a_wheel(cloud: Mapping[str, str],
     staged = _staged("installed", tmp_path / "staged", cloud)
     wheel = next(path for path in staged if path.suffix == ".whl")
     assert wheel.name.startswith("multihot-")
-    assert {"converter/pipeline.py", "schemas/example.py"} <= set(zipfile.ZipFile(wheel).namelist())
+    needed = {"converter/pipeline.py", "converter/templates/report.html.jinja", "schemas/example.py"}
+    assert needed <= set(zipfile.ZipFile(wheel).namelist())
     # pip takes it for a wheel, and for this distribution.
     _run(
         ["-m", "pip", "install", "-q", "--no-deps", f"--target={tmp_path / 'again'}", str(wheel)], os.environ, tmp_path

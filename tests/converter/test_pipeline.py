@@ -72,6 +72,7 @@ def test_layout_of_a_dataset(dataset: Path) -> None:
         "manifest.json",
         "metadata.json",
         "rejects.csv",
+        "report.html",
         "schema.pbtxt",
         "statistics.pb",
         "train/train-00000-of-00003.tfrecord",

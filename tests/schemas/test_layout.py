@@ -17,6 +17,7 @@ def test_names_of_the_other_files() -> None:
         layout.REJECTS,
         layout.UNLISTED,
         layout.DUPLICATES,
+        layout.REPORT,
         layout.CONVERSION,
         layout.TFDS_INFO,
         layout.TFDS_FEATURES,
@@ -28,6 +29,7 @@ def test_names_of_the_other_files() -> None:
         "rejects.csv",
         "unlisted.csv",
         "duplicates.csv",
+        "report.html",
         "conversion.json",
         "dataset_info.json",
         "features.json",
@@ -91,6 +93,7 @@ def test_all_files_of_a_dataset() -> None:
         "rejects.csv",
         "unlisted.csv",
         "duplicates.csv",
+        "report.html",
         "conversion.json",
         "manifest.json",
     }

@@ -61,8 +61,8 @@ def _chart(name: str, draw: Callable[[Axes], None], height: float = 2.6, width: 
     svg = io.StringIO()
     style: Any = {**_STYLE, "svg.hashsalt": name}
     with matplotlib.rc_context(style), warnings.catch_warnings():
-        # The page has fonts for what matplotlib's lacks.
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        # Of letters that matplotlib's fonts lack and the page's have, and of names too wide to be laid out.
+        warnings.simplefilter("ignore", UserWarning)
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot())
         figure.savefig(svg, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
@@ -112,25 +112,28 @@ def cooccurrence(names: Sequence[str], shares: NDArray[np.float64]) -> str:
     """
     size = len(names)
     few = size <= _MAX_NUMBERS
+    short = [_short(name, 14) for name in names]
+    # Inches, if all letters were as wide as a W.
+    room = 0.3 + 0.13 * max(map(len, short), default=0)
 
     def draw(axes: Axes) -> None:
         red_green_blue = to_rgb(_ACCENT)
         fading = LinearSegmentedColormap.from_list("fading", [(*red_green_blue, 0.0), (*red_green_blue, 0.6)])
         axes.pcolormesh(np.ma.array(shares, mask=np.eye(size) + (shares == 0)), cmap=fading, vmin=0, vmax=1)
         axes.set(xlim=(0, size), ylim=(size, 0))
-        short, middle = [_short(name, 14) for name in names], np.arange(size) + 0.5
+        middle = np.arange(size) + 0.5
         axes.set_yticks(middle, short)
         axes.set_xticks(middle, short, rotation=90)
         axes.xaxis.tick_top()
         axes.tick_params(length=0, labelsize=9.5 if few else 7.5)
-        axes.spines[:].set_printable(False)
+        axes.spines[:].set_visible(False)
         if few:
             for row, column in np.argwhere(~np.eye(size, dtype=bool)):
                 number = f"{shares[row, column]:.0%}"
                 axes.text(column + 0.5, row + 0.5, number, ha="center", va="center")
 
     if few:
-        return _chart("cooccurrence", draw, 1.1 + 0.3 * size)
+        return _chart("cooccurrence", draw, room + 0.3 * size)
     return _chart("cooccurrence", draw, 1.1 + 0.18 * size, 1.1 + 0.18 * max(size, 24))
 
 

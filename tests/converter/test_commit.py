@@ -63,7 +63,7 @@ def test_publishes_what_adds_up(options: ConvertOptions, write: Callable[..., Sh
     assert not Path(options.incomplete).exists()
     conversion = json.loads(Path(options.dataset, "conversion.json").read_text())
     assert conversion.pop("finished") > "2026"
-    assert conversion == {"started": "now", "shards": {"written": 1, "reused": 0}}
+    assert conversion == {"started": "now", "shards": {"written": 1, "reused": 0}, "report_failure": ""}
 
 
 @pytest.mark.parametrize("num_rows", [0, 2, 4, 1000])

@@ -107,3 +107,12 @@ def test_duplicates_in_several_splits_are_told() -> None:
     told = summary(_info(splits, leaks={"num_groups": 2, "num_images": 5}), "d")
     assert "in several splits: 5 images in 2 groups: d/duplicates.csv" in told
     assert "several splits" not in summary(_info(splits, leaks={"num_groups": 0, "num_images": 0}), "d")
+
+
+def test_a_report_that_could_not_be_made_is_said() -> None:
+    info = _info((_split("train", (1, 1), 9, 1),))
+    failure = "Traceback (most recent call last):\n  File x\nValueError: no\n"
+    assert summary(info, "d", report_failure=failure).splitlines()[-2] == (
+        "The report could not be made: ValueError: no (all of it: d/conversion.json). The dataset is complete. To try "
+        "again: python -m converter.report d"
+    )

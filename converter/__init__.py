@@ -27,6 +27,9 @@ storage.py      files, wherever they are (Beam's file systems)
 runners.py      which runner, its options, and the package that it stages
 checks.py       what is wrong with one shard
 verify.py       `python -m converter.verify`: what is wrong with a dataset
+examples.py     reads examples of a dataset, in order or by name
+gallery.py      a picture of examples, or files of them
+inspect.py      `python -m converter.inspect`: looks into a dataset
 diff.py         `python -m converter.diff`: in what two datasets differ
 graph.py        the graph of the Beam job: wires the above into one readable expression
 pipeline.py     runs it: looks at what there is before, and at what came of it

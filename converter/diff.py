@@ -20,13 +20,12 @@ from schemas.quiet import quiet
 
 with quiet():
     from converter import storage
-    from schemas import example
+    from converter.examples import read_shard
 
 from schemas import metadata
 from schemas.errors import UserError
-from schemas.metadata import DatasetInfo, ShardInfo
+from schemas.metadata import DatasetInfo
 from schemas.printable import printable
-from schemas.tfrecord import RecordError, ShardReader
 
 
 class Relabelled(NamedTuple):
@@ -169,31 +168,11 @@ def _read(directory: str, info: DatasetInfo, skipped: set[tuple[str, str]]) -> I
     for split in info.splits:
         for shard in split.shards:
             if (split.name, shard.sha256) not in skipped:
-                for one in _read_shard(directory, shard, len(info.classes)):
+                for _, one in read_shard(directory, shard, len(info.classes)):
                     labels = tuple(sorted(name for name, label in zip(info.classes, one.labels, strict=True) if label))
                     digest = hashlib.blake2b(f"{one.height} {one.width} ".encode(), digest_size=16)
                     digest.update(one.image)
                     yield one.filename, _Compared(split.name, labels, digest.digest())
-
-
-def _read_shard(directory: str, shard: ShardInfo, num_classes: int) -> Iterator[example.Example]:
-    path = f"{directory.rstrip('/')}/{shard.path}"
-    try:
-        with storage.open_binary(path) as file:
-            reader = ShardReader(file)
-            for offset, payload in reader:
-                yield _decoded(offset, payload, num_classes)
-    except RecordError as error:
-        raise UserError(f"{path} is damaged at {error}. `python -m converter.verify` says all.") from error
-    if reader.sha256 != shard.sha256:
-        raise UserError(f"{path} is not the shard that the manifest knows. `python -m converter.verify` says more.")
-
-
-def _decoded(offset: int, payload: bytes, num_classes: int) -> example.Example:
-    try:
-        return example.decode(payload, num_classes)
-    except ValueError as error:
-        raise RecordError(offset, str(error)) from error
 
 
 def report(difference: Difference, limit: int = 20) -> str:

@@ -254,3 +254,22 @@ def test_parts_of_a_csv_and_parquet_are_read_from_a_bucket(cloud: Mapping[str, s
         f"{folder}/0.parquet:1:0.jpg",
         f"{folder}/1.parquet:1:1.jpg",
     ]
+
+
+_FIND = f"""
+import pathlib, sys
+from converter import examples, storage
+from schemas import metadata
+folder, filename = sys.argv[1:]
+for file in storage.list_files(folder):
+    storage.write("gs://{_BUCKET}/find/" + file.name, pathlib.Path(file.path).read_bytes())
+info = metadata.load(folder)
+assert list(examples.find("gs://{_BUCKET}/find", info, filename)) == list(examples.find(folder, info, filename))
+print(*(one.example.filename for one in examples.find("gs://{_BUCKET}/find", info, filename)))
+"""
+
+
+@pytest.mark.parametrize("filename", ["바다.jpg", "none.jpg"])
+def test_an_example_in_a_bucket_is_found_by_its_name(filename: str, dataset: Path, cloud: Mapping[str, str]) -> None:
+    found = _run(["-c", _FIND, str(dataset), filename], cloud, _CHECKOUT)
+    assert found == ("" if filename == "none.jpg" else filename) + "\n"

@@ -1,0 +1,168 @@
+"""`python -m converter.inspect DIR`: looks into a dataset.
+
+What it takes, and what it shows:
+
+    DIR                                             the summary
+    DIR --examples=24 --split=train --where=sea     a picture of those examples
+    DIR --examples=24 --output=FOLDER               files of them
+    DIR --filename=1.jpg                            where one example is, and what it is
+"""
+
+import argparse
+import csv
+import io
+import itertools
+import tempfile
+from collections.abc import Iterator, Sequence
+
+from absl.flags import argparse_flags
+
+from schemas import command
+from schemas.quiet import quiet
+
+with quiet():
+    from converter import gallery, headers, storage
+    from converter.examples import Located, find, read_split
+    from converter.rejects import inert
+    from converter.summary import summary
+    from converter.table import composed, some
+
+from schemas import layout, metadata
+from schemas.errors import UserError
+from schemas.metadata import DatasetInfo
+from schemas.printable import printable
+
+
+def select(directory: str, info: DatasetInfo, *, split: str = "", where: str = "") -> Iterator[Located]:
+    """Yields the examples that fit, in their order, which is as good as shuffled.
+
+    Args:
+        directory: of the dataset.
+        info: its manifest.
+        split: name of the split; all of them, one after the other, when empty.
+        where: classes that an example must have, and with a minus before them must not have: `sea,-trees`.
+
+    Raises:
+        UserError: there is no such split or class, or the dataset is damaged.
+        OSError: it cannot be read.
+    """
+    wanted = _parse_where(where, info.classes)
+    for name in [split] if split else [split.name for split in info.splits]:
+        for located in read_split(directory, info, name):
+            if all(located.example.labels[i] == label for i, label in wanted.items()):
+                yield located
+
+
+def _parse_where(text: str, classes: Sequence[str]) -> dict[int, int]:
+    """Returns the label that is asked for, by the index of its class."""
+    indices = {name: (i, 1) for i, name in enumerate(classes)}
+    # A class whose own name has a minus before it stays what it is.
+    indices = {f"-{name}": (i, 0) for name, (i, _) in indices.items()} | indices
+    wanted: dict[int, int] = {}
+    for part in text.split(",") if text else ():
+        term = composed(part.strip())
+        if term not in indices:
+            raise UserError(f"--where: there is no class {part.strip()!r}. There are: {some(classes)}")
+        i, label = indices[term]
+        if wanted.setdefault(i, label) != label:
+            raise UserError(f"--where: no example has {classes[i]!r} and has it not. Received: {text!r}")
+    return wanted
+
+
+def describe(located: Located, classes: Sequence[str]) -> str:
+    """Returns what there is to know of an example, a line for each thing."""
+    one = located.example
+    try:
+        image_format = headers.format_of(one.image)
+    except headers.ImageError as error:
+        image_format = f"none that is stored ({error.args[1]})"
+    lines = {
+        "filename": one.filename,
+        "split": located.split,
+        "shard": located.shard,
+        "offset": located.offset,
+        "labels": gallery.label_names(one, classes),
+        "width x height": f"{one.width} x {one.height} pixels",
+        "image": f"{image_format}, {len(one.image)} bytes",
+    }
+    return "\n".join(printable(f"{name:<16}{value}") for name, value in lines.items())
+
+
+def _missing(directory: str, filename: str) -> str:
+    """Says that there is no such example, and why where that is known."""
+    sentence = f"{directory} has no example {filename!r}."
+    text = storage.read(f"{directory.rstrip('/')}/{layout.REJECTS}").decode()
+    for row in csv.DictReader(io.StringIO(text, newline="")):
+        if composed(row["filename"]) == inert(filename):
+            return f"{sentence} It was rejected: {row['csv']} line {row['line']}: {row['reason']}: {row['detail']}"
+    return f"{sentence} Names have their folders, as in the CSV, and small and capital letters differ."
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse_flags.ArgumentParser(
+        prog="python -m converter.inspect",
+        description="Looks into a dataset. With nothing but DIR it prints the summary.",
+    )
+    parser.add_argument("directory", metavar="DIR", help="the dataset: ROOT/NAME/VERSION")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--examples", type=_number, metavar="N", help="shows the first N examples that fit")
+    which.add_argument("--filename", help="finds the example of this name")
+    parser.add_argument("--split", default="", help="examples of this split only")
+    parser.add_argument("--where", default="", metavar="CLASSES", help="classes to have, or not: sea,-trees")
+    parser.add_argument("--output", default="", metavar="FOLDER", help="writes image files and labels.csv there")
+    arguments: argparse.Namespace = parser.parse_args(argv[1:])
+    if not arguments.examples and (arguments.split or arguments.where):
+        parser.error("--split and --where choose among examples: give --examples=N too")
+    if arguments.output and not (arguments.examples or arguments.filename):
+        parser.error("--output takes examples: give --examples=N or --filename=NAME too")
+    return arguments
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a number, 1 or more. Received: {text!r}")
+    return int(text)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Prints what was asked for."""
+    directory = arguments.directory.rstrip("/")
+    storage.check(directory)
+    info = metadata.load(directory)
+    if arguments.filename:
+        _show_one(directory, info, composed(arguments.filename), arguments.output)
+    elif arguments.examples:
+        found = select(directory, info, split=arguments.split, where=arguments.where)
+        _show(itertools.islice(found, arguments.examples), info, arguments)
+    else:
+        print(summary(info, directory))
+
+
+def _show_one(directory: str, info: DatasetInfo, filename: str, output: str) -> None:
+    found = list(find(directory, info, filename))
+    if not found:
+        raise UserError(_missing(directory, filename))
+    print("\n\n".join(describe(located, info.classes) for located in found))
+    if output:
+        gallery.export(found, info.classes, output)
+
+
+def _show(found: Iterator[Located], info: DatasetInfo, arguments: argparse.Namespace) -> None:
+    if arguments.output:
+        print(f"{gallery.export(found, info.classes, arguments.output)} images: {arguments.output}")
+        return
+    if arguments.examples > gallery.MAX_PICTURES:
+        raise UserError(f"A picture holds up to {gallery.MAX_PICTURES} examples. --output=FOLDER writes any number.")
+    examples = list(found)
+    if not examples:
+        raise UserError("No example fits.")
+    for located in examples:
+        names = gallery.label_names(located.example, info.classes)
+        print(printable(f"{located.split}  {located.example.filename}: {names}"))
+    with tempfile.NamedTemporaryFile(prefix=f"{info.name}-", suffix=".png", delete=False) as file:
+        gallery.grid(examples, info.classes, file.name)
+    print(f"Picture: {file.name}")
+
+
+if __name__ == "__main__":
+    command.run(main, parse=_parse)

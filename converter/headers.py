@@ -24,10 +24,11 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from converter.rejects import Reason
+from schemas.statistics import JPEG
 
 # The first bytes of the formats that TensorFlow decodes...
 _SUPPORTED = (
-    ("jpeg", rb"\xff\xd8\xff"),
+    (JPEG, rb"\xff\xd8\xff"),
     ("png", rb"\x89PNG\r\n\x1a\n"),
     ("gif", rb"GIF8[79]a"),
     ("bmp", rb"BM"),
@@ -46,7 +47,7 @@ _UNSUPPORTED = (
 # By class and not by `PIL.Image.open`, which decides again what the format is, and takes a JPEG with a second picture
 # behind it for another one.
 _READERS: dict[str, type[ImageFile]] = {
-    "jpeg": JpegImageFile,
+    JPEG: JpegImageFile,
     "png": PngImageFile,
     "gif": GifImageFile,
     "bmp": BmpImageFile,
@@ -156,9 +157,9 @@ def _check_kind(image_format: str, header: ImageFile, data: bytes) -> None:
         kind = "animated WebP"
     elif image_format == "webp" and header.mode == "RGBA":
         kind = "WebP with transparency"
-    elif image_format == "jpeg" and header.mode == "CMYK" and "adobe" not in header.info:
+    elif image_format == JPEG and header.mode == "CMYK" and "adobe" not in header.info:
         kind = "CMYK without an Adobe marker, which decoders read as two different pictures"
-    elif image_format == "jpeg" and data.count(b"\xff\xda") > _MAX_SCANS:
+    elif image_format == JPEG and data.count(b"\xff\xda") > _MAX_SCANS:
         kind = f"JPEG of more than {_MAX_SCANS} scans"
     if kind:
         raise ImageError(Reason.UNSUPPORTED_FORMAT, f"{kind}: save the image as PNG, or as JPEG in RGB")

@@ -22,6 +22,7 @@ from PIL.ImageFile import ImageFile
 
 from converter.headers import ImageError, corrupt, orientation, read_header
 from converter.rejects import Reason
+from schemas.statistics import JPEG
 
 __all__ = ["JPEG_QUALITY", "NO_PIXELS", "Image", "ImageError", "Preparation", "decode", "prepare"]
 
@@ -122,7 +123,7 @@ def decode(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
         ImageError: it cannot be decoded.
     """
     try:
-        if image_format == "jpeg":
+        if image_format == JPEG:
             image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
         else:
             image = tf.io.decode_image(data, channels=3, expand_animations=False)
@@ -145,9 +146,9 @@ def _changed(pixels: npt.NDArray[np.uint8], turn: Transpose | None, shorter: int
 def _encode(image: PIL.Image.Image, source_format: str) -> tuple[bytes, str]:
     """Returns the bytes and the format: JPEG for what was in a format of photographs, PNG for all others."""
     file = io.BytesIO()
-    if source_format in ("jpeg", "webp"):
+    if source_format in (JPEG, "webp"):
         image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-        return file.getvalue(), "jpeg"
+        return file.getvalue(), JPEG
     image.save(file, "PNG")
     return file.getvalue(), "png"
 

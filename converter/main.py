@@ -37,6 +37,7 @@ flags.DEFINE_string("version", "1.0.0", "Version of the dataset.")
 flags.DEFINE_string("filename_column", "", "Column with the file names. Default: the first one.")
 flags.DEFINE_list("label_columns", [], "Columns with the labels. Default: all others.")
 flags.DEFINE_list("classes", [], "Classes in the order of the label vector. Default: that of the columns, or sorted.")
+flags.DEFINE_string("schema", "", "Dataset, or its manifest.json, whose classes and order this one is to have.")
 flags.DEFINE_string("label_delimiter", ",", "Between the names in a cell such as 'desert,sea'.")
 flags.DEFINE_string("encoding", "utf-8", "Encoding of the CSV.")
 flags.DEFINE_string("splits", "", f"Names and fractions of the splits. Default: {DEFAULT_SPLITS}.")
@@ -69,6 +70,7 @@ def main(argv: Sequence[str]) -> None:
         filename_column=FLAGS.filename_column,
         label_columns=tuple(FLAGS.label_columns),
         classes=tuple(FLAGS.classes),
+        schema=FLAGS.schema,
         label_delimiter=FLAGS.label_delimiter,
         encoding=FLAGS.encoding,
         splits=parse_splits(FLAGS.splits) if FLAGS.splits else (),

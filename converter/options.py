@@ -33,6 +33,7 @@ class ConvertOptions:
         label_columns: columns with the labels; all others when empty.
         classes: names of the classes in the order of the label vector. When empty, the order of the columns, or the
             sorted names that stand in a delimited column.
+        schema: folder of an earlier dataset, or its manifest.json: its classes and their order are those of this one.
         label_delimiter: between the names in a delimited column.
         encoding: of a CSV without a byte order mark.
         splits: names with fractions that sum to 1. Membership depends on their order.
@@ -59,6 +60,7 @@ class ConvertOptions:
     filename_column: str = ""
     label_columns: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    schema: str = ""
     label_delimiter: str = ","
     encoding: str = "utf-8"
     splits: tuple[tuple[str, Fraction], ...] = ()
@@ -110,9 +112,10 @@ class ConvertOptions:
             raise UserError(f"--num_shards names splits that --splits does not: {', '.join(sorted(unknown))}")
 
     def _check_exclusive(self) -> None:
-        """Checks that no two flags say what decides the split of an image."""
+        """Checks that no two flags say the same: which classes there are, or what decides the split of an image."""
         stratified = self.split_method == "stratified"
         for one, other, both in (
+            ("--schema", "--classes", self.schema and self.classes),
             ("--splits", "--split_column", self.splits and self.split_column),
             ("--group_column", "--split_column", self.group_column and self.split_column),
             ("--group_near_duplicates", "--split_column", self.group_near_duplicates and self.split_column),

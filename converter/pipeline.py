@@ -92,6 +92,7 @@ def _description(options: ConvertOptions) -> dict[str, Any]:
         "started": commit.now(),
         "csv": options.csv,
         "images": options.images,
+        "schema": options.schema,
         "split_method": options.split_method,
         "group_column": options.group_column,
         "group_near_duplicates": options.group_near_duplicates,

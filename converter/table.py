@@ -20,6 +20,7 @@ from converter import cells, storage
 from converter.cells import Record
 from converter.options import ConvertOptions
 from converter.parquet import Cell
+from schemas import layout, metadata
 from schemas.errors import UserError
 
 # What a cell of a label column may hold, in any case and with spaces around it.
@@ -171,16 +172,13 @@ def _check_columns(where: str, columns: tuple[str, ...], filename: int, labels: 
 def _find_classes(options: ConvertOptions, tables: Sequence[Table]) -> Iterator[Table]:
     """Completes the tables: a single label column may hold 0 and 1, or names, which must all be known in advance."""
     multi_hot, columns = tables[0].multi_hot, tables[0].classes
-    asked = tuple(composed(name) for name in options.classes)
+    asked = _asked(options)
     found = asked
     # With --classes of other names, there is nothing to find out.
     if not multi_hot and (not asked or set(asked) <= set(columns)):
         multi_hot, found = _look(options, tables)
     if multi_hot and asked and sorted(asked) != sorted(columns):
-        raise UserError(
-            f"{tables[0].path} line 1: --classes must name the label columns, in any order. "
-            f"Received: {some(asked)}; label columns: {some(columns)}"
-        )
+        raise UserError(f"{tables[0].path} line 1: {_misfit(options, asked, columns)}")
     classes = asked or (columns if multi_hot else found)
     where = f"{tables[0].path} line 1" if multi_hot else f"{options.csv}: column {columns[0]!r}"
     _check_classes(where, classes)
@@ -188,6 +186,26 @@ def _find_classes(options: ConvertOptions, tables: Sequence[Table]) -> Iterator[
         indices = {name: i for i, name in enumerate(table.columns)}
         labels = tuple(indices[name] for name in classes) if multi_hot else table.labels
         yield dataclasses.replace(table, multi_hot=multi_hot, labels=labels, classes=classes)
+
+
+def _asked(options: ConvertOptions) -> tuple[str, ...]:
+    """Returns the classes that were asked for, by their names or by an earlier dataset that has them."""
+    if options.schema:
+        return metadata.load(options.schema.removesuffix(layout.MANIFEST)).classes
+    return tuple(composed(name) for name in options.classes)
+
+
+def _misfit(options: ConvertOptions, asked: Sequence[str], columns: Sequence[str]) -> str:
+    """Says that the label columns are not the classes that were asked for."""
+    if not options.schema:
+        return (
+            "--classes must name the label columns, in any order. "
+            f"Received: {some(asked)}; label columns: {some(columns)}"
+        )
+    missing, unknown = sorted({*asked} - {*columns}), sorted({*columns} - {*asked})
+    parts = [f"missing: {some(missing)}"] * bool(missing) + [f"not among them: {some(unknown)}"] * bool(unknown)
+    hint = " --label_columns leaves columns out." if unknown else ""
+    return f"the label columns must be the classes of {options.schema}, in any order; {'; '.join(parts)}.{hint}"
 
 
 def _look(options: ConvertOptions, tables: Iterable[Table]) -> tuple[bool, tuple[str, ...]]:

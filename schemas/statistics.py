@@ -9,6 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Self
 
+# What `Statistics.formats` calls the most common one, which training decodes by a path of its own.
+JPEG = "jpeg"
+
 
 @dataclasses.dataclass(frozen=True)
 class Moments:

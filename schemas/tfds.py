@@ -11,6 +11,7 @@ from typing import Any
 
 from schemas import example, layout
 from schemas.metadata import DatasetInfo
+from schemas.statistics import JPEG
 
 _FEATURES = "tensorflow_datasets.core.features"
 
@@ -48,11 +49,11 @@ def _dataset_info(info: DatasetInfo) -> dict[str, Any]:
 
 
 def _features(info: DatasetInfo) -> dict[str, Any]:
-    def tensor(shape: tuple[int, ...]) -> dict[str, Any]:
-        dimensions = {"dimensions": [str(size) for size in shape]} if shape else {}
+    def tensor(feature: example.Feature) -> dict[str, Any]:
+        dimensions = {"dimensions": [str(size) for size in feature.shape]} if feature.shape else {}
         return {
             "pythonClassName": f"{_FEATURES}.tensor_feature.Tensor",
-            "tensor": {"shape": dimensions, "dtype": "int64", "encoding": "none"},
+            "tensor": {"shape": dimensions, "dtype": feature.dtype.name, "encoding": "none"},
         }
 
     special = {
@@ -62,7 +63,7 @@ def _features(info: DatasetInfo) -> dict[str, Any]:
             "image": {
                 "shape": {"dimensions": ["-1", "-1", "3"]},
                 "dtype": "uint8",
-                "encodingFormat": "jpeg",
+                "encodingFormat": JPEG,
             },
         },
         example.FILENAME: {"pythonClassName": f"{_FEATURES}.text_feature.Text", "text": {}},
@@ -71,7 +72,7 @@ def _features(info: DatasetInfo) -> dict[str, Any]:
         "pythonClassName": f"{_FEATURES}.features_dict.FeaturesDict",
         "featuresDict": {
             "features": {
-                feature.key: special.get(feature.key) or tensor(feature.shape)
+                feature.key: special.get(feature.key) or tensor(feature)
                 for feature in example.features(len(info.classes))
             }
         },

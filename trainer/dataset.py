@@ -19,6 +19,7 @@ import tensorflow as tf
 from schemas import example
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
+from schemas.statistics import JPEG
 from trainer import augment
 from trainer.config import TrainConfig
 
@@ -125,7 +126,7 @@ def _decoded(config: TrainConfig, info: DatasetInfo, split: str, size: int) -> t
     """Returns the examples of a split: image uint8 [size, size, 3], labels float32 [k]."""
     paths = [posixpath.join(config.data, shard.path) for shard in info.split(split).shards]
     formats = {name for any_split in info.splits for name in any_split.statistics.formats}
-    parse = functools.partial(_parse, num_classes=len(info.classes), all_jpeg=formats == {"jpeg"}, size=size)
+    parse = functools.partial(_parse, num_classes=len(info.classes), all_jpeg=formats == {JPEG}, size=size)
     return (
         tf.data.Dataset.from_tensor_slices(paths)
         .interleave(tf.data.TFRecordDataset, cycle_length=_OPEN_SHARDS, num_parallel_calls=_cores(), deterministic=True)

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from schemas import example
 from schemas.errors import UserError
 from schemas.statistics import Statistics
 from trainer.config import TrainConfig
@@ -38,7 +39,7 @@ def build(config: TrainConfig, statistics: Statistics) -> keras.Model:
     Raises:
         UserError: there is no such model, it cannot take images of this size, or its weights cannot be had.
     """
-    inputs = keras.Input((config.image_size, config.image_size, 3), name="image")
+    inputs = keras.Input((config.image_size, config.image_size, 3), name=example.IMAGE)
     backbone, preprocess = _backbone(config)
     # Frozen, its batch normalization keeps its own mean and variance as well.
     backbone.trainable = not config.freeze_backbone
@@ -52,7 +53,7 @@ def build(config: TrainConfig, statistics: Statistics) -> keras.Model:
         bias_initializer=keras.initializers.Constant(_log_odds(statistics)) if multi_label else "zeros",
         kernel_initializer=keras.initializers.GlorotUniform(seed=config.seed),
         dtype="float32",
-        name="labels",
+        name=example.LABELS,
     )(features)
     return keras.Model(inputs, outputs, name=config.model)
 

@@ -53,6 +53,11 @@ def test_are_frozen() -> None:
         pytest.param(
             {"label_columns": ("a", "a")}, "--label_columns has a name twice. Received: a, a", id="a column twice"
         ),
+        pytest.param(
+            {"classes": ("sea",), "schema": "data/miml/1.0.0"},
+            "--schema and --classes exclude each other: give one of them.",
+            id="two ways to name classes",
+        ),
         pytest.param({"max_pixels": 0}, "--max_megapixels must be positive. Received: 0", id="no pixel"),
         pytest.param(
             {"resize_shorter": -1}, "--resize_shorter must be a number of pixels, or 0. Received: -1", id="no size"

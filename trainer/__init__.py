@@ -2,6 +2,7 @@
 
 main.py         flags -> TrainConfig -> train.train_and_evaluate()
 config.py       TrainConfig: frozen, documented, validates itself; saved beside the checkpoints
+sources.py      which datasets a run reads, as if they were one
 dataset.py      shards -> interleave, parse, decode, cache, shuffle, batch, augment, prefetch
 augment.py      random operations on a batch of images, with explicit seeds
 model.py        backbones, preprocessing, head

@@ -1,6 +1,8 @@
 """TrainConfig: everything that a run is asked to do."""
 
 import dataclasses
+import math
+from collections.abc import Iterable
 
 from schemas.errors import UserError
 
@@ -16,8 +18,10 @@ class TrainConfig:
     """What to train, on what, and how.
 
     Attributes:
-        data: folder of the dataset, `<root>/<name>/<version>`.
+        data: folders of the datasets, each `<root>/<name>/<version>`.
         output: folder of the run, on this machine; it must not hold one yet, unless `overwrite`.
+        data_weights: how often each dataset is seen, relative to the others; when empty, every example once an epoch.
+        classes: names of those to train on, in the order of the model's outputs; all when empty.
         model: `small_resnet`, or the name of a model of keras.applications in any spelling, e.g. `mobilenet_v3_small`.
         weights: `none`, `imagenet`, or a file of weights for the backbone.
         freeze_backbone: whether to train the head only.
@@ -37,8 +41,10 @@ class TrainConfig:
         overwrite: whether to replace a run that is there.
     """
 
-    data: str
+    data: tuple[str, ...]
     output: str
+    data_weights: tuple[float, ...] = ()
+    classes: tuple[str, ...] = ()
     model: str = "small_resnet"
     weights: str = "none"
     freeze_backbone: bool = False
@@ -58,9 +64,17 @@ class TrainConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("data", "output"):
-            if not getattr(self, name):
-                raise UserError(f"--{name} is required.")
+        if not self.data or not all(self.data):
+            raise UserError("--data is required.")
+        if not self.output:
+            raise UserError("--output is required.")
+        if self.data_weights and len(self.data_weights) != len(self.data):
+            received = f"{len(self.data)} --data and {len(self.data_weights)} weights"
+            raise UserError(f"--data_weights must have a weight for each --data. Received: {received}")
+        if not all(0 < weight < math.inf for weight in self.data_weights):
+            raise UserError(f"--data_weights must be positive. Received: {_list(self.data_weights)}")
+        if len(set(self.classes)) < len(self.classes) or not all(self.classes):
+            raise UserError(f"--classes must be names, each once. Received: {_list(self.classes)}")
         if "://" in self.output:
             raise UserError(f"--output must be a folder of this machine. Received: {self.output!r}")
         for name, choices in (
@@ -81,3 +95,19 @@ class TrainConfig:
             raise UserError(f"--seed must be at least 0 and less than 2**32. Received: {self.seed}")
         if not 0 <= self.weight_decay < 1:
             raise UserError(f"--weight_decay must be at least 0 and less than 1. Received: {self.weight_decay}")
+
+
+def parse_weights(values: Iterable[str]) -> tuple[float, ...]:
+    """Returns the numbers of `--data_weights=3,1`.
+
+    Raises:
+        UserError: something else was received.
+    """
+    try:
+        return tuple(float(value) for value in values)
+    except ValueError:
+        raise UserError(f"--data_weights must be numbers, as in 3,1. Received: {_list(values)}") from None
+
+
+def _list(values: Iterable[object]) -> str:
+    return ",".join(str(value) for value in values)

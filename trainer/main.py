@@ -25,7 +25,9 @@ with quiet():
 FLAGS = flags.FLAGS
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
 
-flags.DEFINE_string("data", None, "Folder of the dataset: ROOT/NAME/VERSION.", required=True)
+flags.DEFINE_multi_string("data", None, "Folder of a dataset: ROOT/NAME/VERSION. Repeat it for several.", required=True)
+flags.DEFINE_list("data_weights", [], "How often each --data is seen, as in 3,1. Default: every example once an epoch.")
+flags.DEFINE_list("classes", [], "Classes to train on, in this order. Default: all.")
 flags.DEFINE_string("output", None, "Folder of the run.", required=True)
 flags.DEFINE_string("model", _DEFAULTS["model"], "small_resnet, or any of keras.applications: vgg16, resnet50, ...")
 flags.DEFINE_string("weights", _DEFAULTS["weights"], "none, imagenet, or a file of weights for the backbone.")
@@ -62,7 +64,9 @@ def main(argv: Sequence[str]) -> None:
     """Trains, and prints the metrics and where everything lies."""
     if len(argv) > 1:
         raise UserError(f"Unexpected argument {argv[1]!r}: every argument is a flag, as in --data=DIR")
-    config = TrainConfig(**{name: FLAGS[name].value for name in _DEFAULTS})
+    given = {name: FLAGS[name].value for name in _DEFAULTS}
+    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    config = TrainConfig(**{**given, "data_weights": choices.parse_weights(given["data_weights"])})
     result = train.train_and_evaluate(config)
     print(f"\nValidation split {config.validation_split!r}, after the last epoch:")
     print(evaluation.table(result))

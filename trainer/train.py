@@ -1,7 +1,7 @@
 """One run: build the dataset and the model, fit, evaluate, and leave everything in the run's folder.
 
 <output>/
-    config.json          flags, dataset fingerprint, versions: what it takes to do it again
+    config.json          flags, dataset fingerprints, versions: what it takes to do it again
     checkpoints/         last.keras after every epoch, best.keras by validation loss
     tensorboard/         for `tensorboard --logdir`
     model.keras          after the last epoch: what evaluation.json is about
@@ -24,11 +24,10 @@ import keras
 import tensorflow as tf
 
 import schemas
-from schemas import metadata
 from schemas.errors import UserError
-from schemas.metadata import DatasetInfo
-from trainer import dataset, evaluation, model, plots
+from trainer import dataset, evaluation, model, plots, sources
 from trainer.config import TrainConfig
+from trainer.sources import Sources
 
 _WARMUP_EPOCHS = 3
 _NUM_SAMPLES = 24
@@ -50,32 +49,32 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     Raises:
         UserError: the dataset or the configuration are at fault, or the loss is no number any more.
     """
-    info = metadata.load(config.data)
+    data = sources.load(config)
     for split in (config.train_split, config.validation_split):
-        info.split(split)
+        data.split(split)
     _check_output(config)
     keras.utils.set_random_seed(config.seed)
     # Before the folder is made: what is wrong with the model must not leave half a run behind.
-    network = compile_model(config, info)
+    network = compile_model(config, data)
     output = _make_output(config)
-    cache, reason = dataset.choose_cache(config, info)
-    (output / "config.json").write_text(json.dumps(_description(config, info, cache), indent=1) + "\n")
+    cache, reason = dataset.choose_cache(config, data)
+    (output / "config.json").write_text(json.dumps(_description(config, data, cache), indent=1) + "\n")
     print(reason)
     if config.freeze_backbone and config.weights == "none":
         print("The backbone is frozen with random weights: only the head learns. --weights gives it others.")
     try:
-        with named_shards(config, info):
-            return _fit_and_evaluate(config, info, network, output, cache)
+        with named_shards(config, data):
+            return _fit_and_evaluate(config, data, network, output, cache)
     finally:
         shutil.rmtree(output / "cache", ignore_errors=True)
 
 
 def _fit_and_evaluate(
-    config: TrainConfig, info: DatasetInfo, network: keras.Model, output: Path, cache: str
+    config: TrainConfig, data: Sources, network: keras.Model, output: Path, cache: str
 ) -> dict[str, Any]:
-    train = dataset.training_dataset(config, info, cache=_cache_file(output, cache, "train"))
+    train = dataset.training_dataset(config, data, cache=_cache_file(output, cache, "train"))
     validation = dataset.evaluation_dataset(
-        config, info, config.validation_split, cache=_cache_file(output, cache, "validation")
+        config, data, config.validation_split, cache=_cache_file(output, cache, "validation")
     )
     print(f"Model: {config.model}, {network.count_params():,} weights; {len(train)} steps an epoch.")
     history = network.fit(
@@ -91,16 +90,16 @@ def _fit_and_evaluate(
     (output / "history.json").write_text(json.dumps(history, indent=1) + "\n")
     plots.training(history, str(output / "training.png"))
     predictions = evaluation.predict(network, validation)
-    result = evaluation.evaluate(predictions, info.classes)
+    result = evaluation.evaluate(predictions, data.classes)
     (output / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
     images = next(validation.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
     first = evaluation.Predictions(labels=predictions.labels[: len(images)], scores=predictions.scores[: len(images)])
-    plots.samples(images, first, info.classes, str(output / "samples.png"))
+    plots.samples(images, first, data.classes, str(output / "samples.png"))
     return result
 
 
 @contextlib.contextmanager
-def named_shards(config: TrainConfig, info: DatasetInfo) -> Iterator[None]:
+def named_shards(config: TrainConfig, data: Sources) -> Iterator[None]:
     """Looks for damaged shards when reading has failed: what TensorFlow says then names no file.
 
     Raises:
@@ -110,18 +109,19 @@ def named_shards(config: TrainConfig, info: DatasetInfo) -> Iterator[None]:
         yield
     except _READ_ERRORS:
         print("Reading the dataset failed: checking its shards ...")
-        dataset.check_shards(config.data, info, (config.train_split, config.validation_split))
+        for source in data.each:
+            dataset.check_shards(source.directory, source.info, (config.train_split, config.validation_split))
         raise
 
 
-def compile_model(config: TrainConfig, info: DatasetInfo) -> keras.Model:
+def compile_model(config: TrainConfig, data: Sources) -> keras.Model:
     """Builds the model and gives it its loss, optimizer and metrics."""
-    split = info.split(config.train_split)
+    split = data.split(config.train_split)
     network = model.build(config, split.statistics)
     steps = -(-split.num_examples // config.batch_size)
     metric: keras.Metric
     if config.loss == "binary_crossentropy":
-        metric = keras.metrics.AUC(curve="PR", multi_label=True, num_labels=len(info.classes), name="mean_pr_auc")
+        metric = keras.metrics.AUC(curve="PR", multi_label=True, num_labels=len(data.classes), name="mean_pr_auc")
     else:
         metric = keras.metrics.CategoricalAccuracy()
     network.compile(
@@ -210,8 +210,10 @@ def _make_output(config: TrainConfig) -> Path:
 def _holds_run(output: Path) -> bool:
     """Whether a folder is one of ours: other programs have a config.json too."""
     try:
-        return "fingerprint" in json.loads((output / "config.json").read_text())["dataset"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads((output / "config.json").read_text())
+        # The second is what runs of one dataset had before there could be several.
+        return all("fingerprint" in one for one in found.get("datasets") or [found["dataset"]])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -224,15 +226,20 @@ def _cache_file(output: Path, cache: str, name: str) -> str | None:
     return str(output / "cache" / name)
 
 
-def _description(config: TrainConfig, info: DatasetInfo, cache: str) -> dict[str, Any]:
+def _description(config: TrainConfig, data: Sources, cache: str) -> dict[str, Any]:
     return {
         **dataclasses.asdict(config),
-        "dataset": {
-            "name": info.name,
-            "version": info.version,
-            "fingerprint": info.fingerprint,
-            "classes": list(info.classes),
-        },
+        "datasets": [
+            {
+                "path": source.directory,
+                "name": source.info.name,
+                "version": source.info.version,
+                "fingerprint": source.info.fingerprint,
+                "classes": list(source.info.classes),
+            }
+            for source in data.each
+        ],
+        "classes_used": list(data.classes),
         "cache_used": cache,
         "versions": {
             "multihot": schemas.__version__,

@@ -26,6 +26,7 @@ from converter.pipeline import convert
 from schemas import metadata
 from schemas.metadata import DatasetInfo
 from trainer.config import TrainConfig
+from trainer.sources import Sources, combine
 
 COLOURS = {"blue": (30, 60, 220), "green": (40, 180, 60), "red": (220, 40, 30), "yellow": (230, 210, 40)}
 
@@ -112,10 +113,16 @@ def info(data: Path) -> DatasetInfo:
     return metadata.load(str(data))
 
 
+@pytest.fixture(scope="session")
+def sources(data: Path, info: DatasetInfo) -> Sources:
+    """The dataset as a run uses it."""
+    return combine([(str(data), info)])
+
+
 @pytest.fixture
 def config(data: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
     """Makes a TrainConfig for the dataset: small images, and whatever else a test asks for."""
-    return functools.partial(TrainConfig, data=str(data), output=str(tmp_path / "run"), image_size=32)
+    return functools.partial(TrainConfig, data=(str(data),), output=str(tmp_path / "run"), image_size=32)
 
 
 # Imports the program once, and then runs it in a child process for each line of arguments: as `python -m trainer`

@@ -11,7 +11,7 @@ from trainer.config import TrainConfig
 
 
 def _config(**changes: Any) -> TrainConfig:
-    return TrainConfig(**{"data": "data/made/1.0.0", "output": "runs/first", **changes})
+    return TrainConfig(**{"data": ("data/made/1.0.0",), "output": "runs/first", **changes})
 
 
 def test_the_defaults_train_a_small_network_on_labels_that_are_not_exclusive() -> None:
@@ -35,7 +35,25 @@ def test_it_is_frozen_and_takes_names_only() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param({"data": ""}, "--data is required.", id="no data"),
+        pytest.param({"data": ()}, "--data is required.", id="no data"),
+        pytest.param({"data": ("a", "")}, "--data is required.", id="no data after another one"),
+        pytest.param(
+            {"data": ("a", "b"), "data_weights": (1.0,)},
+            "--data_weights must have a weight for each --data. Received: 2 --data and 1 weights",
+            id="a weight missing",
+        ),
+        pytest.param(
+            {"data_weights": (0.0,)}, "--data_weights must be positive. Received: 0.0", id="a weight of nothing"
+        ),
+        pytest.param(
+            {"data_weights": (float("nan"),)},
+            "--data_weights must be positive. Received: nan",
+            id="a weight that is no number",
+        ),
+        pytest.param(
+            {"classes": ("sea", "sea")}, "--classes must be names, each once. Received: sea,sea", id="a class twice"
+        ),
+        pytest.param({"classes": ("sea", "")}, "--classes must be names, each once. Received: sea,", id="no name"),
         pytest.param({"output": ""}, "--output is required.", id="no output"),
         pytest.param(
             {"output": "gs://bucket/run"},
@@ -116,3 +134,10 @@ def test_says_what_is_wrong(changes: dict[str, Any], message: str) -> None:
 )
 def test_takes(changes: dict[str, Any]) -> None:
     assert dataclasses.asdict(_config(**changes)) | changes == dataclasses.asdict(_config(**changes))
+
+
+def test_weights_are_numbers() -> None:
+    assert config.parse_weights(["3", " 0.5"]) == (3.0, 0.5)
+    with pytest.raises(UserError) as caught:
+        config.parse_weights(["3", "much"])
+    assert str(caught.value) == "--data_weights must be numbers, as in 3,1. Received: 3,much"

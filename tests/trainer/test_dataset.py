@@ -18,6 +18,7 @@ from schemas.errors import UserError
 from schemas.metadata import DatasetInfo, SplitInfo
 from trainer import dataset
 from trainer.config import TrainConfig
+from trainer.sources import Sources, combine
 
 Example = tuple[bytes, tuple[float, ...]]
 
@@ -55,19 +56,19 @@ def source_labels(source: Path) -> dict[str, tuple[float, ...]]:
         return {name: tuple(map(float, labels)) for name, _, *labels in rows}
 
 
-def test_cardinality_is_known_before_the_first_epoch(config: Callable[..., TrainConfig], info: DatasetInfo) -> None:
+def test_cardinality_is_known_before_the_first_epoch(config: Callable[..., TrainConfig], sources: Sources) -> None:
     for augment in ("none", "full"):
         asked = config(augment=augment, batch_size=10)
         for cache in (None, ""):
-            assert len(dataset.training_dataset(asked, info, cache=cache)) == 5
-            assert len(dataset.evaluation_dataset(asked, info, "validation", cache=cache)) == 3
+            assert len(dataset.training_dataset(asked, sources, cache=cache)) == 5
+            assert len(dataset.evaluation_dataset(asked, sources, "validation", cache=cache)) == 3
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 21, 100])
 def test_a_split_is_cut_into_batches_without_a_rest(
-    batch_size: int, config: Callable[..., TrainConfig], info: DatasetInfo
+    batch_size: int, config: Callable[..., TrainConfig], sources: Sources
 ) -> None:
-    pipeline = dataset.evaluation_dataset(config(batch_size=batch_size), info, "validation", cache=None)
+    pipeline = dataset.evaluation_dataset(config(batch_size=batch_size), sources, "validation", cache=None)
     sizes = [len(images) for images, _ in pipeline]
     assert sum(sizes) == 21
     assert len(sizes) == len(pipeline)
@@ -75,10 +76,8 @@ def test_a_split_is_cut_into_batches_without_a_rest(
 
 
 @pytest.mark.parametrize("augment", ["none", "flip", "full"])
-def test_training_batches_are_as_documented(
-    augment: str, config: Callable[..., TrainConfig], info: DatasetInfo
-) -> None:
-    for images, labels in dataset.training_dataset(config(augment=augment, batch_size=16), info, cache=""):
+def test_training_batches_are_as_documented(augment: str, config: Callable[..., TrainConfig], sources: Sources) -> None:
+    for images, labels in dataset.training_dataset(config(augment=augment, batch_size=16), sources, cache=""):
         assert images.shape == (16, 32, 32, 3)
         assert images.dtype == (tf.uint8 if augment == "none" else tf.float32)
         assert 0 <= tf.reduce_min(images).numpy() < 100 < tf.reduce_max(images).numpy() <= 255
@@ -88,12 +87,12 @@ def test_training_batches_are_as_documented(
 
 @pytest.mark.parametrize("cache", [pytest.param(None, id="no cache"), pytest.param("", id="cache in memory")])
 def test_every_training_epoch_has_every_example_once_in_an_order_of_its_own(
-    cache: str | None, config: Callable[..., TrainConfig], info: DatasetInfo
+    cache: str | None, config: Callable[..., TrainConfig], sources: Sources
 ) -> None:
     asked = config(augment="none", batch_size=5)
-    stored = examples(dataset.evaluation_dataset(asked, info, "train", cache=None))
+    stored = examples(dataset.evaluation_dataset(asked, sources, "train", cache=None))
     assert len(set(stored)) == 48
-    pipeline = dataset.training_dataset(asked, info, cache=cache)
+    pipeline = dataset.training_dataset(asked, sources, cache=cache)
     epochs = [examples(pipeline) for _ in range(3)]
     for epoch in epochs:
         assert Counter(epoch) == Counter(stored)
@@ -103,10 +102,10 @@ def test_every_training_epoch_has_every_example_once_in_an_order_of_its_own(
 
 @pytest.mark.parametrize("augment", ["none", "full"])
 def test_the_same_seed_gives_the_same_epochs(
-    augment: str, config: Callable[..., TrainConfig], info: DatasetInfo
+    augment: str, config: Callable[..., TrainConfig], sources: Sources
 ) -> None:
     def epochs(seed: int) -> list[list[Example]]:
-        pipeline = dataset.training_dataset(config(augment=augment, seed=seed), info, cache="")
+        pipeline = dataset.training_dataset(config(augment=augment, seed=seed), sources, cache="")
         return [examples(pipeline) for _ in range(2)]
 
     first = epochs(3)
@@ -118,11 +117,11 @@ def test_the_same_seed_gives_the_same_epochs(
 
 
 def test_augmentation_is_fresh_in_every_epoch_and_labels_stay_with_their_images(
-    config: Callable[..., TrainConfig], info: DatasetInfo
+    config: Callable[..., TrainConfig], sources: Sources
 ) -> None:
     asked = config(augment="flip", batch_size=48)
-    [(stored, stored_labels)] = dataset.evaluation_dataset(asked, info, "train", cache=None).as_numpy_iterator()
-    pipeline = dataset.training_dataset(asked, info, cache="")
+    [(stored, stored_labels)] = dataset.evaluation_dataset(asked, sources, "train", cache=None).as_numpy_iterator()
+    pipeline = dataset.training_dataset(asked, sources, cache="")
     epochs = []
     for _ in range(3):
         [(images, labels)] = pipeline.as_numpy_iterator()
@@ -139,9 +138,9 @@ def test_augmentation_is_fresh_in_every_epoch_and_labels_stay_with_their_images(
 
 
 def test_evaluation_has_the_shards_in_turn_and_the_labels_of_the_csv(
-    config: Callable[..., TrainConfig], data: Path, info: DatasetInfo, source: Path
+    config: Callable[..., TrainConfig], data: Path, info: DatasetInfo, sources: Sources, source: Path
 ) -> None:
-    pipeline = dataset.evaluation_dataset(config(batch_size=4), info, "validation", cache="")
+    pipeline = dataset.evaluation_dataset(config(batch_size=4), sources, "validation", cache="")
     labels = source_labels(source)
     names = in_turn(shard_names(data, info, "validation"))
     for _ in range(2):
@@ -159,10 +158,16 @@ def test_evaluation_has_the_shards_in_turn_and_the_labels_of_the_csv(
 )
 @pytest.mark.parametrize("size", [pytest.param(16, id="made smaller"), pytest.param(96, id="made larger")])
 def test_pixels_are_those_of_another_decoder(
-    size: int, split: str, config: Callable[..., TrainConfig], data: Path, info: DatasetInfo, source: Path
+    size: int,
+    split: str,
+    config: Callable[..., TrainConfig],
+    data: Path,
+    info: DatasetInfo,
+    sources: Sources,
+    source: Path,
 ) -> None:
     images = np.concatenate(
-        [batch for batch, _ in dataset.evaluation_dataset(config(image_size=size), info, split, cache=None)]
+        [batch for batch, _ in dataset.evaluation_dataset(config(image_size=size), sources, split, cache=None)]
     )
     assert images.dtype == np.uint8
     for name, image in zip(in_turn(shard_names(data, info, split)), images, strict=True):
@@ -179,12 +184,15 @@ def test_pixels_are_those_of_another_decoder(
 
 
 def test_jpegs_are_the_same_among_other_formats(
-    config: Callable[..., TrainConfig], data: Path, info: DatasetInfo
+    config: Callable[..., TrainConfig], data: Path, info: DatasetInfo, sources: Sources
 ) -> None:
-    alone = examples(dataset.evaluation_dataset(config(), info, "jpegs", cache=None))
+    alone = examples(dataset.evaluation_dataset(config(), sources, "jpegs", cache=None))
     split = info.split("jpegs")
     mixed = dataclasses.replace(split, statistics=dataclasses.replace(split.statistics, formats={"jpeg": 9, "png": 1}))
-    assert examples(dataset.evaluation_dataset(config(), _with(info, mixed), "jpegs", cache=None)) == alone
+    assert (
+        examples(dataset.evaluation_dataset(config(), combine([(str(data), _with(info, mixed))]), "jpegs", cache=None))
+        == alone
+    )
 
 
 def _with(info: DatasetInfo, split: SplitInfo) -> DatasetInfo:
@@ -208,10 +216,10 @@ def test_from_the_second_epoch_on_the_cache_is_read_and_not_the_shards(
     info: DatasetInfo,
     tmp_path: Path,
 ) -> None:
-    asked = config(data=str(removable), augment=augment)
-    train = dataset.training_dataset(asked, info, cache=str(tmp_path / "train") if on_disk else "")
+    asked, sources = config(augment=augment), combine([(str(removable), info)])
+    train = dataset.training_dataset(asked, sources, cache=str(tmp_path / "train") if on_disk else "")
     validation = dataset.evaluation_dataset(
-        asked, info, "validation", cache=str(tmp_path / "validation") if on_disk else ""
+        asked, sources, "validation", cache=str(tmp_path / "validation") if on_disk else ""
     )
     first, evaluated = examples(train), examples(validation)
     assert len(list(tmp_path.glob("train.data-*"))) == int(on_disk)
@@ -223,14 +231,14 @@ def test_from_the_second_epoch_on_the_cache_is_read_and_not_the_shards(
         assert Counter(first) == Counter(second)
     assert examples(validation) == evaluated
     if on_disk:
-        again = dataset.evaluation_dataset(asked, info, "validation", cache=str(tmp_path / "validation"))
+        again = dataset.evaluation_dataset(asked, sources, "validation", cache=str(tmp_path / "validation"))
         assert examples(again) == evaluated
 
 
 def test_without_a_cache_every_epoch_reads_the_shards(
     config: Callable[..., TrainConfig], removable: Path, info: DatasetInfo
 ) -> None:
-    train = dataset.training_dataset(config(data=str(removable)), info, cache=None)
+    train = dataset.training_dataset(config(), combine([(str(removable), info)]), cache=None)
     examples(train)
     shutil.rmtree(removable / "train")
     with pytest.raises(tf.errors.NotFoundError, match="train-00000-of-00003"):
@@ -240,25 +248,27 @@ def test_without_a_cache_every_epoch_reads_the_shards(
 @pytest.mark.parametrize("difference", [1, -1, 20, -20])
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_a_manifest_that_does_not_fit_its_shards_is_an_error(
-    split: str, difference: int, config: Callable[..., TrainConfig], info: DatasetInfo
+    split: str, difference: int, config: Callable[..., TrainConfig], data: Path, info: DatasetInfo
 ) -> None:
     old = info.split(split)
     shard = dataclasses.replace(old.shards[0], num_examples=old.shards[0].num_examples + difference)
     wrong = _with(info, dataclasses.replace(old, shards=(shard, *old.shards[1:])))
     asked = config(batch_size=48)
     pipeline = (
-        dataset.training_dataset(asked, wrong, cache="")
+        dataset.training_dataset(asked, combine([(str(data), wrong)]), cache="")
         if split == "train"
-        else dataset.evaluation_dataset(asked, wrong, split, cache="")
+        else dataset.evaluation_dataset(asked, combine([(str(data), wrong)]), split, cache="")
     )
     with pytest.raises(tf.errors.FailedPreconditionError, match=f"expected to contain {old.num_examples + difference}"):
         examples(pipeline)
 
 
-def test_labels_of_another_length_are_an_error(config: Callable[..., TrainConfig], info: DatasetInfo) -> None:
+def test_labels_of_another_length_are_an_error(
+    config: Callable[..., TrainConfig], data: Path, info: DatasetInfo
+) -> None:
     wrong = dataclasses.replace(info, classes=(*info.classes, "pink"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="labels"):
-        examples(dataset.evaluation_dataset(config(), wrong, "validation", cache=None))
+        examples(dataset.evaluation_dataset(config(), combine([(str(data), wrong)]), "validation", cache=None))
 
 
 def test_a_damaged_shard_is_an_error(config: Callable[..., TrainConfig], removable: Path, info: DatasetInfo) -> None:
@@ -267,7 +277,7 @@ def test_a_damaged_shard_is_an_error(config: Callable[..., TrainConfig], removab
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     with pytest.raises(tf.errors.DataLossError):
-        examples(dataset.evaluation_dataset(config(data=str(removable)), info, "validation", cache=None))
+        examples(dataset.evaluation_dataset(config(), combine([(str(removable), info)]), "validation", cache=None))
 
 
 def test_check_shards_names_what_is_missing_or_damaged(removable: Path, info: DatasetInfo) -> None:
@@ -333,24 +343,24 @@ def test_choose_cache(
     expected: str,
     sentence: str,
     config: Callable[..., TrainConfig],
-    info: DatasetInfo,
+    sources: Sources,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("psutil.virtual_memory", lambda: _Memory(available))
-    assert dataset.choose_cache(config(cache=cache, image_size=1000, augment="full"), info) == (expected, sentence)
+    assert dataset.choose_cache(config(cache=cache, image_size=1000, augment="full"), sources) == (expected, sentence)
 
 
 def test_without_crops_the_cache_is_smaller(
-    config: Callable[..., TrainConfig], info: DatasetInfo, monkeypatch: pytest.MonkeyPatch
+    config: Callable[..., TrainConfig], sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("psutil.virtual_memory", lambda: _Memory(2 * _NEEDED))
-    assert dataset.choose_cache(config(image_size=1000, augment="flip"), info)[0] == "memory"
+    assert dataset.choose_cache(config(image_size=1000, augment="flip"), sources)[0] == "memory"
 
 
 def test_what_is_cached_is_as_large_as_was_reckoned(
-    config: Callable[..., TrainConfig], info: DatasetInfo, tmp_path: Path
+    config: Callable[..., TrainConfig], sources: Sources, tmp_path: Path
 ) -> None:
-    train = dataset.training_dataset(config(augment="full"), info, cache=str(tmp_path / "train"))
+    train = dataset.training_dataset(config(augment="full"), sources, cache=str(tmp_path / "train"))
     examples(train)
     [cached] = tmp_path.glob("train.data-*")
     # The pixels, the labels, and a little of TensorFlow's own.

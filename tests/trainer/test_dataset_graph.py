@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from schemas.metadata import DatasetInfo
 from trainer import dataset
 from trainer.config import AUGMENTS, TrainConfig
+from trainer.sources import Sources
 
 CACHES = [
     pytest.param(lambda folder: None, id="no cache"),
@@ -38,10 +38,10 @@ def test_training_runs_no_python(
     cache: Callable[[Path], str | None],
     augment: str,
     config: Callable[..., TrainConfig],
-    info: DatasetInfo,
+    sources: Sources,
     tmp_path: Path,
 ) -> None:
-    pipeline = dataset.training_dataset(config(augment=augment, train_split=split), info, cache=cache(tmp_path))
+    pipeline = dataset.training_dataset(config(augment=augment, train_split=split), sources, cache=cache(tmp_path))
     assert python_ops(pipeline) == set()
     # The walk went into the functions: decoding and augmentation are there.
     found = ops(pipeline)
@@ -56,10 +56,10 @@ def test_evaluation_runs_no_python(
     split: str,
     cache: Callable[[Path], str | None],
     config: Callable[..., TrainConfig],
-    info: DatasetInfo,
+    sources: Sources,
     tmp_path: Path,
 ) -> None:
-    pipeline = dataset.evaluation_dataset(config(), info, split, cache=cache(tmp_path))
+    pipeline = dataset.evaluation_dataset(config(), sources, split, cache=cache(tmp_path))
     assert python_ops(pipeline) == set()
     assert ("CacheDatasetV2" in ops(pipeline)) == (cache(tmp_path) is not None)
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from schemas.metadata import DatasetInfo
 from trainer import dataset, evaluation
 from trainer.config import TrainConfig
 from trainer.evaluation import Predictions
+from trainer.sources import Sources
 
 ABC = ("a", "b", "c")
 
@@ -210,11 +210,11 @@ def test_predictions_are_the_same_in_batches_with_an_uneven_rest() -> None:
 
 
 def test_a_split_is_evaluated_alike_in_batches_of_any_size(
-    config: Callable[..., TrainConfig], info: DatasetInfo
+    config: Callable[..., TrainConfig], sources: Sources
 ) -> None:
     found = [
         evaluation.predict(
-            Brightness(), dataset.evaluation_dataset(config(batch_size=batch_size), info, "validation", cache=None)
+            Brightness(), dataset.evaluation_dataset(config(batch_size=batch_size), sources, "validation", cache=None)
         )
         for batch_size in (4, 21)
     ]

@@ -52,6 +52,11 @@ def test_the_program_itself_says_what_is_wrong(tmp_path: Path) -> None:
         pytest.param(["--loss=mse"], "flag --loss=mse: value should be one of", id="an unknown loss"),
         pytest.param(["--epochs=many"], "flag --epochs=many", id="a word for a number"),
         pytest.param(["--epochs=0"], "error: --epochs must be at least 1. Received: 0", id="no epochs"),
+        pytest.param(["--data_weights=1,2"], "error: --data_weights must have a weight for each --data", id="weights"),
+        pytest.param(
+            ["--data_weights=a"], "error: --data_weights must be numbers, as in 3,1. Received: a", id="a word"
+        ),
+        pytest.param(["--classes=red,pink"], "has no pink. It has: blue, green, red, yellow", id="an unknown class"),
         pytest.param(["labels.csv"], "error: Unexpected argument 'labels.csv'", id="an argument that is no flag"),
         pytest.param(["--model=vgg_17"], "error: --model=vgg_17 is unknown.", id="an unknown model"),
         pytest.param(
@@ -151,8 +156,10 @@ def test_the_flags_are_the_fields_of_the_configuration(command: Command) -> None
     for name, flag in flags.items():
         assert name is not None
         field = fields[name]
-        default = "" if field.default is dataclasses.MISSING else str(field.default)
+        default = "" if field.default in (dataclasses.MISSING, ()) else str(field.default)
         assert flag.findtext("default") == (default.lower() if field.type is bool else default), name
-        kind = {bool: "bool", int: "int", float: "float", str: "string"}[field.type]  # type: ignore[index]
+        several = {"data": "multi string", "data_weights": "comma separated list of strings"}
+        several["classes"] = several["data_weights"]
+        kind = several.get(name) or {bool: "bool", int: "int", float: "float", str: "string"}[field.type]
         assert flag.findtext("type") == ("string enum" if name in choices else kind), name
         assert tuple(value.text for value in flag.findall("enum_value")) == choices.get(name, ()), name

@@ -18,7 +18,7 @@ def test_the_default_recipe_reaches_what_it_promises(miml: Path, tmp_path: Path)
     info = convert(options)
     assert info is not None
     assert info.num_examples == 2000
-    result = train_and_evaluate(TrainConfig(data=options.dataset, output=str(tmp_path / "run")))
+    result = train_and_evaluate(TrainConfig(data=(options.dataset,), output=str(tmp_path / "run")))
     assert result["num_examples"] == info.split("validation").num_examples
     assert result["label_ranking_average_precision"] >= 0.90
     assert result["mean_average_precision"] >= 0.86

@@ -16,6 +16,7 @@ from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from trainer import dataset, evaluation, train
 from trainer.config import TrainConfig
+from trainer.sources import Sources, combine
 
 Config = Callable[..., TrainConfig]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -56,7 +57,7 @@ def _no_number(text: str) -> None:
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of a few epochs, with its cache on disk."""
     asked = TrainConfig(
-        data=str(data),
+        data=(str(data),),
         output=str(tmp_path_factory.mktemp("runs") / "first"),
         image_size=32,
         batch_size=8,
@@ -106,10 +107,10 @@ def test_it_learns(run: Run, info: DatasetInfo) -> None:
     assert run.result["hamming_loss"] < prior / 2
 
 
-def test_the_saved_model_is_the_evaluated_one(run: Run, info: DatasetInfo) -> None:
+def test_the_saved_model_is_the_evaluated_one(run: Run, sources: Sources) -> None:
     network = keras.saving.load_model(run.folder / "model.keras")
-    validation = dataset.evaluation_dataset(run.config, info, "validation", cache=None)
-    again = evaluation.evaluate(evaluation.predict(network, validation), info.classes)
+    validation = dataset.evaluation_dataset(run.config, sources, "validation", cache=None)
+    again = evaluation.evaluate(evaluation.predict(network, validation), sources.classes)
     assert again.pop("average_precision") == pytest.approx(run.result["average_precision"])
     assert again == pytest.approx({key: value for key, value in run.result.items() if key != "average_precision"})
     last = keras.saving.load_model(run.folder / "checkpoints" / "last.keras", compile=False)
@@ -131,9 +132,10 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(tmp_path: Pat
 
 def test_the_configuration_says_all_that_it_takes_to_do_it_again(run: Run, info: DatasetInfo) -> None:
     found = run.json("config.json")
-    assert {name: found[name] for name in dataclasses.asdict(run.config)} == dataclasses.asdict(run.config)
-    assert found["dataset"]["fingerprint"] == info.fingerprint
-    assert found["dataset"]["classes"] == ["blue", "green", "red", "yellow"]
+    settings = json.loads(json.dumps(dataclasses.asdict(run.config)))
+    assert {name: found[name] for name in settings} == settings
+    assert [(one["path"], one["fingerprint"]) for one in found["datasets"]] == [(*run.config.data, info.fingerprint)]
+    assert found["datasets"][0]["classes"] == found["classes_used"] == ["blue", "green", "red", "yellow"]
     assert found["cache_used"] == "disk"
     assert found["versions"]["keras"] == keras.__version__
 
@@ -209,7 +211,8 @@ def test_one_class_has_a_loss_and_a_metric(config: Config, info: DatasetInfo) ->
         dataclasses.replace(split, statistics=dataclasses.replace(split.statistics, positives=(7,)))
         for split in info.splits
     )
-    network = train.compile_model(config(image_size=8), dataclasses.replace(info, classes=("one",), splits=splits))
+    one = combine([("", dataclasses.replace(info, classes=("one",), splits=splits))])
+    network = train.compile_model(config(image_size=8), one)
     images = np.zeros((4, 8, 8, 3), np.uint8)
     logs = network.test_on_batch(images, np.array([[0.0], [1.0], [0.0], [1.0]]), return_dict=True)
     assert all(math.isfinite(value) for value in logs.values())

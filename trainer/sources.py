@@ -1,0 +1,110 @@
+"""What a run reads: a dataset, or several of them as if they were one."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from schemas import metadata
+from schemas.errors import UserError
+from schemas.metadata import DatasetInfo, SplitInfo
+from schemas.statistics import Statistics
+from trainer.config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """A dataset as a run uses it.
+
+    Attributes:
+        directory: of the dataset.
+        info: its manifest.
+        labels: for each class of the run, its index in the label vector of the dataset.
+    """
+
+    directory: str
+    info: DatasetInfo
+    labels: tuple[int, ...]
+
+    def statistics(self, split: str) -> Statistics:
+        """Returns the statistics of a split, of the classes of the run."""
+        statistics = self.info.split(split).statistics
+        return dataclasses.replace(statistics, positives=tuple(statistics.positives[i] for i in self.labels))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sources:
+    """All datasets of a run.
+
+    Attributes:
+        classes: of the run, in the order of its label vectors.
+        each: the datasets, in the order in which they were given.
+    """
+
+    classes: tuple[str, ...]
+    each: tuple[Source, ...]
+
+    def split(self, name: str) -> SplitInfo:
+        """Returns the splits of this name of all datasets together, of the classes of the run.
+
+        Raises:
+            UserError: one of them has no such split.
+        """
+        return SplitInfo(
+            name=name,
+            shards=tuple(shard for source in self.each for shard in source.info.split(name).shards),
+            statistics=sum(
+                (source.statistics(name) for source in self.each), Statistics(positives=(0,) * len(self.classes))
+            ),
+        )
+
+
+def load(config: TrainConfig) -> Sources:
+    """Reads the manifests of a run's datasets.
+
+    Raises:
+        UserError: one of them is no dataset, or they do not go together.
+    """
+    return combine([(directory, metadata.load(directory)) for directory in config.data], config.classes)
+
+
+def combine(datasets: Sequence[tuple[str, DatasetInfo]], classes: tuple[str, ...] = ()) -> Sources:
+    """Puts datasets together.
+
+    Args:
+        datasets: folders and manifests, at least one.
+        classes: to train on, in this order, which all of them have; by default those of the first one, which are then
+            those of the others too, in any order.
+
+    Raises:
+        UserError: a class is missing, there are others, or a dataset is given twice.
+    """
+    first = datasets[0]
+    directories: dict[str, str] = {}
+    each = []
+    for directory, info in datasets:
+        if info.fingerprint in directories:
+            raise UserError(
+                f"--data: {directories[info.fingerprint]} and {directory} are the same dataset. "
+                "To see one more often than others give --data_weights."
+            )
+        directories[info.fingerprint] = directory
+        _check_classes(directory, info, classes, first)
+        indices = {name: i for i, name in enumerate(info.classes)}
+        labels = tuple(indices[name] for name in classes or first[1].classes)
+        each.append(Source(directory=directory, info=info, labels=labels))
+    return Sources(classes=classes or first[1].classes, each=tuple(each))
+
+
+def _check_classes(directory: str, info: DatasetInfo, classes: tuple[str, ...], first: tuple[str, DatasetInfo]) -> None:
+    """Looks whether a dataset has the classes to train on, or else those of the first one and no others."""
+    missing = [name for name in classes or first[1].classes if name not in info.classes]
+    more = [name for name in info.classes if not classes and name not in first[1].classes]
+    if classes and missing:
+        raise UserError(f"--classes: {directory} has no {', '.join(missing)}. It has: {', '.join(info.classes)}")
+    if missing or more:
+        only = "; ".join(
+            f"only {where} has {', '.join(names)}" for where, names in ((first[0], missing), (directory, more)) if names
+        )
+        raise UserError(
+            f"--data: {first[0]} and {directory} must have the same classes, and {only}. "
+            "--classes chooses some that all of them have."
+        )

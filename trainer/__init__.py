@@ -9,5 +9,6 @@ model.py        backbones, preprocessing, head
 train.py        compile, fit, callbacks; the order of a run
 evaluation.py   one exact pass over a split: the multi-label metrics
 plots.py        training.png and samples.png
+runs.py         `python -m trainer.runs`: compares runs side by side
 experiments/    named recipes, for --flagfile
 """

@@ -25,7 +25,7 @@ import tensorflow as tf
 
 import schemas
 from schemas.errors import UserError
-from trainer import dataset, evaluation, model, plots, sources
+from trainer import dataset, evaluation, model, plots, runs, sources
 from trainer.config import TrainConfig
 from trainer.sources import Sources
 
@@ -58,7 +58,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     network = compile_model(config, data)
     output = _make_output(config)
     cache, reason = dataset.choose_cache(config, data)
-    (output / "config.json").write_text(json.dumps(_description(config, data, cache), indent=1) + "\n")
+    (output / runs.CONFIG).write_text(json.dumps(_description(config, data, cache), indent=1) + "\n")
     print(reason)
     if config.freeze_backbone and config.weights == "none":
         print("The backbone is frozen with random weights: only the head learns. --weights gives it others.")
@@ -91,7 +91,7 @@ def _fit_and_evaluate(
     plots.training(history, str(output / "training.png"))
     predictions = evaluation.predict(network, validation)
     result = evaluation.evaluate(predictions, data.classes)
-    (output / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
+    (output / runs.EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
     images = next(validation.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
     first = evaluation.Predictions(labels=predictions.labels[: len(images)], scores=predictions.scores[: len(images)])
     plots.samples(images, first, data.classes, str(output / "samples.png"))
@@ -210,10 +210,8 @@ def _make_output(config: TrainConfig) -> Path:
 def _holds_run(output: Path) -> bool:
     """Whether a folder is one of ours: other programs have a config.json too."""
     try:
-        found = json.loads((output / "config.json").read_text())
-        # The second is what runs of one dataset had before there could be several.
-        return all("fingerprint" in one for one in found.get("datasets") or [found["dataset"]])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return runs.datasets(json.loads((output / runs.CONFIG).read_text())) is not None
+    except (OSError, ValueError, AttributeError):
         return False
 
 

@@ -1,0 +1,169 @@
+"""`python -m trainer.runs DIR`: compares runs, side by side.
+
+A row for each run that has ended: the settings in which they differ, the fingerprints of their datasets, the metrics.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from absl.flags import argparse_flags
+
+from schemas import command
+from schemas.errors import UserError
+from trainer.config import TrainConfig
+
+CONFIG = "config.json"
+EVALUATION = "evaluation.json"
+
+DEFAULT_SORT = "mean_average_precision"
+# Of all other metrics more is better.
+_LESS_IS_BETTER = ("one_error", "coverage", "ranking_loss", "hamming_loss")
+# What differs in all runs, what other columns tell better, and what they are made of.
+_NOT_COMPARED = ("output", "overwrite", "data", "dataset", "datasets", "versions", "classes_used")
+_FINGERPRINT_CHARACTERS = 8
+
+
+class Run(NamedTuple):
+    """A run that has ended.
+
+    Attributes:
+        name: its folder, relative to the one that was searched.
+        settings: by name; those of the versions as `versions.keras`.
+        dataset: names, versions and fingerprints.
+        metrics: by name; None where one is undefined.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    dataset: str
+    metrics: Mapping[str, float | None]
+
+
+class UnusableRunError(Exception):
+    """A folder has no run that could be compared; the message says why."""
+
+
+def find(root: Path) -> Iterator[tuple[Path, Run | UnusableRunError]]:
+    """Yields every folder with a configuration, in the order of their names, and what it holds.
+
+    Args:
+        root: a run, or a folder that has runs in it, or below it.
+    """
+    for path in sorted(root.rglob(CONFIG)):
+        folder = path.parent
+        try:
+            yield folder, read(folder, folder.relative_to(root).as_posix())
+        except UnusableRunError as error:
+            yield folder, error
+
+
+def read(folder: Path, name: str) -> Run:
+    """Reads a run.
+
+    Raises:
+        UnusableRunError: it has not ended, is damaged, or is none.
+    """
+    config = _read_json(folder / CONFIG)
+    found = datasets(config)
+    if found is None:
+        raise UnusableRunError(f"its {CONFIG} is not of a run of multihot")
+    if not (folder / EVALUATION).exists():
+        raise UnusableRunError(f"it has no {EVALUATION}: it has not ended, or has failed")
+    evaluation = _read_json(folder / EVALUATION)
+    metrics = {key: value for key, value in evaluation.items() if isinstance(value, int | float | None)}
+    if DEFAULT_SORT not in metrics:
+        raise UnusableRunError(f"its {EVALUATION} is damaged: it has no {DEFAULT_SORT}")
+    labels = [f"{one.get('name')} {one.get('version')} {one['fingerprint'][:_FINGERPRINT_CHARACTERS]}" for one in found]
+    return Run(name, _settings(config), " + ".join(labels), metrics)
+
+
+def datasets(config: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Returns what a configuration says of each dataset, or None when it is not of a run: others have the name too."""
+    # The second is what runs had when there was one dataset.
+    found = config.get("datasets", [config.get("dataset")])
+    if not isinstance(found, list) or not found:
+        return None
+    return found if all(isinstance(one, dict) and isinstance(one.get("fingerprint"), str) for one in found) else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnusableRunError(f"its {path.name} cannot be read: {error}") from error
+    if not isinstance(fields, dict):
+        raise UnusableRunError(f"its {path.name} is damaged: it holds no settings")
+    return fields
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a run; those that its version of multihot had not are the defaults."""
+    fields = dataclasses.fields(TrainConfig)
+    defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    versions = config.get("versions")
+    given = {name: value for name, value in {**defaults, **config}.items() if name not in _NOT_COMPARED}
+    given |= {f"versions.{name}": value for name, value in versions.items()} if isinstance(versions, dict) else {}
+    return {name: _text(value) for name, value in given.items()}
+
+
+def _text(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def table(runs: list[Run], sort: str = DEFAULT_SORT) -> pd.DataFrame:
+    """Returns a row for each run, the best one first.
+
+    Args:
+        runs: at least one.
+        sort: name of a metric or of a setting; runs without it come last.
+
+    Raises:
+        UserError: no run has such a metric or setting.
+    """
+    frame = pd.DataFrame(
+        [{**run.settings, "dataset": run.dataset, **run.metrics} for run in runs], index=[run.name for run in runs]
+    )
+    if sort not in frame:
+        metrics = dict.fromkeys(name for run in runs for name in run.metrics)
+        raise UserError(f"--sort: no run has {sort!r}. There are: {', '.join(metrics)}, and all settings")
+    settings = dict.fromkeys(name for run in runs for name in run.settings)
+    is_metric = sort not in settings and sort != "dataset"
+    frame = frame.sort_values(sort, ascending=not is_metric or sort in _LESS_IS_BETTER, kind="stable")
+    same = [name for name in settings if name != sort and frame[name].astype(str).nunique() <= 1]
+    return frame.drop(columns=same)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse_flags.ArgumentParser(
+        prog="python -m trainer.runs", description="Compares runs: settings that differ, datasets, metrics."
+    )
+    parser.add_argument("directory", metavar="DIR", help="folder of runs, at any depth")
+    parser.add_argument("--sort", default=DEFAULT_SORT, help="metric or setting; the best run first (%(default)s)")
+    parser.add_argument("--csv", default="", metavar="FILE", help="writes the table there too")
+    arguments: argparse.Namespace = parser.parse_args(argv[1:])
+    return arguments
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Prints the table, and below it the folders that are not in it."""
+    root = Path(arguments.directory)
+    found = list(find(root))
+    runs = [run for _, run in found if isinstance(run, Run)]
+    left_out = [f"{folder}: {error}" for folder, error in found if isinstance(error, UnusableRunError)]
+    if not runs:
+        raise UserError("\n".join([f"{root} has no run that has ended.", *left_out]))
+    frame = table(runs, arguments.sort)
+    print(frame.to_string(float_format="{:.4f}".format, na_rep="undefined"))
+    if left_out:
+        print("\nLeft out:\n" + "\n".join(map(command.printable, left_out)))
+    if arguments.csv:
+        frame.to_csv(arguments.csv, index_label="run")
+
+
+if __name__ == "__main__":
+    command.run(main, parse=_parse)

@@ -127,7 +127,8 @@ def _number(text: str) -> int:
 def main(arguments: argparse.Namespace) -> None:
     """Prints what was asked for."""
     directory = arguments.directory.rstrip("/")
-    storage.check(directory)
+    for path in filter(None, (directory, arguments.output)):
+        storage.check(path)
     info = metadata.load(directory)
     if arguments.filename:
         _show_one(directory, info, composed(arguments.filename), arguments.output)

@@ -38,7 +38,7 @@ def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None
     beam_options = beam_options or PipelineOptions([])
     runner = runners.runner(beam_options)
     runners.check_paths(beam_options, {"csv": options.csv, "images": options.images, "output": options.output})
-    for path in (options.csv, options.images, options.output):
+    for path in filter(None, (options.csv, options.images, options.output, options.schema)):
         storage.check(path)
     tables = read_tables(options)
     _check_input(options)

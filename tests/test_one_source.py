@@ -18,6 +18,7 @@ _OTHERWISE = {
     "converter/duplicates.py": {"filename"},
     "converter/gallery.py": {"filename"},
     "converter/inspect.py": {"filename", "labels", "image"},
+    "converter/matching.py": {"labels"},
     "converter/rejects.py": {"filename"},
     "converter/rows.py": {"labels"},
 }

@@ -15,6 +15,7 @@ from absl.flags import argparse_flags
 
 from schemas import command
 from schemas.errors import UserError
+from schemas.printable import printable
 from trainer.config import TrainConfig
 
 CONFIG = "config.json"
@@ -160,7 +161,7 @@ def main(arguments: argparse.Namespace) -> None:
     frame = table(runs, arguments.sort)
     print(frame.to_string(float_format="{:.4f}".format, na_rep="undefined"))
     if left_out:
-        print("\nLeft out:\n" + "\n".join(map(command.printable, left_out)))
+        print("\nLeft out:\n" + "\n".join(map(printable, left_out)))
     if arguments.csv:
         frame.to_csv(arguments.csv, index_label="run")
 

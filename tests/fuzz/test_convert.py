@@ -19,6 +19,7 @@ from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from trainer import dataset as input_pipeline
 from trainer.config import TrainConfig
+from trainer.sources import combine
 
 Damage = Callable[[bytes, bytes, random.Random], bytes]
 Draw = Callable[..., bytes]
@@ -43,11 +44,12 @@ _IMAGES_A_ROUND = 600
 
 def _num_read_by_training(folder: Path, info: DatasetInfo) -> int:
     """Reads every example of a dataset by the input pipeline of training; returns how many there were."""
-    config = TrainConfig(data=str(folder), output="unused", image_size=16, batch_size=16)
+    config = TrainConfig(data=(str(folder),), output="unused", image_size=16, batch_size=16)
+    sources = combine([(str(folder), info)])
     batches = (
         batch
         for split in info.splits
-        for batch in input_pipeline.evaluation_dataset(config, info, split.name, cache=None)
+        for batch in input_pipeline.evaluation_dataset(config, sources, split.name, cache=None)
     )
     return sum(int(images.shape[0]) for images, _ in batches)
 

@@ -15,6 +15,7 @@ from schemas.metadata import DatasetInfo
 from trainer import dataset as input_pipeline
 from trainer import train
 from trainer.config import TrainConfig
+from trainer.sources import combine
 
 Damage = Callable[[bytes, bytes, random.Random], bytes]
 
@@ -28,12 +29,13 @@ def copy(dataset: Path, tmp_path: Path) -> Path:
 
 def _images(folder: Path, info: DatasetInfo) -> list[bytes]:
     """Reads every example as training does; returns images and labels."""
-    config = TrainConfig(data=str(folder), output="unused", image_size=8, batch_size=50)
-    with train.named_shards(config, info):
+    config = TrainConfig(data=(str(folder),), output="unused", image_size=8, batch_size=50)
+    sources = combine([(str(folder), info)])
+    with train.named_shards(config, sources):
         return [
             tensor.numpy().tobytes()
             for split in info.splits
-            for batch in input_pipeline.evaluation_dataset(config, info, split.name, cache=None)
+            for batch in input_pipeline.evaluation_dataset(config, sources, split.name, cache=None)
             for tensor in batch
         ]
 

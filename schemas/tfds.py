@@ -13,6 +13,8 @@ from schemas import example, layout
 from schemas.metadata import DatasetInfo
 from schemas.statistics import JPEG
 
+# Of these, TFDS makes four dimensions, and then fails on its own shape: with any of them, it gives the encoded images.
+_NOT_DECODED = {"gif", "webp"}
 _FEATURES = "tensorflow_datasets.core.features"
 
 
@@ -56,8 +58,9 @@ def _features(info: DatasetInfo) -> dict[str, Any]:
             "tensor": {"shape": dimensions, "dtype": feature.dtype.name, "encoding": "none"},
         }
 
-    special = {
-        example.IMAGE: {
+    special = {example.FILENAME: {"pythonClassName": f"{_FEATURES}.text_feature.Text", "text": {}}}
+    if not _NOT_DECODED & info.statistics.formats.keys():
+        special[example.IMAGE] = {
             "pythonClassName": f"{_FEATURES}.image_feature.Image",
             # The format is advice for an encoder: TFDS decodes whatever TensorFlow decodes.
             "image": {
@@ -65,9 +68,7 @@ def _features(info: DatasetInfo) -> dict[str, Any]:
                 "dtype": "uint8",
                 "encodingFormat": JPEG,
             },
-        },
-        example.FILENAME: {"pythonClassName": f"{_FEATURES}.text_feature.Text", "text": {}},
-    }
+        }
     return {
         "pythonClassName": f"{_FEATURES}.features_dict.FeaturesDict",
         "featuresDict": {

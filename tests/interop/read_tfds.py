@@ -34,12 +34,13 @@ for split in sys.argv[2:]:
     show.fact("cardinality", split=split, cardinality=int(examples.cardinality()), length=len(examples))
     for one in examples.as_numpy_iterator():
         pixels = one["image"]
+        is_decoded = not isinstance(pixels, bytes)  # They are bytes where the dataset has a GIF or WebP.
         show.fact(
             f"{split} decoded",
             filename=one["filename"].decode(),
             size=[int(one["image/height"]), int(one["image/width"])],
-            shape=pixels.shape,
-            pixels=hashlib.sha256(pixels.tobytes()).hexdigest(),
+            shape=pixels.shape if is_decoded else None,
+            pixels=hashlib.sha256(pixels.tobytes() if is_decoded else pixels).hexdigest(),
         )
     frame = tfds.as_dataframe(builder.as_dataset(split=split, decoders=encoded, read_config=in_order), builder.info)
     for row in frame.to_dict("records"):

@@ -97,7 +97,7 @@ def _find(directory: str, split: SplitInfo, filename: str, num_classes: int) -> 
     def first_of(shard: ShardInfo) -> tuple[int, str]:
         path = _path(directory, shard.path)
         with storage.open_binary(path) as file:
-            return _order(_read_at(file, path, 0, num_classes).filename)
+            return _order(read_at(file, path, 0, num_classes).filename)
 
     before = bisect.bisect_right(split.shards, wanted, key=first_of)
     if not before:
@@ -107,9 +107,9 @@ def _find(directory: str, split: SplitInfo, filename: str, num_classes: int) -> 
     with storage.open_binary(path) as file:
         # The last one that does not come after it.
         i = bisect.bisect_right(
-            offsets, wanted, key=lambda offset: _order(_read_at(file, path, offset, num_classes).filename)
+            offsets, wanted, key=lambda offset: _order(read_at(file, path, offset, num_classes).filename)
         )
-        one = _read_at(file, path, offsets[i - 1], num_classes)
+        one = read_at(file, path, offsets[i - 1], num_classes)
     return Located(split.name, shard.path, offsets[i - 1], one) if one.filename == filename else None
 
 
@@ -131,8 +131,18 @@ def _offsets(directory: str, shard: ShardInfo) -> list[int]:
     return offsets
 
 
-def _read_at(file: BinaryIO, path: str, offset: int, num_classes: int) -> Example:
-    """Returns the example whose record starts at this byte of a shard."""
+def read_at(file: BinaryIO, path: str, offset: int, num_classes: int) -> Example:
+    """Returns the example whose record starts at this byte of a shard.
+
+    Args:
+        file: the shard.
+        path: of it, for messages.
+        offset: of the record.
+        num_classes: of the dataset.
+
+    Raises:
+        UserError: there is no good record.
+    """
     file.seek(offset)
     try:
         _, payload = next(ShardReader(file), (0, b""))

@@ -4,25 +4,18 @@ Within a split the examples stand in the order of a hash, so that the first of e
 """
 
 import base64
-import contextlib
-import functools
 import io
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from PIL.Image import Resampling
 
-from converter import assignment, storage
+from converter import assignment, examples, storage
+from converter.examples import Located
 from converter.headers import ImageError, read_header
-from converter.origin import Origin
-from converter.rejects import inert
-from schemas import example, layout
-from schemas.errors import UserError
-from schemas.example import Example
 from schemas.metadata import DatasetInfo
-from schemas.tfrecord import RecordError, ShardReader
 
 # What is read of a dataset, at most. A share of one class in a hundred is then known to a tenth of itself (its standard
 # deviation is 7 %), and reading takes seconds: 0.2 ms a photograph of 35 kB, and 2 s for a GB or for so many labels.
@@ -74,64 +67,30 @@ def sample(directory: str, info: DatasetInfo) -> list[Seen]:
     limits = ((MAX_EXAMPLES, info.num_examples), (MAX_BYTES, num_bytes), (MAX_LABELS, num_labels))
     share = min(1.0, *(limit / max(1, there) for limit, there in limits))
     found = [
-        Seen(place, one.filename, split.name, _numbers(one.labels), one.height, one.width)
+        Seen(Place(one.shard, one.offset), one.example.filename, split.name, _numbers(one.example.labels), *_size(one))
         for split in info.splits
-        for place, one in itertools.islice(
-            _read(directory, [shard.path for shard in split.shards], len(info.classes)),
-            math.ceil(split.num_examples * share),
+        for one in itertools.islice(
+            examples.read_split(directory, info, split.name), math.ceil(split.num_examples * share)
         )
     ]
     return sorted(found, key=lambda one: (assignment.position(one.filename), one.filename))
+
+
+def _size(one: Located) -> tuple[int, int]:
+    return one.example.height, one.example.width
 
 
 def _numbers(labels: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(itertools.compress(range(len(labels)), labels))
 
 
-def _read(directory: str, shards: Iterable[str], num_classes: int) -> Iterator[tuple[Place, Example]]:
-    for shard in shards:
-        with storage.open_binary(f"{directory}/{shard}") as file, _naming(shard):
-            for offset, record in ShardReader(file):
-                yield Place(shard, offset), example.decode(record, num_classes)
-
-
-@contextlib.contextmanager
-def _naming(shard: str) -> Iterator[None]:
-    """Says of a damaged record in which shard it is."""
-    try:
-        yield
-    except (RecordError, ValueError) as error:
-        raise UserError(f"{shard} is damaged: {error}. `python -m converter.verify` says more.") from error
-
-
-class Finder:
-    """Finds records by the names of their images: the hash tells the shard, and what is noted of it the rest."""
-
-    def __init__(self, directory: str):
-        self._directory = directory
-        self._planned: dict[str, int] = {}
-        for file in storage.list_files(f"{directory}/{layout.MADE_FROM}"):
-            split, _, number = file.name.removesuffix(".json").rpartition("-of-")
-            self._planned[split.split("/")[0]] = int(number)
-        self._places = functools.lru_cache(maxsize=16)(self._read)
-
-    def find(self, split: str, filename: str) -> Place | None:
-        """Returns where an image is; None where nothing is noted of it, as when its name was changed for a CSV."""
-        num_shards = self._planned.get(split)
-        if not num_shards:
-            return None
-        shard = assignment.shard(assignment.position(filename), num_shards)
-        return self._places(layout.shard(split, shard, num_shards)).get(filename)
-
-    def _read(self, planned: str) -> dict[str, Place]:
-        made = Origin.read(self._directory, planned)
-        if not made or not made.shard:
-            return {}
-        index = storage.read(f"{self._directory}/{layout.shard_index(made.shard.path)}").decode().splitlines()
-        return {
-            inert(one.filename): Place(made.shard.path, int(line.split()[0]))
-            for one, line in zip(made.fingerprints, index, strict=True)
-        }
+def find(directory: str, info: DatasetInfo, split: str, name: str) -> Place | None:
+    """Returns where an image of a split is, by its name in a CSV of the dataset: a formula has a quote before it."""
+    for filename in (name, name.removeprefix("'")):
+        for one in examples.find(directory, info, filename):
+            if one.split == split:
+                return Place(one.shard, one.offset)
+    return None
 
 
 def thumbnails(directory: str, places: Iterable[Place], num_classes: int) -> dict[Place, str]:
@@ -148,11 +107,10 @@ def thumbnails(directory: str, places: Iterable[Place], num_classes: int) -> dic
     """
     found = {}
     for shard, group in itertools.groupby(sorted(set(places)), key=lambda place: place.shard):
-        with storage.open_binary(f"{directory}/{shard}") as file, _naming(shard):
+        path = f"{directory}/{shard}"
+        with storage.open_binary(path) as file:
             for place in group:
-                file.seek(place.offset)
-                for _, record in itertools.islice(ShardReader(file), 1):
-                    found[place] = thumbnail(example.decode(record, num_classes).image)
+                found[place] = thumbnail(examples.read_at(file, path, place.offset, num_classes).image)
     return found
 
 

@@ -100,7 +100,7 @@ def collect(directory: str, info: DatasetInfo) -> Report:
     seen = pictures.sample(directory, info)
     shown = _shown(info.statistics.positives)
     classes, combinations = sheets.of_classes(info, seen, shown), sheets.of_rarest(info, seen)
-    duplicates, num_groups = sheets.of_duplicates(directory, _rows(directory, layout.DUPLICATES))
+    duplicates, num_groups = sheets.of_duplicates(directory, info, _rows(directory, layout.DUPLICATES))
     on_sheets = [picture.place for sheet in (*classes, *combinations, *duplicates) for picture in sheet.pictures]
     return Report(
         info=info,

@@ -1,9 +1,10 @@
 """The contact sheets of the report: of classes, of rare combinations of labels, of duplicates."""
 
+import functools
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from converter import pictures
@@ -69,11 +70,12 @@ def _add(sheet: Sheet, one: Seen, most: int) -> None:
         sheet.pictures.append(Picture(one.filename, one.split, one.place))
 
 
-def of_duplicates(directory: str, rows: Iterable[dict[str, str]]) -> tuple[list[Sheet], int]:
+def of_duplicates(directory: str, info: DatasetInfo, rows: Iterable[dict[str, str]]) -> tuple[list[Sheet], int]:
     """Returns a sheet for each of some groups, and how many groups there are.
 
     Args:
         directory: of the dataset.
+        info: its manifest.
         rows: of duplicates.csv.
     """
     num_groups = 0
@@ -84,17 +86,17 @@ def of_duplicates(directory: str, rows: Iterable[dict[str, str]]) -> tuple[list[
             num_groups += 1
             yield list(group)
 
-    finder = pictures.Finder(directory)
+    find = functools.partial(pictures.find, directory, info)
     # Those in several splits come first: they make validation easier than it should be.
     chosen = heapq.nsmallest(_GROUPS, groups(), key=lambda group: len({row["split"] for row in group}) == 1)
-    return [_of_group(group, finder) for group in chosen], num_groups
+    return [_of_group(group, find) for group in chosen], num_groups
 
 
-def _of_group(group: list[dict[str, str]], finder: pictures.Finder) -> Sheet:
+def _of_group(group: list[dict[str, str]], find: Callable[[str, str], Place | None]) -> Sheet:
     first = {row["split"]: row for row in reversed(group)}
     ranked = sorted(group, key=lambda row: row is not first[row["split"]])  # So that every split is seen.
     some = [
-        Picture(row["filename"], f"{row['split']}, {row['kind']}", finder.find(row["split"], row["filename"]))
+        Picture(row["filename"], f"{row['split']}, {row['kind']}", find(row["split"], row["filename"]))
         for row in ranked[:_OF_A_GROUP]
     ]
     return Sheet(tuple(sorted(first)), len(group), some)

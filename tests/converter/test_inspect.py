@@ -104,7 +104,7 @@ def test_a_name_is_found_in_any_split_and_any_shards(
 def test_a_name_takes_few_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = _made(tmp_path, {"train": [f"{i}.jpg" for i in range(4096)]}, 16)
     opened, read = [], []
-    open_binary, read_at = storage.open_binary, examples._read_at
+    open_binary, read_at = storage.open_binary, examples.read_at
 
     def counted_open(path: str) -> Any:
         opened.append(path)
@@ -115,7 +115,7 @@ def test_a_name_takes_few_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return read_at(*args)
 
     monkeypatch.setattr(storage, "open_binary", counted_open)
-    monkeypatch.setattr(examples, "_read_at", counted_read)
+    monkeypatch.setattr(examples, "read_at", counted_read)
     for name in ("0.jpg", "4095.jpg", "none.jpg"):
         opened.clear()
         read.clear()

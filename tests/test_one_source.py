@@ -13,14 +13,16 @@ _MODULES = sorted(
 )
 _FILES = {value for name, value in vars(layout).items() if name.isupper() and isinstance(value, str)}
 _KEYS = {feature.key for feature in example.features(1)}
-# Words that are something else there: fields of a row, the header of a list, the order of lines on a terminal.
+# Words that are something else there: fields of a row, columns of a list, the order of lines on a terminal.
 _OTHERWISE = {
     "converter/duplicates.py": {"filename"},
     "converter/gallery.py": {"filename"},
     "converter/inspect.py": {"filename", "labels", "image"},
     "converter/matching.py": {"labels"},
     "converter/rejects.py": {"filename"},
+    "converter/report.py": {"filename"},
     "converter/rows.py": {"labels"},
+    "converter/sheets.py": {"filename"},
 }
 
 

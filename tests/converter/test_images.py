@@ -65,7 +65,7 @@ def _expected(data: bytes) -> npt.NDArray[np.int64]:
 def _trained(data: bytes, *, all_jpeg: bool) -> npt.NDArray[np.int64]:
     """Returns an image, at most 32 pixels wide and high, as the trainer decodes it from its record."""
     record = example.encode(image=data, height=0, width=0, labels=[1], filename="a")
-    pixels, _ = dataset._parse(tf.constant(record), num_classes=1, all_jpeg=all_jpeg, size=32)
+    pixels, _ = dataset._parse(tf.constant(record), num_classes=1, labels=(0,), all_jpeg=all_jpeg, size=32)
     return np.asarray(pixels, np.int64)
 
 

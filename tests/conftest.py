@@ -162,7 +162,7 @@ def miml() -> Path:
     return Path(folder)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Says which readers of tests/interop ran, which did not, and why."""
     said: dict[str, str] = {}
     for outcome in ("passed", "skipped", "failed"):

@@ -5,6 +5,7 @@ makes, renames or deletes a file, and kills itself at the chosen one, as SIGKILL
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,37 +19,42 @@ from schemas import layout, metadata
 from schemas.errors import UserError
 
 Draw = Callable[..., bytes]
-Run = Callable[..., int | None]
+# How often a conversion touched a file, and the time at which the dataset came into its place; None if it was killed.
+Moments = tuple[int, int]
+Run = Callable[..., Moments | None]
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has imported TensorFlow"),
 ]
 
-_POINTS = 30
+_POINTS = 20
 
 _PROGRAM = """
 import json, os, signal, sys
 from fractions import Fraction
-from converter import pipeline
+from converter import charts, pipeline
 from converter.options import ConvertOptions
 
+charts.cardinality([1, 2])  # What is slow the first time is done before there are children.
 for line in sys.stdin:
     request = json.loads(line)
     result, results = os.pipe()
     child = os.fork()
     if not child:
-        count = 0
+        count = published = 0
         def hook(event, args):
-            global count
+            global count, published
             if event == "open" or event.startswith(("os.", "shutil.", "ctypes.dlsym")):
                 if request["folder"] in str(args) or "renameat2" in str(args):
                     count += 1
+                    if "renameat2" in str(args) or event == "os.rename" and str(args[0]).endswith(".incomplete"):
+                        published = published or count
                     if count == request["kill_at"]:
                         os.kill(os.getpid(), signal.SIGKILL)
         sys.addaudithook(hook)
         pipeline.convert(ConvertOptions(**request["options"]))
-        os.write(results, str(count).encode())
+        os.write(results, f"{count} {published}".encode())
         os._exit(0)
     os.close(results)
     os.waitpid(child, 0)
@@ -59,7 +65,7 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
-    """Returns the function that converts and is killed at a moment: it gives the number of moments, None if killed."""
+    """Returns the function that converts, and is killed at a moment."""
     with subprocess.Popen(
         [sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     ) as process:
@@ -67,7 +73,7 @@ def run() -> Iterator[Run]:
         assert process.stdout
         stdin, stdout = process.stdin, process.stdout
 
-        def convert(folder: Path, kill_at: int = 0, **options: Any) -> int | None:
+        def convert(folder: Path, kill_at: int = 0, **options: Any) -> Moments | None:
             paths = {"csv": f"{folder}/labels.csv", "images": f"{folder}/images", "output": f"{folder}/out"}
             given = {
                 **paths,
@@ -79,7 +85,10 @@ def run() -> Iterator[Run]:
             stdin.write(json.dumps({"folder": str(folder), "kill_at": kill_at, "options": given}) + "\n")
             answer = stdout.readline().strip()
             assert answer, "the process is gone"
-            return None if answer == "killed" else int(answer)
+            if answer == "killed":
+                return None
+            count, published = map(int, answer.split())
+            return count, published
 
         yield convert
         stdin.close()
@@ -118,18 +127,19 @@ def _opened(dataset: Path) -> dict[str, bytes] | None:
     return _data(dataset)
 
 
-def _moments(total: int | None) -> list[int]:
-    assert total is not None
-    assert total > 100
-    # Evenly spread, and each of the last ones, in which the dataset is published.
-    return sorted({*range(1, total, max(1, total // _POINTS)), *range(total - 20, total + 1)})
+def _chosen(moments: Moments | None) -> list[int]:
+    """Returns moments that are evenly spread, and each of those around the one that counts."""
+    assert moments is not None
+    total, published = moments
+    assert 100 < published <= total
+    return sorted({*range(1, total, total // _POINTS), *range(published - 5, min(published + 7, total) + 1)})
 
 
 def test_killed_while_it_converts(folder: Path, run: Run) -> None:
-    total = run(folder, output=f"{folder}/expected")
+    moments = run(folder, output=f"{folder}/expected")
     expected = _data(folder / "expected/dataset/1.0.0")
     killed = 0
-    for moment in _moments(total):
+    for moment in _chosen(moments):
         output = folder / f"out{moment}"
         if run(folder, kill_at=moment, output=str(output)) is None:
             killed += 1
@@ -149,16 +159,15 @@ def test_killed_while_it_overwrites(folder: Path, run: Run) -> None:
     assert run(folder) is not None
     old = _opened(folder / "out/dataset/1.0.0")
     assert old
+    shutil.copytree(folder / "out", folder / "old")
     _label(folder, 1)
-    total = run(folder, output=f"{folder}/expected")
+    assert run(folder, output=f"{folder}/expected")
     new = _data(folder / "expected/dataset/1.0.0")
-    total = run(folder, overwrite=True)
+    moments = run(folder, overwrite=True)
     killed = 0
-    for moment in _moments(total):
-        _label(folder, 0)
-        assert run(folder, overwrite=True) is not None
-        assert _opened(folder / "out/dataset/1.0.0") == old
-        _label(folder, 1)
+    for moment in _chosen(moments):
+        shutil.rmtree(folder / "out")
+        shutil.copytree(folder / "old", folder / "out")
         if run(folder, kill_at=moment, overwrite=True) is None:
             killed += 1
             assert _opened(folder / "out/dataset/1.0.0") in (old, new), moment

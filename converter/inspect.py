@@ -40,7 +40,8 @@ def select(directory: str, info: DatasetInfo, *, split: str = "", where: str = "
         directory: of the dataset.
         info: its manifest.
         split: name of the split; all of them, one after the other, when empty.
-        where: classes that an example must have, and with a minus before them must not have: `sea,-trees`.
+        where: classes that an example must have, and with a minus before them must not have: `sea,-trees`. A part
+            with a comma is in double quotes.
 
     Raises:
         UserError: there is no such split or class, or the dataset is damaged.
@@ -59,14 +60,22 @@ def _parse_where(text: str, classes: Sequence[str]) -> dict[int, int]:
     # A class whose own name has a minus before it stays what it is.
     indices = {f"-{name}": (i, 0) for name, (i, _) in indices.items()} | indices
     wanted: dict[int, int] = {}
-    for part in text.split(",") if text else ():
-        term = composed(part.strip())
+    for part in _parts(text):
+        term = composed(part)
         if term not in indices:
-            raise UserError(f"--where: there is no class {part.strip()!r}. There are: {some(classes)}")
+            raise UserError(f"--where: there is no class {part!r}. There are: {some(classes)}")
         i, label = indices[term]
         if wanted.setdefault(i, label) != label:
             raise UserError(f"--where: no example has {classes[i]!r} and has it not. Received: {text!r}")
     return wanted
+
+
+def _parts(text: str) -> list[str]:
+    """Returns what commas part, but not those in quotes, as in the flags of the converter and of the trainer."""
+    try:
+        return [part.strip() for row in csv.reader([text], strict=True, skipinitialspace=True) for part in row]
+    except csv.Error as error:
+        raise UserError(f"--where: {error}. A class with a comma is in double quotes. Received: {text!r}") from error
 
 
 def describe(located: Located, classes: Sequence[str]) -> str:

@@ -225,6 +225,14 @@ def test_a_class_with_a_minus_in_its_name_is_itself() -> None:
     assert inspect._parse_where("--a", ("a", "-a")) == {1: 0}
 
 
+def test_a_class_with_a_comma_in_its_name_stands_in_quotes() -> None:
+    classes = ("a,b", "a", 'c "d"')
+    assert inspect._parse_where('"a,b", "-a"', classes) == {0: 1, 1: 0}
+    assert inspect._parse_where('c "d", "-a,b"', classes) == {2: 1, 0: 0}
+    with pytest.raises(UserError, match=r"^--where: .* double quotes\. Received: '\"a,b'$"):
+        inspect._parse_where('"a,b', classes)
+
+
 def test_a_picture_shows_them_and_the_names_are_printed(
     dataset: Path, info: DatasetInfo, capsys: pytest.CaptureFixture[str]
 ) -> None:

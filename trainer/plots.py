@@ -1,6 +1,7 @@
 """The two pictures of a run: training.png and samples.png."""
 
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -61,7 +62,10 @@ def samples(images: np.ndarray, predictions: Predictions, classes: Sequence[str]
         panel.set_title(true[i], fontsize=9, parse_math=False)
         panel.set_xlabel(said[i], fontsize=9, parse_math=False, color=colour)
     figure.suptitle("Above: true labels. Below: predicted ones, green if all are right, red if not.", fontsize=10)
-    figure.savefig(path, dpi=120)
+    with warnings.catch_warnings():
+        # A name in a script that the font has not: boxes in the picture, and the name in evaluation.json.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(path, dpi=120)
 
 
 def _names(labels: np.ndarray, classes: Sequence[str]) -> str:

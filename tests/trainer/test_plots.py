@@ -1,5 +1,6 @@
 """The pictures of a run exist, are of a sensible size, and show what they should."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,10 @@ def test_names_of_classes_may_be_long_or_look_like_formulas(tmp_path: Path) -> N
     plots.samples(np.zeros((3, 8, 8, 3), np.uint8), predictions, classes, str(tmp_path / "samples.png"))
     width, height = _size(tmp_path / "samples.png")
     assert height < width / 2
+
+
+def test_a_name_in_a_script_that_the_font_has_not_does_not_warn(tmp_path: Path) -> None:
+    predictions = Predictions(labels=np.ones((1, 1), int), scores=np.full((1, 1), 0.9, np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.samples(np.zeros((1, 8, 8, 3), np.uint8), predictions, ("\u65e5\u672c",), str(tmp_path / "samples.png"))

@@ -19,6 +19,9 @@ from PIL import Image
 
 from converter.rejects import inert_csv
 
+# Of duplicates.csv.
+COLUMNS = ("group", "filename", "split", "kind")
+
 # How many of the 64 bits of near duplicates may differ. Of copies of 500 photographs (MIML) that were saved as JPEG of
 # quality 50 to 90, resized by 0.5 to 2, cropped by 1 or 2 % a side, lit or dimmed by 20 %, 98 % are within 6 bits (86 %
 # of those cropped by 2 %), and 95 % within 4. Within 8 bits are also photographs of one sunset and another.
@@ -227,7 +230,7 @@ def to_csv(members: Iterable[Member]) -> str:
         for member in group:
             kind = "exact" if copies[member.digest] > 1 else "near"
             rows.append((member.group, member.filename, member.split, kind))
-    return inert_csv(("group", "filename", "split", "kind"), rows)
+    return inert_csv(COLUMNS, rows)
 
 
 def _groups(members: Iterable[Member]) -> Iterator[list[Member]]:

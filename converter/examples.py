@@ -145,8 +145,9 @@ def read_at(file: BinaryIO, path: str, offset: int, num_classes: int) -> Example
     """
     file.seek(offset)
     try:
-        _, payload = next(ShardReader(file), (0, b""))
-        return _decoded(0, payload, num_classes)
+        for _, payload in ShardReader(file):
+            return _decoded(0, payload, num_classes)
+        raise RecordError(0, "the file ends before this record")
     except RecordError as error:
         raise _damaged(path, RecordError(offset, error.sentence)) from error
 

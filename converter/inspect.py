@@ -10,7 +10,6 @@ What it takes, and what it shows:
 
 import argparse
 import csv
-import io
 import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,8 @@ from schemas.quiet import quiet
 with quiet():
     from converter import gallery, headers, storage
     from converter.examples import Located, find, read_split
-    from converter.rejects import inert
+    from converter.rejects import Reject, inert, read_csv
+    from converter.rows import cleaned
     from converter.summary import summary
     from converter.table import composed, some
 
@@ -100,9 +100,8 @@ def describe(located: Located, classes: Sequence[str]) -> str:
 def _missing(directory: str, filename: str) -> str:
     """Says that there is no such example, and why where that is known."""
     sentence = f"{directory} has no example {filename!r}."
-    text = storage.read(f"{directory.rstrip('/')}/{layout.REJECTS}").decode()
-    for row in csv.DictReader(io.StringIO(text, newline="")):
-        if composed(row["filename"]) == inert(filename):
+    for row in read_csv(directory, layout.REJECTS, Reject._fields):
+        if composed(row["filename"]) in (inert(filename), inert(cleaned(filename))):
             return f"{sentence} It was rejected: {row['csv']} line {row['line']}: {row['reason']}: {row['detail']}"
     return f"{sentence} Names have their folders, as in the CSV, and small and capital letters differ."
 
@@ -122,7 +121,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     arguments: argparse.Namespace = parser.parse_args(argv[1:])
     if not arguments.examples and (arguments.split or arguments.where):
         parser.error("--split and --where choose among examples: give --examples=N too")
-    if arguments.output and not (arguments.examples or arguments.filename):
+    if arguments.output and not arguments.examples and arguments.filename is None:
         parser.error("--output takes examples: give --examples=N or --filename=NAME too")
     return arguments
 
@@ -139,7 +138,7 @@ def main(arguments: argparse.Namespace) -> None:
     for path in filter(None, (directory, arguments.output)):
         storage.check(path)
     info = metadata.load(directory)
-    if arguments.filename:
+    if arguments.filename is not None:
         _show_one(directory, info, composed(arguments.filename), arguments.output)
     elif arguments.examples:
         found = select(directory, info, split=arguments.split, where=arguments.where)
@@ -149,7 +148,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _show_one(directory: str, info: DatasetInfo, filename: str, output: str) -> None:
-    found = list(find(directory, info, filename))
+    found = list(find(directory, info, cleaned(filename)))
     if not found:
         raise UserError(_missing(directory, filename))
     print("\n\n".join(describe(located, info.classes) for located in found))

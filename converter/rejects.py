@@ -3,9 +3,11 @@
 import csv
 import enum
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from converter import storage
+from schemas.errors import UserError
 from schemas.printable import printable
 
 
@@ -90,3 +92,25 @@ def inert(text: str) -> str:
     """Keeps a terminal from obeying what came from the input, and a spreadsheet from running it as a formula."""
     text = printable(text)
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def read_csv(directory: str, name: str, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Yields the rows of such a CSV of a dataset.
+
+    Args:
+        directory: of the dataset, local or in a store.
+        name: of the CSV.
+        columns: that it must have.
+
+    Raises:
+        UserError: it is damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        text = storage.read(f"{directory.rstrip('/')}/{name}").decode()
+        for row in csv.DictReader(io.StringIO(text, newline=""), strict=True):
+            if list(row) != list(columns) or None in row.values():
+                raise ValueError(f"every row must have {', '.join(columns)}")
+            yield row
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{name} is damaged: {error}. `python -m converter.verify` says more.") from error

@@ -8,12 +8,10 @@ It follows from the dataset alone: the same one gives the same bytes, without ti
 """
 
 import argparse
-import csv
 import dataclasses
-import io
 import itertools
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from absl.flags import argparse_flags
@@ -25,11 +23,11 @@ from schemas.quiet import quiet
 with quiet():
     from converter import charts, pictures, sheets, storage
 
+from converter.duplicates import COLUMNS
 from converter.pictures import Place, Seen
-from converter.rejects import first_of_each
+from converter.rejects import Reject, first_of_each, read_csv
 from converter.sheets import Sheet
 from schemas import layout, metadata
-from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from schemas.printable import printable
 
@@ -100,7 +98,8 @@ def collect(directory: str, info: DatasetInfo) -> Report:
     seen = pictures.sample(directory, info)
     shown = _shown(info.statistics.positives)
     classes, combinations = sheets.of_classes(info, seen, shown), sheets.of_rarest(info, seen)
-    duplicates, num_groups = sheets.of_duplicates(directory, info, _rows(directory, layout.DUPLICATES))
+    duplicates, num_groups = sheets.of_duplicates(directory, info, read_csv(directory, layout.DUPLICATES, COLUMNS))
+    unlisted = read_csv(directory, layout.UNLISTED, ["filename"])
     on_sheets = [picture.place for sheet in (*classes, *combinations, *duplicates) for picture in sheet.pictures]
     return Report(
         info=info,
@@ -112,8 +111,8 @@ def collect(directory: str, info: DatasetInfo) -> Report:
         duplicates=duplicates,
         num_groups=num_groups,
         thumbnails=pictures.thumbnails(directory, filter(None, on_sheets), len(info.classes)),
-        rejects=first_of_each(_rows(directory, layout.REJECTS), _EXAMPLES),
-        unlisted=tuple(row["filename"] for row in itertools.islice(_rows(directory, layout.UNLISTED), _NAMES)),
+        rejects=first_of_each(read_csv(directory, layout.REJECTS, Reject._fields), _EXAMPLES),
+        unlisted=tuple(row["filename"] for row in itertools.islice(unlisted, _NAMES)),
     )
 
 
@@ -164,19 +163,6 @@ def _shares(seen: Sequence[Seen], shown: Sequence[int]) -> np.ndarray:
         row[[columns[label] for label in one.labels if label in columns]] = 1
     both = has.T @ has
     return both / np.maximum(1, np.diag(both))[:, None]
-
-
-def _rows(directory: str, name: str) -> Iterator[dict[str, str]]:
-    """Yields the rows of a CSV of the dataset.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    try:
-        text = storage.read(f"{directory}/{name}").decode()
-        yield from csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"{name} is damaged: {error}. `python -m converter.verify` says more.") from error
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

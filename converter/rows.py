@@ -76,13 +76,22 @@ def _check_width(table: Table, cells: Sequence[Cell]) -> None:
         raise _RejectedError(Reason.BAD_ROW, f"must have {width} cells. Received: {len(cells)}")
 
 
+def cleaned(filename: str) -> str:
+    """Returns the name that a file of this name goes by, if it is one that a row may have."""
+    return posixpath.normpath(_plain(filename))
+
+
+def _plain(filename: str) -> str:
+    return composed(filename.strip()).replace("\\", "/")
+
+
 def normalized(filename: str) -> str:
     """Returns the one name that a file goes by: relative, with '/', composed characters, and no spaces around.
 
     Raises:
         _RejectedError: there is no name, or it points out of the folder of images.
     """
-    name = composed(filename.strip()).replace("\\", "/")
+    name = _plain(filename)
     if not name:
         raise _RejectedError(Reason.MISSING_NAME, "the file name is blank")
     if name.startswith("/") or re.match(r"[A-Za-z]:|[\w+.-]+://", name) or ".." in name.split("/"):

@@ -177,6 +177,28 @@ def test_a_damaged_record_on_the_way_is_named(copy: Path, info: DatasetInfo) -> 
         list(examples.find(str(copy), info, one.example.filename))
 
 
+def test_a_shard_that_ends_too_early_is_named(copy: Path, info: DatasetInfo) -> None:
+    shard = copy / FIRST
+    last = [one for one in examples.read_split(str(copy), info, "train") if one.shard == FIRST][-1]
+    with shard.open("r+b") as file:
+        file.truncate(100)
+    with shard.open("rb") as file, pytest.raises(UserError, match=f"at byte {last.offset}: the file ends before"):
+        examples.read_at(file, str(shard), last.offset, len(info.classes))
+
+
+def test_a_name_may_be_written_as_a_csv_may_have_it() -> None:
+    assert rows.cleaned(" a\\b/./cafe\u0301.jpg ") == "a/b/caf\u00e9.jpg"
+
+
+@pytest.mark.parametrize(
+    "content", [pytest.param(b"\xff", id="no text"), pytest.param(b"a,b\n1,2\n", id="other columns")]
+)
+def test_a_damaged_list_of_rejects_is_named(copy: Path, content: bytes) -> None:
+    (copy / layout.REJECTS).write_bytes(content)
+    with pytest.raises(UserError, match=r"^rejects\.csv is damaged: "):
+        _main(copy, "--filename=none.jpg")
+
+
 @pytest.mark.parametrize("content", [b"", b"0 10\n", b"zero ten\n" * 6, b"0\n" * 6])
 def test_a_damaged_index_is_named(copy: Path, info: DatasetInfo, content: bytes) -> None:
     one = next(examples.read_split(str(copy), info, "train"))

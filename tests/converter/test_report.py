@@ -27,6 +27,7 @@ from converter.rejects import first_of_each
 from converter.report import Report
 from converter.sheets import Picture, Sheet
 from schemas import layout, metadata
+from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from schemas.printable import printable
 
@@ -317,6 +318,14 @@ def test_a_defect_of_the_report_loses_no_dataset_and_is_not_silent(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", [layout.DUPLICATES, layout.REJECTS, layout.UNLISTED])
+def test_a_list_with_other_columns_is_named(dataset: Path, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
+    (copy / name).write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match=f"^{name} is damaged: every row must have "):
+        report.make(str(copy), metadata.load(str(copy)))
+
+
 def test_command_line(dataset: Path, tmp_path: Path) -> None:
     def run(*args: str) -> tuple[int, str, str]:
         command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "converter.report", *args]

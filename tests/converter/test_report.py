@@ -340,5 +340,5 @@ def test_command_line(dataset: Path, tmp_path: Path) -> None:
     (copy / shard).write_bytes((copy / shard).read_bytes()[:100])
     status, stdout, stderr = run(str(copy))
     assert (status, stdout) == (1, "")
-    assert stderr.startswith(f"error: {shard} is damaged: byte 0: the file ends ")
-    assert stderr.endswith("`python -m converter.verify` says more.\n")
+    assert stderr.startswith(f"error: {copy / shard} is damaged at byte 0: the file ends ")
+    assert stderr.endswith("`python -m converter.verify` says all.\n")

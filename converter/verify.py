@@ -7,15 +7,13 @@ manifest --> the files for other readers; how many were left out
 """
 
 import argparse
-import csv
 import dataclasses
 import functools
 import hashlib
-import io
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from absl.flags import argparse_flags
@@ -24,11 +22,14 @@ from schemas import command
 from schemas.quiet import quiet
 
 with quiet():
-    from converter import storage
+    from converter import duplicates, storage
     from converter.checks import Checked, Problem, check_shard
+    from converter.duplicates import Member
+    from converter.rejects import Reject, read_csv
     from converter.storage import File
 
 from schemas import derived, layout, metadata
+from schemas.errors import UserError
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
 
@@ -65,7 +66,7 @@ def verify(
     finally:
         executor.shutdown(cancel_futures=True)
     yield from _check_derived(info, files)
-    yield from _check_lists(info, files)
+    yield from _check_lists(directory, info, files)
 
 
 def _check_names(info: DatasetInfo) -> Iterator[Problem]:
@@ -164,22 +165,28 @@ def _check_derived(info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Pro
         yield from _check_content(files, path, content)
 
 
-def _check_lists(info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Problem]:
-    """Counts what was left out, by the lists of it."""
-    for path, count, expected in (
-        (layout.REJECTS, lambda rows: dict(Counter(row["reason"] for row in rows)), info.rejects),
-        (layout.UNLISTED, lambda rows: sum(1 for _ in rows), info.unlisted),
-    ):
+def _check_lists(directory: str, info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Problem]:
+    """Counts what was left out, and what leaks, by the lists of it."""
+    lists: tuple[tuple[str, Sequence[str], Callable[[Iterator[Mapping[str, str]]], object], object], ...] = (
+        (layout.REJECTS, Reject._fields, lambda rows: dict(Counter(row["reason"] for row in rows)), info.rejects),
+        (layout.UNLISTED, ["filename"], lambda rows: sum(1 for _ in rows), info.unlisted),
+        (layout.DUPLICATES, duplicates.COLUMNS, _leaks, info.leaks),
+    )
+    for path, columns, count, expected in lists:
         if path not in files:
             continue
         try:
-            text = storage.read(files[path].path).decode()
-            found = count(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-        except (OSError, ValueError, KeyError, csv.Error) as error:
-            yield Problem(path, None, f"cannot be read: {type(error).__name__}: {error}")
+            found = count(read_csv(directory, path, columns))
+        except (OSError, UserError) as error:
+            yield Problem(path, None, f"cannot be read: {error}")
             continue
         if found != expected:
             yield Problem(path, None, f"it lists {found}; the manifest says {expected}")
+
+
+def _leaks(rows: Iterator[Mapping[str, str]]) -> Mapping[str, int]:
+    members = (Member(row["group"], row["filename"], row["split"], b"") for row in rows)
+    return duplicates.leaks(members)._asdict()
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:

@@ -23,6 +23,7 @@ _OTHERWISE = {
     "converter/report.py": {"filename"},
     "converter/rows.py": {"labels"},
     "converter/sheets.py": {"filename"},
+    "converter/verify.py": {"filename"},
 }
 
 

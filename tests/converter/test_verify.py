@@ -239,12 +239,18 @@ def test_what_a_dataset_may_have_is_fine(copy: Path, name: str) -> None:
     assert _found(copy) == []
 
 
-@pytest.mark.parametrize("name", ["rejects.csv", "unlisted.csv"])
+@pytest.mark.parametrize("name", ["rejects.csv", "unlisted.csv", "duplicates.csv"])
 @pytest.mark.parametrize("content", [b"\xff", b'"never closed', b"filename\n1\n", b'reason\n"a"b\n'])
 def test_a_damaged_list_is_found(copy: Path, name: str, content: bytes) -> None:
     (copy / name).write_bytes(content)
     (problem,) = _found(copy, decode=0)
     assert problem.startswith((f"{name}: cannot be read: ", f"{name}: it lists 1; the manifest says 0"))
+
+
+def test_a_leak_that_the_manifest_does_not_know_is_found(copy: Path) -> None:
+    (copy / "duplicates.csv").write_text("group,filename,split,kind\na,a,train,near\na,b,validation,near\n")
+    (problem,) = _found(copy, decode=0)
+    assert problem.startswith("duplicates.csv: it lists {'num_groups': 1, 'num_images': 2}; the manifest says ")
 
 
 def _edit(folder: Path, change: Callable[[Any], object]) -> None:

@@ -21,6 +21,7 @@ pictures.py     a sample of the examples of a dataset, and small pictures of the
 sheets.py       the contact sheets of the report: which images stand on them
 charts.py       the charts of the report, as SVG
 report.py       `python -m converter.report`: the page that shows what is in a dataset
+publishing.py   puts a whole dataset into its place
 summary.py      what a person reads at the end
 progress.py     the bar on a terminal while the job runs in this process
 storage.py      files, wherever they are (Beam's file systems)

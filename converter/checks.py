@@ -42,7 +42,6 @@ class Checked:
         filenames: of these examples, with the offsets of their records.
         index: what the text of its index must be; None where the end of the shard was not reached.
         complete: whether the statistics are those of all its examples.
-        num_decoded: images that were decoded.
     """
 
     shard: ShardInfo
@@ -51,7 +50,6 @@ class Checked:
     filenames: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     index: str | None = None
     complete: bool = False
-    num_decoded: int = 0
 
     def problem(self, sentence: str, offset: int | None = None) -> None:
         """Notes that something is wrong with the shard, or with the record at an offset."""
@@ -114,7 +112,6 @@ def _check_record(
         if not _is_relative(one.filename):
             raise ValueError(f"the filename must be relative, with '/' and without '..'. Received: {one.filename!r}")
         if decode(one.filename):
-            checked.num_decoded += 1
             _check_image(one, image_format)
     except ValueError as error:
         checked.problem(str(error), offset)

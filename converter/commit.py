@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any, Self
 
-from converter import duplicates, images, report, storage
+from converter import duplicates, images, publishing, report, storage
 from converter.duplicates import Member
 from converter.options import ConvertOptions
 from converter.origin import Origin
@@ -109,7 +109,7 @@ def commit(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome, 
     text = json.dumps(notes, indent=1, ensure_ascii=False) + "\n"
     storage.write(f"{options.incomplete}/{layout.CONVERSION}", text)
     storage.write(f"{options.incomplete}/{layout.MANIFEST}", info.to_json())
-    storage.publish(
+    publishing.publish(
         options.incomplete, options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset)
     )
 

@@ -193,7 +193,7 @@ def _stratify(examples: Sequence[tuple[str, bytes]], options: ConvertOptions) ->
     if not examples:
         return {}
     names, labels = zip(*examples, strict=True)
-    return stratify.stratify(names, np.array([list(vector) for vector in labels], np.uint8), options.splits)
+    return stratify.stratify(names, np.frombuffer(b"".join(labels), np.uint8).reshape(len(names), -1), options.splits)
 
 
 def _take_split(source: Source, splits: Mapping[str, str]) -> Source:

@@ -55,7 +55,7 @@ class Origin:
 
     def write(self, directory: str, planned: str) -> None:
         """Notes it in a dataset, under the path that was planned for the shard."""
-        fields = dataclasses.asdict(self)
+        fields = dataclasses.asdict(dataclasses.replace(self, fingerprints=()))
         fields["fingerprints"] = [fingerprint.to_json() for fingerprint in self.fingerprints]
         # A flipped bit in a count would be believed, and end in the manifest.
         fields["sha256"] = _sha256(fields)

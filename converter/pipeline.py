@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineRunner
 
 import schemas
-from converter import commit, graph, progress, runners, storage
+from converter import commit, graph, progress, publishing, runners, storage
 from converter.options import ConvertOptions
 from converter.table import Table, read_tables
 from schemas import layout
@@ -44,7 +44,7 @@ def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None
     _check_input(options)
     described = runners.is_only_described(beam_options)
     # What two conversions put together in one folder would be no dataset of either.
-    with contextlib.nullcontext() if described else storage.locked(posixpath.dirname(options.dataset)):
+    with contextlib.nullcontext() if described else publishing.locked(posixpath.dirname(options.dataset)):
         _check_output(options)
         if not described:
             _clear(options)
@@ -120,7 +120,7 @@ def _check_input(options: ConvertOptions) -> None:
 
 def _check_output(options: ConvertOptions) -> None:
     """Finds what is in the way, before any work is done."""
-    storage.restore(options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset))
+    publishing.restore(options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset))
     is_dataset = storage.exists(f"{options.dataset}/{layout.MANIFEST}")
     if is_dataset and not options.overwrite:
         raise UserError(

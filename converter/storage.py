@@ -4,16 +4,13 @@ The job runs on workers that have Beam's file systems and its options (end point
 """
 
 import contextlib
-import ctypes
 import errno
-import fcntl
 import glob
 import hashlib
 import os
 import posixpath
 import shutil
 import stat
-import sys
 import uuid
 from collections.abc import Collection, Iterator
 from typing import BinaryIO, NamedTuple
@@ -260,92 +257,6 @@ def link(source: str, target: str) -> None:
     except OSError:  # Some file systems have no links.
         shutil.copyfile(source, temporary)
     os.replace(temporary, target)
-
-
-def publish(source: str, target: str, *, last: str, aside: str) -> None:
-    """Moves a folder into its place, instead of what may be there.
-
-    On this machine that is a rename of the whole folder, or an exchange of the two. An object store has no folders:
-    there the objects are copied one after the other, and `last`, the file that makes readers take them for a dataset,
-    goes first and comes last. Nothing of the source is deleted before, so that it can be done again after a failure.
-
-    Args:
-        source: the folder.
-        target: the path that it gets.
-        last: path of that file, relative to the folder.
-        aside: where what was there waits until the folder is in its place, if the file system cannot exchange them.
-    """
-    if not is_local(target):
-        delete(f"{target}/{last}")
-        delete(target)
-        names = [file.name for file in list_files(source) if file.name != last]
-        for name in [*names, last]:
-            FileSystems.copy([f"{source}/{name}"], [f"{target}/{name}"])
-        _discard(source, last)
-        return
-    _discard(aside, last)
-    if exists(target) and _exchange(source, target):
-        os.replace(source, aside)
-    else:
-        if exists(target):
-            os.replace(target, aside)
-        os.replace(source, target)
-    _discard(aside, last)
-
-
-def restore(target: str, *, last: str, aside: str) -> None:
-    """Mends what a `publish` that was killed between its renames has left: puts back what it had set aside."""
-    if is_local(target) and exists(f"{aside}/{last}") and not exists(target):
-        os.replace(aside, target)
-    _discard(aside, last)
-
-
-def _discard(folder: str, last: str) -> None:
-    """Deletes a dataset, so that no reader takes what is left of it on the way for one."""
-    delete(f"{folder}/{last}")
-    delete(folder)
-
-
-def _exchange(one: str, other: str) -> bool:
-    """Lets two folders of this machine change places in one step. Returns whether it could: Linux can, mostly."""
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
-    at_working_directory, exchange = -100, 2
-    paths = os.fsencode(one), os.fsencode(other)
-    return rename is not None and rename(at_working_directory, paths[0], at_working_directory, paths[1], exchange) == 0
-
-
-@contextlib.contextmanager
-def locked(folder: str) -> Iterator[None]:
-    """Keeps other conversions on this machine out of a folder. A store has no locks.
-
-    The system lets go of the lock when the process ends, however it ends, and no file is left behind.
-
-    Raises:
-        UserError: another conversion is in there.
-        OSError: the folder cannot be made.
-    """
-    if not is_local(folder):
-        yield
-        return
-    make_folder(folder)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(handle, folder)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, folder: str) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(
-            f"Another conversion is at work in {folder}. Wait until it has ended, or choose another --name or --output."
-        ) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):  # Some network file systems have no locks.
-            raise
 
 
 def make_folder(path: str) -> None:

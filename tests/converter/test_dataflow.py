@@ -190,7 +190,7 @@ def test_a_dataset_in_an_object_store_is_complete(cloud: Mapping[str, str], scen
 # Fails once in the middle of publishing, then does it again, as a runner would.
 _INTERRUPTED = f"""
 from apache_beam.io.filesystems import FileSystems
-from converter import storage
+from converter import publishing, storage
 
 source, target = "gs://{_BUCKET}/interrupted.incomplete", "gs://{_BUCKET}/interrupted"
 for name in ("manifest.json", "train/0", "train/1", "train/2"):
@@ -205,11 +205,11 @@ def failing(*args):
 
 FileSystems.copy = failing
 try:
-    storage.publish(source, target, last="manifest.json", aside="")
+    publishing.publish(source, target, last="manifest.json", aside="")
 except OSError as error:
     print(error)
 print(sorted(file.name for file in storage.list_files(target)))
-storage.publish(source, target, last="manifest.json", aside="")
+publishing.publish(source, target, last="manifest.json", aside="")
 print(sorted(file.name for file in storage.list_files(target)), list(storage.list_files(source)))
 print(calls[-1][1])
 """

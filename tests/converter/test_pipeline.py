@@ -19,7 +19,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from converter import assignment, storage
+from converter import assignment, publishing, storage
 from converter.options import DEFAULT_SPLITS, parse_splits
 from schemas import metadata, tfds, tfx
 from schemas.errors import UserError
@@ -357,7 +357,7 @@ def test_nothing_is_read_from_where_it_would_be_deleted(
 
 @pytest.mark.parametrize("overwrite", [False, True], ids=["without --overwrite", "with --overwrite"])
 def test_two_conversions_do_not_mix(convert: Convert, tmp_path: Path, overwrite: bool) -> None:
-    with storage.locked(f"{tmp_path}/out/scenes"):
+    with publishing.locked(f"{tmp_path}/out/scenes"):
         with pytest.raises(UserError, match=rf"^Another conversion is at work in {tmp_path}/out/scenes\. Wait"):
             convert(overwrite=overwrite)
         assert _files(tmp_path) == {}

@@ -1,8 +1,11 @@
-"""Random operations on a batch of images, with explicit seeds: the same seed gives the same batch.
+"""Random operations on images, with explicit seeds: the same seed gives the same result.
 
-Whole batches are worked on at a time, by operations that run in the graph: one `crop_and_resize` crops, mirrors and
-resizes all images of a batch, each in its own way.
+What is random is drawn for many images at a time, by operations that run in the graph. Crops are relative to an image,
+so that they can be cut wherever its pixels are: from what libjpeg decodes (decoding.py), or from cached images, where
+one `crop_and_resize` crops, mirrors and resizes all of them, each in its own way.
 """
+
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -14,33 +17,65 @@ _COLOUR = 0.2
 _MIXUP = 0.4
 
 
-def crop_and_flip(images: tf.Tensor, seed: tf.Tensor, size: int, *, crop: bool = True) -> tf.Tensor:
-    """Cuts a random part out of each image and mirrors half of them.
+class Crops(NamedTuple):
+    """Of each image the part to keep, and whether to mirror it.
+
+    Attributes:
+        place: top and left edge, relative to the size of the image, float32 [n, 2].
+        extent: height and width, relative to the size of the image, float32 [n, 2].
+        mirrored: left to right, bool [n].
+    """
+
+    place: tf.Tensor
+    extent: tf.Tensor
+    mirrored: tf.Tensor
+
+    def windows(self, shapes: tf.Tensor) -> tf.Tensor:
+        """Returns int32 [n, 4] (top, left, height, width), pixels, for heights and widths int32 [n, 2]."""
+        sizes = tf.cast(shapes, tf.float32)
+        place = tf.cast(self.place * sizes, tf.int32)
+        extent = tf.clip_by_value(tf.cast(tf.round(self.extent * sizes), tf.int32), 1, shapes - place)
+        return tf.concat([place, extent], axis=1)
+
+    @property
+    def boxes(self) -> tf.Tensor:
+        """What `tf.image.crop_and_resize` takes, float32 [n, 4]: it mirrors where left lies right of right."""
+        (top, left), (bottom, right) = (tf.unstack(edge, axis=1) for edge in (self.place, self.place + self.extent))
+        first, last = tf.where(self.mirrored, right, left), tf.where(self.mirrored, left, right)
+        return tf.stack([top, first, bottom, last], axis=1)
+
+
+def random_crops(num: int | tf.Tensor, seed: tf.Tensor, *, crop: bool) -> Crops:
+    """Draws crops of a random size, shape and place, half of them mirrored.
 
     Args:
-        images: [batch, height, width, channels], any numeric dtype.
+        num: of images.
         seed: int64 [2].
-        size: height and width of the result, pixels.
-        crop: whether to cut; otherwise whole images are resized.
-
-    Returns:
-        float32 [batch, size, size, channels].
+        crop: whether to cut; otherwise whole images are mirrored or not.
     """
-    batch = tf.shape(images)[0]
     area_seed, aspect_seed, place_seed, flip_seed = tf.unstack(_split(seed, 4))
     if crop:
-        area = tf.random.stateless_uniform([batch], area_seed, _MIN_AREA, 1.0)
-        aspect = tf.exp(tf.random.stateless_uniform([batch], aspect_seed, -_MAX_LOG_ASPECT, _MAX_LOG_ASPECT))
-        height, width = tf.minimum(tf.sqrt(area / aspect), 1.0), tf.minimum(tf.sqrt(area * aspect), 1.0)
+        area = tf.random.stateless_uniform([num], area_seed, _MIN_AREA, 1.0)
+        aspect = tf.exp(tf.random.stateless_uniform([num], aspect_seed, -_MAX_LOG_ASPECT, _MAX_LOG_ASPECT))
+        extent = tf.minimum(tf.sqrt(tf.stack([area / aspect, area * aspect], axis=1)), 1.0)
     else:
-        height = width = tf.ones([batch])
-    place = tf.random.stateless_uniform([batch, 2], place_seed)
-    top, left = place[:, 0] * (1.0 - height), place[:, 1] * (1.0 - width)
-    flip = tf.random.stateless_uniform([batch], flip_seed) < 0.5
-    # A box whose left edge lies right of its right edge mirrors what it cuts out.
-    first, last = tf.where(flip, left + width, left), tf.where(flip, left, left + width)
-    boxes = tf.stack([top, first, top + height, last], axis=1)
-    return tf.image.crop_and_resize(images, boxes, tf.range(batch), [size, size])
+        extent = tf.ones([num, 2])
+    place = tf.random.stateless_uniform([num, 2], place_seed) * (1.0 - extent)
+    return Crops(place, extent, tf.random.stateless_uniform([num], flip_seed) < 0.5)
+
+
+def cut(images: tf.Tensor, crops: Crops, size: int) -> tf.Tensor:
+    """Cuts crops out of images that have been decoded.
+
+    Args:
+        images: [n, height, width, channels], any numeric dtype.
+        crops: n of them.
+        size: height and width of the result, pixels.
+
+    Returns:
+        float32 [n, size, size, channels].
+    """
+    return tf.image.crop_and_resize(images, crops.boxes, tf.range(tf.shape(images)[0]), [size, size])
 
 
 def jitter_colour(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -74,26 +109,19 @@ def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Ten
     return images * (1.0 - wide) + images[::-1] * wide, labels * (1.0 - share) + labels[::-1] * share
 
 
-def augment(
-    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, kind: str, size: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Augments a batch.
+def change(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Changes the colours of a batch, and blends its examples.
 
     Args:
         images: uint8 [batch, height, width, 3].
         labels: float32 [batch, k].
         seed: int64 [2].
-        kind: `flip` or `full`, see TrainConfig.
-        size: height and width of the result, pixels.
 
     Returns:
-        images float32 [batch, size, size, 3], 0 to 255, and labels float32 [batch, k].
+        images float32 [batch, height, width, 3], 0 to 255, and labels float32 [batch, k].
     """
-    crop_seed, colour_seed, mixup_seed = tf.unstack(_split(seed, 3))
-    images = crop_and_flip(images, crop_seed, size, crop=kind == "full")
-    if kind == "full":
-        images, labels = mixup(jitter_colour(images, colour_seed), labels, mixup_seed)
-    return images, labels
+    colour_seed, mixup_seed = tf.unstack(_split(seed, 2))
+    return mixup(jitter_colour(tf.cast(images, tf.float32), colour_seed), labels, mixup_seed)
 
 
 def _split(seed: tf.Tensor, num: int) -> tf.Tensor:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from schemas.errors import UserError
 
-AUGMENTS = ("none", "flip", "full")
-CACHES = ("auto", "memory", "disk", "none")
+AUGMENTS = ("none", "flip", "crop", "full")
+CACHES = ("auto", "features", "decoded", "encoded", "disk", "none")
+DECODES = ("scaled", "exact")
 LOSSES = ("binary_crossentropy", "categorical_crossentropy")
 PREPROCESSINGS = ("auto", "unit")
 SCHEDULES = ("cosine", "constant")
@@ -32,8 +33,11 @@ class TrainConfig:
         learning_rate: the highest of the schedule.
         schedule: `cosine` warms up and falls to 0, `constant` stays.
         weight_decay: of AdamW; 0 makes it Adam.
-        augment: `none`; `flip`: left to right; `full`: crops, flips, colour and mixup.
-        cache: where decoded images are kept between epochs; `auto` is memory where there is room, else disk.
+        augment: `none`; `flip`: left to right; `crop`: random resized crops and flips; `full`: colour and mixup too.
+        decode: `scaled` has libjpeg leave out pixels that resizing would average away; `exact` decodes all of them.
+        cache: what is kept between epochs: `decoded` or `encoded` images or `features` of a frozen backbone in memory,
+            or on `disk` the first or the last of them; `auto` chooses by the room that there is.
+        cache_dir: folder for what is cached on disk, for this run and later ones; by default ~/.cache/multihot.
         loss: `binary_crossentropy` on sigmoids, or `categorical_crossentropy` on a softmax.
         seed: of initial weights, order and augmentation; 0 to 2**32 - 1.
         train_split: name of the split to train on.
@@ -56,7 +60,9 @@ class TrainConfig:
     schedule: str = "cosine"
     weight_decay: float = 0.05
     augment: str = "full"
+    decode: str = "scaled"
     cache: str = "auto"
+    cache_dir: str = ""
     loss: str = "binary_crossentropy"
     seed: int = 0
     train_split: str = "train"
@@ -80,6 +86,7 @@ class TrainConfig:
         for name, choices in (
             ("augment", AUGMENTS),
             ("cache", CACHES),
+            ("decode", DECODES),
             ("loss", LOSSES),
             ("preprocessing", PREPROCESSINGS),
             ("schedule", SCHEDULES),
@@ -95,6 +102,18 @@ class TrainConfig:
             raise UserError(f"--seed must be at least 0 and less than 2**32. Received: {self.seed}")
         if not 0 <= self.weight_decay < 1:
             raise UserError(f"--weight_decay must be at least 0 and less than 1. Received: {self.weight_decay}")
+        if self.cache == "features" and not self.features_are_fixed:
+            raise UserError("--cache=features needs --freeze_backbone and --augment=none: they change otherwise.")
+
+    @property
+    def crops(self) -> bool:
+        """Whether images are cropped at random."""
+        return self.augment in ("crop", "full")
+
+    @property
+    def features_are_fixed(self) -> bool:
+        """Whether the backbone says the same of an image in every epoch."""
+        return self.freeze_backbone and self.augment == "none"
 
 
 def parse_weights(values: Iterable[str]) -> tuple[float, ...]:

@@ -1,43 +1,64 @@
 """The input pipeline: shards -> batches, in the graph only.
 
-    training     shards -> interleave -> parse, decode, resize -> cache -> shuffle -> batch -> augment -> prefetch
-    evaluation   shards -> interleave -> parse, decode, resize -> batch -> cache -> prefetch
+    shards -> interleave -> shuffle -> batch -> decode, crop ----------\
+                                                                         -> change colours, mix -> prefetch
+    cached: indices ------> shuffle -> batch -> gather, crop ----------/
 
-What is cached is decoded and resized, as uint8. Training is shuffled and augmented after the cache, freshly in every
-epoch; evaluation has every example once, always in the same order: an example of each open shard in turn.
+Without a cache records are shuffled before they are decoded, while they are small. With one (caching.py) all images of
+a split lie in one tensor, so that what is shuffled are numbers, exactly, whatever the size of the dataset. Either way
+dozens of examples go through each step at a time, whatever the batch size. Evaluation has every example once, always
+in the same order: an example of each open shard in turn.
 
-Several datasets are mixed before the cache, each example once; with weights behind it, where each is shuffled and
-repeated on its own. Evaluation has them one after the other.
+Several datasets are mixed, each example once; with weights each is shuffled and repeated on its own. Evaluation has
+them one after the other.
 """
 
 import functools
 import hashlib
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-import psutil
 import tensorflow as tf
 
-from schemas import example
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from schemas.statistics import JPEG
 from trainer import augment
 from trainer.config import TrainConfig
+from trainer.decoding import Decoder
 from trainer.sources import Source, Sources
 
 # Files open at a time: so many that one slow file does not hold up the rest.
 _OPEN_SHARDS = 8
 _PREFETCH_BATCHES = 4
+# Examples that go through a step at a time, at least: what surrounds the work on them is done once for all.
+# `scripts/bench_input --only=chunks`
+_CHUNK = 64
 # What crops are cut from is larger than what comes out, so that they do not have to be enlarged as much.
 _CROP_MARGIN = 1.125
-# Shuffling exactly takes a buffer of all examples. With more than this it holds what fits, which is as good as exact
-# since the order on disk is random already; the buffer is held in memory wherever the cache is.
-_MAX_SHUFFLE_BYTES = 1 << 30
+# Of encoded records, which are in a random order on disk already.
+_SHUFFLE_BYTES = 1 << 28
+
+_Load = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
-def training_dataset(config: TrainConfig, sources: Sources, *, cache: str | None) -> tf.data.Dataset:
+class Cached(NamedTuple):
+    """A split that has been read, decoded and resized, in the order of evaluation.
+
+    Attributes:
+        inputs: images uint8 [n, size, size, 3] (see `cached_size`), or features float32 [n, d].
+        labels: float32 [n, k].
+    """
+
+    inputs: tf.Tensor
+    labels: tf.Tensor
+
+
+def training_dataset(
+    config: TrainConfig, sources: Sources, cached: Cached | None = None, *, keep_encoded: bool = False
+) -> tf.data.Dataset:
     """Returns the batches of one epoch after the other, each freshly shuffled and augmented.
 
     An epoch has as many examples as there are. With weights an example comes from each dataset with that probability,
@@ -46,66 +67,85 @@ def training_dataset(config: TrainConfig, sources: Sources, *, cache: str | None
     Args:
         config: of the run.
         sources: its datasets.
-        cache: file to cache in, "" for memory, None for no cache.
+        cached: their training splits, one after the other; by default shards are read and decoded in every epoch.
+        keep_encoded: whether records stay in memory, as they are, when they have been read once.
 
     Returns:
-        images float32 [batch, size, size, 3], 0 to 255 (uint8 without augmentation); labels float32 [batch, k].
+        inputs and labels float32 [batch, k]. Inputs are images uint8 [batch, size, size, 3], float32 with
+            `augment="full"`; or cached features.
     """
-    parts = [_decoded(config, source, config.train_split, _cached_size(config)) for source in sources.each]
     sizes = [source.info.split(config.train_split).num_examples for source in sources.each]
-    if config.data_weights:
-        files = [f"{cache}-{i}" if cache else cache for i in range(len(parts))]
-        parts = [
-            _shuffle(config, _cache(part, file), size, len(parts)).repeat()
-            for part, file, size in zip(parts, files, sizes, strict=True)
-        ]
-        dataset = _mix(parts, config.data_weights, config.seed).take(sum(sizes))
+    if cached:
+        dataset = _loaded(_shuffled_indices(config, sizes), functools.partial(_gather, config, cached), config)
     else:
-        # TensorFlow does not add up what it mixes.
-        dataset = _mix(parts, sizes, config.seed).apply(tf.data.experimental.assert_cardinality(sum(sizes)))
-        dataset = _shuffle(config, _cache(dataset, cache), sum(sizes))
-    dataset = dataset.batch(config.batch_size)
-    if config.augment != "none":
-        seeds = tf.data.Dataset.random(seed=config.seed, rerandomize_each_iteration=True).batch(2)
-        operation = functools.partial(augment.augment, kind=config.augment, size=config.image_size)
-        dataset = tf.data.Dataset.zip(dataset, seeds).map(
-            lambda batch, seed: operation(batch[0], batch[1], seed), num_parallel_calls=_cores()
+        parts = [
+            _loaded(_shuffled_records(config, source, len(sizes), keep_encoded), _decode(config, source), config)
+            for source in sources.each
+        ]
+        dataset = parts[0]
+        if len(parts) > 1:
+            dataset = _mix([part.unbatch() for part in parts], config.data_weights or sizes, config.seed)
+            dataset = dataset.take(sum(sizes)).batch(_chunk(config))
+    if config.augment == "full":
+        dataset = _with_seeds(dataset, config.seed + 1).map(
+            lambda batch, seed: augment.change(batch[0], batch[1], seed), num_parallel_calls=_cores()
         )
-    return _finished(dataset)
+    return _finished(dataset, config, sum(sizes))
 
 
-def evaluation_dataset(config: TrainConfig, sources: Sources, split: str, *, cache: str | None) -> tf.data.Dataset:
+def evaluation_dataset(
+    config: TrainConfig, sources: Sources, split: str, cached: Cached | None = None, *, keep_encoded: bool = False
+) -> tf.data.Dataset:
     """Returns the batches of a split: every example once, always in the same order.
 
     Args:
         config: of the run.
         sources: its datasets.
         split: name of the split.
-        cache: file to cache in, "" for memory, None for no cache.
+        cached: the splits of this name, one after the other; by default shards are read and decoded in every epoch.
+        keep_encoded: whether records stay in memory, as they are, when they have been read once.
 
     Returns:
-        images uint8 [batch, size, size, 3]; labels float32 [batch, k].
+        images uint8 [batch, size, size, 3] or cached features; labels float32 [batch, k].
     """
-    parts = [_decoded(config, source, split, config.image_size) for source in sources.each]
-    dataset = functools.reduce(tf.data.Dataset.concatenate, parts).batch(config.batch_size)
-    return _finished(_cache(dataset, cache))
+    num_examples = sum(source.info.split(split).num_examples for source in sources.each)
+    if cached:
+        chunks = tf.data.Dataset.range(num_examples).batch(_chunk(config)).map(
+            lambda indices: (tf.gather(cached.inputs, indices), tf.gather(cached.labels, indices)),
+            num_parallel_calls=_cores(),
+        )  # fmt: skip
+    else:
+        chunks = decoded(config, sources, split, config.image_size, keep_encoded=keep_encoded)
+    return _finished(chunks, config, num_examples)
 
 
-def choose_cache(config: TrainConfig, sources: Sources) -> tuple[str, str]:
-    """Decides where decoded images are kept between epochs.
+def decoded(
+    config: TrainConfig, sources: Sources, split: str, size: int, *, keep_encoded: bool = False
+) -> tf.data.Dataset:
+    """Returns all examples of a split, in the order of evaluation, some dozens at a time.
+
+    Args:
+        config: of the run.
+        sources: its datasets.
+        split: name of the split.
+        size: of the images, pixels.
+        keep_encoded: whether records stay in memory, as they are, when they have been read once.
 
     Returns:
-        `memory`, `disk` or `none`; and a line for the user that says why.
+        images uint8 [chunk, size, size, 3] and labels float32 [chunk, k].
     """
-    train, validation = (sources.split(name).num_examples for name in (config.train_split, config.validation_split))
-    needed = 3 * (train * _cached_size(config) ** 2 + validation * config.image_size**2)
-    available = psutil.virtual_memory().available
-    figures = f"decoded images take {needed / 1e6:.0f} MB, {available / 1e6:.0f} MB of memory are available"
-    if config.cache != "auto":
-        return config.cache, f"Cache: {config.cache}, as asked ({figures})."
-    # Half of what is free: the model and the batches on their way need room as well.
-    choice = "memory" if needed < available / 2 else "disk"
-    return choice, f"Cache: {choice} ({figures}; --cache changes it)."
+    parts = [
+        _records(source, split, keep=keep_encoded)
+        .batch(_chunk(config))
+        .map(_decoder(config, source, split, size), num_parallel_calls=_cores())
+        for source in sources.each
+    ]
+    return functools.reduce(tf.data.Dataset.concatenate, parts).with_options(_options())
+
+
+def cached_size(config: TrainConfig) -> int:
+    """Returns the height and width of cached training images, pixels."""
+    return round(config.image_size * _CROP_MARGIN) if config.crops else config.image_size
 
 
 def check_shards(directory: str, info: DatasetInfo, splits: Sequence[str]) -> None:
@@ -139,76 +179,117 @@ def _sha256(path: str) -> str:
     return digest.hexdigest()
 
 
+def _records(source: Source, split: str, *, keep: bool = False, seed: int | tf.Tensor | None = None) -> tf.data.Dataset:
+    """Returns the serialized examples of a split of a dataset; with a seed, shards are in a new order in each epoch."""
+    info = source.info.split(split)
+    shards = tf.data.Dataset.from_tensor_slices([posixpath.join(source.directory, shard.path) for shard in info.shards])
+    if seed is not None:
+        shards = shards.shuffle(len(info.shards), seed=seed)
+    records = shards.interleave(
+        tf.data.TFRecordDataset, cycle_length=_OPEN_SHARDS, num_parallel_calls=_cores(), deterministic=True
+    )
+    # Known from the manifest: shards that do not hold what it says are an error. Of examples and not of batches, which
+    # would hide a few too many or few.
+    records = records.apply(tf.data.experimental.assert_cardinality(info.num_examples))
+    return records.cache() if keep else records
+
+
+def _shuffled_records(config: TrainConfig, source: Source, num_sources: int, keep: bool) -> tf.data.Dataset:
+    """Returns the records of a training split, in a new order for each epoch; for ever, if sources have weights."""
+    split = source.info.split(config.train_split)
+    mean_bytes = max(1, sum(shard.num_bytes for shard in split.shards) // split.num_examples)
+    room = split.num_examples if keep else max(1, _SHUFFLE_BYTES // num_sources // mean_bytes)
+    kept = _records(source, split.name, keep=True) if keep else None
+
+    def shuffled(seed: int | tf.Tensor) -> tf.data.Dataset:
+        records = kept if kept is not None else _records(source, split.name, seed=seed)
+        return records.shuffle(min(room, split.num_examples), seed=seed)
+
+    if not config.data_weights:
+        return shuffled(config.seed)
+    # Seeded anew for each epoch: how far it has been read ahead when one ends would decide on the order of the next.
+    seeds = tf.data.Dataset.random(seed=config.seed, rerandomize_each_iteration=True).take(1)
+    return seeds.flat_map(lambda seed: shuffled(seed).repeat())
+
+
+def _shuffled_indices(config: TrainConfig, sizes: Sequence[int]) -> tf.data.Dataset:
+    """Returns the numbers of all cached examples, in a new order for each epoch."""
+    if not config.data_weights:
+        return tf.data.Dataset.range(sum(sizes)).shuffle(sum(sizes), seed=config.seed)
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    parts = [
+        tf.data.Dataset.range(end - size, end).shuffle(size, seed=config.seed).repeat()
+        for end, size in zip(ends, sizes, strict=True)
+    ]
+    return _mix(parts, config.data_weights, config.seed).take(sum(sizes))
+
+
 def _mix(datasets: Sequence[tf.data.Dataset], weights: Sequence[float], seed: int) -> tf.data.Dataset:
-    """Returns the examples of all datasets, mixed in these proportions; one alone as it is."""
+    """Returns the examples of all datasets, mixed in these proportions."""
     return tf.data.Dataset.sample_from_datasets(
         datasets, [float(weight) for weight in weights], seed=seed, rerandomize_each_iteration=True
     )
 
 
-def _shuffle(config: TrainConfig, dataset: tf.data.Dataset, num_examples: int, buffers: int = 1) -> tf.data.Dataset:
-    """Returns a dataset in a new order for each epoch; `buffers` is how many share the memory."""
-    buffer = max(1, min(num_examples, _MAX_SHUFFLE_BYTES // (3 * _cached_size(config) ** 2) // buffers))
-    return dataset.shuffle(buffer, seed=config.seed, reshuffle_each_iteration=True)
+def _loaded(items: tf.data.Dataset, load: _Load, config: TrainConfig) -> tf.data.Dataset:
+    """Returns the images and labels of items, some dozens at a time."""
+    return _with_seeds(items.batch(_chunk(config)), config.seed).map(load, num_parallel_calls=_cores())
 
 
-def _decoded(config: TrainConfig, source: Source, split: str, size: int) -> tf.data.Dataset:
-    """Returns the examples of a split of a dataset: image uint8 [size, size, 3], labels float32 [k]."""
-    info = source.info
-    paths = [posixpath.join(source.directory, shard.path) for shard in info.split(split).shards]
-    formats = {name for any_split in info.splits for name in any_split.statistics.formats}
-    parse = functools.partial(
-        _parse, num_classes=len(info.classes), labels=source.labels, all_jpeg=formats == {JPEG}, size=size
+def _gather(config: TrainConfig, cached: Cached, indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    inputs = tf.gather(cached.inputs, indices)
+    if config.augment != "none":
+        cut = augment.cut(inputs, _crops(config, indices, seed), config.image_size)
+        inputs = tf.cast(cut + 0.5, tf.uint8)  # What is interpolated stays between 0 and 255.
+    return inputs, tf.gather(cached.labels, indices)
+
+
+def _decode(config: TrainConfig, source: Source) -> _Load:
+    decoder = _decoder(config, source, config.train_split, config.image_size)
+    if config.augment == "none":
+        return lambda records, seed: decoder(records)
+    return lambda records, seed: decoder(records, _crops(config, records, seed))
+
+
+def _decoder(config: TrainConfig, source: Source, split: str, size: int) -> Decoder:
+    return Decoder(
+        num_classes=len(source.info.classes),
+        labels=source.labels,
+        all_jpeg=set(source.info.split(split).statistics.formats) == {JPEG},
+        size=size,
+        exact=config.decode == "exact",
     )
-    return (
-        tf.data.Dataset.from_tensor_slices(paths)
-        .interleave(tf.data.TFRecordDataset, cycle_length=_OPEN_SHARDS, num_parallel_calls=_cores(), deterministic=True)
-        .map(parse, num_parallel_calls=_cores(), deterministic=True)
-        # Known from the manifest: Keras shows the number of steps from the first epoch on, and shards that do not hold
-        # what the manifest says are an error. Of examples and not of batches, which would hide a few too many or few.
-        .apply(tf.data.experimental.assert_cardinality(info.split(split).num_examples))
-    )
 
 
-def _parse(
-    record: tf.Tensor, *, num_classes: int, labels: Sequence[int], all_jpeg: bool, size: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    spec = example.parse_spec(num_classes, (example.IMAGE, example.LABELS))
-    features = tf.io.parse_single_example(record, spec)
-    data = features[example.IMAGE]
-    image = _jpeg(data) if all_jpeg else tf.cond(tf.io.is_jpeg(data), lambda: _jpeg(data), lambda: _any_format(data))
-    # Antialiased: a photograph is many times larger, and bilinear sampling alone would skip most of its pixels.
-    image = tf.image.resize(image, [size, size], antialias=True)
-    image = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
-    vector = features[example.LABELS]
-    if tuple(labels) != tuple(range(num_classes)):
-        vector = tf.gather(vector, labels)
-    return image, tf.cast(vector, tf.float32)
+def _crops(config: TrainConfig, items: tf.Tensor, seed: tf.Tensor) -> augment.Crops:
+    return augment.random_crops(tf.size(items), seed, crop=config.crops)
 
 
-def _jpeg(data: tf.Tensor) -> tf.Tensor:
-    # TensorFlow's default, INTEGER_FAST, comes out almost a level darker than other decoders.
-    return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+def _with_seeds(dataset: tf.data.Dataset, seed: int) -> tf.data.Dataset:
+    """Returns pairs of an element and a seed for its random operations, int64 [2], another one in every epoch."""
+    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
+    return tf.data.Dataset.zip(dataset, seeds)
 
 
-def _any_format(data: tf.Tensor) -> tf.Tensor:
-    return tf.ensure_shape(tf.io.decode_image(data, channels=3, expand_animations=False), [None, None, 3])
-
-
-def _cached_size(config: TrainConfig) -> int:
-    return round(config.image_size * _CROP_MARGIN) if config.augment == "full" else config.image_size
-
-
-def _cache(dataset: tf.data.Dataset, cache: str | None) -> tf.data.Dataset:
-    return dataset if cache is None else dataset.cache(cache)
-
-
-def _finished(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def _finished(dataset: tf.data.Dataset, config: TrainConfig, num_examples: int) -> tf.data.Dataset:
     """Adds what every pipeline ends with."""
+    if _chunk(config) != config.batch_size:
+        dataset = dataset.rebatch(config.batch_size)
+    # So that Keras shows the number of steps from the first epoch on.
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-num_examples // config.batch_size)))
+    return dataset.prefetch(_PREFETCH_BATCHES).with_options(_options())
+
+
+def _options() -> tf.data.Options:
     options = tf.data.Options()
     # The autotuner ends an epoch on a tick of its own clock, up to seconds late; parallelism is set by hand instead.
     options.autotune.enabled = False
-    return dataset.prefetch(_PREFETCH_BATCHES).with_options(options)
+    return options
+
+
+def _chunk(config: TrainConfig) -> int:
+    """Returns how many examples go through a step at a time: whole batches."""
+    return config.batch_size * -(-_CHUNK // config.batch_size)
 
 
 def _cores() -> int:

@@ -28,7 +28,7 @@ _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConf
 flags.DEFINE_multi_string("data", None, "Folder of a dataset: ROOT/NAME/VERSION. Repeat it for several.", required=True)
 flags.DEFINE_list("data_weights", [], "How often each --data is seen, as in 3,1. Default: every example once an epoch.")
 flags.DEFINE_list("classes", [], "Classes to train on, in this order. Default: all.")
-flags.DEFINE_string("output", None, "Folder of the run.", required=True)
+flags.DEFINE_string("output", None, "Folder of the run.")
 flags.DEFINE_string("model", _DEFAULTS["model"], "small_resnet, or any of keras.applications: vgg16, resnet50, ...")
 flags.DEFINE_string("weights", _DEFAULTS["weights"], "none, imagenet, or a file of weights for the backbone.")
 flags.DEFINE_bool("freeze_backbone", _DEFAULTS["freeze_backbone"], "Train the head only.")
@@ -45,18 +45,29 @@ flags.DEFINE_float("learning_rate", _DEFAULTS["learning_rate"], "The highest lea
 flags.DEFINE_enum("schedule", _DEFAULTS["schedule"], choices.SCHEDULES, "cosine warms up and falls to 0.")
 flags.DEFINE_float("weight_decay", _DEFAULTS["weight_decay"], "Weight decay of AdamW; 0 makes it Adam.")
 flags.DEFINE_enum(
-    "augment", _DEFAULTS["augment"], choices.AUGMENTS, "none, flip, or full: crops, flips, colour and mixup."
+    "augment",
+    _DEFAULTS["augment"],
+    choices.AUGMENTS,
+    "none, flip, crop: random resized crops and flips; or full: colour and mixup as well.",
+)
+flags.DEFINE_enum(
+    "decode",
+    _DEFAULTS["decode"],
+    choices.DECODES,
+    "scaled: JPEGs are decoded at 1/2, 1/4 or 1/8 where that is enough; exact: in full, resized with antialiasing.",
 )
 flags.DEFINE_enum(
     "cache",
     _DEFAULTS["cache"],
     choices.CACHES,
-    "Where decoded images are kept; auto: memory if there is room, or disk.",
+    "What is kept between epochs: features of a frozen backbone, decoded or encoded images in memory; or on disk.",
 )
+flags.DEFINE_string("cache_dir", _DEFAULTS["cache_dir"], "Folder for caches on disk. Default: ~/.cache/multihot.")
 flags.DEFINE_enum("loss", _DEFAULTS["loss"], choices.LOSSES, "The first is on sigmoids, the second on a softmax.")
 flags.DEFINE_integer("seed", _DEFAULTS["seed"], "Of initial weights, order and augmentation.")
 flags.DEFINE_string("train_split", _DEFAULTS["train_split"], "Split to train on.")
 flags.DEFINE_string("validation_split", _DEFAULTS["validation_split"], "Split to evaluate on.")
+flags.DEFINE_bool("benchmark_input", False, "Do not train: measure the input, the model, and both together.")
 flags.DEFINE_bool("overwrite", _DEFAULTS["overwrite"], "Replace the run that is in --output.")
 
 
@@ -66,7 +77,12 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"Unexpected argument {argv[1]!r}: every argument is a flag, as in --data=DIR")
     given = {name: FLAGS[name].value for name in _DEFAULTS}
     given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    if FLAGS.benchmark_input:  # Nothing is written.
+        given["output"] = os.devnull
     config = TrainConfig(**{**given, "data_weights": choices.parse_weights(given["data_weights"])})
+    if FLAGS.benchmark_input:
+        train.benchmark_input(config)
+        return
     result = train.train_and_evaluate(config)
     print(f"\nValidation split {config.validation_split!r}, after the last epoch:")
     print(evaluation.table(result))

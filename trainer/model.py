@@ -45,7 +45,10 @@ def build(config: TrainConfig, statistics: Statistics) -> keras.Model:
     backbone.trainable = not config.freeze_backbone
     if config.preprocessing == "unit":
         preprocess = layers.Rescaling(1 / 255)
-    features = layers.GlobalAveragePooling2D()(backbone(preprocess(inputs)))
+    pixels = preprocess(inputs)
+    # Frozen, nothing in it is random either: its features are the same in every epoch.
+    maps = backbone(pixels, training=False) if config.freeze_backbone else backbone(pixels)
+    features = layers.GlobalAveragePooling2D()(maps)
     multi_label = config.loss == "binary_crossentropy"
     outputs = layers.Dense(
         len(statistics.positives),
@@ -56,6 +59,17 @@ def build(config: TrainConfig, statistics: Statistics) -> keras.Model:
         name=example.LABELS,
     )(features)
     return keras.Model(inputs, outputs, name=config.model)
+
+
+def split(network: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Returns the two parts of a model that `build` made, which share its weights.
+
+    Returns:
+        images [batch, size, size, 3] -> features float32 [batch, d], and features -> probabilities float32 [batch, k].
+    """
+    head = network.get_layer(example.LABELS)
+    features = keras.Input(head.input.shape[1:])
+    return keras.Model(network.input, head.input), keras.Model(features, head(features), name=f"{network.name}_head")
 
 
 def _log_odds(statistics: Statistics) -> np.ndarray:

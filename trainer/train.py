@@ -2,7 +2,8 @@
 
 <output>/
     config.json          flags, dataset fingerprints, versions: what it takes to do it again
-    checkpoints/         last.keras after every epoch, best.keras by validation loss
+    checkpoints/         last.keras after every epoch, best.keras by validation loss; of the head alone until the end,
+                         while features of a frozen backbone are cached
     tensorboard/         for `tensorboard --logdir`
     model.keras          after the last epoch: what evaluation.json is about
     history.json         metrics of every epoch
@@ -11,26 +12,34 @@
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import json
 import math
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import schemas
 from schemas.errors import UserError
-from trainer import dataset, evaluation, model, plots, runs, sources
+from trainer import caching, dataset, evaluation, model, plots, runs, sources, throughput
+from trainer.caching import Features, Plan
 from trainer.config import TrainConfig
 from trainer.sources import Sources
+from trainer.throughput import Throughput
 
 _WARMUP_EPOCHS = 3
 _NUM_SAMPLES = 24
+# Steps of a head between two looks of Python at them, which take longer than the steps themselves.
+# `scripts/bench_input --only=frozen`
+_HEAD_STEPS_PER_EXECUTION = 50
 _READ_ERRORS = (
     tf.errors.DataLossError,
     tf.errors.FailedPreconditionError,
@@ -50,52 +59,118 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
         UserError: the dataset or the configuration are at fault, or the loss is no number any more.
     """
     data = sources.load(config)
+    _check_output(config)
+    # Before the folder is made: what is wrong with the model must not leave half a run behind.
+    setup = _set_up(config, data)
+    output = _make_output(config)
+    (output / runs.CONFIG).write_text(json.dumps(_description(config, data, setup.plan), indent=1) + "\n")
+    with named_shards(config, data):
+        return _fit_and_evaluate(config, data, setup, output)
+
+
+def benchmark_input(config: TrainConfig) -> Throughput:
+    """Measures how fast the input of a run is, and its model, without training it.
+
+    Raises:
+        UserError: the dataset or the configuration are at fault.
+    """
+    data = sources.load(config)
+    setup = _set_up(config, data)
+    with named_shards(config, data):
+        make_train, _ = _datasets(config, data, setup)
+        measured = throughput.measure(setup.trained, make_train)
+    print(measured.line(config, setup.plan.content))
+    return measured
+
+
+class _Setup(NamedTuple):
+    """What a run trains.
+
+    Attributes:
+        network: from images to probabilities.
+        trained: what is fitted, compiled: the network, or its head if features are cached.
+        plan: what is cached.
+        features: what is cached instead of images, if that is the plan.
+    """
+
+    network: keras.Model
+    trained: keras.Model
+    plan: Plan
+    features: Features | None
+
+
+def _set_up(config: TrainConfig, data: Sources) -> _Setup:
+    """Builds the model, and decides what is cached."""
     for split in (config.train_split, config.validation_split):
         data.split(split)
-    _check_output(config)
     keras.utils.set_random_seed(config.seed)
-    # Before the folder is made: what is wrong with the model must not leave half a run behind.
     network = compile_model(config, data)
-    output = _make_output(config)
-    cache, reason = dataset.choose_cache(config, data)
-    (output / runs.CONFIG).write_text(json.dumps(_description(config, data, cache), indent=1) + "\n")
-    print(reason)
+    extractor, head = model.split(network)
+    plan = caching.choose(config, data, extractor.output.shape[1] if config.features_are_fixed else None)
+    print(plan.reason)
     if config.freeze_backbone and config.weights == "none":
         print("The backbone is frozen with random weights: only the head learns. --weights gives it others.")
-    try:
-        with named_shards(config, data):
-            return _fit_and_evaluate(config, data, network, output, cache)
-    finally:
-        shutil.rmtree(output / "cache", ignore_errors=True)
+    if plan.content != "features":
+        return _Setup(network, network, plan, None)
+    _compile(head, config, data, steps_per_execution=_HEAD_STEPS_PER_EXECUTION)
+    digest = hashlib.sha256(b"".join(np.asarray(variable).tobytes() for variable in extractor.variables))
+    key = f"{config.model} {config.preprocessing} {digest.hexdigest()}"
+    extract = tf.function(functools.partial(extractor, training=False), reduce_retracing=True)
+    return _Setup(network, head, plan, Features(extract, extractor.output.shape[1], key))
 
 
-def _fit_and_evaluate(
-    config: TrainConfig, data: Sources, network: keras.Model, output: Path, cache: str
-) -> dict[str, Any]:
-    train = dataset.training_dataset(config, data, cache=_cache_file(output, cache, "train"))
-    validation = dataset.evaluation_dataset(
-        config, data, config.validation_split, cache=_cache_file(output, cache, "validation")
+def _datasets(
+    config: TrainConfig, data: Sources, setup: _Setup
+) -> tuple[Callable[[], tf.data.Dataset], tf.data.Dataset]:
+    """Fills the caches; returns what makes the training data, and the validation data."""
+    plan, features = setup.plan, setup.features
+    encoded = plan.content == "encoded"
+    size = config.image_size if features else dataset.cached_size(config)
+    train, validation = (
+        caching.load(plan, config, data, split, pixels, features)
+        for split, pixels in ((config.train_split, size), (config.validation_split, config.image_size))
     )
+    return (
+        functools.partial(dataset.training_dataset, config, data, train, keep_encoded=encoded),
+        dataset.evaluation_dataset(config, data, config.validation_split, validation, keep_encoded=encoded),
+    )
+
+
+def _fit_and_evaluate(config: TrainConfig, data: Sources, setup: _Setup, output: Path) -> dict[str, Any]:
+    make_train, validation = _datasets(config, data, setup)
+    train, network, trained = make_train(), setup.network, setup.trained
     print(f"Model: {config.model}, {network.count_params():,} weights; {len(train)} steps an epoch.")
-    history = network.fit(
+    history = trained.fit(
         train,
         validation_data=validation,
         epochs=config.epochs,
-        callbacks=_callbacks(output),
+        callbacks=[*_callbacks(output), throughput.ReportThroughput(make_train, config, setup.plan.content)],
         shuffle=False,  # The dataset does that.
         # A bar on a terminal; in a log, where it would be written again at every step, a line for each epoch.
         verbose="auto" if os.isatty(1) else 2,
     ).history
     network.save(output / "model.keras")
+    if trained is not network:
+        _complete_checkpoints(output / "checkpoints", network, trained)
     (output / "history.json").write_text(json.dumps(history, indent=1) + "\n")
     plots.training(history, str(output / "training.png"))
-    predictions = evaluation.predict(network, validation)
+    predictions = evaluation.predict(trained, validation)
     result = evaluation.evaluate(predictions, data.classes)
     (output / runs.EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
-    images = next(validation.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
+    pictures = dataset.decoded(config, data, config.validation_split, config.image_size)
+    images = next(pictures.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
     first = evaluation.Predictions(labels=predictions.labels[: len(images)], scores=predictions.scores[: len(images)])
     plots.samples(images, first, data.classes, str(output / "samples.png"))
     return result
+
+
+def _complete_checkpoints(folder: Path, network: keras.Model, head: keras.Model) -> None:
+    """Replaces the heads that were saved while they were trained by whole models."""
+    weights = head.get_weights()
+    for path in sorted(folder.glob("*.keras")):
+        head.set_weights(keras.saving.load_model(path, compile=False).get_weights())
+        network.save(path)
+    head.set_weights(weights)
 
 
 @contextlib.contextmanager
@@ -116,8 +191,13 @@ def named_shards(config: TrainConfig, data: Sources) -> Iterator[None]:
 
 def compile_model(config: TrainConfig, data: Sources) -> keras.Model:
     """Builds the model and gives it its loss, optimizer and metrics."""
+    network = model.build(config, data.split(config.train_split).statistics)
+    _compile(network, config, data)
+    return network
+
+
+def _compile(network: keras.Model, config: TrainConfig, data: Sources, steps_per_execution: int = 1) -> None:
     split = data.split(config.train_split)
-    network = model.build(config, split.statistics)
     steps = -(-split.num_examples // config.batch_size)
     metric: keras.Metric
     if config.loss == "binary_crossentropy":
@@ -130,8 +210,8 @@ def compile_model(config: TrainConfig, data: Sources) -> keras.Model:
         metrics=[metric],
         # XLA made an epoch of the default recipe half as long again on CPU.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
+        steps_per_execution=steps_per_execution,
     )
-    return network
 
 
 def _schedule(config: TrainConfig, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
@@ -215,16 +295,7 @@ def _holds_run(output: Path) -> bool:
         return False
 
 
-def _cache_file(output: Path, cache: str, name: str) -> str | None:
-    if cache == "none":
-        return None
-    if cache == "memory":
-        return ""
-    (output / "cache").mkdir(exist_ok=True)
-    return str(output / "cache" / name)
-
-
-def _description(config: TrainConfig, data: Sources, cache: str) -> dict[str, Any]:
+def _description(config: TrainConfig, data: Sources, plan: Plan) -> dict[str, Any]:
     return {
         **dataclasses.asdict(config),
         "datasets": [
@@ -238,7 +309,7 @@ def _description(config: TrainConfig, data: Sources, cache: str) -> dict[str, An
             for source in data.each
         ],
         "classes_used": list(data.classes),
-        "cache_used": cache,
+        "cache_used": {"content": plan.content, "on_disk": plan.on_disk},
         "versions": {
             "multihot": schemas.__version__,
             "python": platform.python_version(),

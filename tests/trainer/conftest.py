@@ -9,6 +9,7 @@ A picture has four quadrants in the colours of its classes, and is grey where it
 """
 
 import csv
+import dataclasses
 import functools
 import json
 import os
@@ -19,12 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from converter.options import ConvertOptions
 from converter.pipeline import convert
 from schemas import metadata
 from schemas.metadata import DatasetInfo
+from trainer import caching, dataset
 from trainer.config import TrainConfig
 from trainer.sources import Sources, combine
 
@@ -125,6 +128,37 @@ def config(data: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
     return functools.partial(TrainConfig, data=(str(data),), output=str(tmp_path / "run"), image_size=32)
 
 
+@pytest.fixture
+def training(tmp_path: Path) -> Callable[..., tf.data.Dataset]:
+    """Makes the training data of a config and its sources, of which that is kept between epochs which a test names."""
+
+    def make(config: TrainConfig, sources: Sources, kept: str = "none") -> tf.data.Dataset:
+        cached = _cache(config, sources, config.train_split, dataset.cached_size(config), kept, tmp_path)
+        return dataset.training_dataset(config, sources, cached, keep_encoded=kept == "encoded")
+
+    return make
+
+
+@pytest.fixture
+def validation(tmp_path: Path) -> Callable[..., tf.data.Dataset]:
+    """Makes the batches of a split, as `training` does."""
+
+    def make(config: TrainConfig, sources: Sources, split: str = "validation", kept: str = "none") -> tf.data.Dataset:
+        cached = _cache(config, sources, split, config.image_size, kept, tmp_path)
+        return dataset.evaluation_dataset(config, sources, split, cached, keep_encoded=kept == "encoded")
+
+    return make
+
+
+def _cache(
+    config: TrainConfig, sources: Sources, split: str, size: int, kept: str, folder: Path
+) -> dataset.Cached | None:
+    content = kept if kept in ("none", "encoded") else "decoded"
+    plan = caching.Plan(content, kept == "disk", "")
+    asked = dataclasses.replace(config, cache_dir=str(folder / "caches"))
+    return caching.load(plan, asked, sources, split, size)
+
+
 # Imports the program once, and then runs it in a child process for each line of arguments: as `python -m trainer`
 # would, but for the seconds that TensorFlow takes to come and go.
 _SERVER = """
@@ -170,7 +204,13 @@ def keras_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def command(keras_home: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
     """Runs the command line of the trainer with the arguments that it gets, on a machine without a network."""
-    offline = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(keras_home)}
+    home = {"XDG_CACHE_HOME": str(keras_home)}
+    offline = {
+        **home,
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+        "KERAS_HOME": str(keras_home),
+    }
     with subprocess.Popen(
         [sys.executable, "-c", _SERVER],
         cwd=Path(__file__).parents[2],

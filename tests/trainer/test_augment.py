@@ -15,12 +15,16 @@ K = 3
 Operation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
+def _crop_and_flip(images: tf.Tensor, seed: tf.Tensor, *, crop: bool = True) -> tf.Tensor:
+    return augment.cut(images, augment.random_crops(tf.shape(images)[0], seed, crop=crop), SIZE)
+
+
 def _crop(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return augment.crop_and_flip(images, seed, SIZE), labels
+    return _crop_and_flip(images, seed), labels
 
 
 def _flip(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return augment.crop_and_flip(images, seed, SIZE, crop=False), labels
+    return _crop_and_flip(images, seed, crop=False), labels
 
 
 def _colour(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -31,12 +35,8 @@ def _mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Te
     return augment.mixup(tf.cast(images, tf.float32), labels, seed)
 
 
-def _kind_flip(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return augment.augment(images, labels, seed, kind="flip", size=SIZE)
-
-
-def _kind_full(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return augment.augment(images, labels, seed, kind="full", size=SIZE)
+def _change(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return augment.change(images, labels, seed)
 
 
 OPERATIONS = [
@@ -44,8 +44,7 @@ OPERATIONS = [
     pytest.param(_flip, id="flip"),
     pytest.param(_colour, id="colour"),
     pytest.param(_mixup, id="mixup"),
-    pytest.param(_kind_flip, id="augment=flip"),
-    pytest.param(_kind_full, id="augment=full"),
+    pytest.param(_change, id="colour and mixup"),
 ]
 
 
@@ -110,7 +109,7 @@ def test_examples_are_treated_each_in_its_own_way(operation: Operation) -> None:
     images, labels = _batch(1)
     same = operation(tf.repeat(images, 32, axis=0), tf.repeat(labels, 32, axis=0), _seed())[0].numpy()
     different = len({image.tobytes() for image in same})
-    if operation in (_flip, _kind_flip):
+    if operation is _flip:
         assert different == 2
     elif operation is _mixup:  # An image that is blended with itself, but for rounding.
         np.testing.assert_allclose(same, np.repeat(images.numpy(), 32, axis=0), atol=1e-3)
@@ -121,7 +120,7 @@ def test_examples_are_treated_each_in_its_own_way(operation: Operation) -> None:
 def test_flip_mirrors_about_half_and_changes_nothing_else() -> None:
     images, _ = _batch(64)
     flipped = 0
-    for image, found in zip(images.numpy(), augment.crop_and_flip(images, _seed(), SIZE, crop=False), strict=True):
+    for image, found in zip(images.numpy(), _crop_and_flip(images, _seed(), crop=False), strict=True):
         mirrored = np.abs(found - image[:, ::-1]).max() < 0.01
         assert mirrored != (np.abs(found - image).max() < 0.01)
         flipped += mirrored
@@ -138,7 +137,7 @@ def _gradient(n: int, size: int) -> np.ndarray:
 @settings(max_examples=25, deadline=None)
 @given(st.tuples(st.integers(0, 2**60), st.integers(0, 2**60)))
 def test_crops_are_boxes_within_the_picture(seed: tuple[int, int]) -> None:
-    crops = augment.crop_and_flip(tf.constant(_gradient(32, 2 * SIZE)), _seed(*seed), SIZE).numpy()
+    crops = _crop_and_flip(tf.constant(_gradient(32, 2 * SIZE)), _seed(*seed)).numpy()
     # What lies outside the picture would come out as 0 in all channels.
     np.testing.assert_allclose(crops[..., 2], 255, atol=0.01)
     columns, rows = crops[:, :1, :, 0], crops[:, :, :1, 1]
@@ -156,7 +155,7 @@ def test_crops_are_boxes_within_the_picture(seed: tuple[int, int]) -> None:
 
 
 def test_crops_are_everywhere_and_mirrored_half_the_time() -> None:
-    crops = augment.crop_and_flip(tf.constant(_gradient(500, 2 * SIZE)), _seed(), SIZE).numpy()
+    crops = _crop_and_flip(tf.constant(_gradient(500, 2 * SIZE)), _seed()).numpy()
     centre = crops.mean(axis=(1, 2))[:, :2] / 255
     np.testing.assert_allclose(centre.mean(axis=0), 0.5, atol=0.03)
     assert np.all(np.std(centre, axis=0) > 0.05)
@@ -206,7 +205,7 @@ def test_mixup_conserves_label_mass() -> None:
     assert np.all(mixed.argmax(axis=1) == [0, 1, 2, 0, 1]), "an example no longer has its own label most of all"
 
 
-@pytest.mark.parametrize("operation", [_crop, _flip, _colour, _kind_flip])
+@pytest.mark.parametrize("operation", [_crop, _flip, _colour])
 def test_labels_stay_with_their_images(operation: Operation) -> None:
     level = np.arange(10, dtype=np.float32)
     images = tf.constant(np.broadcast_to((level * 25)[:, None, None, None], (10, SIZE, SIZE, 3)).astype(np.uint8))
@@ -216,7 +215,33 @@ def test_labels_stay_with_their_images(operation: Operation) -> None:
     assert np.corrcoef(found.numpy().mean(axis=(1, 2, 3)), level)[0, 1] > 0.95
 
 
-def test_augment_full_changes_labels_as_it_blends_and_flip_does_not() -> None:
+def test_labels_are_blended_with_their_images() -> None:
     images, labels = _batch(8)
-    np.testing.assert_array_equal(_kind_flip(images, labels, _seed())[1], labels)
-    assert not np.array_equal(_kind_full(images, labels, _seed())[1], labels)
+    assert not np.array_equal(_change(images, labels, _seed())[1], labels)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.tuples(st.integers(0, 2**60), st.integers(0, 2**60)),
+    st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), min_size=1, max_size=20),
+)
+def test_windows_lie_within_their_images_and_are_where_the_boxes_are(
+    seed: tuple[int, int], shapes: list[tuple[int, int]]
+) -> None:
+    crops = augment.random_crops(len(shapes), _seed(*seed), crop=True)
+    windows, sizes = crops.windows(tf.constant(shapes)).numpy(), np.array(shapes)
+    places, extents = windows[:, :2], windows[:, 2:]
+    assert (places >= 0).all()
+    assert (extents >= 1).all()
+    assert (places + extents <= sizes).all()
+    boxes = crops.boxes.numpy()
+    upright = np.stack([boxes[:, 0], boxes[:, [1, 3]].min(axis=1)], axis=1)
+    assert (np.abs(places - upright * sizes) <= 1.01).all()
+    np.testing.assert_array_equal(boxes[:, 1] > boxes[:, 3], crops.mirrored)
+
+
+def test_without_cropping_a_window_is_the_whole_image() -> None:
+    crops = augment.random_crops(3, _seed(), crop=False)
+    np.testing.assert_array_equal(
+        crops.windows(tf.constant([[7, 5], [1, 1], [300, 400]])), [[0, 0, 7, 5], [0, 0, 1, 1], [0, 0, 300, 400]]
+    )

@@ -61,10 +61,24 @@ def test_it_is_frozen_and_takes_names_only() -> None:
             id="a run in a bucket",
         ),
         pytest.param(
-            {"augment": "crop"}, "--augment must be one of none, flip, full. Received: 'crop'", id="unknown augment"
+            {"augment": "turn"},
+            "--augment must be one of none, flip, crop, full. Received: 'turn'",
+            id="unknown augment",
         ),
         pytest.param(
-            {"cache": "ram"}, "--cache must be one of auto, memory, disk, none. Received: 'ram'", id="unknown cache"
+            {"cache": "ram"},
+            "--cache must be one of auto, features, decoded, encoded, disk, none. Received: 'ram'",
+            id="unknown cache",
+        ),
+        pytest.param(
+            {"cache": "features", "augment": "none"},
+            "--cache=features needs --freeze_backbone and --augment=none: they change otherwise.",
+            id="features of a backbone that is trained",
+        ),
+        pytest.param(
+            {"cache": "features", "freeze_backbone": True, "augment": "flip"},
+            "--cache=features needs --freeze_backbone and --augment=none: they change otherwise.",
+            id="features of images that change",
         ),
         pytest.param(
             {"loss": "mse"},
@@ -119,12 +133,16 @@ def test_says_what_is_wrong(changes: dict[str, Any], message: str) -> None:
             pytest.param({name: choice}, id=f"{name} {choice}")
             for name, choices in {
                 "augment": config.AUGMENTS,
-                "cache": config.CACHES,
+                "decode": config.DECODES,
                 "loss": config.LOSSES,
                 "preprocessing": config.PREPROCESSINGS,
                 "schedule": config.SCHEDULES,
             }.items()
             for choice in choices
+        ),
+        *(
+            pytest.param({"cache": cache, "freeze_backbone": True, "augment": "none"}, id=f"cache {cache}")
+            for cache in config.CACHES
         ),
         pytest.param({"image_size": 1, "batch_size": 1, "epochs": 1}, id="the smallest numbers"),
         pytest.param({"seed": 2**32 - 1, "weight_decay": 0.999}, id="the largest numbers"),

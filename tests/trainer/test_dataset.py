@@ -17,9 +17,11 @@ from schemas import example
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo, SplitInfo
 from trainer import dataset
-from trainer.config import TrainConfig
+from trainer.config import AUGMENTS, TrainConfig
 from trainer.sources import Sources, combine
 
+Pipeline = Callable[..., tf.data.Dataset]
+KEPT = ("none", "encoded", "decoded", "disk")
 Example = tuple[bytes, tuple[float, ...]]
 
 
@@ -56,56 +58,76 @@ def source_labels(source: Path) -> dict[str, tuple[float, ...]]:
         return {name: tuple(map(float, labels)) for name, _, *labels in rows}
 
 
-def test_cardinality_is_known_before_the_first_epoch(config: Callable[..., TrainConfig], sources: Sources) -> None:
-    for augment in ("none", "full"):
-        asked = config(augment=augment, batch_size=10)
-        for cache in (None, ""):
-            assert len(dataset.training_dataset(asked, sources, cache=cache)) == 5
-            assert len(dataset.evaluation_dataset(asked, sources, "validation", cache=cache)) == 3
+@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("augment", ["none", "full"])
+def test_cardinality_is_known_before_the_first_epoch(
+    augment: str,
+    kept: str,
+    config: Callable[..., TrainConfig],
+    sources: Sources,
+    training: Pipeline,
+    validation: Pipeline,
+) -> None:
+    asked = config(augment=augment, batch_size=10)
+    assert len(training(asked, sources, kept)) == 5
+    assert len(validation(asked, sources, kept=kept)) == 3
 
 
+@pytest.mark.parametrize("kept", KEPT)
 @pytest.mark.parametrize("batch_size", [1, 7, 21, 100])
 def test_a_split_is_cut_into_batches_without_a_rest(
-    batch_size: int, config: Callable[..., TrainConfig], sources: Sources
+    batch_size: int, kept: str, config: Callable[..., TrainConfig], sources: Sources, validation: Pipeline
 ) -> None:
-    pipeline = dataset.evaluation_dataset(config(batch_size=batch_size), sources, "validation", cache=None)
+    pipeline = validation(config(batch_size=batch_size), sources, kept=kept)
     sizes = [len(images) for images, _ in pipeline]
     assert sum(sizes) == 21
     assert len(sizes) == len(pipeline)
     assert set(sizes[:-1]) <= {batch_size}
 
 
-@pytest.mark.parametrize("augment", ["none", "flip", "full"])
-def test_training_batches_are_as_documented(augment: str, config: Callable[..., TrainConfig], sources: Sources) -> None:
-    for images, labels in dataset.training_dataset(config(augment=augment, batch_size=16), sources, cache=""):
+@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("augment", AUGMENTS)
+def test_training_batches_are_as_documented(
+    augment: str, kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
+) -> None:
+    for images, labels in training(config(augment=augment, batch_size=16), sources, kept):
         assert images.shape == (16, 32, 32, 3)
-        assert images.dtype == (tf.uint8 if augment == "none" else tf.float32)
+        assert images.dtype == (tf.float32 if augment == "full" else tf.uint8)
         assert 0 <= tf.reduce_min(images).numpy() < 100 < tf.reduce_max(images).numpy() <= 255
         assert labels.shape == (16, 4)
         assert labels.dtype == tf.float32
 
 
-@pytest.mark.parametrize("cache", [pytest.param(None, id="no cache"), pytest.param("", id="cache in memory")])
+@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("batch_size", [1, 5, 48, 50])
 def test_every_training_epoch_has_every_example_once_in_an_order_of_its_own(
-    cache: str | None, config: Callable[..., TrainConfig], sources: Sources
+    batch_size: int, kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
-    asked = config(augment="none", batch_size=5)
-    stored = examples(dataset.evaluation_dataset(asked, sources, "train", cache=None))
+    asked = config(augment="none", batch_size=batch_size)
+    stored = examples(dataset.evaluation_dataset(asked, sources, "train"))
     assert len(set(stored)) == 48
-    pipeline = dataset.training_dataset(asked, sources, cache=cache)
+    pipeline = training(asked, sources, kept)
     epochs = [examples(pipeline) for _ in range(3)]
     for epoch in epochs:
         assert Counter(epoch) == Counter(stored)
     for one, other in itertools.combinations([stored, *epochs], 2):
         assert one != other
+        if batch_size == 5:  # Not only the order of batches: what is in them.
+            assert not set(map(frozenset, _batches(one, 5))) & set(map(frozenset, _batches(other, 5)))
 
 
+def _batches(epoch: list[Example], size: int) -> list[list[Example]]:
+    """Returns the full batches of an epoch."""
+    return [epoch[i : i + size] for i in range(0, len(epoch) - size + 1, size)]
+
+
+@pytest.mark.parametrize("kept", KEPT)
 @pytest.mark.parametrize("augment", ["none", "full"])
 def test_the_same_seed_gives_the_same_epochs(
-    augment: str, config: Callable[..., TrainConfig], sources: Sources
+    augment: str, kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
     def epochs(seed: int) -> list[list[Example]]:
-        pipeline = dataset.training_dataset(config(augment=augment, seed=seed), sources, cache="")
+        pipeline = training(config(augment=augment, seed=seed), sources, kept)
         return [examples(pipeline) for _ in range(2)]
 
     first = epochs(3)
@@ -116,17 +138,18 @@ def test_the_same_seed_gives_the_same_epochs(
     assert others[1] not in first
 
 
+@pytest.mark.parametrize("kept", KEPT)
 def test_augmentation_is_fresh_in_every_epoch_and_labels_stay_with_their_images(
-    config: Callable[..., TrainConfig], sources: Sources
+    kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
     asked = config(augment="flip", batch_size=48)
-    [(stored, stored_labels)] = dataset.evaluation_dataset(asked, sources, "train", cache=None).as_numpy_iterator()
-    pipeline = dataset.training_dataset(asked, sources, cache="")
+    [(stored, stored_labels)] = dataset.evaluation_dataset(asked, sources, "train").as_numpy_iterator()
+    pipeline = training(asked, sources, kept)
     epochs = []
     for _ in range(3):
         [(images, labels)] = pipeline.as_numpy_iterator()
         straight, mirrored = (
-            np.array([np.abs(stored - image).mean(axis=(1, 2, 3)) for image in candidates])
+            np.array([np.abs(stored.astype(int) - image).mean(axis=(1, 2, 3)) for image in candidates])
             for candidates in (images, images[:, :, ::-1])
         )
         found = np.minimum(straight, mirrored).argmin(axis=1)
@@ -137,10 +160,17 @@ def test_augmentation_is_fresh_in_every_epoch_and_labels_stay_with_their_images(
     assert len(set(epochs)) == 3
 
 
+@pytest.mark.parametrize("kept", KEPT)
 def test_evaluation_has_the_shards_in_turn_and_the_labels_of_the_csv(
-    config: Callable[..., TrainConfig], data: Path, info: DatasetInfo, sources: Sources, source: Path
+    kept: str,
+    config: Callable[..., TrainConfig],
+    data: Path,
+    info: DatasetInfo,
+    sources: Sources,
+    source: Path,
+    validation: Pipeline,
 ) -> None:
-    pipeline = dataset.evaluation_dataset(config(batch_size=4), sources, "validation", cache="")
+    pipeline = validation(config(batch_size=4), sources, kept=kept)
     labels = source_labels(source)
     names = in_turn(shard_names(data, info, "validation"))
     for _ in range(2):
@@ -167,7 +197,7 @@ def test_pixels_are_those_of_another_decoder(
     source: Path,
 ) -> None:
     images = np.concatenate(
-        [batch for batch, _ in dataset.evaluation_dataset(config(image_size=size), sources, split, cache=None)]
+        [batch for batch, _ in dataset.evaluation_dataset(config(image_size=size, decode="exact"), sources, split)]
     )
     assert images.dtype == np.uint8
     for name, image in zip(in_turn(shard_names(data, info, split)), images, strict=True):
@@ -186,13 +216,10 @@ def test_pixels_are_those_of_another_decoder(
 def test_jpegs_are_the_same_among_other_formats(
     config: Callable[..., TrainConfig], data: Path, info: DatasetInfo, sources: Sources
 ) -> None:
-    alone = examples(dataset.evaluation_dataset(config(), sources, "jpegs", cache=None))
+    alone = examples(dataset.evaluation_dataset(config(), sources, "jpegs"))
     split = info.split("jpegs")
     mixed = dataclasses.replace(split, statistics=dataclasses.replace(split.statistics, formats={"jpeg": 9, "png": 1}))
-    assert (
-        examples(dataset.evaluation_dataset(config(), combine([(str(data), _with(info, mixed))]), "jpegs", cache=None))
-        == alone
-    )
+    assert examples(dataset.evaluation_dataset(config(), combine([(str(data), _with(info, mixed))]), "jpegs")) == alone
 
 
 def _with(info: DatasetInfo, split: SplitInfo) -> DatasetInfo:
@@ -207,38 +234,32 @@ def removable(data: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("augment", ["none", "full"])
-@pytest.mark.parametrize("on_disk", [pytest.param(False, id="in memory"), pytest.param(True, id="on disk")])
+@pytest.mark.parametrize("kept", KEPT[1:])
 def test_from_the_second_epoch_on_the_cache_is_read_and_not_the_shards(
-    on_disk: bool,
+    kept: str,
     augment: str,
     config: Callable[..., TrainConfig],
     removable: Path,
     info: DatasetInfo,
-    tmp_path: Path,
+    training: Pipeline,
+    validation: Pipeline,
 ) -> None:
     asked, sources = config(augment=augment), combine([(str(removable), info)])
-    train = dataset.training_dataset(asked, sources, cache=str(tmp_path / "train") if on_disk else "")
-    validation = dataset.evaluation_dataset(
-        asked, sources, "validation", cache=str(tmp_path / "validation") if on_disk else ""
-    )
-    first, evaluated = examples(train), examples(validation)
-    assert len(list(tmp_path.glob("train.data-*"))) == int(on_disk)
+    train, evaluate = training(asked, sources, kept), validation(asked, sources, kept=kept)
+    first, evaluated = examples(train), examples(evaluate)
     for split in ("train", "validation"):
         shutil.rmtree(removable / split)
     second = examples(train)
     assert len(second) == 48
     if augment == "none":
         assert Counter(first) == Counter(second)
-    assert examples(validation) == evaluated
-    if on_disk:
-        again = dataset.evaluation_dataset(asked, sources, "validation", cache=str(tmp_path / "validation"))
-        assert examples(again) == evaluated
+    assert examples(evaluate) == evaluated
 
 
 def test_without_a_cache_every_epoch_reads_the_shards(
     config: Callable[..., TrainConfig], removable: Path, info: DatasetInfo
 ) -> None:
-    train = dataset.training_dataset(config(), combine([(str(removable), info)]), cache=None)
+    train = dataset.training_dataset(config(), combine([(str(removable), info)]))
     examples(train)
     shutil.rmtree(removable / "train")
     with pytest.raises(tf.errors.NotFoundError, match="train-00000-of-00003"):
@@ -247,20 +268,23 @@ def test_without_a_cache_every_epoch_reads_the_shards(
 
 @pytest.mark.parametrize("difference", [1, -1, 20, -20])
 @pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("kept", KEPT)
 def test_a_manifest_that_does_not_fit_its_shards_is_an_error(
-    split: str, difference: int, config: Callable[..., TrainConfig], data: Path, info: DatasetInfo
+    kept: str,
+    split: str,
+    difference: int,
+    config: Callable[..., TrainConfig],
+    data: Path,
+    info: DatasetInfo,
+    training: Pipeline,
+    validation: Pipeline,
 ) -> None:
     old = info.split(split)
     shard = dataclasses.replace(old.shards[0], num_examples=old.shards[0].num_examples + difference)
     wrong = _with(info, dataclasses.replace(old, shards=(shard, *old.shards[1:])))
-    asked = config(batch_size=48)
-    pipeline = (
-        dataset.training_dataset(asked, combine([(str(data), wrong)]), cache="")
-        if split == "train"
-        else dataset.evaluation_dataset(asked, combine([(str(data), wrong)]), split, cache="")
-    )
+    asked, sources = config(batch_size=48), combine([(str(data), wrong)])
     with pytest.raises(tf.errors.FailedPreconditionError, match=f"expected to contain {old.num_examples + difference}"):
-        examples(pipeline)
+        examples(training(asked, sources, kept) if split == "train" else validation(asked, sources, kept=kept))
 
 
 def test_labels_of_another_length_are_an_error(
@@ -268,7 +292,7 @@ def test_labels_of_another_length_are_an_error(
 ) -> None:
     wrong = dataclasses.replace(info, classes=(*info.classes, "pink"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="labels"):
-        examples(dataset.evaluation_dataset(config(), combine([(str(data), wrong)]), "validation", cache=None))
+        examples(dataset.evaluation_dataset(config(), combine([(str(data), wrong)]), "validation"))
 
 
 def test_a_damaged_shard_is_an_error(config: Callable[..., TrainConfig], removable: Path, info: DatasetInfo) -> None:
@@ -277,7 +301,7 @@ def test_a_damaged_shard_is_an_error(config: Callable[..., TrainConfig], removab
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     with pytest.raises(tf.errors.DataLossError):
-        examples(dataset.evaluation_dataset(config(), combine([(str(removable), info)]), "validation", cache=None))
+        examples(dataset.evaluation_dataset(config(), combine([(str(removable), info)]), "validation"))
 
 
 def test_check_shards_names_what_is_missing_or_damaged(removable: Path, info: DatasetInfo) -> None:
@@ -291,77 +315,3 @@ def test_check_shards_names_what_is_missing_or_damaged(removable: Path, info: Da
         f"{removable}: missing, or different from the manifest: jpegs/jpegs-00000-of-00002.tfrecord, "
         "train/train-00000-of-00003.tfrecord. Copy the dataset once more, or convert again."
     )
-
-
-class _Memory:
-    """What psutil says of the machine's memory."""
-
-    def __init__(self, available: int):
-        self.available = available
-
-
-# 48 training images of 1125 x 1125 pixels, since crops are cut from them, and 21 of 1000 x 1000.
-_NEEDED = 3 * (48 * 1125**2 + 21 * 1000**2)
-
-
-@pytest.mark.parametrize(
-    ("cache", "available", "expected", "sentence"),
-    [
-        pytest.param(
-            "auto",
-            2 * _NEEDED + 2,
-            "memory",
-            "Cache: memory (decoded images take 245 MB, 491 MB of memory are available; --cache changes it).",
-            id="they take less than half of what is free",
-        ),
-        pytest.param(
-            "auto",
-            2 * _NEEDED,
-            "disk",
-            "Cache: disk (decoded images take 245 MB, 490 MB of memory are available; --cache changes it).",
-            id="they take half of what is free",
-        ),
-        pytest.param(
-            "memory",
-            1_000_000,
-            "memory",
-            "Cache: memory, as asked (decoded images take 245 MB, 1 MB of memory are available).",
-            id="memory was asked for",
-        ),
-        pytest.param(
-            "none",
-            10**12,
-            "none",
-            "Cache: none, as asked (decoded images take 245 MB, 1000000 MB of memory are available).",
-            id="none was asked for",
-        ),
-    ],
-)
-def test_choose_cache(
-    cache: str,
-    available: int,
-    expected: str,
-    sentence: str,
-    config: Callable[..., TrainConfig],
-    sources: Sources,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("psutil.virtual_memory", lambda: _Memory(available))
-    assert dataset.choose_cache(config(cache=cache, image_size=1000, augment="full"), sources) == (expected, sentence)
-
-
-def test_without_crops_the_cache_is_smaller(
-    config: Callable[..., TrainConfig], sources: Sources, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("psutil.virtual_memory", lambda: _Memory(2 * _NEEDED))
-    assert dataset.choose_cache(config(image_size=1000, augment="flip"), sources)[0] == "memory"
-
-
-def test_what_is_cached_is_as_large_as_was_reckoned(
-    config: Callable[..., TrainConfig], sources: Sources, tmp_path: Path
-) -> None:
-    train = dataset.training_dataset(config(augment="full"), sources, cache=str(tmp_path / "train"))
-    examples(train)
-    [cached] = tmp_path.glob("train.data-*")
-    # The pixels, the labels, and a little of TensorFlow's own.
-    assert 48 * (36 * 36 * 3 + 4 * 4) <= cached.stat().st_size < 48 * (36 * 36 * 3 + 4 * 4) * 1.05

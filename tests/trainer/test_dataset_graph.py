@@ -1,20 +1,15 @@
 """Nothing of the input pipeline calls Python: its whole graph is walked, for every setting."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
-from trainer import dataset
 from trainer.config import AUGMENTS, TrainConfig
 from trainer.sources import Sources
 
-CACHES = [
-    pytest.param(lambda folder: None, id="no cache"),
-    pytest.param(lambda folder: "", id="cache in memory"),
-    pytest.param(lambda folder: str(folder / "cache"), id="cache on disk"),
-]
+Pipeline = Callable[..., tf.data.Dataset]
+KEPT = ("none", "encoded", "decoded", "disk")
 
 
 def ops(pipeline: tf.data.Dataset) -> set[str]:
@@ -27,41 +22,35 @@ def ops(pipeline: tf.data.Dataset) -> set[str]:
 
 def python_ops(pipeline: tf.data.Dataset) -> set[str]:
     """Returns the operations of a dataset that run Python, or may."""
-    return {op for op in ops(pipeline) if "Py" in op or "Generator" in op}
+    return {op for op in ops(pipeline) if "Py" in op or "GeneratorDataset" in op}
 
 
 @pytest.mark.parametrize("augment", AUGMENTS)
-@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("kept", KEPT)
 @pytest.mark.parametrize("split", ["train", "jpegs"])
 def test_training_runs_no_python(
-    split: str,
-    cache: Callable[[Path], str | None],
-    augment: str,
-    config: Callable[..., TrainConfig],
-    sources: Sources,
-    tmp_path: Path,
+    split: str, kept: str, augment: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
-    pipeline = dataset.training_dataset(config(augment=augment, train_split=split), sources, cache=cache(tmp_path))
+    pipeline = training(config(augment=augment, train_split=split), sources, kept)
     assert python_ops(pipeline) == set()
     # The walk went into the functions: decoding and augmentation are there.
     found = ops(pipeline)
-    assert ("DecodeJpeg" if split == "jpegs" else "DecodeImage") in found
-    assert ("CropAndResize" in found) == (augment != "none")
-    assert ("CacheDatasetV2" in found) == (cache(tmp_path) is not None)
+    decoded_before = kept in ("decoded", "disk")
+    jpeg = "DecodeJpeg" if augment == "none" else "DecodeAndCropJpeg"
+    assert (jpeg in found) == (not decoded_before)
+    assert ("DecodeImage" in found) == (split != "jpegs" and not decoded_before)
+    assert ("CropAndResize" in found) == (decoded_before and augment != "none")
+    assert ("CacheDatasetV2" in found) == (kept == "encoded")
 
 
-@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("kept", KEPT)
 @pytest.mark.parametrize("split", ["train", "jpegs"])
 def test_evaluation_runs_no_python(
-    split: str,
-    cache: Callable[[Path], str | None],
-    config: Callable[..., TrainConfig],
-    sources: Sources,
-    tmp_path: Path,
+    split: str, kept: str, config: Callable[..., TrainConfig], sources: Sources, validation: Pipeline
 ) -> None:
-    pipeline = dataset.evaluation_dataset(config(), sources, split, cache=cache(tmp_path))
+    pipeline = validation(config(), sources, split, kept)
     assert python_ops(pipeline) == set()
-    assert ("CacheDatasetV2" in ops(pipeline)) == (cache(tmp_path) is not None)
+    assert ("CacheDatasetV2" in ops(pipeline)) == (kept == "encoded")
 
 
 def _same(value: tf.Tensor) -> tf.Tensor:

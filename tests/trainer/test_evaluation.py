@@ -214,7 +214,7 @@ def test_a_split_is_evaluated_alike_in_batches_of_any_size(
 ) -> None:
     found = [
         evaluation.predict(
-            Brightness(), dataset.evaluation_dataset(config(batch_size=batch_size), sources, "validation", cache=None)
+            Brightness(), dataset.evaluation_dataset(config(batch_size=batch_size), sources, "validation")
         )
         for batch_size in (4, 21)
     ]

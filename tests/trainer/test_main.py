@@ -127,7 +127,6 @@ def test_a_loss_that_is_no_number_ends_the_run(command: Command, data: Path, tmp
     assert "last.keras" not in ended.stderr  # There is none yet.
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "run" / "model.keras").exists()
-    assert not (tmp_path / "run" / "cache").exists()
 
 
 def test_a_damaged_shard_is_named(command: Command, data: Path, tmp_path: Path) -> None:
@@ -141,14 +140,30 @@ def test_a_damaged_shard_is_named(command: Command, data: Path, tmp_path: Path) 
     assert "Traceback" not in ended.stderr
 
 
+def test_benchmark_input_names_the_bottleneck_and_leaves_nothing(command: Command, data: Path, tmp_path: Path) -> None:
+    ended = command("--benchmark_input", f"--data={data}", "--image_size=16", "--batch_size=8")
+    assert ended.returncode == 0, ended.stderr
+    cache, throughput = ended.stdout.splitlines()
+    assert cache.startswith("Cache: decoded images (0 MB) in memory: ")
+    assert re.fullmatch(
+        r"Throughput: input [\d,]+, model [\d,]+, together [\d,]+ images/s\. "
+        r"The input costs \d+\.\d% of a step; the bottleneck is the (model|input): .*--.*\.",
+        throughput,
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_flags_are_the_fields_of_the_configuration(command: Command) -> None:
     listed = ElementTree.fromstring(command("--helpxml").stdout).findall("flag")
     flags = {flag.findtext("name"): flag for flag in listed if flag.findtext("file") == "trainer.main"}
     fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    # Instead of a run.
+    assert flags.pop("benchmark_input").findtext("default") == "false"
     assert set(flags) == set(fields)
     choices = {
         "augment": config.AUGMENTS,
         "cache": config.CACHES,
+        "decode": config.DECODES,
         "loss": config.LOSSES,
         "preprocessing": config.PREPROCESSINGS,
         "schedule": config.SCHEDULES,

@@ -22,6 +22,8 @@ from trainer.config import TrainConfig
 from trainer.sources import Sources, combine
 
 Config = Callable[..., TrainConfig]
+Pipeline = Callable[..., tf.data.Dataset]
+KEPT = ("none", "encoded", "decoded", "disk")
 Example = tuple[bytes, tuple[float, ...]]
 TURNED = ("yellow", "red", "green", "blue")
 
@@ -69,7 +71,7 @@ def examples(pipeline: tf.data.Dataset) -> list[Example]:
 def alone(config: TrainConfig, data: Sources, i: int, split: str) -> list[Example]:
     """Returns the examples of one of the datasets, with the labels of the run."""
     one = dataclasses.replace(data, each=(data.each[i],))
-    return examples(dataset.evaluation_dataset(config, one, split, cache=None))
+    return examples(dataset.evaluation_dataset(config, one, split))
 
 
 def test_labels_are_those_of_the_names_whatever_their_order(config: Config, both: Sources, other: Path) -> None:
@@ -82,13 +84,12 @@ def test_labels_are_those_of_the_names_whatever_their_order(config: Config, both
     ]
 
 
-@pytest.mark.parametrize("cache", [None, "", "file"])
+@pytest.mark.parametrize("kept", KEPT)
 def test_every_training_epoch_has_every_example_of_all_once(
-    cache: str | None, config: Config, both: Sources, tmp_path: Path
+    kept: str, config: Config, both: Sources, training: Pipeline
 ) -> None:
     asked = config(augment="none", batch_size=10)
-    file = str(tmp_path / cache) if cache else cache
-    pipeline = dataset.training_dataset(asked, both, cache=file)
+    pipeline = training(asked, both, kept)
     assert len(pipeline) == 6
     stored = alone(asked, both, 0, "train") + alone(asked, both, 1, "train")
     epochs = [examples(pipeline) for _ in range(2)]
@@ -99,33 +100,36 @@ def test_every_training_epoch_has_every_example_of_all_once(
 def test_examples_are_mixed_even_where_the_shuffle_has_no_room(
     config: Config, both: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset, "_MAX_SHUFFLE_BYTES", 1)
+    monkeypatch.setattr(dataset, "_SHUFFLE_BYTES", 1)
     asked = config(augment="none", batch_size=1)
     small = set(alone(asked, both, 1, "train"))
-    places = [i for i, one in enumerate(examples(dataset.training_dataset(asked, both, cache=None))) if one in small]
+    places = [i for i, one in enumerate(examples(dataset.training_dataset(asked, both))) if one in small]
     assert len(places) == 6
     # One behind the other they would be the last six.
     assert places[0] < 24
     assert places != list(range(48, 54))
 
 
-def test_evaluation_has_every_example_once_one_dataset_after_the_other(config: Config, both: Sources) -> None:
-    pipeline = dataset.evaluation_dataset(config(batch_size=4), both, "validation", cache="")
+@pytest.mark.parametrize("kept", KEPT)
+def test_evaluation_has_every_example_once_one_dataset_after_the_other(
+    kept: str, config: Config, both: Sources, validation: Pipeline
+) -> None:
+    pipeline = validation(config(batch_size=4), both, kept=kept)
     expected = alone(config(), both, 0, "validation") + alone(config(), both, 1, "validation")
     assert len(expected) == 25
     assert examples(pipeline) == examples(pipeline) == expected
 
 
-@pytest.mark.parametrize("cache", [None, "", "file"])
-@pytest.mark.parametrize("room", [pytest.param(1 << 30, id="exact"), pytest.param(4 * 3 * 32**2, id="little room")])
+@pytest.mark.parametrize(
+    ("kept", "room"), [*((kept, 1 << 30) for kept in KEPT), pytest.param("none", 10_000, id="little room")]
+)
 def test_with_weights_datasets_are_seen_in_these_proportions(
-    cache: str | None, room: int, config: Config, both: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: str, room: int, config: Config, both: Sources, training: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset, "_MAX_SHUFFLE_BYTES", room)
+    monkeypatch.setattr(dataset, "_SHUFFLE_BYTES", room)
     asked = config(augment="none", batch_size=10, data=("a", "b"), data_weights=(1.0, 3.0))
-    file = str(tmp_path / cache) if cache else cache
     large, small = (Counter(alone(asked, both, i, "train")) for i in range(2))
-    pipeline = dataset.training_dataset(asked, both, cache=file)
+    pipeline = training(asked, both, kept)
     assert len(pipeline) == 6
     epochs = [examples(pipeline) for _ in range(6)]
     assert {len(epoch) for epoch in epochs} == {54}
@@ -141,19 +145,25 @@ def test_with_weights_datasets_are_seen_in_these_proportions(
     assert len({tuple(epoch) for epoch in epochs}) == 6
 
 
-def test_with_weights_the_same_seed_gives_the_same_epochs(config: Config, both: Sources) -> None:
+@pytest.mark.parametrize("kept", KEPT)
+def test_with_weights_the_same_seed_gives_the_same_epochs(
+    kept: str, config: Config, both: Sources, training: Pipeline
+) -> None:
     asked = config(augment="none", data=("a", "b"), data_weights=(2.0, 1.0))
-    once, again = ([examples(p), examples(p)] for p in (dataset.training_dataset(asked, both, cache="") for _ in "ab"))
+    once, again = ([examples(p), examples(p)] for p in (training(asked, both, kept) for _ in "ab"))
     assert once == again
 
 
+@pytest.mark.parametrize("kept", KEPT)
 @pytest.mark.parametrize("weights", [(), (1.0, 2.0)])
-def test_it_runs_no_python(weights: tuple[float, ...], config: Config, both: Sources) -> None:
-    train = dataset.training_dataset(config(data=("a", "b"), data_weights=weights), both, cache="")
-    for pipeline in (train, dataset.evaluation_dataset(config(), both, "validation", cache="")):
+def test_it_runs_no_python(
+    weights: tuple[float, ...], kept: str, config: Config, both: Sources, training: Pipeline, validation: Pipeline
+) -> None:
+    train = training(config(data=("a", "b"), data_weights=weights), both, kept)
+    for pipeline in (train, validation(config(), both, kept=kept)):
         graph = tf.compat.v1.GraphDef.FromString(pipeline._as_serialized_graph().numpy())
         nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-        assert not {node.op for node in nodes if "Py" in node.op or "Generator" in node.op}
+        assert not {node.op for node in nodes if "Py" in node.op or "GeneratorDataset" in node.op}
         assert any("Gather" in node.op for node in nodes)
 
 

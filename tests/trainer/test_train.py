@@ -64,6 +64,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         epochs=5,
         augment="flip",
         cache="disk",
+        cache_dir=str(tmp_path_factory.mktemp("caches")),
     )
     return Run(asked, train.train_and_evaluate(asked))
 
@@ -109,7 +110,7 @@ def test_it_learns(run: Run, info: DatasetInfo) -> None:
 
 def test_the_saved_model_is_the_evaluated_one(run: Run, sources: Sources) -> None:
     network = keras.saving.load_model(run.folder / "model.keras")
-    validation = dataset.evaluation_dataset(run.config, sources, "validation", cache=None)
+    validation = dataset.evaluation_dataset(run.config, sources, "validation")
     again = evaluation.evaluate(evaluation.predict(network, validation), sources.classes)
     assert again.pop("average_precision") == pytest.approx(run.result["average_precision"])
     assert again == pytest.approx({key: value for key, value in run.result.items() if key != "average_precision"})
@@ -136,7 +137,7 @@ def test_the_configuration_says_all_that_it_takes_to_do_it_again(run: Run, info:
     assert {name: found[name] for name in settings} == settings
     assert [(one["path"], one["fingerprint"]) for one in found["datasets"]] == [(*run.config.data, info.fingerprint)]
     assert found["datasets"][0]["classes"] == found["classes_used"] == ["blue", "green", "red", "yellow"]
-    assert found["cache_used"] == "disk"
+    assert found["cache_used"] == {"content": "decoded", "on_disk": True}
     assert found["versions"]["keras"] == keras.__version__
 
 
@@ -249,3 +250,66 @@ def test_the_recipe_of_the_tutorial_runs(command: Command, data: Path, tmp_path:
     assert {name: found[name] for name in asked} == asked
     assert set(json.loads((tmp_path / "run" / "history.json").read_text())) >= {"loss", "categorical_accuracy"}
     assert set(json.loads((tmp_path / "run" / "evaluation.json").read_text())) == METRICS
+
+
+def _frozen(config: Config, folder: Path, cache: str, **changes: Any) -> Run:
+    """Trains a head on a backbone of random weights."""
+    asked = config(
+        output=str(folder / cache), model="vgg16", freeze_backbone=True, augment="none", batch_size=5, epochs=3,
+        cache=cache, cache_dir=str(folder / "caches"), **changes,
+    )  # fmt: skip
+    return Run(asked, train.train_and_evaluate(asked))
+
+
+def test_cached_features_are_the_same_training(config: Config, tmp_path: Path, sources: Sources) -> None:
+    runs = {cache: _frozen(config, tmp_path, cache) for cache in ("decoded", "features", "disk", "auto")}
+    expected = runs["decoded"].json("history.json")
+    for cache in ("features", "disk", "auto"):
+        run = runs[cache]
+        assert run.json("config.json")["cache_used"] == {"content": "features", "on_disk": cache == "disk"}
+        for name, values in expected.items():
+            assert run.json("history.json")[name] == pytest.approx(values, rel=1e-4), name
+        # What is saved takes images, and is what was evaluated.
+        for saved in ("model.keras", "checkpoints/last.keras", "checkpoints/best.keras"):
+            network = keras.saving.load_model(run.folder / saved, compile=False)
+            assert network.input.shape == (None, 32, 32, 3)
+        network = keras.saving.load_model(run.folder / "checkpoints" / "last.keras", compile=False)
+        again = evaluation.predict(network, dataset.evaluation_dataset(run.config, sources, "validation"))
+        assert evaluation.evaluate(again, sources.classes)["mean_average_precision"] == pytest.approx(
+            run.result["mean_average_precision"], abs=1e-4
+        )
+
+
+def test_features_on_disk_are_those_of_the_weights(config: Config, tmp_path: Path) -> None:
+    caches = tmp_path / "caches"
+
+    def found(**changes: Any) -> set[str]:
+        asked = config(
+            model="vgg16", freeze_backbone=True, augment="none", cache="disk", cache_dir=str(caches),
+            epochs=1, overwrite=True, **changes,
+        )  # fmt: skip
+        train.train_and_evaluate(asked)
+        return {path.name for path in caches.iterdir() if path.is_dir()}
+
+    first = found(seed=1)
+    assert len(first) == 2  # Both splits.
+    assert found(seed=1, batch_size=7, learning_rate=0.1) == first
+    assert len(found(seed=2)) == 4
+    assert len(found(seed=2, preprocessing="unit")) == 6
+
+
+def test_a_run_says_how_fast_its_input_is(config: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    asked = config(output=str(tmp_path / "a"), image_size=16, batch_size=8, epochs=3)
+    train.train_and_evaluate(asked)
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Throughput: ")]
+    assert len(lines) == 1
+
+
+def test_looking_at_the_throughput_changes_nothing(config: Config, tmp_path: Path) -> None:
+    """The report comes after the second epoch: the third is the same without it."""
+    asked = config(output=str(tmp_path / "a"), image_size=16, batch_size=8, epochs=3, schedule="constant")
+    measured = Run(asked, train.train_and_evaluate(asked)).json("history.json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.throughput, "ReportThroughput", lambda *_: keras.callbacks.Callback())
+        quiet = dataclasses.replace(asked, output=str(tmp_path / "b"))
+        assert Run(quiet, train.train_and_evaluate(quiet)).json("history.json") == measured

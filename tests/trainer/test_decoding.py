@@ -1,0 +1,144 @@
+"""Decoding: parts and reduced images are those of the whole, and labels stay where they belong."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from schemas import example
+from trainer.augment import Crops
+from trainer.decoding import Decoder
+
+Box = tuple[float, float, float, float]  # Top, left, height, width, relative to the image.
+LABELS = b"\1\0\1"
+
+
+def _picture(height: int, width: int) -> Image.Image:
+    """A smooth picture, of which any part tells where it was cut."""
+    rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    waves = 127 + 60 * np.sin(4 * rows + 2 * columns)
+    return Image.fromarray(np.stack([255 * columns, 255 * rows, waves], axis=-1).astype(np.uint8))
+
+
+def _record(picture: Image.Image, image_format: str, labels: bytes = LABELS) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, image_format, **({"quality": 95, "subsampling": 0} if image_format == "JPEG" else {}))
+    return example.encode(
+        image=file.getvalue(), height=picture.height, width=picture.width, labels=labels, filename="a"
+    )
+
+
+def _decoder(size: int, *, exact: bool = False, all_jpeg: bool = False, labels: Sequence[int] = (0, 1, 2)) -> Decoder:
+    return Decoder(num_classes=3, labels=tuple(labels), all_jpeg=all_jpeg, size=size, exact=exact)
+
+
+def _crops(*boxes: Box, mirrored: bool = False) -> Crops:
+    array = np.array(boxes, np.float32)
+    return Crops(tf.constant(array[:, :2]), tf.constant(array[:, 2:]), tf.fill([len(boxes)], mirrored))
+
+
+def _expected(
+    picture: Image.Image, size: int, box: tuple[float, float, float, float] = (0, 0, 1, 1)
+) -> NDArray[np.int_]:
+    top, left, height, width = box
+    edges = (
+        left * picture.width,
+        top * picture.height,
+        (left + width) * picture.width,
+        (top + height) * picture.height,
+    )
+    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box=edges), int)
+
+
+SIZES = [(40, 30), (64, 64), (100, 333), (257, 255), (640, 480), (37, 2000)]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP"])
+@pytest.mark.parametrize("size", [8, 33, 64])
+def test_every_image_comes_out_whole_at_the_size(size: int, image_format: str, exact: bool) -> None:
+    pictures = [_picture(*shape) for shape in SIZES]
+    images, labels = _decoder(size, exact=exact)(tf.constant([_record(one, image_format) for one in pictures]))
+    assert images.shape == (len(SIZES), size, size, 3)
+    assert images.dtype == tf.uint8
+    np.testing.assert_array_equal(labels, [[1, 0, 1]] * len(SIZES))
+    for picture, image in zip(pictures, images.numpy(), strict=True):
+        difference = np.abs(image - _expected(picture, size))
+        # Smooth as it is, whatever filter makes it smaller gives nearly the same.
+        assert difference.mean() < 4, picture.size
+        assert np.abs((image - _expected(picture, size)).mean()) < 0.6, picture.size
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("exact", [False, True])
+@settings(max_examples=20, deadline=None)
+@given(
+    shape=st.tuples(st.integers(20, 700), st.integers(20, 700)),
+    box=st.tuples(*[st.floats(0, 1) for _ in range(4)]),
+    mirrored=st.booleans(),
+)
+def test_a_crop_is_that_part_of_the_image(
+    image_format: str, exact: bool, shape: tuple[int, int], box: Box, mirrored: bool
+) -> None:
+    height, width = 0.3 + 0.7 * box[2], 0.3 + 0.7 * box[3]
+    part = (box[0] * (1 - height), box[1] * (1 - width), height, width)
+    picture, size = _picture(*shape), 24
+    records = tf.constant([_record(picture, image_format)])
+    image = _decoder(size, exact=exact, all_jpeg=image_format == "JPEG")(records, _crops(part, mirrored=mirrored))[0][
+        0
+    ].numpy()
+    if mirrored:
+        image = image[:, ::-1]
+    # Edges fall on pixels, of an image that may have been reduced: up to one of 20 off, a twentieth of the range.
+    assert np.abs(image - _expected(picture, size, part)).mean() < 8
+
+
+def test_mirrored_is_the_mirror_image() -> None:
+    records = tf.constant([_record(_picture(90, 70), "JPEG")] * 2)
+    crops = Crops(tf.zeros([2, 2]), tf.ones([2, 2]), tf.constant([False, True]))
+    straight, mirrored = _decoder(16)(records, crops)[0].numpy()
+    np.testing.assert_allclose(straight[:, ::-1].astype(int), mirrored, atol=1)
+
+
+@pytest.mark.parametrize("shape", SIZES)
+@pytest.mark.parametrize("size", [16, 32])
+def test_a_crop_of_all_is_the_whole_image(shape: tuple[int, int], size: int) -> None:
+    records = tf.constant([_record(_picture(*shape), "JPEG")])
+    whole, cropped = (_decoder(size)(records, crops)[0] for crops in (None, _crops((0, 0, 1, 1))))
+    np.testing.assert_allclose(tf.cast(whole, tf.int32), tf.cast(cropped, tf.int32), atol=1)
+
+
+def test_where_nothing_can_be_left_out_scaled_is_exact_but_for_the_filter() -> None:
+    """An image of the size that is asked for is not touched by any filter."""
+    records = tf.constant([_record(_picture(48, 48), "JPEG")])
+    np.testing.assert_array_equal(_decoder(48)(records)[0], _decoder(48, exact=True)(records)[0])
+
+
+@pytest.mark.parametrize("ratio", [2, 4, 8])
+def test_reduced_images_are_those_of_libjpeg(ratio: int) -> None:
+    record = _record(_picture(40 * ratio, 40 * ratio), "JPEG")
+    data = tf.io.parse_single_example(record, example.parse_spec(3, [example.IMAGE]))[example.IMAGE]
+    expected = tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+    np.testing.assert_array_equal(_decoder(40)(tf.constant([record]))[0][0], expected)
+    full = tf.image.resize(tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"), [40, 40], antialias=True)
+    assert not np.array_equal(np.round(full), expected)
+
+
+def test_labels_are_chosen_and_put_in_order() -> None:
+    records = tf.constant([_record(_picture(9, 9), "PNG", labels) for labels in (b"\1\0\0", b"\0\1\0")])
+    _, labels = _decoder(8, labels=(2, 0))(records)
+    np.testing.assert_array_equal(labels, [[0, 1], [0, 0]])
+    assert labels.dtype == tf.float32
+
+
+def test_formats_may_be_mixed() -> None:
+    picture = _picture(60, 80)
+    images, _ = _decoder(20)(tf.constant([_record(picture, name) for name in ("JPEG", "PNG", "GIF", "BMP", "JPEG")]))
+    for image in images.numpy():
+        assert np.abs(image - _expected(picture, 20)).mean() < 6  # GIF has 256 colours.

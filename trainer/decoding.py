@@ -1,0 +1,120 @@
+"""Serialized examples -> images of one size and label vectors, some dozens of examples at a time.
+
+    string [n] -> parse all at once -> of each image, decode what is needed -> resize -> uint8 [n, size, size, 3]
+
+Nearly all of the time is libjpeg's, and what is done here is to give it little to do: it decodes at 1/2, 1/4 or 1/8
+where that is still as large as what is asked for (DCT scaling), and only the part that a random crop keeps. All that
+surrounds it is done once for many images: `scripts/bench_input` measures this against libjpeg-turbo alone.
+"""
+
+import functools
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from schemas import example
+from trainer.augment import Crops
+
+# By which libjpeg can divide height and width at little cost.
+_RATIOS = (1, 2, 4, 8)
+
+
+class Decoder(NamedTuple):
+    """How the records of a dataset become images.
+
+    Attributes:
+        num_classes: of the dataset.
+        labels: indices of the classes that are wanted.
+        all_jpeg: whether the dataset has no image of another format: the graph is simpler then.
+        size: height and width of the result, pixels.
+        exact: whether all pixels are decoded and averaged by an antialiasing filter.
+    """
+
+    num_classes: int
+    labels: tuple[int, ...]
+    all_jpeg: bool
+    size: int
+    exact: bool
+
+    def __call__(self, records: tf.Tensor, crops: Crops | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Decodes examples.
+
+        Args:
+            records: serialized examples, string [n].
+            crops: of each the part to decode, and whether to mirror it; by default the whole image.
+
+        Returns:
+            images uint8 [n, size, size, 3] and labels float32 [n, number of labels].
+        """
+        names = (example.IMAGE, example.HEIGHT, example.WIDTH, example.LABELS)
+        features = tf.io.parse_example(records, example.parse_spec(self.num_classes, names))
+        labels = features[example.LABELS]
+        if self.labels != tuple(range(self.num_classes)):
+            labels = tf.gather(labels, self.labels, axis=1)
+        # A loop in the graph: a call of the map of tf.data for each image took a tenth longer.
+        images = tf.map_fn(
+            lambda image: self._image(*image),
+            self._images(features, crops),
+            fn_output_signature=tf.TensorSpec([self.size, self.size, 3], tf.uint8),
+            parallel_iterations=1,
+        )
+        return images, tf.cast(labels, tf.float32)
+
+    def _images(self, features: dict[str, tf.Tensor], crops: Crops | None) -> tuple[tf.Tensor, ...]:
+        """Returns what `_image` takes, of all images: bytes, the way to decode them, window, whether to mirror it."""
+        data = features[example.IMAGE]
+        shapes = tf.cast(tf.stack([features[example.HEIGHT], features[example.WIDTH]], axis=1), tf.int32)
+        windows = crops.windows(shapes) if crops else tf.pad(shapes, [[0, 0], [2, 0]])
+        times = tf.reduce_min(windows[:, 2:], axis=1) // self.size  # larger than what is wanted
+        ways = tf.where(times == 0, len(_RATIOS), sum(tf.cast(times >= ratio, tf.int32) for ratio in _RATIOS[1:]))
+        if not self.all_jpeg:
+            ways = tf.where(tf.io.is_jpeg(data), ways, len(_RATIOS) + 1 + tf.cast(times == 0, tf.int32))
+        return (data, ways, windows, crops.mirrored) if crops else (data, ways)
+
+    def _image(
+        self, data: tf.Tensor, way: tf.Tensor, window: tf.Tensor | None = None, mirrored: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Decodes an image or a window of it, int32 (top, left, height, width) pixels: uint8 [size, size, 3]."""
+        smaller = self._antialiased if self.exact else self._averaged
+        larger = self._antialiased if self.exact else self._interpolated
+        jpegs = [functools.partial(_jpeg, data, window, 1 if self.exact else ratio) for ratio in _RATIOS]
+        any_format = functools.partial(_any_format, data, window)
+        ways = [(jpeg, smaller) for jpeg in jpegs] + [(jpegs[0], larger), (any_format, smaller), (any_format, larger)]
+        if self.all_jpeg:
+            ways = ways[:-2]
+        pixels = tf.switch_case(way, [functools.partial(lambda d, resize: resize(d()), *both) for both in ways])
+        image = tf.cast(pixels + 0.5, tf.uint8)
+        if mirrored is not None:
+            image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
+        return image
+
+    # What the antialiasing filter does, for which TensorFlow needs as long as for all the rest: pixels of an image that
+    # becomes smaller are averaged, those of one that becomes larger interpolated.
+
+    def _antialiased(self, image: tf.Tensor) -> tf.Tensor:
+        return tf.clip_by_value(tf.image.resize(image, [self.size, self.size], antialias=True), 0.0, 255.0)
+
+    def _averaged(self, image: tf.Tensor) -> tf.Tensor:
+        return tf.raw_ops.ResizeArea(images=image[tf.newaxis], size=[self.size, self.size])[0]
+
+    def _interpolated(self, image: tf.Tensor) -> tf.Tensor:
+        return tf.raw_ops.ResizeBilinear(
+            images=image[tf.newaxis], size=[self.size, self.size], half_pixel_centers=True
+        )[0]
+
+
+def _jpeg(data: tf.Tensor, window: tf.Tensor | None, ratio: int) -> tf.Tensor:
+    # TensorFlow's default, INTEGER_FAST, comes out almost a level darker than other decoders.
+    if window is None:
+        return tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+    # Of the reduced image, which libjpeg rounds up: so does this, and never beyond it.
+    window = tf.add(window, [0, 0, ratio - 1, ratio - 1]) // ratio
+    return tf.io.decode_and_crop_jpeg(data, window, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+
+def _any_format(data: tf.Tensor, window: tf.Tensor | None) -> tf.Tensor:
+    image = tf.ensure_shape(tf.io.decode_image(data, channels=3, expand_animations=False), [None, None, 3])
+    if window is None:
+        return image
+    top, left, height, width = tf.unstack(window)
+    return image[top : top + height, left : left + width]

@@ -1,0 +1,143 @@
+"""How fast the input is, how fast the model, and which of them a training waits for."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.config import TrainConfig
+
+_SECONDS = 2.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """Images per second.
+
+    Attributes:
+        input: of the input pipeline, when nothing else runs.
+        model: of training steps on a batch that is in memory.
+        together: of training as it is.
+    """
+
+    input: float
+    model: float
+    together: float
+
+    @property
+    def input_share(self) -> float:
+        """Share of the time of a training step that the input costs: 0 to 1."""
+        return max(0.0, 1.0 - self.together / self.model)
+
+    def line(self, config: TrainConfig, content: str) -> str:
+        """Returns what the user is told.
+
+        Args:
+            config: of the run.
+            content: what is cached, see `caching.Plan`.
+        """
+        waits_for = "input" if self.input < self.model else "model"
+        return (
+            f"Throughput: input {self.input:,.0f}, model {self.model:,.0f}, together {self.together:,.0f} images/s. "
+            f"The input costs {self.input_share:.1%} of a step; the bottleneck is the {waits_for}: "
+            f"{_advice(config, content) if waits_for == 'input' else _MODEL_ADVICE}."
+        )
+
+
+_MODEL_ADVICE = "--model and --image_size decide, and --batch_size where cores are idle"
+
+
+def _advice(config: TrainConfig, content: str) -> str:
+    """Returns the flag that makes the input faster, the one with the most to gain first."""
+    if content in ("none", "encoded"):
+        exact = ", --decode=scaled decodes less" if config.decode == "exact" else ""
+        return f"--cache=decoded or --cache=disk keep decoded images{exact}"
+    if config.augment == "full":
+        return "--augment=crop does without changes of colour"
+    return "a larger --batch_size has fewer steps"
+
+
+def measure(network: keras.Model, make_dataset: Callable[[], tf.data.Dataset], seconds: float = _SECONDS) -> Throughput:
+    """Measures a compiled model and its training data, and leaves the model as it was.
+
+    Args:
+        network: compiled.
+        make_dataset: returns the batches of an epoch.
+        seconds: that each of the three measurements takes, about.
+
+    Returns:
+        Rates without the first batch, in which functions are traced and buffers filled.
+    """
+    state = [variable.numpy() for variable in _variables(network)]
+    dataset = make_dataset().repeat()
+    try:
+        batch, input_rate = _read(dataset, seconds)
+        model_rate = _train(network, tf.data.Dataset.from_tensors(batch).repeat(), seconds) * _size(batch)
+        together = _train(network, dataset, seconds) * _size(batch)
+    finally:
+        for variable, value in zip(_variables(network), state, strict=True):
+            variable.assign(value)
+    return Throughput(input=input_rate, model=model_rate, together=together)
+
+
+def _variables(network: keras.Model) -> list[Any]:
+    """Returns all that a training step changes and a later one reads: weights, the optimizer's, and random seeds."""
+    network.optimizer.build(network.trainable_variables)
+    metrics = {id(variable) for variable in network.metrics_variables}  # Reset at the start of each epoch.
+    return [*(one for one in network.variables if id(one) not in metrics), *network.optimizer.variables]
+
+
+def _read(dataset: tf.data.Dataset, seconds: float) -> tuple[Any, float]:
+    """Returns a batch, and the images per second."""
+    batches = iter(dataset)
+    batch = next(batches)
+    return batch, _rate(lambda: _size(next(batches)), seconds)
+
+
+def _train(network: keras.Model, dataset: tf.data.Dataset, seconds: float) -> float:
+    """Returns the training steps per second."""
+    network.make_train_function()
+    batches: Iterator[Any] = iter(dataset)
+
+    def step() -> int:
+        network.train_function(batches)
+        return int(network.steps_per_execution)
+
+    step()
+    return _rate(step, seconds)
+
+
+def _rate(work: Callable[[], int], seconds: float) -> float:
+    """Returns how many per second are done by calling this again and again, each call saying how many it did."""
+    done, start = 0, time.perf_counter()
+    while True:
+        done += work()
+        elapsed = time.perf_counter() - start
+        if elapsed >= seconds:
+            return done / elapsed
+
+
+def _size(batch: tuple[tf.Tensor, tf.Tensor]) -> int:
+    return int(batch[0].shape[0])
+
+
+class ReportThroughput(keras.callbacks.Callback):
+    """Prints the throughput once, after the second epoch, the first that reads what is cached."""
+
+    def __init__(self, make_dataset: Callable[[], tf.data.Dataset], config: TrainConfig, content: str) -> None:
+        super().__init__()
+        self._make_dataset, self._config, self._content = make_dataset, config, content
+        self._start = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Starts the clock."""
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measures for no longer than an epoch takes."""
+        if epoch == 1:
+            seconds = min(_SECONDS, (time.perf_counter() - self._start) / 3)
+            print(f"\n{measure(self.model, self._make_dataset, seconds).line(self._config, self._content)}")

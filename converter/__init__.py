@@ -11,6 +11,7 @@ rejects.py      why a row was left out: a closed list of reasons
 assignment.py   pure: stable hash -> split, shard, position
 stratify.py     splits in which each has its share of every label
 headers.py      what an image says before it is decoded: format, size, orientation
+jpeg.py         decodes the JPEGs that have no fault, which is most images
 images.py       proves that one image decodes, and makes of it what is stored
 origin.py       what a finished shard was made from, so that it is kept
 reading.py      reads and proves the images of some rows, several at a time

@@ -201,9 +201,10 @@ def _take_split(source: Source, splits: Mapping[str, str]) -> Source:
 
 
 def _fingerprints_of_groups(sources: Sequence[Source], options: ConvertOptions) -> Iterator[Fingerprint]:
-    for one in reading.read(sources, _preparation(options), options.num_threads):
-        if not isinstance(one, Reject):
-            yield one.fingerprint._replace(filename=one.row.group)
+    for batch in reading.read(sources, _preparation(options), options.num_threads):
+        for one in batch:
+            if not isinstance(one, Reject):
+                yield one.fingerprint._replace(filename=one.row.group)
 
 
 def _keep_together(source: Source, options: ConvertOptions, groups: Mapping[str, str]) -> Source:

@@ -4,8 +4,11 @@ r"""Proves that one image decodes, by the decoder that training uses, and makes 
                                 \-> oriented, resized, encoded anew -/    other bytes, decoded again
 
 Pillow and TensorFlow do not agree on what a readable image is: a truncated JPEG passes Pillow's `verify()` and stops a
-training run, and TIFF passes Pillow and no operation of TensorFlow. So every image is decoded in full by TensorFlow
-before it is stored. Pillow reads its header, and encodes what is to be changed.
+training run, and TIFF passes Pillow and no operation of TensorFlow. So every image is decoded in full as TensorFlow
+does it, before it is stored. Pillow reads its header, and encodes what is to be changed.
+
+Most images are JPEGs without any fault: these are proved by libjpeg-turbo alone, see jpeg.py, and where nothing in
+their header says how they are to be shown, that is all.
 """
 
 import dataclasses
@@ -20,6 +23,7 @@ import tensorflow as tf
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
+from converter import jpeg
 from converter.headers import ImageError, corrupt, orientation, read_header
 from converter.rejects import Reason
 from schemas.statistics import JPEG
@@ -84,9 +88,7 @@ def prepare(data: bytes, preparation: Preparation) -> Image:
     Raises:
         ImageError: it is no image, is too large, or is none that TensorFlow decodes to the right pixels.
     """
-    image_format, header = read_header(data, preparation.max_pixels)
-    pixels = _prove(data, image_format, header)
-    turn = orientation(image_format, header, data)
+    image_format, turn, pixels = _prove(data, preparation.max_pixels)
     resized = 0 < preparation.resize_shorter < min(pixels.shape[:2])
     if turn is not None or resized:
         image = _changed(pixels, turn, preparation.resize_shorter if resized else 0)
@@ -96,14 +98,24 @@ def prepare(data: bytes, preparation: Preparation) -> Image:
     return Image(data, image_format, height, width, turn is not None, resized, pixels)
 
 
-def _prove(data: bytes, image_format: str, header: ImageFile) -> npt.NDArray[np.uint8]:
-    """Returns the pixels, which are the right ones."""
+def _prove(data: bytes, max_pixels: int) -> tuple[str, Transpose | None, npt.NDArray[np.uint8]]:
+    """Returns the format, how the image has to be turned to stand upright, and its pixels, which are the right ones."""
+    decoded = jpeg.decode(data, max_pixels)
+    if decoded and decoded.silent:
+        return JPEG, None, decoded.pixels
+    image_format, header = read_header(data, max_pixels)
+    pixels = decoded.pixels if decoded else _compared(data, image_format, header)
+    return image_format, orientation(image_format, header, data), pixels
+
+
+def _compared(data: bytes, image_format: str, header: ImageFile) -> npt.NDArray[np.uint8]:
+    """Returns the pixels, as TensorFlow decodes them, and of some formats Pillow too."""
     if image_format not in _DECODED_IN_PART:
-        return decode(data, image_format)
+        return _decode(data, image_format)
     with corrupt(image_format):
         expected = np.asarray(header.convert("RGB"))
     try:
-        pixels = decode(data, image_format)
+        pixels = _decode(data, image_format)
     except ImageError:
         pixels = None
     if pixels is None or not np.array_equal(pixels, expected):
@@ -122,6 +134,12 @@ def decode(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
     Raises:
         ImageError: it cannot be decoded.
     """
+    decoded = jpeg.decode(data) if image_format == JPEG else None
+    return decoded.pixels if decoded else _decode(data, image_format)
+
+
+def _decode(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
+    """Returns the pixels, by TensorFlow."""
     try:
         if image_format == JPEG:
             image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")

@@ -1,12 +1,13 @@
 """Reads and proves the images of some rows, several at a time."""
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 from converter import duplicates, images, storage
-from converter.duplicates import Fingerprint
+from converter.duplicates import Fingerprint, Small
 from converter.images import Image, ImageError, Preparation
 from converter.matching import Source
 from converter.rejects import Reason, Reject
@@ -14,6 +15,11 @@ from converter.rows import Row
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+
+# Images that one thread reads before it hands them over, and their bytes. Handing over costs as much as an image's
+# fingerprint, and the fingerprints of a batch as much as that of an image: see docs/scaling.md.
+_BATCH, _BATCH_BYTES = 32, 1 << 20
 
 
 class Good(NamedTuple):
@@ -24,34 +30,67 @@ class Good(NamedTuple):
     fingerprint: Fingerprint
 
 
-def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) -> Iterator[Good | Reject]:
-    """Yields what becomes of each row, in order.
+class _Proved(NamedTuple):
+    row: Row
+    image: Image
+    digest: bytes
+    small: Small
+
+
+def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) -> Iterator[list[Good | Reject]]:
+    """Yields what becomes of each row, in order, some rows at a time.
 
     Args:
         sources: rows and the files that they name.
         preparation: what every image goes through.
-        num_threads: images read and decoded at a time; about twice as many are held in memory.
+        num_threads: batches of images that are read and decoded at a time; twice as many are held in memory.
 
     Raises:
         OSError: a store does not answer: most failures of one pass, and no image is to be lost to them.
     """
     with ThreadPoolExecutor(num_threads) as executor:
-        yield from _map_in_order(executor, lambda source: _read(source, preparation), sources, window=2 * num_threads)
+        work = functools.partial(_read_batch, preparation=preparation)
+        yield from _map_in_order(executor, work, _batches(sources), window=2 * num_threads)
 
 
-def _read(source: Source, preparation: Preparation) -> Good | Reject:
+def _batches(sources: Iterable[Source]) -> Iterator[list[Source]]:
+    """Cuts rows into batches of few bytes, of which one may be over the limit."""
+    batch: list[Source] = []
+    num_bytes = 0
+    for source in sources:
+        if batch and (len(batch) == _BATCH or num_bytes + source.file.size > _BATCH_BYTES):
+            yield batch
+            batch, num_bytes = [], 0
+        batch.append(source)
+        num_bytes += source.file.size
+    if batch:
+        yield batch
+
+
+def _read_batch(sources: Sequence[Source], preparation: Preparation) -> list[Good | Reject]:
+    found = [_read(source, preparation) for source in sources]
+    proved = [one for one in found if isinstance(one, _Proved)]
+    fingerprints = iter(
+        duplicates.fingerprints(
+            [one.row.filename for one in proved], [one.digest for one in proved], [one.small for one in proved]
+        )
+    )
+    return [one if isinstance(one, Reject) else Good(one.row, one.image, next(fingerprints)) for one in found]
+
+
+def _read(source: Source, preparation: Preparation) -> _Proved | Reject:
     row, path = source.row, source.file.path
     try:
         image = images.prepare(storage.read(path), preparation)
-        # While there are pixels: decoding them again would cost more than all the rest.
-        fingerprint = duplicates.fingerprint(row.filename, image.data, image.pixels)
-        return Good(row, image._replace(pixels=images.NO_PIXELS), fingerprint)
     except ImageError as error:
         return Reject(row.csv, row.line, row.filename, *error.args)
     except OSError as error:
         if not storage.is_local(path):
             raise
         return Reject(row.csv, row.line, row.filename, Reason.UNREADABLE_FILE, error.strerror or str(error))
+    # While there are pixels: decoding them again would cost more than all the rest.
+    small = duplicates.small(image.pixels)
+    return _Proved(row, image._replace(pixels=images.NO_PIXELS), duplicates.digest(image.data), small)
 
 
 def _map_in_order(

@@ -19,7 +19,7 @@ from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics
 from schemas.tfrecord import ShardWriter
 
-_Reader = Callable[[Iterable[Source]], Iterator[Good | Reject]]
+_Reader = Callable[[Iterable[Source]], Iterator[list[Good | Reject]]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def _reuse(
             continue
         rejected = set(made.rejected)
         again = read(source for source in sources if source.row.filename in rejected)
-        rejects = [one for one in again if isinstance(one, Reject)]
+        rejects = [one for batch in again for one in batch if isinstance(one, Reject)]
         if len(rejects) < len(rejected):
             return None  # An image that could not be read can be read now.
         progress.advance(len(sources))
@@ -139,13 +139,13 @@ def _write(
     rejects: list[Reject] = []
     with storage.create(f"{directory}/{planned}") as file:
         writer = ShardWriter(file)
-        for one in read(sources):
-            if isinstance(one, Reject):
-                rejects.append(one)
-            else:
-                statistics += _write_example(writer, one)
-                fingerprints.append(one.fingerprint)
-            progress.advance()
+        for batch in read(sources):
+            good = [one for one in batch if isinstance(one, Good)]
+            rejects += (one for one in batch if isinstance(one, Reject))
+            if good:
+                statistics += _write_examples(writer, good)
+                fingerprints += (one.fingerprint for one in good)
+            progress.advance(len(batch))
     shard = None
     if writer.num_examples:
         shard = ShardInfo(
@@ -168,20 +168,23 @@ def _write(
     return made, rejects
 
 
-def _write_example(writer: ShardWriter, one: Good) -> Statistics:
-    """Appends one record; returns its statistics."""
-    row, image = one.row, one.image
-    record = example.encode(
-        image=image.data, height=image.height, width=image.width, labels=row.labels, filename=row.filename
-    )
-    writer.write(record)
-    return Statistics.of(
-        labels=row.labels,
-        image_format=image.format,
-        height=image.height,
-        width=image.width,
-        image_bytes=len(image.data),
-        example_bytes=len(record),
-        oriented=image.oriented,
-        resized=image.resized,
+def _write_examples(writer: ShardWriter, good: Sequence[Good]) -> Statistics:
+    """Appends records; returns their statistics."""
+    images = [one.image for one in good]
+    records = [
+        example.encode(
+            image=image.data, height=image.height, width=image.width, labels=row.labels, filename=row.filename
+        )
+        for row, image, _ in good
+    ]
+    writer.write(*records)
+    return Statistics.of_all(
+        labels=[one.row.labels for one in good],
+        formats=[image.format for image in images],
+        heights=[image.height for image in images],
+        widths=[image.width for image in images],
+        image_bytes=[len(image.data) for image in images],
+        example_bytes=[len(record) for record in records],
+        oriented=[image.oriented for image in images],
+        resized=[image.resized for image in images],
     )

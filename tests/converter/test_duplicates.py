@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import imagehash
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
+from converter import duplicates
 from converter.duplicates import (
     MAX_DISTANCE,
     Fingerprint,
@@ -22,9 +24,11 @@ from converter.duplicates import (
     Leaks,
     Member,
     bands,
-    fingerprint,
+    digest,
+    fingerprints,
     leaks,
     links,
+    small,
     to_csv,
 )
 
@@ -46,9 +50,14 @@ def _encoded(image: Image.Image, quality: int = 90) -> bytes:
     return file.getvalue()
 
 
+def _fingerprint(name: str, data: bytes, pixels: NDArray[np.uint8]) -> Fingerprint:
+    (one,) = fingerprints([name], [digest(data)], [small(pixels)])
+    return one
+
+
 def _of(name: str, data: bytes) -> Fingerprint:
     with Image.open(io.BytesIO(data)) as image:
-        return fingerprint(name, data, np.asarray(image.convert("RGB")))
+        return _fingerprint(name, data, np.asarray(image.convert("RGB")))
 
 
 def _with(name: str, phash: int | None, digest: bytes = b"", thumbnail: bytes = bytes(range(64))) -> Fingerprint:
@@ -111,7 +120,7 @@ def _noise(seed: int, level: int = 100) -> NDArray[np.uint8]:
     ],
 )
 def test_an_image_without_structure_has_only_exact_duplicates(pixels: NDArray[np.uint8]) -> None:
-    one, same, other = (fingerprint(name, data, pixels) for name, data in (("a", b"1"), ("b", b"1"), ("c", b"2")))
+    one, same, other = (_fingerprint(name, data, pixels) for name, data in (("a", b"1"), ("b", b"1"), ("c", b"2")))
     assert one.phash is None
     assert _grouped([one, same, other]) == {"a": "a", "b": "a"}
 
@@ -120,9 +129,23 @@ def test_an_image_without_structure_has_only_exact_duplicates(pixels: NDArray[np
 def test_every_shape_has_a_fingerprint(shape: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     pixels.setflags(write=False)
-    one = fingerprint("a.png", b"data", pixels)
+    one = _fingerprint("a.png", b"data", pixels)
     assert len(one.thumbnail) == 64
     assert one.phash is None or 0 <= one.phash < 2**64
+
+
+def test_the_hash_is_that_of_imagehash(miml: Path) -> None:
+    """Of photographs, some at a time, and of drawings in which many frequencies are zero but for rounding."""
+    pictures = [Image.open(path).convert("L") for path in sorted((miml / "images").iterdir())[:200]]
+    pictures += [Image.linear_gradient("L"), Image.radial_gradient("L"), Image.effect_noise((64, 64), 50)]
+    found = fingerprints(["a"] * 203, [b""] * 203, [small(np.asarray(image.convert("RGB"))) for image in pictures])
+    for image, one in zip(pictures, found, strict=True):
+        grey = duplicates._grey(np.asarray(image.convert("RGB")))
+        assert one.phash == int(str(imagehash.phash(grey)), 16)
+
+
+def test_no_images_have_no_fingerprints() -> None:
+    assert fingerprints([], [], []) == []
 
 
 @given(_HASHES, st.sets(st.integers(0, 63), max_size=MAX_DISTANCE))

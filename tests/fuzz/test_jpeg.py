@@ -1,0 +1,56 @@
+"""What libjpeg-turbo takes without a complaint, TensorFlow and Pillow take too, and see the same pixels."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from converter import headers, jpeg
+
+Damage = Callable[[bytes, bytes, random.Random], bytes]
+Draw = Callable[..., bytes]
+
+_MAX_PIXELS = 1_000_000
+_KINDS: list[dict[str, Any]] = [
+    *[{"subsampling": subsampling} for subsampling in ("4:4:4", "4:2:2", "4:2:0")],
+    {"mode": "L"},
+    {"keep_rgb": True},
+    {"restart_marker_blocks": 2},
+    {"quality": 100, "optimize": True},
+    {"comment": b"a comment"},
+    {"dpi": (72, 72)},
+    {"progressive": True},
+    {"mode": "CMYK"},
+]
+
+
+def _with_tensorflow(data: bytes) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE").numpy()
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def good(draw: Draw) -> list[bytes]:
+    sizes = ((1, 1), (17, 9), (40, 31), (64, 3))
+    return [draw(i, width=w, height=h, **kind) for i, kind in enumerate(_KINDS) for w, h in sizes]
+
+
+def test_damaged_jpegs(good: list[bytes], damaged_image: Damage, rounds: Any) -> None:
+    for rng in rounds:
+        for _ in range(200):
+            data = damaged_image(rng.choice(good), rng.choice(good), rng)
+            decoded = jpeg.decode(data, _MAX_PIXELS)
+            rounds.counts["taken" if decoded else "left to TensorFlow"] += 1
+            if decoded:
+                np.testing.assert_array_equal(decoded.pixels, _with_tensorflow(data))
+            if decoded and decoded.silent:
+                image_format, header = headers.read_header(data, _MAX_PIXELS)
+                assert (image_format, header.size) == ("jpeg", decoded.pixels.shape[1::-1])
+                assert headers.orientation(image_format, header, data) is None
+                rounds.counts["taken, silent"] += 1
+    counts = rounds.counts
+    assert min(counts[result] for result in ("taken", "left to TensorFlow")) > counts.total() / 30

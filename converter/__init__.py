@@ -6,6 +6,7 @@ cells.py        the cells of a CSV, record by record, with the line of each
 parquet.py      a Parquet file as the cells of a CSV
 table.py        its header: which column is what, and which classes there are
 rows.py         each line of it becomes a Row or a Reject
+batches.py      rows and files on their way through the job, many in one element
 matching.py     the rows and the files of one name
 rejects.py      why a row was left out: a closed list of reasons
 assignment.py   pure: stable hash -> split, shard, position
@@ -16,6 +17,7 @@ images.py       proves that one image decodes, and makes of it what is stored
 origin.py       what a finished shard was made from, so that it is kept
 reading.py      reads and proves the images of some rows, several at a time
 duplicates.py   same and nearly same images, and the groups that they form
+neighbours.py   which of them are near each other, without comparing all with all
 shards.py       writes one whole shard from its rows
 commit.py       the last step: reconcile counts, write the metadata, publish
 pictures.py     a sample of the examples of a dataset, and small pictures of them

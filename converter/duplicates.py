@@ -1,9 +1,6 @@
 """Images that are the same, or nearly: what makes a validation split easier than it should be.
 
-    small(pixels) -> fingerprints -> bands -> GroupByKey -> links within a band -> Groups -> Member -> duplicates.csv
-
-No image is compared with all others: hashes of 64 bits that differ in at most MAX_DISTANCE of them agree in at least
-one of MAX_DISTANCE + 1 bands, so only images that share a band are.
+small(pixels) -> fingerprints -> neighbours.py -> links -> Groups -> Member -> duplicates.csv
 """
 
 import collections
@@ -35,9 +32,6 @@ MIN_CONTRAST = 2.0
 
 # Pixels a side of what is hashed.
 _HASHED = 32
-
-# Every seventh bit, and not seven ranges of them: neighbouring bits of the hash are of like frequencies.
-_BANDS = tuple(sum(1 << bit for bit in range(band, 64, MAX_DISTANCE + 1)) for band in range(MAX_DISTANCE + 1))
 
 
 class Fingerprint(NamedTuple):
@@ -123,61 +117,6 @@ def _grey(pixels: NDArray[np.uint8]) -> Image.Image:
     # As a grey image three times as wide, of which the mean of three neighbours is a pixel's grey: no copy is made.
     flat = Image.frombuffer("L", (3 * width, height), rows, "raw", "L", 0, 1)
     return flat.reduce((3 * max(1, width // 64), max(1, height // 64)))
-
-
-def bands(one: Fingerprint) -> Iterator[str]:
-    """Yields the keys to group by: near duplicates share at least one of them, and exact duplicates all."""
-    if one.phash is None:
-        yield f"digest:{one.digest.hex()}"
-        return
-    for i, mask in enumerate(_BANDS):
-        yield f"{i}:{one.phash & mask:x}"
-
-
-def links(fingerprints: Iterable[Fingerprint]) -> Iterator[tuple[str, str]]:
-    """Yields pairs of file names that are duplicates: those that connect each of them to all of its duplicates.
-
-    Never all pairs: n images of which all are near give n - 1. Every link found takes an image out of the search, so
-    the time is quadratic only in the number of images of a band that are not near each other.
-
-    Args:
-        fingerprints: of one band, in any order.
-    """
-    ordered = sorted(fingerprints, key=lambda one: (one.digest, one.filename))
-    firsts = []
-    for _, same in itertools.groupby(ordered, key=lambda one: one.digest):
-        first, *others = same
-        firsts.append(first)
-        for before, after in itertools.pairwise([first, *others]):
-            yield before.filename, after.filename
-    yield from _near_links(sorted(one for one in firsts if one.phash is not None))
-
-
-def _near_links(ordered: list[Fingerprint]) -> Iterator[tuple[str, str]]:
-    """Walks from each image to those that are near it and were not reached before."""
-    if len(ordered) < 2:
-        return
-    hashes = np.array([one.phash for one in ordered], np.uint64)
-    thumbnails = _standardized([one.thumbnail for one in ordered])
-    rest = np.arange(len(ordered))  # Not reached yet.
-    while rest.size > 1:
-        reached, rest = [rest[0]], rest[1:]
-        while reached and rest.size:
-            one = reached.pop()
-            near = np.flatnonzero(np.bitwise_count(hashes[rest] ^ hashes[one]) <= MAX_DISTANCE)
-            if near.size:
-                near = near[thumbnails[rest[near]] @ thumbnails[one] >= MIN_CORRELATION]
-                for other in rest[near]:
-                    yield ordered[one].filename, ordered[other].filename
-                reached.extend(rest[near])
-                rest = np.delete(rest, near)
-
-
-def _standardized(thumbnails: list[bytes]) -> NDArray[np.float32]:
-    """Returns vectors, float32 [n, 64], whose dot products are correlations."""
-    grey = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(thumbnails), -1).astype(np.float32)
-    grey -= grey.mean(axis=1, keepdims=True)
-    return grey / np.linalg.norm(grey, axis=1, keepdims=True)
 
 
 class Groups:

@@ -10,22 +10,41 @@ Image bytes never cross a shuffle: what is grouped are rows, and one task reads 
 Splits that depend on more than a row (stratified, near duplicates) are assigned behind the join.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 
-from converter import assignment, duplicates, matching, progress, reading, rows, shards, storage, stratify
+from converter import (
+    assignment,
+    batches,
+    duplicates,
+    matching,
+    neighbours,
+    progress,
+    reading,
+    rows,
+    shards,
+    storage,
+    stratify,
+)
+from converter.batches import Batch
 from converter.commit import Outcome, commit
 from converter.duplicates import Fingerprint, Groups
 from converter.images import Preparation
 from converter.matching import Source
+from converter.neighbours import Columns
 from converter.options import ConvertOptions
 from converter.rejects import Reject
+from converter.rows import Row
 from converter.shards import ShardResult
 from converter.table import Table, composed
+
+_K = TypeVar("_K")
 
 _REJECTS = "rejects"
 _ROWS_READ = "rows_read"
@@ -43,39 +62,39 @@ def build(
         tables: what is to be read.
         conversion: what is to be noted of this run, beside the data.
     """
+    num_buckets = batches.num_buckets(sum(storage.size(table.path) for table in tables))
     read = (
         pipeline
         | "Csv" >> beam.Create(tables)
-        | "ReadRows" >> beam.ParDo(_read_rows, options).with_outputs(_REJECTS, _ROWS_READ, main="rows")
-    )  # Row
+        | "ReadRows" >> beam.ParDo(_read_rows, options, num_buckets).with_outputs(_REJECTS, _ROWS_READ, main="rows")
+    )  # (bucket, [Row])
     files = (
         pipeline
         | "Images" >> beam.Create([options.images])
-        | "ListFiles" >> beam.FlatMap(_list_images, options)
-        | "KeyFiles" >> beam.Map(lambda file: (composed(file.name), file))
-    )  # (filename, File)
+        | "ListFiles" >> beam.FlatMap(_list_images, options, num_buckets)
+    )  # (bucket, [File])
     matched = (
-        {"rows": read.rows | "KeyRows" >> beam.Map(lambda row: (row.filename, row)), "files": files}
-        | "JoinByName" >> beam.CoGroupByKey()  # (filename, {"rows": [Row], "files": [File]})
+        {"rows": read.rows, "files": files}
+        | "JoinByBucket" >> beam.CoGroupByKey()  # (bucket, {"rows": [[Row]], "files": [[File]]})
         | "Match" >> beam.ParDo(_match).with_outputs(_REJECTS, _UNLISTED, main="sources")
-    )  # Source
-    sources = _assign_splits(matched.sources, options)
+    )  # [Source]
+    sources = _assign_splits(matched.sources, options, num_buckets)
     sizes = (
         sources
-        | "Sizes" >> beam.Map(lambda source: (source.row.split, (1, source.file.size)))
+        | "Sizes" >> beam.FlatMap(_sizes)
         | "SumSizes" >> beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum))
         | "PlanShards" >> beam.Map(_plan, options)
     )  # (split, number of shards)
     results = (
         sources
-        | "AssignShards" >> beam.Map(_assign, AsDict(sizes))  # ((split, shard, number of shards), Source)
-        | "GroupByShard" >> beam.GroupByKey()  # (shard, [Source])
+        | "AssignShards" >> beam.FlatMap(_assign, AsDict(sizes))  # ((split, shard, number of shards), [Source])
+        | "GroupByShard" >> beam.GroupByKey()  # (shard, [[Source]])
         | "WriteShards" >> beam.Map(_write, options)
     )  # ShardResult
     copies = (
         results
-        | "Fingerprints" >> beam.FlatMap(_fingerprints)  # Fingerprint, located in its split
-        | "FindCopies" >> _FindGroups()
+        | "Fingerprints" >> beam.Map(_fingerprints)  # [Fingerprint], located in their split
+        | "FindCopies" >> _FindGroups(num_buckets)
     )  # {name: the first name of its group}
     rejects = (read[_REJECTS], matched[_REJECTS]) | "Rejects" >> beam.Flatten()  # Reject
     num_rows = read[_ROWS_READ] | "CountRows" >> beam.CombineGlobally(sum)  # int
@@ -97,12 +116,12 @@ def build(
     )
 
 
-def _assign_splits(sources: beam.PCollection, options: ConvertOptions) -> beam.PCollection:
+def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_buckets: int) -> beam.PCollection:
     """Gives images their splits where these depend on others: most of the time they follow from a row alone."""
     if options.split_method == "stratified":
         splits = (
             sources
-            | "Labels" >> beam.Map(lambda source: (source.row.filename, source.row.labels))
+            | "Labels" >> beam.FlatMap(lambda batch: [(row.filename, row.labels) for row, _ in batch])
             | "AllLabels" >> beam.combiners.ToList()
             | "Stratify" >> beam.Map(_stratify, options)
         )  # {filename: split}
@@ -110,35 +129,39 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions) -> beam.P
     if options.group_near_duplicates:
         groups = (
             sources
-            | "Batch" >> beam.BatchElements(min_batch_size=64, max_batch_size=256)  # [Source]
-            | "ReadFirst" >> beam.FlatMap(_fingerprints_of_groups, options)  # Fingerprint, by the name of its group
-            | "FindDuplicates" >> _FindGroups()
+            | "ReadFirst" >> beam.Map(_fingerprints_of_groups, options)  # [Fingerprint], by the names of their groups
+            | "FindDuplicates" >> _FindGroups(num_buckets)
         )  # {group: the first of those that it goes with}
         return sources | "KeepTogether" >> beam.Map(_keep_together, options, AsSingleton(groups))
     return sources
 
 
 class _FindGroups(beam.PTransform):
-    """Fingerprints -> one dictionary, from each name that has duplicates to the first name of its group."""
+    """[Fingerprint] -> one dictionary, from each name that has duplicates to the first name of its group."""
+
+    def __init__(self, num_buckets: int):
+        super().__init__()
+        self._num_parts = max(1, num_buckets // 4)
 
     def expand(self, fingerprints: beam.PCollection) -> beam.PCollection:
         return (
             fingerprints
-            | "Bands" >> beam.FlatMap(lambda one: ((band, one) for band in duplicates.bands(one)))
-            | "GroupByBand" >> beam.GroupByKey()  # (band, [Fingerprint])
-            | "Links" >> beam.FlatMap(lambda group: duplicates.links(group[1]))  # (name, name)
+            | "Bands" >> beam.FlatMap(_bands, self._num_parts)
+            | "GroupByBand" >> beam.GroupByKey()  # ((band, part), [Columns])
+            | "Links" >> beam.Map(_links)  # [(name, name)]
             | "Connect" >> beam.CombineGlobally(_Connect())
         )
 
 
 class _Connect(beam.CombineFn):
-    """Links -> the groups of all that are connected."""
+    """[Link] -> the groups of all that are connected."""
 
     def create_accumulator(self) -> Groups:
         return Groups()
 
-    def add_input(self, groups: Groups, link: tuple[str, str]) -> Groups:
-        groups.add(*link)
+    def add_input(self, groups: Groups, links: Batch[tuple[str, str]]) -> Groups:
+        for link in links:
+            groups.add(*link)
         return groups
 
     def merge_accumulators(self, accumulators: Iterable[Groups]) -> Groups:
@@ -151,27 +174,58 @@ class _Connect(beam.CombineFn):
         return groups.result()
 
 
-def _read_rows(table: Table, options: ConvertOptions) -> Iterator[Any]:
+def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Iterator[Any]:
     """CSV -> rows, and beside them rejects and the number of both, counted where they are read."""
     num_rows = 0
-    for row in rows.read_rows(options, table):
-        num_rows += 1
-        yield TaggedOutput(_REJECTS, row) if isinstance(row, Reject) else row
+    rejects: list[Reject] = []
+
+    def good() -> Iterator[Row]:
+        nonlocal num_rows
+        for row in rows.read_rows(options, table):
+            num_rows += 1
+            if isinstance(row, Reject):
+                rejects.append(row)
+            else:
+                yield row
+
+    yield from batches.fill(good(), lambda row: row.filename, num_buckets, lambda row: len(row.labels))
+    yield from (TaggedOutput(_REJECTS, reject) for reject in rejects)
     yield TaggedOutput(_ROWS_READ, num_rows)
 
 
-def _list_images(folder: str, options: ConvertOptions) -> Iterator[storage.File]:
+def _list_images(folder: str, options: ConvertOptions, num_buckets: int) -> Iterator[tuple[int, Batch[storage.File]]]:
     """Yields the files in the folder of images, but for those of this dataset, which may be put together in there."""
     own = tuple(f"{name}/" for path in options.folders if (name := storage.relative(path, folder)))
-    return (file for file in storage.list_files(folder) if not file.name.startswith(own))
+    files = (file for file in storage.list_files(folder) if not file.name.startswith(own))
+    return batches.fill(files, lambda file: composed(file.name), num_buckets)
 
 
-def _match(joined: tuple[str, Mapping[str, Iterable[Any]]]) -> Iterator[Any]:
-    for found in matching.match(joined[1]["rows"], joined[1]["files"]):
+def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]]) -> Iterator[Any]:
+    _, bucket = joined
+    by_name: defaultdict[str, tuple[list[Row], list[storage.File]]] = defaultdict(lambda: ([], []))
+    for row in itertools.chain.from_iterable(bucket["rows"]):
+        by_name[row.filename][0].append(row)
+    for file in itertools.chain.from_iterable(bucket["files"]):
+        by_name[composed(file.name)][1].append(file)
+    sources = Batch[Source]()
+    for found in itertools.chain.from_iterable(itertools.starmap(matching.match, by_name.values())):
         if isinstance(found, Source):
-            yield found
+            sources.append(found)
         else:
             yield TaggedOutput(_REJECTS, found) if isinstance(found, Reject) else TaggedOutput(_UNLISTED, found.name)
+    yield sources
+
+
+def _sizes(sources: Batch[Source]) -> Iterator[tuple[str, tuple[int, int]]]:
+    for split, some in _grouped(sources, lambda source: source.row.split).items():
+        yield split, (len(some), sum(source.file.size for source in some))
+
+
+def _grouped(sources: Batch[Source], key: Callable[[Source], _K]) -> dict[_K, Batch[Source]]:
+    groups: defaultdict[_K, Batch[Source]] = defaultdict(Batch)
+    for source in sources:
+        groups[key(source)].append(source)
+    return groups
 
 
 def _plan(sizes: tuple[str, tuple[int, int]], options: ConvertOptions) -> tuple[str, int]:
@@ -183,10 +237,14 @@ def _plan(sizes: tuple[str, tuple[int, int]], options: ConvertOptions) -> tuple[
     )
 
 
-def _assign(source: Source, num_shards: Mapping[str, int]) -> tuple[tuple[str, int, int], Source]:
-    split = source.row.split
-    shard = assignment.shard(assignment.position(source.row.filename), num_shards[split])
-    return (split, shard, num_shards[split]), source
+def _assign(
+    sources: Batch[Source], num_shards: Mapping[str, int]
+) -> Iterable[tuple[tuple[str, int, int], Batch[Source]]]:
+    def shard(source: Source) -> tuple[str, int, int]:
+        number = num_shards[source.row.split]
+        return source.row.split, assignment.shard(assignment.position(source.row.filename), number), number
+
+    return _grouped(sources, shard).items()
 
 
 def _stratify(examples: Sequence[tuple[str, bytes]], options: ConvertOptions) -> dict[str, str]:
@@ -196,32 +254,42 @@ def _stratify(examples: Sequence[tuple[str, bytes]], options: ConvertOptions) ->
     return stratify.stratify(names, np.frombuffer(b"".join(labels), np.uint8).reshape(len(names), -1), options.splits)
 
 
-def _take_split(source: Source, splits: Mapping[str, str]) -> Source:
-    return source._replace(row=source.row._replace(split=splits[source.row.filename]))
+def _take_split(sources: Batch[Source], splits: Mapping[str, str]) -> Batch[Source]:
+    return Batch(source._replace(row=source.row._replace(split=splits[source.row.filename])) for source in sources)
 
 
-def _fingerprints_of_groups(sources: Sequence[Source], options: ConvertOptions) -> Iterator[Fingerprint]:
-    for batch in reading.read(sources, _preparation(options), options.num_threads):
-        for one in batch:
-            if not isinstance(one, Reject):
-                yield one.fingerprint._replace(filename=one.row.group)
+def _fingerprints_of_groups(sources: Batch[Source], options: ConvertOptions) -> Batch[Fingerprint]:
+    read = itertools.chain.from_iterable(reading.read(sources, _preparation(options), options.num_threads))
+    return Batch(one.fingerprint._replace(filename=one.row.group) for one in read if not isinstance(one, Reject))
 
 
-def _keep_together(source: Source, options: ConvertOptions, groups: Mapping[str, str]) -> Source:
-    group = groups.get(source.row.group, source.row.group)
-    return source._replace(row=source.row._replace(group=group, split=assignment.split(group, options.splits)))
+def _keep_together(sources: Batch[Source], options: ConvertOptions, groups: Mapping[str, str]) -> Batch[Source]:
+    return Batch(source._replace(row=_in_group(source.row, options, groups)) for source in sources)
 
 
-def _fingerprints(result: ShardResult) -> Iterator[Fingerprint]:
-    for one in result.origin.fingerprints:
-        yield duplicates.located(one, result.split)
+def _in_group(row: Row, options: ConvertOptions, groups: Mapping[str, str]) -> Row:
+    group = groups.get(row.group, row.group)
+    return row._replace(group=group, split=assignment.split(group, options.splits))
+
+
+def _fingerprints(result: ShardResult) -> Batch[Fingerprint]:
+    return Batch(duplicates.located(one, result.split) for one in result.origin.fingerprints)
+
+
+def _bands(some: Batch[Fingerprint], num_parts: int) -> Iterator[tuple[tuple[int, int], Columns]]:
+    return neighbours.bands(some, num_parts)
+
+
+def _links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Batch[tuple[str, str]]:
+    (band, _), columns = group
+    return Batch(neighbours.links(band, columns))
 
 
 def _preparation(options: ConvertOptions) -> Preparation:
     return Preparation(max_pixels=options.max_pixels, resize_shorter=options.resize_shorter)
 
 
-def _write(group: tuple[tuple[str, int, int], Iterable[Source]], options: ConvertOptions) -> ShardResult:
+def _write(group: tuple[tuple[str, int, int], Iterable[Batch[Source]]], options: ConvertOptions) -> ShardResult:
     (split, index, num_shards), sources = group
     return shards.write_shard(
         options.incomplete,
@@ -229,7 +297,7 @@ def _write(group: tuple[tuple[str, int, int], Iterable[Source]], options: Conver
         split=split,
         index=index,
         num_shards=num_shards,
-        sources=sources,
+        sources=itertools.chain.from_iterable(sources),
         preparation=_preparation(options),
         num_threads=options.num_threads,
     )

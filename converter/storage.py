@@ -120,6 +120,11 @@ def exists(path: str) -> bool:
     return bool(FileSystems.exists(path))
 
 
+def size(path: str) -> int:
+    """Returns the size of a file in bytes, 0 where there is none."""
+    return sum(metadata.size_in_bytes for match in FileSystems.match([path]) for metadata in match.metadata_list)
+
+
 def read(path: str) -> bytes:
     """Returns the contents of a file.
 

@@ -4,6 +4,7 @@ import csv
 import io
 import pickle
 import random
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,18 +17,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from converter import duplicates
+from converter import duplicates, neighbours
 from converter.duplicates import (
     MAX_DISTANCE,
     Fingerprint,
     Groups,
     Leaks,
     Member,
-    bands,
     digest,
     fingerprints,
     leaks,
-    links,
     small,
     to_csv,
 )
@@ -64,14 +63,19 @@ def _with(name: str, phash: int | None, digest: bytes = b"", thumbnail: bytes = 
     return Fingerprint(name, digest or name.encode(), phash, thumbnail)
 
 
-def _grouped(fingerprints: Iterable[Fingerprint]) -> dict[str, str]:
-    by_band = defaultdict(list)
+def _links(fingerprints: Iterable[Fingerprint], num_parts: int = 1) -> list[list[tuple[str, str]]]:
+    """Returns the links under each key, of fingerprints that come one by one."""
+    by_key = defaultdict(list)
     for one in fingerprints:
-        for key in bands(one):
-            by_band[key].append(one)
+        for key, columns in neighbours.bands([one], num_parts):
+            by_key[key].append(columns)
+    return [list(neighbours.links(band, columns)) for (band, _), columns in by_key.items()]
+
+
+def _grouped(fingerprints: Iterable[Fingerprint], num_parts: int = 1) -> dict[str, str]:
     groups = Groups()
-    for band in by_band.values():
-        for link in links(band):
+    for links in _links(fingerprints, num_parts):
+        for link in links:
             groups.add(*link)
     return groups.result()
 
@@ -148,29 +152,36 @@ def test_no_images_have_no_fingerprints() -> None:
     assert fingerprints([], [], []) == []
 
 
-@given(_HASHES, st.sets(st.integers(0, 63), max_size=MAX_DISTANCE))
-def test_hashes_within_the_distance_share_a_band(phash: int, flipped: set[int]) -> None:
+_PARTS = st.integers(1, 5)
+
+
+@given(_HASHES, st.sets(st.integers(0, 63), max_size=MAX_DISTANCE), _PARTS)
+def test_hashes_within_the_distance_are_linked(phash: int, flipped: set[int], num_parts: int) -> None:
     other = phash ^ sum(1 << bit for bit in flipped)
-    assert set(bands(_with("a", phash))) & set(bands(_with("b", other)))
-    assert list(links([_with("b", other), _with("a", phash)])) == [("a", "b")]
+    assert _grouped([_with("b", other), _with("a", phash)], num_parts) == {"a": "a", "b": "a"}
 
 
-@given(_HASHES, st.sets(st.integers(0, 63), min_size=MAX_DISTANCE + 1))
-def test_hashes_farther_apart_are_not_linked(phash: int, flipped: set[int]) -> None:
-    assert not list(links([_with("a", phash), _with("b", phash ^ sum(1 << bit for bit in flipped))]))
+@given(_HASHES, st.sets(st.integers(0, 63), min_size=MAX_DISTANCE + 1), _PARTS)
+def test_hashes_farther_apart_are_not_linked(phash: int, flipped: set[int], num_parts: int) -> None:
+    assert not _grouped([_with("a", phash), _with("b", phash ^ sum(1 << bit for bit in flipped))], num_parts)
 
 
 def test_hashes_that_agree_by_chance_are_not_linked() -> None:
     thumbnail = bytes(random.Random(0).sample(range(256), 64))
-    assert not list(links([_with("a", 5), _with("b", 5, thumbnail=thumbnail)]))
+    assert not _grouped([_with("a", 5), _with("b", 5, thumbnail=thumbnail)])
+
+
+@given(_HASHES)
+def test_a_digest_is_not_taken_for_a_hash(phash: int) -> None:
+    assert not _grouped([_with("a", phash), _with("b", None, digest=phash.to_bytes(8))])
 
 
 # Few bits, so that some are near; few digests, so that some are the same file, which has one hash.
 _FILES = st.lists(st.one_of(st.none(), st.integers(0, 2**12 - 1)), max_size=12)
 
 
-@given(_FILES, st.randoms(use_true_random=False))
-def test_components_are_those_of_all_pairs(phashes: list[int | None], rng: random.Random) -> None:
+@given(_FILES, st.randoms(use_true_random=False), _PARTS)
+def test_components_are_those_of_all_pairs(phashes: list[int | None], rng: random.Random, num_parts: int) -> None:
     wide = [phash and sum((phash >> bit & 1) << 5 * bit for bit in range(12)) for phash in phashes]
     ones = [_with(f"{i:02}", phash) for i, phash in enumerate(wide)]
     ones += [one._replace(filename=f"copy of {one.filename}") for one in ones[::3]]
@@ -181,17 +192,26 @@ def test_components_are_those_of_all_pairs(phashes: list[int | None], rng: rando
             if one.filename != other.filename and (one.digest == other.digest or near):
                 expected.add(one.filename, other.filename)
     rng.shuffle(ones)
-    assert _grouped(ones) == expected.result()
+    assert _grouped(ones, num_parts) == expected.result()
 
 
 def test_links_of_n_images_that_are_all_near_are_n_minus_1() -> None:
-    crowd = [_with(f"{i:04}", i % 3) for i in range(1000)] + [_with(f"same {i}", 0, digest=b"0") for i in range(1000)]
-    assert len(list(links(crowd))) == 1999
+    crowd = [_with(f"{i:04}", i % 2) for i in range(1000)] + [_with(f"same {i}", 0, digest=b"0") for i in range(1000)]
+    assert max(map(len, _links(crowd))) == 1999
+
+
+def test_images_of_one_value_of_a_band_that_are_not_near_take_seconds_at_most() -> None:
+    """The worst of all data: each is compared with each."""
+    rng = random.Random(0)
+    bands = sum(1 << bit for bit in range(0, 64, MAX_DISTANCE + 1))
+    start = time.process_time()
+    assert len(_grouped(_with(f"{i}", rng.getrandbits(64) & ~bands) for i in range(3000))) < 30
+    assert time.process_time() - start < 5
 
 
 @given(st.permutations([_with(f"{i}", phash) for i, phash in enumerate((0, 0, 1, 2**10, 2**40 - 1, None, None))]))
-def test_links_do_not_depend_on_the_order(ones: list[Fingerprint]) -> None:
-    assert list(links(ones)) == list(links(sorted(ones, key=lambda one: one.filename)))
+def test_groups_do_not_depend_on_the_order_of_the_images(ones: list[Fingerprint]) -> None:
+    assert _grouped(ones) == _grouped(sorted(ones, key=lambda one: one.filename))
 
 
 @given(_LINKS, st.randoms(use_true_random=False))

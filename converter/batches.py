@@ -1,0 +1,53 @@
+"""Rows and files on their way through the job: many in one element, since Beam takes longer over an element than we do.
+
+A bucket holds what lies within a range of positions (see assignment.py), so that the rows and the files of one name
+meet in it, and most of it goes to one shard of each split.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from converter import assignment
+
+_T = TypeVar("_T")
+
+# Of a CSV so much goes to one bucket, 500 rows or so: an element of the job is then worth its cost of some 10 us...
+_BUCKET_BYTES = 1 << 14
+# ...but never more buckets than this: a billion rows make buckets of 250 000, which still fit in memory.
+_MAX_BUCKETS = 1 << 12
+# What is held back at a time by one who fills buckets, as an estimate.
+_MAX_HELD_BYTES = 1 << 26
+_ITEM_BYTES = 1 << 9
+
+
+class Batch(list[_T]):
+    """Items that travel together. Of a plain list, Beam would look at each item, and pickle it alone."""
+
+
+def num_buckets(csv_bytes: int) -> int:
+    """Returns how many buckets to use for so many bytes of CSV."""
+    return max(1, min(_MAX_BUCKETS, csv_bytes // _BUCKET_BYTES))
+
+
+def fill(
+    items: Iterable[_T], name: Callable[[_T], str], num_buckets: int, num_bytes: Callable[[_T], int] = lambda item: 0
+) -> Iterator[tuple[int, Batch[_T]]]:
+    """Yields buckets with their items, a bucket as often as it takes to hold little in memory.
+
+    Args:
+        items: to be put into buckets.
+        name: from an item to the name that decides where it goes.
+        num_buckets: how many there are.
+        num_bytes: from an item to its size, beside what every item takes.
+    """
+    buckets: defaultdict[int, Batch[_T]] = defaultdict(Batch)
+    held = 0
+    for item in items:
+        buckets[assignment.shard(assignment.position(name(item)), num_buckets)].append(item)
+        held += _ITEM_BYTES + num_bytes(item)
+        if held > _MAX_HELD_BYTES:
+            yield from buckets.items()
+            buckets.clear()
+            held = 0
+    yield from buckets.items()

@@ -1,0 +1,134 @@
+"""Finds the images whose fingerprints are near each other, without comparing all with all.
+
+    fingerprints -> columns -> (band, part) -> GroupByKey -> links
+
+Hashes of 64 bits that differ in at most MAX_DISTANCE of them agree in at least one of MAX_DISTANCE + 1 bands, so only
+images that agree in a band are compared. A part is a share of the values of a band: as many of them as one task takes.
+All is done for columns of fingerprints at a time: one by one, calls would take most of the time.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converter.duplicates import MAX_DISTANCE, MIN_CORRELATION, Fingerprint
+
+# Every seventh bit, and not seven ranges of them: neighbouring bits of the hash are of like frequencies.
+_BANDS = tuple(sum(1 << bit for bit in range(band, 64, MAX_DISTANCE + 1)) for band in range(MAX_DISTANCE + 1))
+# Where there is no hash, the digest stands for it, and only its like is near: in one band of all bits.
+_ALL = (1 << 64) - 1
+_DIGESTS = len(_BANDS)
+_MASKS = (*_BANDS, _ALL)
+
+
+class Columns(NamedTuple):
+    """Fingerprints by their columns.
+
+    Attributes:
+        names: of the images.
+        hashes: uint64 [n].
+        thumbnails: uint8 [n, 64]; not all the same within one.
+    """
+
+    names: tuple[str, ...]
+    hashes: NDArray[np.uint64]
+    thumbnails: NDArray[np.uint8]
+
+    def take(self, chosen: NDArray[np.intp]) -> Self:
+        """Returns the chosen ones, by number."""
+        names = tuple(map(self.names.__getitem__, chosen.tolist()))
+        return type(self)(names, self.hashes[chosen], self.thumbnails[chosen])
+
+    @classmethod
+    def joined(cls, columns: Iterable["Columns"]) -> Self:
+        """Returns all of them in one."""
+        names, hashes, thumbnails = zip(*columns, strict=True)
+        return cls(tuple(name for some in names for name in some), np.concatenate(hashes), np.concatenate(thumbnails))
+
+
+def bands(fingerprints: Sequence[Fingerprint], num_parts: int) -> Iterator[tuple[tuple[int, int], Columns]]:
+    """Yields the keys to group by, and what is compared: near duplicates meet under at least one of them.
+
+    Args:
+        fingerprints: of some images.
+        num_parts: of each band.
+    """
+    hashed = [one for one in fingerprints if one.phash is not None]
+    plain = [one for one in fingerprints if one.phash is None]
+    if hashed:
+        columns = _columns(hashed, [one.phash for one in hashed], [one.thumbnail for one in hashed])
+        for band in range(len(_BANDS)):
+            yield from _parts(columns, band, num_parts)
+    if plain:
+        digests = [int.from_bytes(one.digest) for one in plain]
+        yield from _parts(_columns(plain, digests, [bytes(range(64))] * len(plain)), _DIGESTS, num_parts)
+
+
+def _columns(fingerprints: Sequence[Fingerprint], hashes: Sequence[int | None], thumbnails: Sequence[bytes]) -> Columns:
+    grey = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, 64)
+    return Columns(tuple(one.filename for one in fingerprints), np.array(hashes, np.uint64), grey)
+
+
+def _parts(columns: Columns, band: int, num_parts: int) -> Iterator[tuple[tuple[int, int], Columns]]:
+    """Yields the parts of a band. The values of a band have gaps, which a multiplication spreads over all bits."""
+    values = columns.hashes & np.uint64(_MASKS[band])
+    parts = (values * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)) % np.uint64(num_parts)
+    order = np.argsort(parts, kind="stable")
+    for chosen in np.split(order, np.flatnonzero(np.diff(parts[order])) + 1):
+        yield (band, int(parts[chosen[0]])), columns.take(chosen)
+
+
+def links(band: int, columns: Iterable[Columns]) -> Iterator[tuple[str, str]]:
+    """Yields pairs of names that are duplicates: those that connect each of them to all of its duplicates.
+
+    Never all pairs: n images of which all are near give n - 1. Every link found takes an image out of the search, so
+    the time is quadratic only in the number of images of one value of a band that are not near each other.
+
+    Args:
+        band: of the key.
+        columns: of this key, in any order.
+    """
+    names, hashes, thumbnails = Columns.joined(columns)
+    values = hashes & np.uint64(_MASKS[band])
+    order = np.argsort(values, kind="stable")
+    runs = np.cumsum(np.diff(values[order], prepend=values[order[:1]]) != 0)
+    for one, other in _walk(runs, hashes[order], thumbnails[order]):
+        for i, j in zip(order[one].tolist(), order[other].tolist(), strict=True):
+            yield names[i], names[j]
+
+
+def _walk(
+    runs: NDArray[np.intp], hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Walks from each image to those of its run that are near it and were not reached before: in all runs at a time.
+
+    Args:
+        runs: the number of the run that each image belongs to, ascending.
+        hashes: of the images.
+        thumbnails: of the images.
+
+    Yields:
+        The links of one step: the images that were left, and those that were reached.
+    """
+    pivots = np.zeros(runs[-1] + 1, np.intp)
+    reached, rest = np.zeros(0, np.intp), np.arange(len(runs))
+    while rest.size:
+        # From each run one image: one that was reached, or else the first of the rest.
+        for candidates in (rest, reached):
+            first = candidates[np.diff(runs[candidates], prepend=-1) != 0]
+            pivots[runs[first]] = first
+        reached, rest = (some[some != pivots[runs[some]]] for some in (reached, rest))
+        sources = pivots[runs[rest]]
+        near = np.bitwise_count(hashes[rest] ^ hashes[sources]) <= MAX_DISTANCE
+        near[near] = _correlations(thumbnails[rest[near]], thumbnails[sources[near]]) >= MIN_CORRELATION
+        yield sources[near], rest[near]
+        reached, rest = np.sort(np.concatenate([reached, rest[near]])), rest[~near]
+        reached = reached[np.isin(runs[reached], runs[rest])]
+
+
+def _correlations(some: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Returns how alike thumbnails are: of [n, 64] and [n, 64], float64 [n]."""
+    a, b = (grey - grey.mean(axis=1, keepdims=True) for grey in (some, others))
+    return (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))

@@ -1,0 +1,47 @@
+"""Everything goes to one bucket, the one of its name, and little is held back."""
+
+import pickle
+from collections import defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from converter import assignment, batches
+
+_NAMES = st.lists(st.text(max_size=5), max_size=50)
+
+
+@given(_NAMES, st.integers(1, 7))
+def test_every_item_is_in_the_bucket_of_its_name(names: list[str], num_buckets: int) -> None:
+    found = defaultdict(list)
+    for bucket, batch in batches.fill(names, str, num_buckets):
+        found[bucket] += batch
+    assert sorted(name for batch in found.values() for name in batch) == sorted(names)
+    for bucket, batch in found.items():
+        assert {assignment.position(name) * num_buckets >> 64 for name in batch} == {bucket}
+
+
+def test_large_items_are_not_held_back() -> None:
+    taken = []
+
+    def items() -> object:
+        for i in range(1000):
+            taken.append(i)
+            yield str(i)
+
+    next(batches.fill(items(), str, 3, num_bytes=lambda name: 1 << 23))  # type: ignore[arg-type]
+    assert len(taken) == 8
+
+
+@pytest.mark.parametrize(
+    ("csv_bytes", "expected"), [(0, 1), (20_000, 1), (400_000, 24), (2_000_000, 122), (25_000_000_000, 4096)]
+)
+def test_the_number_of_buckets(csv_bytes: int, expected: int) -> None:
+    assert batches.num_buckets(csv_bytes) == expected
+
+
+def test_a_batch_stays_one_when_it_is_pickled() -> None:
+    batch = batches.Batch([1, 2])
+    again = pickle.loads(pickle.dumps(batch))
+    assert (type(again), again) == (batches.Batch, batch)

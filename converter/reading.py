@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from converter import duplicates, images, storage
-from converter.duplicates import Fingerprint, Small
+from converter.duplicates import Fingerprint
 from converter.images import Image, ImageError, Preparation
 from converter.matching import Source
 from converter.rejects import Reason, Reject
@@ -34,7 +37,7 @@ class _Proved(NamedTuple):
     row: Row
     image: Image
     digest: bytes
-    small: Small
+    views: NDArray[np.float64]
 
 
 def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) -> Iterator[list[Good | Reject]]:
@@ -72,7 +75,7 @@ def _read_batch(sources: Sequence[Source], preparation: Preparation) -> list[Goo
     proved = [one for one in found if isinstance(one, _Proved)]
     fingerprints = iter(
         duplicates.fingerprints(
-            [one.row.filename for one in proved], [one.digest for one in proved], [one.small for one in proved]
+            [one.row.filename for one in proved], [one.digest for one in proved], [one.views for one in proved]
         )
     )
     return [one if isinstance(one, Reject) else Good(one.row, one.image, next(fingerprints)) for one in found]
@@ -89,8 +92,8 @@ def _read(source: Source, preparation: Preparation) -> _Proved | Reject:
             raise
         return Reject(row.csv, row.line, row.filename, Reason.UNREADABLE_FILE, error.strerror or str(error))
     # While there are pixels: decoding them again would cost more than all the rest.
-    small = duplicates.small(image.pixels)
-    return _Proved(row, image._replace(pixels=images.NO_PIXELS), duplicates.digest(image.data), small)
+    views = duplicates.views(image.pixels)
+    return _Proved(row, image._replace(pixels=images.NO_PIXELS), duplicates.digest(image.data), views)
 
 
 def _map_in_order(

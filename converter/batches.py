@@ -16,6 +16,9 @@ _T = TypeVar("_T")
 _BUCKET_BYTES = 1 << 14
 # ...but never more buckets than this: a billion rows make buckets of 250 000, which still fit in memory.
 _MAX_BUCKETS = 1 << 12
+# Of so much CSV, some 300 000 rows, the fingerprints are compared in one task: of fewer the steps, which are as many as
+# the images in the most frequent value of a band, would take longer than the images.
+_PART_BYTES = 1 << 23
 # What is held back at a time by one who fills buckets, as an estimate.
 _MAX_HELD_BYTES = 1 << 26
 _ITEM_BYTES = 1 << 9
@@ -28,6 +31,11 @@ class Batch(list[_T]):
 def num_buckets(csv_bytes: int) -> int:
     """Returns how many buckets to use for so many bytes of CSV."""
     return max(1, min(_MAX_BUCKETS, csv_bytes // _BUCKET_BYTES))
+
+
+def num_parts(csv_bytes: int) -> int:
+    """Returns into how many parts to cut the fingerprints of so many bytes of CSV."""
+    return max(1, min(_MAX_BUCKETS, csv_bytes // _PART_BYTES))
 
 
 def fill(

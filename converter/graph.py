@@ -62,7 +62,8 @@ def build(
         tables: what is to be read.
         conversion: what is to be noted of this run, beside the data.
     """
-    num_buckets = batches.num_buckets(sum(storage.size(table.path) for table in tables))
+    csv_bytes = sum(storage.size(table.path) for table in tables)
+    num_buckets, num_parts = batches.num_buckets(csv_bytes), batches.num_parts(csv_bytes)
     read = (
         pipeline
         | "Csv" >> beam.Create(tables)
@@ -78,7 +79,7 @@ def build(
         | "JoinByBucket" >> beam.CoGroupByKey()  # (bucket, {"rows": [[Row]], "files": [[File]]})
         | "Match" >> beam.ParDo(_match).with_outputs(_REJECTS, _UNLISTED, main="sources")
     )  # [Source]
-    sources = _assign_splits(matched.sources, options, num_buckets)
+    sources = _assign_splits(matched.sources, options, num_parts)
     sizes = (
         sources
         | "Sizes" >> beam.FlatMap(_sizes)
@@ -94,7 +95,7 @@ def build(
     copies = (
         results
         | "Fingerprints" >> beam.Map(_fingerprints)  # [Fingerprint], located in their split
-        | "FindCopies" >> _FindGroups(num_buckets)
+        | "FindCopies" >> _FindGroups(num_parts)
     )  # {name: the first name of its group}
     rejects = (read[_REJECTS], matched[_REJECTS]) | "Rejects" >> beam.Flatten()  # Reject
     num_rows = read[_ROWS_READ] | "CountRows" >> beam.CombineGlobally(sum)  # int
@@ -116,7 +117,7 @@ def build(
     )
 
 
-def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_buckets: int) -> beam.PCollection:
+def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts: int) -> beam.PCollection:
     """Gives images their splits where these depend on others: most of the time they follow from a row alone."""
     if options.split_method == "stratified":
         splits = (
@@ -130,7 +131,7 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_bucke
         groups = (
             sources
             | "ReadFirst" >> beam.Map(_fingerprints_of_groups, options)  # [Fingerprint], by the names of their groups
-            | "FindDuplicates" >> _FindGroups(num_buckets)
+            | "FindDuplicates" >> _FindGroups(num_parts)
         )  # {group: the first of those that it goes with}
         return sources | "KeepTogether" >> beam.Map(_keep_together, options, AsSingleton(groups))
     return sources
@@ -139,9 +140,9 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_bucke
 class _FindGroups(beam.PTransform):
     """[Fingerprint] -> one dictionary, from each name that has duplicates to the first name of its group."""
 
-    def __init__(self, num_buckets: int):
+    def __init__(self, num_parts: int):
         super().__init__()
-        self._num_parts = max(1, num_buckets // 4)
+        self._num_parts = num_parts
 
     def expand(self, fingerprints: beam.PCollection) -> beam.PCollection:
         return (

@@ -35,10 +35,11 @@ def test_large_items_are_not_held_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("csv_bytes", "expected"), [(0, 1), (20_000, 1), (400_000, 24), (2_000_000, 122), (25_000_000_000, 4096)]
+    ("csv_bytes", "buckets", "parts"),
+    [(0, 1, 1), (20_000, 1, 1), (400_000, 24, 1), (20_000_000, 1220, 2), (25_000_000_000, 4096, 2980)],
 )
-def test_the_number_of_buckets(csv_bytes: int, expected: int) -> None:
-    assert batches.num_buckets(csv_bytes) == expected
+def test_the_number_of_buckets_and_parts(csv_bytes: int, buckets: int, parts: int) -> None:
+    assert (batches.num_buckets(csv_bytes), batches.num_parts(csv_bytes)) == (buckets, parts)
 
 
 def test_a_batch_stays_one_when_it_is_pickled() -> None:

@@ -7,6 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from converter import reading
+from converter.matching import Source
+from converter.rows import Row
+from converter.storage import File
 
 
 @pytest.mark.parametrize("window", [1, 2, 6])
@@ -37,3 +40,22 @@ def test_works_on_several_items_at_a_time() -> None:
             reading._map_in_order(executor, lambda item: (barrier.wait(), item)[1], list(range(8)), window=8)
         )
     assert results == list(range(8))
+
+
+def _sources(sizes: list[int]) -> list[Source]:
+    return [Source(Row("", 0, f"{i}", b"", "", ""), File(f"{i}", "", size)) for i, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        pytest.param([], [], id="nothing"),
+        pytest.param([10] * 70, [32, 32, 6], id="small images"),
+        pytest.param([1 << 19] * 5, [2, 2, 1], id="images of half the limit"),
+        pytest.param([1 << 30, 1, 1, 1 << 30, 1 << 30], [1, 2, 1, 1], id="images beyond the limit"),
+    ],
+)
+def test_a_batch_holds_few_images_and_few_bytes(sizes: list[int], expected: list[int]) -> None:
+    batches = list(reading._batches(_sources(sizes)))
+    assert [len(batch) for batch in batches] == expected
+    assert [source for batch in batches for source in batch] == _sources(sizes)

@@ -2,12 +2,16 @@
 
 import pickle
 from collections import defaultdict
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from converter import assignment, batches
+from converter.matching import Source
+from converter.rows import Row
+from converter.storage import File
 
 _NAMES = st.lists(st.text(max_size=5), max_size=50)
 
@@ -42,7 +46,25 @@ def test_the_number_of_buckets_and_parts(csv_bytes: int, buckets: int, parts: in
     assert (batches.num_buckets(csv_bytes), batches.num_parts(csv_bytes)) == (buckets, parts)
 
 
-def test_a_batch_stays_one_when_it_is_pickled() -> None:
-    batch = batches.Batch([1, 2])
-    again = pickle.loads(pickle.dumps(batch))
-    assert (type(again), again) == (batches.Batch, batch)
+_ROW = Row("a.csv", 2, "1.jpg", b"\0\1", "train", "1.jpg")
+_FILE = File("1.jpg", "images/1.jpg", 10, 20)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        pytest.param([], id="nothing"),
+        pytest.param([1, 2], id="numbers"),
+        pytest.param([("a", "b"), ("a", "c")], id="pairs"),
+        pytest.param([_ROW, _ROW._replace(line=3)], id="rows"),
+        pytest.param([Source(_ROW, _FILE), Source(_ROW, _FILE)], id="tuples in tuples"),
+        pytest.param([_ROW, _FILE, 1], id="of several types"),
+    ],
+)
+def test_a_batch_is_the_same_when_it_is_unpickled(items: list[Any]) -> None:
+    again = pickle.loads(pickle.dumps(batches.Batch(items)))
+    assert (type(again), again) == (batches.Batch, items)
+    assert list(map(type, again)) == list(map(type, items))
+    assert [type(one.file) for one in again if isinstance(one, Source)] == [
+        File for one in items if isinstance(one, Source)
+    ]

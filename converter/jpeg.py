@@ -1,4 +1,4 @@
-"""JPEGs as libjpeg-turbo decodes them without TensorFlow around it: in half the time, and on threads side by side.
+"""JPEGs as libjpeg-turbo decodes them without TensorFlow around it, whose calls from Python cost as much again.
 
 It is also what TensorFlow decodes them by. What it has no complaint about here is decoded there too, and to the same
 pixels, with two exceptions that are left to TensorFlow: progressive files, of which scans may be missing, and inks

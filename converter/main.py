@@ -53,7 +53,7 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("resize_shorter", 0, "Reduce the shorter side of larger images to so many pixels. 0: never.")
 flags.DEFINE_string("max_rejects", "1%", "Publish nothing if more rows are rejected: 20, 0.01 or 1%.")
-# With scripts/bench_convert and two cores, two threads are faster than one and than four.
+# As many as there are cores: scripts/bench_convert compares numbers of threads.
 flags.DEFINE_integer("num_threads", os.cpu_count() or 1, "Images that each worker reads at a time.")
 flags.DEFINE_bool("overwrite", False, "Replace the dataset that is there.")
 

@@ -133,7 +133,7 @@ class Statistics:
         oriented: Sequence[bool],
         resized: Sequence[bool],
     ) -> Self:
-        """Returns the statistics of some examples, at least one: the sum of those of each, for a tenth of the time."""
+        """Returns the statistics of some examples, at least one: the sum of those of each, in one step."""
         return cls(
             positives=tuple(map(sum, zip(*labels, strict=True))),
             formats=dict(sorted(Counter(formats).items())),

@@ -1,0 +1,150 @@
+"""Rounds of all readers, alternating, each in its process."""
+
+import statistics
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from input_rows import Row
+from reader_process import ReaderError, ReaderProcess
+from report import Measurement
+from same_images import SameImages
+
+_ROOT = Path(__file__).resolve().parents[2]
+# Passes in a round: the first of them is not counted, the others take a second or so with the faster readers.
+_EPOCHS = 3
+_CACHED_EPOCHS = 40
+
+
+class Readers:
+    """Processes of readers by name, which are started when they are first asked."""
+
+    def __init__(self, timeout_seconds: float):
+        self._timeout_seconds = timeout_seconds
+        self._running: dict[str, ReaderProcess] = {}
+
+    def ask(self, row: Row, images: SameImages, **more: Any) -> dict[str, Any]:
+        """Returns the answer to the request of a row.
+
+        Raises:
+            ReaderError: there is none.
+        """
+        if row.reader not in self._running:
+            self._running[row.reader] = ReaderProcess(row.reader, _python(row.environment))
+        request = {
+            "dataset": images.dataset,
+            "folder": images.folder,
+            "num_images": images.num_images,
+            "num_classes": len(images.positives),
+            "epochs": _CACHED_EPOCHS if row.request.get("cached") else _EPOCHS,
+            **row.request,
+            **more,
+        }
+        try:
+            return self._running[row.reader].ask(request, self._timeout_seconds)
+        except ReaderError:
+            del self._running[row.reader]
+            raise
+
+    def kill(self) -> None:
+        """Ends all of them."""
+        for process in self._running.values():
+            process.kill()
+
+
+def measure(rows: Sequence[Row], images: SameImages, rounds: int, timeout_seconds: float) -> dict[str, Measurement]:
+    """Measures rows, and prints which could not be, and why.
+
+    Args:
+        rows: to measure.
+        images: that all of them read.
+        rounds: in which all are run one after the other.
+        timeout_seconds: after which a reader is taken for hung, and killed.
+
+    Returns:
+        images/s of each, by its full name.
+    """
+    answers: dict[str, list[dict[str, Any]]] = {row.full_name: [] for row in rows}
+    failed: dict[str, str] = {}
+    with _readers(timeout_seconds) as readers:
+        for row in rows:
+            with _noted(row, failed):
+                answer = readers.ask(row, images, epochs=1, check=True)
+                _check(row, answer, images)
+        for number in range(rounds):
+            _tell(f"round {number + 1} of {rounds}")
+            for row in rows:
+                if row.full_name not in failed:
+                    with _noted(row, failed):
+                        answers[row.full_name].append(readers.ask(row, images))
+    _tell("")
+    for name, reason in failed.items():
+        print(f"not measured: {name}: {reason}")
+    return {name: _measurement(name, answers[name]) for name in answers if name not in failed}
+
+
+@contextmanager
+def _readers(timeout_seconds: float) -> Iterator[Readers]:
+    readers = Readers(timeout_seconds)
+    try:
+        yield readers
+    finally:
+        readers.kill()
+
+
+@contextmanager
+def _noted(row: Row, failed: dict[str, str]) -> Iterator[None]:
+    """Notes that a row has failed, and why."""
+    try:
+        yield
+    except ReaderError as error:
+        failed[row.full_name] = str(error)
+
+
+def _python(environment: str) -> Path:
+    """Returns the interpreter of an environment.
+
+    Raises:
+        ReaderError: it is not there.
+    """
+    folder = _ROOT / f".venv-interop-{environment}"
+    if not environment:
+        return Path(sys.executable)
+    if not (folder / "bin" / "python").exists() or (folder / ".reason").exists():
+        raise ReaderError(f"{folder.name} is not there; scripts/interop_venvs {environment} makes it, or says why not")
+    return folder / "bin" / "python"
+
+
+def _check(row: Row, answer: dict[str, Any], images: SameImages) -> None:
+    """Compares what a reader gave with the images.
+
+    Raises:
+        ReaderError: it left some out, gave some twice, or gave them labels of others.
+    """
+    wanted = (images.num_images, list(images.positives))
+    received = (answer["images"], answer["positives"])
+    if received != wanted:
+        raise ReaderError(f"it gave {received[0]} images with labels {received[1]}, not {wanted[0]} with {wanted[1]}")
+
+
+def _measurement(name: str, answers: Sequence[dict[str, Any]]) -> Measurement:
+    def median(values: Iterable[float]) -> float:
+        return statistics.median(values)
+
+    return Measurement(
+        name,
+        "images/s",
+        tuple(answer["steady_images"] / answer["steady_seconds"] for answer in answers),
+        {
+            "first batch s": median(answer["first_batch_seconds"] for answer in answers),
+            "CPU us/image": median(1e6 * answer["cpu_seconds"] / answer["images"] for answer in answers),
+        },
+    )
+
+
+def _tell(text: str) -> None:
+    """Shows where it is, on a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r{text:20}\r", end="", file=sys.stderr, flush=True)

@@ -163,6 +163,13 @@ def test_every_reader_is_a_program_and_every_environment_has_requirements() -> N
         assert not row.environment or any((folder / f"{row.environment}.txt").exists() for folder in folders)
 
 
+def test_the_docs_name_every_ratio() -> None:
+    page = (_ROOT / "docs" / "benchmarks.md").read_text()
+    every = {row.full_name: Measurement(row.full_name, "images/s", (1.0,)) for row in ROWS}
+    for ratio in [*input_rows.ratios(every), "frozen_backbone_over_tutorial"]:
+        assert f"`{ratio.removesuffix('_in_graph').removesuffix('_as_fit')}`" in page
+
+
 @pytest.mark.slow
 def test_readers_give_every_image_and_the_command_writes_its_ratios(photographs: Path, tmp_path: Path) -> None:
     command = [sys.executable, _ROOT / "scripts" / "bench" / "input.py", f"--data={photographs}", "--rounds=1"]
@@ -187,3 +194,19 @@ def test_readers_give_every_image_and_the_command_writes_its_ratios(photographs:
     assert {path.name for path in tmp_path.glob("*.png")} == {
         f"out-{table.replace(' ', '-')}.png" for table in (FIRST_32, CACHED, FIRST_224)
     }
+
+
+@pytest.mark.slow
+@pytest.mark.interop
+@pytest.mark.parametrize("row", [row for row in ROWS if row.environment], ids=lambda row: row.full_name)
+def test_readers_in_environments_of_their_own_give_every_image(row: Row, images: SameImages) -> None:
+    if not (_ROOT / f".venv-interop-{row.environment}" / "bin" / "python").exists():
+        pytest.skip(f"run scripts/interop_venvs {row.environment} first")
+    with rounds.readers(timeout_seconds=200) as readers:
+        answer = readers.ask(row, images, epochs=1, check=True)
+        rounds.check(row, answer, images)
+        if row.name != "decode alone":
+            assert answer["shape"] == [32, row.request["size"], row.request["size"], 3]
+        timed = readers.ask(row, images)
+    assert timed["images"] == 3 * _NUM_IMAGES
+    assert 0 < timed["steady_images"] < timed["images"]

@@ -68,17 +68,17 @@ def measure(rows: Sequence[Row], images: SameImages, rounds: int, timeout_second
     """
     answers: dict[str, list[dict[str, Any]]] = {row.full_name: [] for row in rows}
     failed: dict[str, str] = {}
-    with _readers(timeout_seconds) as readers:
+    with readers(timeout_seconds) as asked:
         for row in rows:
             with _noted(row, failed):
-                answer = readers.ask(row, images, epochs=1, check=True)
-                _check(row, answer, images)
+                answer = asked.ask(row, images, epochs=1, check=True)
+                check(row, answer, images)
         for number in range(rounds):
             _tell(f"round {number + 1} of {rounds}")
             for row in rows:
                 if row.full_name not in failed:
                     with _noted(row, failed):
-                        answers[row.full_name].append(readers.ask(row, images))
+                        answers[row.full_name].append(asked.ask(row, images))
     _tell("")
     for name, reason in failed.items():
         print(f"not measured: {name}: {reason}")
@@ -86,12 +86,13 @@ def measure(rows: Sequence[Row], images: SameImages, rounds: int, timeout_second
 
 
 @contextmanager
-def _readers(timeout_seconds: float) -> Iterator[Readers]:
-    readers = Readers(timeout_seconds)
+def readers(timeout_seconds: float) -> Iterator[Readers]:
+    """Gives readers for a while, and ends them."""
+    made = Readers(timeout_seconds)
     try:
-        yield readers
+        yield made
     finally:
-        readers.kill()
+        made.kill()
 
 
 @contextmanager
@@ -117,7 +118,7 @@ def _python(environment: str) -> Path:
     return folder / "bin" / "python"
 
 
-def _check(row: Row, answer: dict[str, Any], images: SameImages) -> None:
+def check(row: Row, answer: dict[str, Any], images: SameImages) -> None:
     """Compares what a reader gave with the images.
 
     Raises:

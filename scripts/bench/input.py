@@ -48,6 +48,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--csv", help="of images to convert; by default those of MIML_DATASET, or drawn ones")
     parser.add_argument("--images", help="folder of images to convert")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1, help="that a round of a pipeline takes at least, nearly")
     parser.add_argument("--peers", action="store_true", help="with DALI, WebDataset and Grain as well")
     parser.add_argument("--sizes", default="32,224", help="32, 224 or both")
     parser.add_argument("--only", default="", help=f"only rows that have one of these in their names, and {_BACKBONE}")
@@ -70,7 +71,8 @@ def _bench(flags: argparse.Namespace, folder: Path) -> None:
         flags.csv, flags.images = _default_images(folder)
     if rows:
         images = _prepare(flags, folder / "all", "train=1")
-        measured = measure(rows, images, flags.rounds, flags.timeout)
+        limits = {"rounds": flags.rounds, "seconds": flags.seconds, "timeout_seconds": flags.timeout}
+        measured = measure(rows, images, **limits)
         _print_tables(measured, rows, images)
     ratios = input_rows.ratios(measured)
     if _wanted(_BACKBONE, flags):

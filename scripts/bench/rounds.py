@@ -1,5 +1,6 @@
 """Rounds of all readers, alternating, each in its process."""
 
+import math
 import statistics
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,9 +14,8 @@ from report import Measurement
 from same_images import SameImages
 
 _ROOT = Path(__file__).resolve().parents[2]
-# Passes in a round: the first of them is not counted, the others take a second or so with the faster readers.
-_EPOCHS = 3
-_CACHED_EPOCHS = 40
+# Passes of which the first is not counted, and the second tells how long one takes.
+_TRIAL_EPOCHS = 2
 
 
 class Readers:
@@ -38,7 +38,6 @@ class Readers:
             "folder": images.folder,
             "num_images": images.num_images,
             "num_classes": len(images.positives),
-            "epochs": _CACHED_EPOCHS if row.request.get("cached") else _EPOCHS,
             **row.request,
             **more,
         }
@@ -54,35 +53,47 @@ class Readers:
             process.kill()
 
 
-def measure(rows: Sequence[Row], images: SameImages, rounds: int, timeout_seconds: float) -> dict[str, Measurement]:
+def measure(
+    rows: Sequence[Row], images: SameImages, *, rounds: int, seconds: float, timeout_seconds: float
+) -> dict[str, Measurement]:
     """Measures rows, and prints which could not be, and why.
 
     Args:
         rows: to measure.
         images: that all of them read.
         rounds: in which all are run one after the other.
+        seconds: that the measured part of a round takes at least, nearly; it has whole epochs.
         timeout_seconds: after which a reader is taken for hung, and killed.
 
     Returns:
         images/s of each, by its full name.
     """
     answers: dict[str, list[dict[str, Any]]] = {row.full_name: [] for row in rows}
+    epochs: dict[str, int] = {}
     failed: dict[str, str] = {}
     with readers(timeout_seconds) as asked:
         for row in rows:
+            _tell(row.full_name)
             with _noted(row, failed):
-                answer = asked.ask(row, images, epochs=1, check=True)
-                check(row, answer, images)
+                check(row, asked.ask(row, images, epochs=1, check=True), images)
+                epochs[row.full_name] = row.request.get("epochs") or _epochs(asked, row, images, seconds)
         for number in range(rounds):
             _tell(f"round {number + 1} of {rounds}")
             for row in rows:
                 if row.full_name not in failed:
                     with _noted(row, failed):
-                        answers[row.full_name].append(asked.ask(row, images))
+                        answers[row.full_name].append(asked.ask(row, images, epochs=epochs[row.full_name]))
     _tell("")
     for name, reason in failed.items():
         print(f"not measured: {name}: {reason}")
-    return {name: _measurement(name, answers[name]) for name in answers if name not in failed}
+    return {name: _measurement(name, answers[name], epochs[name]) for name in answers if name not in failed}
+
+
+def _epochs(asked: Readers, row: Row, images: SameImages, seconds: float) -> int:
+    """Returns how many epochs a round has, with the first one, which is not measured."""
+    trial = asked.ask(row, images, epochs=_TRIAL_EPOCHS)
+    rate = trial["steady_images"] / trial["steady_seconds"]
+    return 1 + max(1, math.ceil(seconds * rate / images.num_images))
 
 
 @contextmanager
@@ -130,7 +141,7 @@ def check(row: Row, answer: dict[str, Any], images: SameImages) -> None:
         raise ReaderError(f"it gave {received[0]} images with labels {received[1]}, not {wanted[0]} with {wanted[1]}")
 
 
-def _measurement(name: str, answers: Sequence[dict[str, Any]]) -> Measurement:
+def _measurement(name: str, answers: Sequence[dict[str, Any]], epochs: int) -> Measurement:
     def median(values: Iterable[float]) -> float:
         return statistics.median(values)
 
@@ -139,6 +150,7 @@ def _measurement(name: str, answers: Sequence[dict[str, Any]]) -> Measurement:
         "images/s",
         tuple(answer["steady_images"] / answer["steady_seconds"] for answer in answers),
         {
+            "epochs": epochs,
             "first batch s": median(answer["first_batch_seconds"] for answer in answers),
             "CPU us/image": median(1e6 * answer["cpu_seconds"] / answer["images"] for answer in answers),
         },
@@ -148,4 +160,4 @@ def _measurement(name: str, answers: Sequence[dict[str, Any]]) -> Measurement:
 def _tell(text: str) -> None:
     """Shows where it is, on a terminal."""
     if sys.stderr.isatty():
-        print(f"\r{text:20}\r", end="", file=sys.stderr, flush=True)
+        print(f"\r{text:60}\r", end="", file=sys.stderr, flush=True)

@@ -33,7 +33,7 @@ class Request:
         size: of the images that come out, pixels.
         crop: whether a random part of each image is cut out and half of them are mirrored.
         batch: images in a batch.
-        epochs: passes, in one iterator.
+        epochs: passes, in one iterator; the first is not measured if there are several.
         cached: whether decoded images are kept between epochs and rounds.
         in_graph: whether batches are consumed inside of a tf.function; by a loop in Python otherwise.
         whole_epochs: whether every epoch has an iterator of its own, and all of its time counts.

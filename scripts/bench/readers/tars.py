@@ -35,9 +35,11 @@ def random_box(height: int, width: int) -> tuple[int, int, int, int]:
 
 
 def resized(image: np.ndarray, size: int, out: Any = None) -> np.ndarray:
-    """Returns an image of this size: by areas where it gets smaller, else by lines."""
-    smaller = min(image.shape[:2]) > size
-    return cv2.resize(image, (size, size), dst=out, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    """Returns an image of this size."""
+    # Bilinear sampling leaves pixels out only where less than half remains; averaging takes almost three times as long.
+    much_smaller = max(image.shape[:2]) >= 2 * size
+    method = cv2.INTER_AREA if much_smaller else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), dst=out, interpolation=method)
 
 
 def decoded(data: bytes, size: int, crop: bool) -> np.ndarray:

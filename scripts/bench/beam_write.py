@@ -1,0 +1,29 @@
+"""A plain Beam job in this process, as its documentation writes it: every image is an element of WriteToTFRecord."""
+
+import apache_beam as beam
+from apache_beam.io.tfrecordio import WriteToTFRecord
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+import contender
+import plain
+from contender import Job
+
+
+def write(job: Job) -> int:
+    """Writes all records; returns how many there are to be."""
+    decode = job.decode
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        _ = (
+            pipeline
+            | beam.Create(job.rows)
+            | beam.Map(lambda row: plain.example(*row, decode=decode))
+            | WriteToTFRecord(str(job.output / "beam"), file_name_suffix=".tfrecord")
+        )
+    return len(job.rows)
+
+
+if __name__ == "__main__":
+    given = contender.parse()
+    with contender.Stopwatch() as watch:
+        done = write(given)
+    contender.tell(done, watch)

@@ -1,0 +1,36 @@
+"""The plain loop: read, decode, tf.train.Example, tf.io.TFRecordWriter, one file. Threads where it decodes."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import tensorflow as tf
+
+import contender
+import plain
+from contender import Job
+
+
+def examples(job: Job) -> Iterator[bytes]:
+    """Yields the records. Reading and encoding hold the interpreter lock: without decoding, threads gain nothing."""
+    if not job.decode:
+        yield from (plain.example(path, labels, decode=False) for path, labels in job.rows)
+        return
+    with ThreadPoolExecutor(job.threads) as executor:
+        yield from executor.map(lambda row: plain.example(*row, decode=True), job.rows)
+
+
+def write(job: Job) -> int:
+    """Writes all records; returns how many."""
+    written = 0
+    with tf.io.TFRecordWriter(str(job.output / "plain.tfrecord")) as writer:
+        for record in examples(job):
+            writer.write(record)
+            written += 1
+    return written
+
+
+if __name__ == "__main__":
+    given = contender.parse()
+    with contender.Stopwatch() as watch:
+        done = write(given)
+    contender.tell(done, watch)

@@ -1,0 +1,83 @@
+"""Runs a command in a process of its own, and tells what it took: time, CPU time, memory."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+# How exactly the end of the command is known, in seconds.
+_TICK = 0.01
+# Looking at all processes of the machine takes some milliseconds.
+_TICKS_PER_LOOK = 50
+
+
+class Run(NamedTuple):
+    """What a command took.
+
+    Attributes:
+        seconds: from its start to its end.
+        cpu_seconds: of all its threads and processes.
+        peak_mb: resident memory, at its highest: that of its processes together, looked at twice a second, or of the
+            largest one, which the kernel knows exactly, whichever is more. Never less than the process has that calls
+            this, since a new process starts as its copy.
+        seen_seconds: from its start until there was a file of `wanted`; None if there never was.
+        output: what it printed.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+    seen_seconds: float | None
+    output: str
+
+
+def run(command: Sequence[str | Path], env: Mapping[str, str], wanted: tuple[Path, str] | None = None) -> Run:
+    """Runs a command to its end.
+
+    Args:
+        command: program and arguments.
+        env: variables of the environment, beside those that there are.
+        wanted: a folder, and the pattern of files that are waited for in it and below.
+
+    Raises:
+        SystemExit: it failed; what it printed is printed.
+    """
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        start, peak, seen, ticks = time.perf_counter(), 0, None, 0
+        process = subprocess.Popen(command, stdout=output, stderr=errors, env={**os.environ, **env})
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            now = time.perf_counter() - start
+            if wanted and seen is None and next(wanted[0].rglob(wanted[1]), None):
+                seen = now
+            if pid:
+                break
+            if ticks % _TICKS_PER_LOOK == 0:
+                peak = max(peak, _resident(process.pid))
+            ticks += 1
+            time.sleep(_TICK)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode:
+            sys.exit(f"{errors.read()}\nerror: this failed, see above: {' '.join(map(str, command))}")
+        peak_mb = max(peak / 1e6, usage.ru_maxrss * 1024 / 1e6)
+        return Run(now, usage.ru_utime + usage.ru_stime, peak_mb, seen, output.read())
+
+
+def _resident(pid: int) -> int:
+    """Returns the bytes of a process and of those that it started."""
+    resident = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        top = psutil.Process(pid)
+        for process in [top, *top.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                resident += process.memory_info().rss
+    return resident

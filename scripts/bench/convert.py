@@ -54,12 +54,14 @@ _ROOT = Path(__file__).resolve().parents[2]
 _HERE = Path(__file__).parent
 CORES = len(os.sched_getaffinity(0))
 # As a module of the checkout, wherever the command was typed.
-_ENV = {"PYTHONPATH": os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))}
+ENV = {"PYTHONPATH": os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))}
 # Fewer than a shard has, and enough for both splits: what this takes is start-up.
 _FEW = 16
 # Above this, peers would only tell again what they told.
 _MANY = 20_000
 _PACKAGES = ("apache-beam", "numpy", "pillow", "simplejpeg", "tensorflow")
+IMAGES_HELP = "folder of JPEGs to vary; default: images in the folder that MIML_DATASET names, else drawn ones"
+CACHE_HELP = "folder that keeps made images for the next time; default: none"
 _SHARD = re.compile(r"\.tfrecord(-\d+-of-\d+)?$")
 
 
@@ -140,18 +142,18 @@ def contenders(tfds_python: str) -> list[Contender]:
     return found
 
 
-def start_up(few: Made, folder: Path) -> Startup:
+def start_up(few: Made, work: Path) -> Startup:
     """Measures our start-up."""
-    imports = process.run([sys.executable, "-c", "import os, converter.main; os._exit(0)"], _ENV).seconds
-    with tempfile.TemporaryDirectory(dir=folder) as output:
-        run = process.run(OURS.command(few, Path(output)), _ENV, wanted=(Path(output), "*.tfrecord"))
+    imports = process.run([sys.executable, "-c", "import os, converter.main; os._exit(0)"], ENV).seconds
+    with tempfile.TemporaryDirectory(dir=work) as output:
+        run = process.run(OURS.command(few, Path(output)), ENV, wanted=(Path(output), "*.tfrecord"))
     return Startup(run.seconds, run.cpu_seconds, run.seen_seconds or run.seconds, imports)
 
 
-def attempt(contender: Contender, data: Made, start: Startup, folder: Path) -> Attempt:
+def attempt(contender: Contender, data: Made, start: Startup, work: Path) -> Attempt:
     """Runs a program once, and checks that it did all images."""
-    with tempfile.TemporaryDirectory(dir=folder) as output:
-        run = process.run(contender.command(data, Path(output)), _ENV)
+    with tempfile.TemporaryDirectory(dir=work) as output:
+        run = process.run(contender.command(data, Path(output)), ENV)
         records = count_records(Path(output))
         written = sum(path.stat().st_size for path in Path(output).rglob("*") if path.is_file())
     if contender.key:
@@ -289,11 +291,9 @@ def main() -> None:
     """The command line."""
     flags = _parse()
     with tempfile.TemporaryDirectory() as temporary:
-        originals = flags.images or _draw(Path(temporary))
-        cache = flags.cache or Path(temporary)
-        cache.mkdir(parents=True, exist_ok=True)
+        images = originals(flags.images, Path(temporary))
         running = contenders(flags.tfds_python)
-        results = measure(originals, flags.sizes, flags.rounds, cache, running)
+        results = measure(images, flags.sizes, flags.rounds, folder(flags.cache, Path(temporary)), running)
     print(show(results, flags.sizes))
     if not flags.tfds_python:
         print("TFDS was left out: there is no environment that has it.")
@@ -306,19 +306,13 @@ def main() -> None:
 
 
 def _parse() -> argparse.Namespace:
-    dataset = os.environ.get("MIML_DATASET")
     parser = argparse.ArgumentParser(
         prog="scripts/bench_convert", description="Measures conversion beside its peers, in alternating rounds."
     )
     parser.add_argument("--sizes", type=_sizes, default=(2000, 20_000), help="numbers of images: 2000,20000,100000")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--images",
-        type=Path,
-        default=Path(dataset) / "images" if dataset else None,
-        help="folder of JPEGs to vary; default: images in the folder that MIML_DATASET names, else drawn ones",
-    )
-    parser.add_argument("--cache", type=Path, help="folder that keeps made images for the next time; default: none")
+    parser.add_argument("--images", type=Path, help=IMAGES_HELP)
+    parser.add_argument("--cache", type=Path, help=CACHE_HELP)
     parser.add_argument("--plot", type=Path, help="picture to draw: .png, .svg or .pdf")
     parser.add_argument("--json", type=Path, help="file for all values and ratios")
     parser.add_argument("--tfds_python", default="", help="Python that has tensorflow-datasets")
@@ -329,11 +323,26 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(number) for number in text.split(",")}))
 
 
-def _draw(folder: Path) -> Path:
-    """Draws images to vary, where there are no real ones."""
+def originals(given: Path | None, temporary: Path) -> Path:
+    """Returns the folder of the images to vary.
+
+    Args:
+        given: by a flag; otherwise the real data set, or, where there is none, drawn images.
+        temporary: where these may be drawn.
+    """
+    dataset = os.environ.get("MIML_DATASET")
+    if given or dataset:
+        return given or Path(str(dataset)) / "images"
     script = _ROOT / "scripts" / "make_example.py"
-    subprocess.run([sys.executable, script, f"--output={folder / 'drawn'}"], check=True)
-    return folder / "drawn" / "images"
+    subprocess.run([sys.executable, script, f"--output={temporary / 'drawn'}"], check=True)
+    return temporary / "drawn" / "images"
+
+
+def folder(cache: Path | None, temporary: Path) -> Path:
+    """Returns the folder for what is made; it is there."""
+    found = cache or temporary
+    found.mkdir(parents=True, exist_ok=True)
+    return found
 
 
 if __name__ == "__main__":

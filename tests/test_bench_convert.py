@@ -189,6 +189,18 @@ def test_sizes_have_short_names(number: int, text: str) -> None:
     assert convert.label(number) == text
 
 
+@pytest.mark.parametrize(
+    ("whole", "start", "seconds"),
+    [
+        pytest.param(25.0, 5.0, 20.0, id="start-up does not count"),
+        pytest.param(5.2, 5.0, 5.2, id="no rate comes from noise"),
+        pytest.param(4.9, 5.0, 4.9, id="a start-up that was slow by chance"),
+    ],
+)
+def test_the_steady_rate_leaves_start_up_out(whole: float, start: float, seconds: float) -> None:
+    assert convert.beyond(whole, start) == seconds
+
+
 @pytest.mark.slow
 def test_the_whole_benchmark_on_forty_images(originals: Path, tmp_path: Path) -> None:
     tfds_python = _ROOT / ".venv-interop-tfds" / "bin" / "python"

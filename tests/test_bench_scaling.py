@@ -140,7 +140,11 @@ def test_the_jobs_that_are_measured_run() -> None:
 
 
 @pytest.mark.slow
-def test_all_costs_are_measured_anew(tmp_path: Path, draw: Callable[..., bytes]) -> None:
+def test_all_costs_are_measured_anew(
+    tmp_path: Path, draw: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, fewer in (("_FEW_ROWS", 1000), ("_MANY_ROWS", 20_000), ("_BAND", 2000)):
+        monkeypatch.setattr(costs, name, fewer)
     for i in range(4):
         (tmp_path / f"{i}.jpg").write_bytes(draw(i, width=100 + 200 * (i % 2), height=200))
     measured = costs.measure(tmp_path, tmp_path / "made", 40)

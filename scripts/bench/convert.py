@@ -5,7 +5,8 @@
 
 Each program runs in a process of its own. Rates, in images/s:
 
-    ours                  images / (seconds of the whole command - seconds of the same command on 16 images)
+    ours                  images / (seconds of the whole command - seconds of the same command on 16 images); where
+                          these are nearly the same, images / seconds of the whole command
     the limit             images / seconds of decoding in full by libjpeg-turbo; files are in memory before
     all others            images / seconds from before the first image is read to after the last file is closed; imports
                           are not in it, nor reading the CSV
@@ -152,21 +153,28 @@ def start_up(few: Made, work: Path) -> Startup:
 
 def attempt(contender: Contender, data: Made, start: Startup, work: Path) -> Attempt:
     """Runs a program once, and checks that it did all images."""
-    with tempfile.TemporaryDirectory(dir=work) as output:
-        run = process.run(contender.command(data, Path(output)), ENV)
-        records = count_records(Path(output))
-        written = sum(path.stat().st_size for path in Path(output).rglob("*") if path.is_file())
+    with tempfile.TemporaryDirectory(dir=work) as temporary:
+        output = Path(temporary) / "output"
+        output.mkdir()
+        # Some leave temporary files behind.
+        run = process.run(contender.command(data, output), {**ENV, "TMPDIR": temporary})
+        records = count_records(output)
+        written = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     if contender.key:
         images, seconds, cpu_seconds = told(run.output)
     else:
-        # With a few images the difference is noise, which may be negative.
-        images, seconds = data.number, max(run.seconds - start.seconds, 0.001)
-        cpu_seconds = max(run.cpu_seconds - start.cpu_seconds, 0.001)
+        images, seconds = data.number, beyond(run.seconds, start.seconds)
+        cpu_seconds = beyond(run.cpu_seconds, start.cpu_seconds)
     if images != data.number or records != (0 if contender.key == LIBJPEG.key else data.number):
         sys.exit(f"error: {contender.name} made {records} records of {images} of {data.number} images.")
     return Attempt(
         images / seconds, images / run.seconds, 1000 * cpu_seconds / images, run.peak_mb, written / 1_000_000
     )
+
+
+def beyond(whole: float, start: float) -> float:
+    """Returns a whole time without start-up; with it where the difference would be noise, as with few images."""
+    return whole - start if whole > 1.1 * start else whole
 
 
 def told(output: str) -> tuple[int, float, float]:

@@ -14,15 +14,16 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 import beam_write
-import contender
+import contenders
 import convert
 import libjpeg
 import made
 import plain_loop
 import process
-from contender import Job, Stopwatch
-from convert import Startup
+import program
+from contenders import Startup
 from made import Made
+from program import Job, Stopwatch
 from report import Measurement
 
 _ROOT = Path(__file__).parents[1]
@@ -46,7 +47,7 @@ def data(originals: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
 def job(data: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     flags = [f"--csv={data.csv}", f"--images={data.images}", f"--output={tmp_path}", "--threads=2"]
     monkeypatch.setattr(sys, "argv", ["program", *flags])
-    return contender.parse()
+    return program.parse()
 
 
 def _read(folder: Path) -> dict[str, tf.train.Example]:
@@ -105,7 +106,7 @@ def test_every_program_writes_all_images_with_their_labels(
     write: Callable[[Job], int], decode: bool, job: Job, data: Made
 ) -> None:
     assert write(job._replace(decode=decode)) == 12
-    assert convert.count_records(job.output) == 12
+    assert contenders.count_records(job.output) == 12
     found = _read(job.output)
     for path, labels in job.rows:
         features = found[Path(path).name]
@@ -168,7 +169,7 @@ def test_the_ratios_have_the_names_and_values_that_the_docs_promise() -> None:
     def measurement(*values: float) -> Measurement:
         return Measurement("it", "images/s", values, {"peak MB": 900.0})
 
-    plain, ours = convert.PLAIN_LOOP, convert.OURS
+    plain, ours = contenders.PLAIN_LOOP, contenders.OURS
     measurements = {
         (20_000, ours.name): measurement(40.0, 60.0, 90.0),
         (20_000, plain.name): measurement(10.0, 30.0, 30.0),
@@ -198,7 +199,7 @@ def test_sizes_have_short_names(number: int, text: str) -> None:
     ],
 )
 def test_the_steady_rate_leaves_start_up_out(whole: float, start: float, seconds: float) -> None:
-    assert convert.beyond(whole, start) == seconds
+    assert contenders.beyond(whole, start) == seconds
 
 
 @pytest.mark.slow
@@ -219,12 +220,12 @@ def test_the_whole_benchmark_on_forty_images(originals: Path, tmp_path: Path) ->
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    names = [one.name for one in convert.contenders(str(tfds_python) if has_tfds else "")]
+    names = [one.name for one in contenders.contenders(str(tfds_python) if has_tfds else "")]
     rows = done.stdout.split("40 images\n\n")[1].splitlines()[1 : len(names) + 1]
     assert [row.startswith(name) for row, name in zip(rows, names, strict=True)] == [True] * len(names)
     written = json.loads((tmp_path / "a.json").read_text())
     assert [one["name"] for one in written["measurements"]] == [f"40: {name}" for name in names]
-    keys = [one.key for one in convert.contenders("") if one.key] + ["tfds"] * has_tfds
+    keys = [one.key for one in contenders.contenders("") if one.key] + ["tfds"] * has_tfds
     assert set(written["ratios"]) == {
         *(f"over_{key}_40" for key in keys),
         "peak_memory_mb_40",

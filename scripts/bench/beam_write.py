@@ -4,9 +4,9 @@ import apache_beam as beam
 from apache_beam.io.tfrecordio import WriteToTFRecord
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-import contender
 import plain
-from contender import Job
+import program
+from program import Job
 
 
 def write(job: Job) -> int:
@@ -23,7 +23,7 @@ def write(job: Job) -> int:
 
 
 if __name__ == "__main__":
-    given = contender.parse()
-    with contender.Stopwatch() as watch:
+    given = program.parse()
+    with program.Stopwatch() as watch:
         done = write(given)
-    contender.tell(done, watch)
+    program.tell(done, watch)

@@ -33,173 +33,23 @@ import argparse
 import collections
 import dataclasses
 import itertools
-import json
-import os
-import re
 import statistics
-import struct
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import contenders
 import made
-import process
 import report
+from contenders import Attempt, Contender, Startup
 from made import Made
 from report import Measurement
 
-_ROOT = Path(__file__).resolve().parents[2]
-_HERE = Path(__file__).parent
-CORES = len(os.sched_getaffinity(0))
-# As a module of the checkout, wherever the command was typed.
-ENV = {"PYTHONPATH": os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))}
-# Fewer than a shard has, and enough for both splits: what this takes is start-up.
-_FEW = 16
 # Above this, peers would only tell again what they told.
 _MANY = 20_000
 _PACKAGES = ("apache-beam", "numpy", "pillow", "simplejpeg", "tensorflow")
-IMAGES_HELP = "folder of JPEGs to vary; default: images in the folder that MIML_DATASET names, else drawn ones"
-CACHE_HELP = "folder that keeps made images for the next time; default: none"
-_IMPORTS = (sys.executable, "-c", "import os, converter.main; os._exit(0)")
-_SHARD = re.compile(r"\.tfrecord(-\d+-of-\d+)?$")
-
-
-class Contender(NamedTuple):
-    """A program that is measured.
-
-    Attributes:
-        name: of its row.
-        key: of the ratio of ours to it; "" for ours.
-        command: from a data set and a folder to write to, to a program and its arguments.
-        always: whether it runs on more than 20 000 images too.
-    """
-
-    name: str
-    key: str
-    command: Callable[[Made, Path], list[str | Path]]
-    always: bool = False
-
-
-class Attempt(NamedTuple):
-    """What a program did in one round."""
-
-    rate: float
-    whole_rate: float
-    cpu_ms: float
-    peak_mb: float
-    written_mb: float
-
-
-class Startup(NamedTuple):
-    """What our command takes before the first image: seconds and CPU seconds of a whole run, to a shard, of imports."""
-
-    seconds: float
-    cpu_seconds: float
-    first_shard: float
-    imports: float
-
-
-def ours(threads: int) -> Contender:
-    """Returns the converter with so many threads."""
-
-    def command(data: Made, output: Path) -> list[str | Path]:
-        flags = (f"--csv={data.csv}", f"--images={data.images}", f"--output={output}", "--max_rejects=0")
-        return [sys.executable, "-m", "converter", *flags, f"--num_threads={threads}"]
-
-    return Contender(f"ours, {threads} thread{'s' * (threads > 1)}", "", command, always=threads == CORES)
-
-
-def peer(
-    name: str, key: str, program: str, *flags: str, python: str = sys.executable, always: bool = False
-) -> Contender:
-    """Returns one of the programs beside this one."""
-
-    def command(data: Made, output: Path) -> list[str | Path]:
-        paths = (f"--csv={data.csv}", f"--images={data.images}", f"--output={output}")
-        return [python, _HERE / program, *paths, f"--threads={CORES}", *flags]
-
-    return Contender(name, key, command, always)
-
-
-OURS = ours(CORES)
-PLAIN_LOOP = peer("plain loop", "plain_loop", "plain_loop.py", always=True)
-LIBJPEG = peer("libjpeg-turbo alone", "libjpeg", "libjpeg.py", always=True)
-
-
-def contenders(tfds_python: str) -> list[Contender]:
-    """Returns all of them, in the order in which they run; tensorflow-datasets only where there is a Python with it."""
-    found = [
-        *(OURS if threads == CORES else ours(threads) for threads in sorted({1, CORES, 2 * CORES})),
-        PLAIN_LOOP,
-        peer("plain loop, not decoding", "plain_loop_undecoded", "plain_loop.py", "--no-decode"),
-        LIBJPEG,
-        peer("Beam WriteToTFRecord", "beam_write", "beam_write.py"),
-        peer("Beam WriteToTFRecord, not decoding", "beam_write_undecoded", "beam_write.py", "--no-decode"),
-    ]
-    if tfds_python:
-        found.append(peer("TFDS Beam writer, not decoding", "tfds", "tfds_write.py", python=tfds_python))
-    return found
-
-
-def warm_up(data: Iterable[Made]) -> None:
-    """Makes files come from memory, and modules compiled, in the first round as in all others."""
-    process.run(_IMPORTS, ENV)
-    for path in itertools.chain.from_iterable(one.images.iterdir() for one in data):
-        path.read_bytes()
-
-
-def start_up(few: Made, work: Path) -> Startup:
-    """Measures our start-up."""
-    imports = process.run(_IMPORTS, ENV).seconds
-    with tempfile.TemporaryDirectory(dir=work) as output:
-        run = process.run(OURS.command(few, Path(output)), ENV, wanted=(Path(output), "*.tfrecord"))
-    return Startup(run.seconds, run.cpu_seconds, run.seen_seconds or run.seconds, imports)
-
-
-def attempt(contender: Contender, data: Made, start: Startup, work: Path) -> Attempt:
-    """Runs a program once, and checks that it did all images."""
-    with tempfile.TemporaryDirectory(dir=work) as temporary:
-        output = Path(temporary) / "output"
-        output.mkdir()
-        # Some leave temporary files behind.
-        run = process.run(contender.command(data, output), {**ENV, "TMPDIR": temporary})
-        records = count_records(output)
-        written = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-    if contender.key:
-        images, seconds, cpu_seconds = told(run.output)
-    else:
-        images, seconds = data.number, beyond(run.seconds, start.seconds)
-        cpu_seconds = beyond(run.cpu_seconds, start.cpu_seconds)
-    if images != data.number or records != (0 if contender.key == LIBJPEG.key else data.number):
-        sys.exit(f"error: {contender.name} made {records} records of {images} of {data.number} images.")
-    return Attempt(
-        images / seconds, images / run.seconds, 1000 * cpu_seconds / images, run.peak_mb, written / 1_000_000
-    )
-
-
-def beyond(whole: float, start: float) -> float:
-    """Returns a whole time without start-up; with it where the difference would be noise, as with few images."""
-    return whole - start if whole > 1.1 * start else whole
-
-
-def told(output: str) -> tuple[int, float, float]:
-    """Returns what the last line of a program says: images, seconds, CPU seconds; see contender.py."""
-    line = json.loads(output.splitlines()[-1])
-    return int(line["images"]), float(line["seconds"]), float(line["cpu_seconds"])
-
-
-def count_records(folder: Path) -> int:
-    """Returns how many records are in all shards of a folder, by their lengths alone: see schemas/tfrecord.py."""
-    number = 0
-    for path in (path for path in folder.rglob("*") if _SHARD.search(path.name)):
-        with path.open("rb") as file:
-            while header := file.read(8):
-                file.seek(struct.unpack("<Q", header)[0] + 8, os.SEEK_CUR)
-                number += 1
-    return number
 
 
 def label(number: int) -> str:
@@ -236,12 +86,12 @@ def ratios(
     found = {}
     for number, peer_ in itertools.product(sizes, peers):
         if (number, peer_.name) in measurements:
-            pair = measurements[number, OURS.name], measurements[number, peer_.name]
+            pair = measurements[number, contenders.OURS.name], measurements[number, peer_.name]
             found[f"over_{peer_.key}_{label(number)}"] = report.ratio(*pair)
     for number in sizes:
-        found[f"peak_memory_mb_{label(number)}"] = measurements[number, OURS.name].more["peak MB"]
+        found[f"peak_memory_mb_{label(number)}"] = measurements[number, contenders.OURS.name].more["peak MB"]
     for before, after in itertools.pairwise(sizes):
-        pair = measurements[after, OURS.name], measurements[before, OURS.name]
+        pair = measurements[after, contenders.OURS.name], measurements[before, contenders.OURS.name]
         found[f"growth_{label(after)}_over_{label(before)}"] = report.ratio(*pair)
     beyond = (start.first_shard - start.imports for start in starts)
     return {**found, "startup_seconds_beyond_imports": statistics.median(beyond)}
@@ -264,15 +114,15 @@ def measure(originals: Path, sizes: Sequence[int], rounds: int, cache: Path, run
         cache: folder for what is made; what is written is removed at once.
         running: what is measured.
     """
-    few = made.make(originals, _FEW, cache)
+    few = made.make(originals, contenders.FEW, cache)
     data = [made.make(originals, number, cache) for number in sizes]
-    warm_up(data)
+    contenders.warm_up(data)
     attempts = collections.defaultdict(list)
     starts = []
     for round_ in range(1, rounds + 1):
-        starts.append(start_up(few, cache))
+        starts.append(contenders.start_up(few, cache))
         for one, contender in _pairs(data, running):
-            attempts[one.number, contender].append(attempt(contender, one, starts[-1], cache))
+            attempts[one.number, contender].append(contenders.attempt(contender, one, starts[-1], cache))
             rate = report.number(attempts[one.number, contender][-1].rate)
             print(f"round {round_}: {label(one.number)}: {contender.name}: {rate} images/s", file=sys.stderr)
     return Results(
@@ -294,12 +144,12 @@ def show(results: Results, sizes: Sequence[int]) -> str:
             for (number, name), one in results.measurements.items()
             if number == size
         ]
-        table = report.table(rows, reference=[PLAIN_LOOP.name, LIBJPEG.name])
+        table = report.table(rows, reference=[contenders.PLAIN_LOOP.name, contenders.LIBJPEG.name])
         tables.append(f"{size:,} images\n\n{table}")
     seconds, _, first_shard, imports = (statistics.median(values) for values in zip(*results.starts, strict=True))
     tables.append(
-        f"Start-up of ours, not in its images/s: {seconds:.2f} s for the whole command on {_FEW} images; the first "
-        f"shard is there after {first_shard:.2f} s, of which importing takes {imports:.2f} s."
+        f"Start-up of ours, not in its images/s: {seconds:.2f} s for the whole command on {contenders.FEW} images; the "
+        f"first shard is there after {first_shard:.2f} s, of which importing takes {imports:.2f} s."
     )
     return "\n\n".join(tables)
 
@@ -308,15 +158,15 @@ def main() -> None:
     """The command line."""
     flags = _parse()
     with tempfile.TemporaryDirectory() as temporary:
-        images = originals(flags.images, Path(temporary))
-        running = contenders(flags.tfds_python)
-        results = measure(images, flags.sizes, flags.rounds, folder(flags.cache, Path(temporary)), running)
+        images = made.originals(flags.images, Path(temporary))
+        running = contenders.contenders(flags.tfds_python)
+        results = measure(images, flags.sizes, flags.rounds, made.folder(flags.cache, Path(temporary)), running)
     print(show(results, flags.sizes))
     if not flags.tfds_python:
         print("TFDS was left out: there is no environment that has it.")
     every = list(results.measurements.values())
     if flags.plot:
-        report.plot(every, flags.plot, f"Conversion on {CORES} cores, without start-up")
+        report.plot(every, flags.plot, f"Conversion on {contenders.CORES} cores, without start-up")
     if flags.json:
         found = ratios(results.measurements, [one for one in running if one.key], results.starts)
         report.write_json(flags.json, every, found, report.machine(_PACKAGES))
@@ -328,8 +178,8 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--sizes", type=_sizes, default=(2000, 20_000), help="numbers of images: 2000,20000,100000")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=Path, help=IMAGES_HELP)
-    parser.add_argument("--cache", type=Path, help=CACHE_HELP)
+    parser.add_argument("--images", type=Path, help=made.IMAGES_HELP)
+    parser.add_argument("--cache", type=Path, help=made.CACHE_HELP)
     parser.add_argument("--plot", type=Path, help="picture to draw: .png, .svg or .pdf")
     parser.add_argument("--json", type=Path, help="file for all values and ratios")
     parser.add_argument("--tfds_python", default="", help="Python that has tensorflow-datasets")
@@ -338,28 +188,6 @@ def _parse() -> argparse.Namespace:
 
 def _sizes(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(number) for number in text.split(",")}))
-
-
-def originals(given: Path | None, temporary: Path) -> Path:
-    """Returns the folder of the images to vary.
-
-    Args:
-        given: by a flag; otherwise the real data set, or, where there is none, drawn images.
-        temporary: where these may be drawn.
-    """
-    dataset = os.environ.get("MIML_DATASET")
-    if given or dataset:
-        return given or Path(str(dataset)) / "images"
-    script = _ROOT / "scripts" / "make_example.py"
-    subprocess.run([sys.executable, script, f"--output={temporary / 'drawn'}"], check=True)
-    return temporary / "drawn" / "images"
-
-
-def folder(cache: Path | None, temporary: Path) -> Path:
-    """Returns the folder for what is made; it is there."""
-    found = cache or temporary
-    found.mkdir(parents=True, exist_ok=True)
-    return found
 
 
 if __name__ == "__main__":

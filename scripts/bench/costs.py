@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import convert
+import contenders
 import made
 import process
 from made import Made
@@ -77,12 +77,12 @@ def measure(originals: Path, cache: Path, number: int) -> Costs:
     small = made.make(originals, min(number, 400), cache)
     sources = _sources(few)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
-        start = convert.start_up(made.make(originals, 16, cache), cache).cpu_seconds
+        start = contenders.start_up(made.make(originals, 16, cache), cache).cpu_seconds
         read, prove, write = _of_images(sources, Path(folder))
         group, copies = _of_job("group"), _of_job("copies")
-        check = process.run(convert.OURS.command(data, Path(folder) / "check"), convert.ENV).cpu_seconds
+        check = process.run(contenders.OURS.command(data, Path(folder) / "check"), contenders.ENV).cpu_seconds
         return Costs(
-            cores=convert.CORES,
+            cores=contenders.CORES,
             image_bytes=sum(source.file.size for source in sources) / len(sources),
             start_s=start,
             csv_row_us=_of_csv(Path(folder)) * 1e6,
@@ -164,7 +164,7 @@ def _of_job(name: str) -> tuple[float, float]:
     """Returns the CPU seconds and the bytes of memory of a row in one of the jobs below, in processes of their own."""
     points = []
     for number in (_FEW_ROWS, _MANY_ROWS):
-        run = process.run([sys.executable, __file__, f"--job={name}", f"--rows={number}"], convert.ENV)
+        run = process.run([sys.executable, __file__, f"--job={name}", f"--rows={number}"], contenders.ENV)
         points.append((number, float(json.loads(run.output)), run.peak_mb * 1e6))
     seconds = line([(number, cpu) for number, cpu, _ in points])[1]
     return seconds, line([(number, peak) for number, _, peak in points])[1]
@@ -215,7 +215,7 @@ def _share(originals: Path) -> float:
     """Returns how many times two images share a band: by chance, and since hashes of photographs are not all alike."""
     paths = [str(path) for path in sorted(originals.rglob("*.jpg"))[:4000]]
     sources = [Source(_row(i, path), File(path, path, os.path.getsize(path))) for i, path in enumerate(paths)]
-    found = reading.read(sources, _PREPARATION, convert.CORES)
+    found = reading.read(sources, _PREPARATION, contenders.CORES)
     keys = [band for one in found if isinstance(one, Good) for band in duplicates.bands(one.fingerprint)]
     sizes = (sum(1 for _ in same) for _, same in itertools.groupby(sorted(keys)))
     return sum(size * (size - 1) for size in sizes) / (len(sources) * (len(sources) - 1))
@@ -245,11 +245,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="scripts/bench_scaling", description="Measures costs, and computes what conversion takes at any scale."
     )
-    parser.add_argument("--images", type=Path, help=convert.IMAGES_HELP)
+    parser.add_argument("--images", type=Path, help=made.IMAGES_HELP)
     parser.add_argument(
         "--number", type=int, default=20_000, help="images of the conversion that the formula is held to"
     )
-    parser.add_argument("--cache", type=Path, help=convert.CACHE_HELP)
+    parser.add_argument("--cache", type=Path, help=made.CACHE_HELP)
     parser.add_argument("--write", action="store_true", help="put the figures into docs/scaling.md")
     # How this program calls itself.
     parser.add_argument("--job", choices=("group", "copies"), help=argparse.SUPPRESS)
@@ -261,8 +261,8 @@ def main() -> None:
         print(time.process_time() - start)
         return
     with tempfile.TemporaryDirectory() as temporary:
-        originals = convert.originals(flags.images, Path(temporary))
-        costs = measure(originals, convert.folder(flags.cache, Path(temporary)), flags.number)
+        originals = made.originals(flags.images, Path(temporary))
+        costs = measure(originals, made.folder(flags.cache, Path(temporary)), flags.number)
     print(render(Costs.parse(costs.table())))
     if flags.write:
         _PAGE.write_text(renewed(_PAGE.read_text(encoding="utf-8"), costs), encoding="utf-8")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import simplejpeg
 
-import contender
-from contender import Job, Stopwatch
+import program
+from program import Job, Stopwatch
 
 # So many files are in memory, read before the time runs.
 _BLOCK = 2000
@@ -32,4 +32,4 @@ def _decode_all(images: Sequence[bytes]) -> int:
 
 if __name__ == "__main__":
     timed = Stopwatch()
-    contender.tell(decode(contender.parse(), timed), timed)
+    program.tell(decode(program.parse(), timed), timed)

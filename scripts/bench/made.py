@@ -8,6 +8,8 @@ import csv
 import hashlib
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -18,8 +20,13 @@ import PIL.Image
 from PIL.JpegImagePlugin import get_sampling
 
 CLASSES = ("desert", "mountains", "sea", "sunset", "trees")
+IMAGES_HELP = "folder of JPEGs to vary; default: images in the folder that MIML_DATASET names, else drawn ones"
+CACHE_HELP = "folder that keeps made images for the next time; default: none"
 # Cut at each side at most. The smallest photographs of MIML have 85 pixels.
 _MAX_CUT = 6
+
+
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Made(NamedTuple):
@@ -90,3 +97,25 @@ def _write_csv(made: Made) -> None:
         writer.writerow(("filename", *CLASSES))
         writer.writerows((name(i), *(rng.randint(0, 1) for _ in CLASSES)) for i in range(made.number))
     unfinished.replace(made.csv)
+
+
+def originals(given: Path | None, temporary: Path) -> Path:
+    """Returns the folder of the images to vary.
+
+    Args:
+        given: by a flag; otherwise the real data set, or, where there is none, drawn images.
+        temporary: where these may be drawn.
+    """
+    dataset = os.environ.get("MIML_DATASET")
+    if given or dataset:
+        return given or Path(str(dataset)) / "images"
+    script = _ROOT / "scripts" / "make_example.py"
+    subprocess.run([sys.executable, script, f"--output={temporary / 'drawn'}"], check=True)
+    return temporary / "drawn" / "images"
+
+
+def folder(cache: Path | None, temporary: Path) -> Path:
+    """Returns the folder for what is made; it is there."""
+    found = cache or temporary
+    found.mkdir(parents=True, exist_ok=True)
+    return found

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 
-import contender
 import plain
-from contender import Job
+import program
+from program import Job
 
 
 def examples(job: Job) -> Iterator[bytes]:
@@ -30,7 +30,7 @@ def write(job: Job) -> int:
 
 
 if __name__ == "__main__":
-    given = contender.parse()
-    with contender.Stopwatch() as watch:
+    given = program.parse()
+    with program.Stopwatch() as watch:
         done = write(given)
-    contender.tell(done, watch)
+    program.tell(done, watch)

@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-import contender
+import program
 
-_JOB = contender.parse()
+_JOB = program.parse()
 
 
 class Bench(tfds.core.BeamBasedBuilder):
@@ -39,6 +39,6 @@ def _keyed(row: tuple[str, list[int]]) -> tuple[str, dict[str, Any]]:
 
 if __name__ == "__main__":
     builder = Bench(data_dir=str(_JOB.output))
-    with contender.Stopwatch() as watch:
+    with program.Stopwatch() as watch:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(beam_runner=FnApiRunner()))
-    contender.tell(int(builder.info.splits["train"].num_examples), watch)
+    program.tell(int(builder.info.splits["train"].num_examples), watch)

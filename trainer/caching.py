@@ -102,11 +102,14 @@ def choose(config: TrainConfig, sources: Sources, num_features: int | None) -> P
 
     if config.cache == "none":
         return plan("none", False, "as asked; ")
-    if config.cache == "disk":
-        _check_room(best, needed[best], disk, "of disk")
+    if config.cache == "disk":  # It may be there already; if not, a full disk is told when it is.
         return plan(best, True, "as asked; ")
     if config.cache != "auto":
-        _check_room(config.cache, needed[config.cache], free, "of memory")
+        if needed[config.cache] >= free:
+            raise UserError(
+                f"--cache={config.cache} takes {_size(needed[config.cache])} of memory, and {_size(free)} are free. "
+                "Choose another one, or let --cache=auto do so."
+            )
         return plan(config.cache, False, "as asked; ")
     if needed[best] < free / 2:
         return plan(best, False, "")
@@ -115,14 +118,6 @@ def choose(config: TrainConfig, sources: Sources, num_features: int | None) -> P
     if needed["encoded"] < free / 2:
         return plan("encoded", False, "")
     return plan("none", False, f"{names[best]} take {_size(needed[best])}, and ")
-
-
-def _check_room(name: str, needed: int, free: int, where: str) -> None:
-    if needed >= free:
-        raise UserError(
-            f"--cache={name} takes {_size(needed)} {where}, and {_size(free)} are free. "
-            "Choose another one, or let --cache=auto do so."
-        )
 
 
 def load(

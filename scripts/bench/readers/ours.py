@@ -1,4 +1,4 @@
-"""Our pipeline, as the trainer has it: `pipeline` is the kind of augmentation."""
+"""Our pipeline, as the trainer has it: `pipeline` is the kind of augmentation, and `exact` behind it."""
 
 import dataclasses
 import functools
@@ -6,8 +6,9 @@ from typing import Any
 
 from serve import Request, serve
 
-from trainer import dataset, sources
-from trainer.config import AUGMENTS, TrainConfig
+from trainer import caching, dataset, sources
+from trainer.caching import Plan
+from trainer.config import TrainConfig
 
 
 def batches(request: Request) -> Any:
@@ -20,15 +21,19 @@ def batches(request: Request) -> Any:
 
 @functools.cache
 def _dataset(request: Request) -> Any:
+    kind, _, decode = request.pipeline.partition(" ")
     config = TrainConfig(
         data=(request.dataset,),
         output="none",
         image_size=request.size,
         batch_size=request.batch,
-        augment=request.pipeline if request.pipeline in AUGMENTS else "full",
-        cache="memory" if request.cached else "none",
+        augment=kind,
+        decode=decode or "scaled",
     )
-    return dataset.training_dataset(config, sources.load(config), cache="" if request.cached else None)
+    data = sources.load(config)
+    plan = Plan("decoded" if request.cached else "none", on_disk=False, reason="asked for")
+    cached = caching.load(plan, config, data, "train", dataset.cached_size(config))
+    return dataset.training_dataset(config, data, cached)
 
 
 if __name__ == "__main__":

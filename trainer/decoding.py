@@ -1,4 +1,4 @@
-"""Serialized examples -> images of one size and label vectors, some dozens of examples at a time.
+"""Serialized examples -> images of one size and label vectors, many examples at a time.
 
     string [n] -> parse all at once -> of each image, decode what is needed -> resize -> uint8 [n, size, size, 3]
 
@@ -17,6 +17,8 @@ from trainer.augment import Crops
 
 # By which libjpeg can divide height and width at little cost.
 _RATIOS = (1, 2, 4, 8)
+# Up to how many times as large pixels are interpolated: beyond, some would be left out.
+_INTERPOLATED = 2.0
 
 
 class Decoder(NamedTuple):
@@ -54,53 +56,58 @@ class Decoder(NamedTuple):
         # A loop in the graph: a call of the map of tf.data for each image took a tenth longer.
         images = tf.map_fn(
             lambda image: self._image(*image),
-            self._images(features, crops),
+            (features[example.IMAGE], self._plans(features, crops)),
             fn_output_signature=tf.TensorSpec([self.size, self.size, 3], tf.uint8),
             parallel_iterations=1,
         )
         return images, tf.cast(labels, tf.float32)
 
-    def _images(self, features: dict[str, tf.Tensor], crops: Crops | None) -> tuple[tf.Tensor, ...]:
-        """Returns what `_image` takes, of all images: bytes, the way to decode them, window, whether to mirror it."""
-        data = features[example.IMAGE]
+    def _plans(self, features: dict[str, tf.Tensor], crops: Crops | None) -> tf.Tensor:
+        """Returns what is to be done with each image, int32 [n, 2] or [n, 7], in as few tensors as can be.
+
+        Which of _RATIOS to decode at, or that it is no JPEG; whether to average; and of crops, whether to mirror, and
+        the window, in pixels of the whole image.
+        """
         shapes = tf.cast(tf.stack([features[example.HEIGHT], features[example.WIDTH]], axis=1), tf.int32)
         windows = crops.windows(shapes) if crops else tf.pad(shapes, [[0, 0], [2, 0]])
-        times = tf.reduce_min(windows[:, 2:], axis=1) // self.size  # larger than what is wanted
-        ways = tf.where(times == 0, len(_RATIOS), sum(tf.cast(times >= ratio, tf.int32) for ratio in _RATIOS[1:]))
+        times = tf.cast(windows[:, 2:], tf.float32) / float(self.size)  # as large as the result
+        power = sum(tf.cast(tf.reduce_min(times, axis=1) >= ratio, tf.int32) for ratio in _RATIOS[1:])
         if not self.all_jpeg:
-            ways = tf.where(tf.io.is_jpeg(data), ways, len(_RATIOS) + 1 + tf.cast(times == 0, tf.int32))
-        return (data, ways, windows, crops.mirrored) if crops else (data, ways)
+            power = tf.where(tf.io.is_jpeg(features[example.IMAGE]), power, len(_RATIOS))
+        left = tf.reduce_max(times, axis=1) / tf.gather([*map(float, _RATIOS), 1.0], power)
+        plans = [power, tf.cast(left > _INTERPOLATED, tf.int32)]
+        if crops:
+            plans += [tf.cast(crops.mirrored, tf.int32), *tf.unstack(windows, axis=1)]
+        return tf.stack(plans, axis=1)
 
-    def _image(
-        self, data: tf.Tensor, way: tf.Tensor, window: tf.Tensor | None = None, mirrored: tf.Tensor | None = None
-    ) -> tf.Tensor:
-        """Decodes an image or a window of it, int32 (top, left, height, width) pixels: uint8 [size, size, 3]."""
-        smaller = self._antialiased if self.exact else self._averaged
-        larger = self._antialiased if self.exact else self._interpolated
-        jpegs = [functools.partial(_jpeg, data, window, 1 if self.exact else ratio) for ratio in _RATIOS]
-        any_format = functools.partial(_any_format, data, window)
-        ways = [(jpeg, smaller) for jpeg in jpegs] + [(jpegs[0], larger), (any_format, smaller), (any_format, larger)]
-        if self.all_jpeg:
-            ways = ways[:-2]
-        pixels = tf.switch_case(way, [functools.partial(lambda d, resize: resize(d()), *both) for both in ways])
-        image = tf.cast(pixels + 0.5, tf.uint8)
-        if mirrored is not None:
-            image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
-        return image
+    def _image(self, data: tf.Tensor, plan: tf.Tensor) -> tf.Tensor:
+        """Decodes one image: uint8 [size, size, 3]."""
+        power, averaged, *mirrored = tf.unstack(plan)[:3]
+        window = plan[3:] if mirrored else None
+        decoders = [functools.partial(_jpeg, data, window, 1 if self.exact else ratio) for ratio in _RATIOS]
+        if not self.all_jpeg:
+            decoders.append(functools.partial(_any_format, data, window))
+        image = tf.switch_case(power, decoders)
+        if mirrored:
+            image = tf.cond(mirrored[0] > 0, lambda: tf.reverse(image, [1]), lambda: image)
+        if self.exact:
+            resized = self._antialiased(image)
+        else:
+            batch = image[tf.newaxis]
+            resized = tf.cond(averaged > 0, lambda: self._averaged(batch), lambda: self._interpolated(batch))[0]
+        return tf.cast(resized + 0.5, tf.uint8)
 
     # What the antialiasing filter does, for which TensorFlow needs as long as for all the rest: pixels of an image that
-    # becomes smaller are averaged, those of one that becomes larger interpolated.
+    # becomes much smaller are averaged, those of others interpolated.
 
     def _antialiased(self, image: tf.Tensor) -> tf.Tensor:
         return tf.clip_by_value(tf.image.resize(image, [self.size, self.size], antialias=True), 0.0, 255.0)
 
     def _averaged(self, image: tf.Tensor) -> tf.Tensor:
-        return tf.raw_ops.ResizeArea(images=image[tf.newaxis], size=[self.size, self.size])[0]
+        return tf.raw_ops.ResizeArea(images=image, size=[self.size, self.size])
 
     def _interpolated(self, image: tf.Tensor) -> tf.Tensor:
-        return tf.raw_ops.ResizeBilinear(
-            images=image[tf.newaxis], size=[self.size, self.size], half_pixel_centers=True
-        )[0]
+        return tf.raw_ops.ResizeBilinear(images=image, size=[self.size, self.size], half_pixel_centers=True)
 
 
 def _jpeg(data: tf.Tensor, window: tf.Tensor | None, ratio: int) -> tf.Tensor:

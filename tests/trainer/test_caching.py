@@ -175,7 +175,11 @@ def test_a_cache_on_disk_is_used_again(asked: TrainConfig, sources: Sources, mon
 def test_other_pixels_or_labels_are_another_cache(asked: TrainConfig, sources: Sources, info: DatasetInfo) -> None:
     directory = sources.each[0].directory
     turned = combine([(directory, info)], info.classes[::-1])
-    other = combine([(directory, dataclasses.replace(info, name="another"))])
+    changed = tuple(
+        dataclasses.replace(split, shards=tuple(dataclasses.replace(one, sha256="0" * 64) for one in split.shards))
+        for split in info.splits
+    )
+    other = combine([(directory, dataclasses.replace(info, splits=changed))])
     different = [
         (asked, sources, "train", 32),
         (asked, sources, "validation", 32),

@@ -6,9 +6,8 @@
 
 Without a cache records are shuffled before they are decoded, while they are small. With one (caching.py) all images of
 a split lie in one tensor, so that what is shuffled are numbers, exactly, whatever the size of the dataset. Either way
-as many examples go through each step at a time as make
-a megabyte of images, whatever the batch size. Evaluation has every example once, always
-in the same order: an example of each open shard in turn.
+whole batches go through each step together, about a megabyte of images. Evaluation has every example once, always in
+the same order: an example of each open shard in turn.
 
 Several datasets are mixed, each example once; with weights each is shuffled and repeated on its own. Evaluation has
 them one after the other.
@@ -27,6 +26,7 @@ from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from schemas.statistics import JPEG
 from trainer import augment
+from trainer.augment import Crops
 from trainer.config import TrainConfig
 from trainer.decoding import Decoder
 from trainer.sources import Source, Sources
@@ -36,15 +36,15 @@ _OPEN_SHARDS = 8
 # Records from one of them at a time, where they are shuffled after.
 _BLOCK = 8
 _PREFETCH_BATCHES = 4
-# Bytes of images that go through a step at a time, about, in whole batches: what surrounds the work on them is done once
-# for all. At 32 pixels, 192 images or more at a time took 3 to 6 % less than 32 (scripts/bench_input, row `ours`).
+# Bytes of images that go through a step together, about, in whole batches: what surrounds the work on them is done once
+# for all. At 32 pixels, 192 images or more together took 3 to 6 % less than 32 (scripts/bench_input, row `ours`).
 _CHUNK_BYTES = 1 << 20
 # What crops are cut from is larger than what comes out, so that they do not have to be enlarged as much.
 _CROP_MARGIN = 1.125
 # Of encoded records, which are in a random order on disk already.
 _SHUFFLE_BYTES = 1 << 28
 
-_Load = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+_Load = Callable[[tf.Tensor, Crops | None], tuple[tf.Tensor, tf.Tensor]]
 
 
 class Cached(NamedTuple):
@@ -79,10 +79,16 @@ def training_dataset(
     """
     sizes = [source.info.split(config.train_split).num_examples for source in sources.each]
     if cached:
-        dataset = _loaded(_shuffled_indices(config, sizes), functools.partial(_gather, config, cached), config)
+        dataset = _loaded(
+            _shuffled_indices(config, sizes), functools.partial(_gather, cached, config.image_size), config
+        )
     else:
         parts = [
-            _loaded(_shuffled_records(config, source, len(sizes), keep_encoded), _decode(config, source), config)
+            _loaded(
+                _shuffled_records(config, source, len(sizes), keep_encoded),
+                _decoder(config, source, config.train_split, config.image_size),
+                config,
+            )
             for source in sources.each
         ]
         dataset = parts[0]
@@ -114,8 +120,7 @@ def evaluation_dataset(
     num_examples = sum(source.info.split(split).num_examples for source in sources.each)
     if cached:
         chunks = tf.data.Dataset.range(num_examples).batch(_chunk(config)).map(
-            lambda indices: (tf.gather(cached.inputs, indices), tf.gather(cached.labels, indices)),
-            num_parallel_calls=_cores(),
+            lambda indices: _gather(cached, config.image_size, indices, None), num_parallel_calls=_cores(),
         )  # fmt: skip
     else:
         chunks = decoded(config, sources, split, config.image_size, keep_encoded=keep_encoded)
@@ -239,23 +244,21 @@ def _mix(datasets: Sequence[tf.data.Dataset], weights: Sequence[float], seed: in
 
 
 def _loaded(items: tf.data.Dataset, load: _Load, config: TrainConfig) -> tf.data.Dataset:
-    """Returns the images and labels of items, some at a time."""
-    return _with_seeds(items.batch(_chunk(config)), config.seed).map(load, num_parallel_calls=_cores())
-
-
-def _gather(config: TrainConfig, cached: Cached, indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    inputs = tf.gather(cached.inputs, indices)
-    if config.augment != "none":
-        cut = augment.cut(inputs, _crops(config, indices, seed), config.image_size)
-        inputs = tf.cast(cut + 0.5, tf.uint8)  # What is interpolated stays between 0 and 255.
-    return inputs, tf.gather(cached.labels, indices)
-
-
-def _decode(config: TrainConfig, source: Source) -> _Load:
-    decoder = _decoder(config, source, config.train_split, config.image_size)
+    """Returns the images and labels of items, many at a time; with crops where there is augmentation."""
+    chunks = items.batch(_chunk(config))
     if config.augment == "none":
-        return lambda records, seed: decoder(records)
-    return lambda records, seed: decoder(records, _crops(config, records, seed))
+        return chunks.map(lambda items: load(items, None), num_parallel_calls=_cores())
+    return _with_seeds(chunks, config.seed).map(
+        lambda items, seed: load(items, augment.random_crops(tf.size(items), seed, crop=config.crops)),
+        num_parallel_calls=_cores(),
+    )
+
+
+def _gather(cached: Cached, size: int, indices: tf.Tensor, crops: Crops | None) -> tuple[tf.Tensor, tf.Tensor]:
+    inputs = tf.gather(cached.inputs, indices)
+    if crops:
+        inputs = tf.cast(augment.cut(inputs, crops, size) + 0.5, tf.uint8)  # Interpolated: between 0 and 255 as before.
+    return inputs, tf.gather(cached.labels, indices)
 
 
 def _decoder(config: TrainConfig, source: Source, split: str, size: int) -> Decoder:
@@ -266,10 +269,6 @@ def _decoder(config: TrainConfig, source: Source, split: str, size: int) -> Deco
         size=size,
         exact=config.decode == "exact",
     )
-
-
-def _crops(config: TrainConfig, items: tf.Tensor, seed: tf.Tensor) -> augment.Crops:
-    return augment.random_crops(tf.size(items), seed, crop=config.crops)
 
 
 def _with_seeds(dataset: tf.data.Dataset, seed: int) -> tf.data.Dataset:

@@ -7,8 +7,8 @@ where that is still as large as what is asked for (DCT scaling), and only the pa
 surrounds it is done once for many images: `scripts/bench_input` measures this against libjpeg-turbo alone.
 """
 
+import dataclasses
 import functools
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -21,7 +21,8 @@ _RATIOS = (1, 2, 4, 8)
 _INTERPOLATED = 2.0
 
 
-class Decoder(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decoder:
     """How the records of a dataset become images.
 
     Attributes:

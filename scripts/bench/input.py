@@ -5,7 +5,8 @@ after the other. Before the first round each is checked: it must give every imag
 
 Batches are read by a loop in Python: that is what the tutorial's user writes, and all that peers without a graph have.
 What Keras does instead is measured beside it for cached epochs, where handing a batch to Python is much of the work:
-`in graph` reads them in a tf.function; `as fit` has an iterator for each epoch, all of whose time counts.
+`in graph` reads them in a tf.function; `whole epochs` has an iterator for each, all of whose time counts, first batch
+and all.
 """
 
 import argparse

@@ -221,7 +221,13 @@ def _shuffled_records(config: TrainConfig, source: Source, num_sources: int, kee
         return shuffled(config.seed)
     # Seeded anew for each epoch: how far it has been read ahead when one ends would decide on the order of the next.
     seeds = tf.data.Dataset.random(seed=config.seed, rerandomize_each_iteration=True).take(1)
-    return seeds.flat_map(lambda seed: shuffled(seed).repeat())
+
+    def passes(seed: tf.Tensor) -> tf.data.Dataset:
+        # Of this graph alone: with a global seed of 0, TensorFlow would compare ours with 0, and it has no value yet.
+        tf.random.set_seed(1)
+        return shuffled(seed).repeat()
+
+    return seeds.flat_map(passes)
 
 
 def _shuffled_indices(config: TrainConfig, sizes: Sequence[int]) -> tf.data.Dataset:

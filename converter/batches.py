@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from converter import assignment
 
 _T = TypeVar("_T")
+_K = TypeVar("_K")
 
 # Of a CSV so much goes to one bucket, 500 rows or so: an element of the job is then worth its cost...
 _BUCKET_BYTES = 1 << 14
@@ -82,3 +83,11 @@ def fill(
             buckets.clear()
             held = 0
     yield from buckets.items()
+
+
+def grouped(items: Iterable[_T], key: Callable[[_T], _K]) -> dict[_K, Batch[_T]]:
+    """Returns the items of each key, in their order."""
+    groups: defaultdict[_K, Batch[_T]] = defaultdict(Batch)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups

@@ -1,19 +1,20 @@
 r"""The graph of the Beam job.
 
 Image bytes never cross a shuffle: what is grouped are rows, and one task reads the images of one shard and writes it.
+Rows, files and fingerprints travel in batches (batches.py): Beam takes longer over an element than all else does.
 
-  CSV text -> rows ----\                                             /-> results --------\
-                        join by name -> (shard, [row]) -> write ----<---> rejects --------->-- reconcile, publish
-  folder listing ------/      |                       whole shard    \-> fingerprints ----/
-   (name, size)               `-> rejects, unlisted files                of images, grouped
+  CSV text -> [Row] ---\                                                /-> results --------\
+                        join by bucket -> (shard, [Source]) -> write ---<---> rejects --------->-- reconcile, publish
+  folder listing ------/       |                         whole shard     \-> fingerprints ----/
+     [File]                    `-> rejects, unlisted files                   joined by band
 
+A bucket is a range of positions: hashes of names (assignment.py), so that the row and the file of a name meet in it.
 Splits that depend on more than a row (stratified, near duplicates) are assigned behind the join.
 """
 
 import itertools
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -44,8 +45,6 @@ from converter.rows import Row
 from converter.shards import ShardResult
 from converter.table import Table, composed
 
-_K = TypeVar("_K")
-
 _REJECTS = "rejects"
 _ROWS_READ = "rows_read"
 _UNLISTED = "unlisted"
@@ -74,28 +73,13 @@ def build(
         | "Images" >> beam.Create([options.images])
         | "ListFiles" >> beam.FlatMap(_list_images, options, num_buckets)
     )  # (bucket, [File])
-    matched = (
-        {"rows": read.rows, "files": files}
-        | "JoinByBucket" >> beam.CoGroupByKey()  # (bucket, {"rows": [[Row]], "files": [[File]]})
-        | "Match" >> beam.ParDo(_match).with_outputs(_REJECTS, _UNLISTED, main="sources")
-    )  # [Source]
+    matched = join(read.rows, files)
     sources = _assign_splits(matched.sources, options, num_parts)
-    sizes = (
-        sources
-        | "Sizes" >> beam.FlatMap(_sizes)
-        | "SumSizes" >> beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum))
-        | "PlanShards" >> beam.Map(_plan, options)
-    )  # (split, number of shards)
-    results = (
-        sources
-        | "AssignShards" >> beam.FlatMap(_assign, AsDict(sizes))  # ((split, shard, number of shards), [Source])
-        | "GroupByShard" >> beam.GroupByKey()  # (shard, [[Source]])
-        | "WriteShards" >> beam.Map(_write, options)
-    )  # ShardResult
+    results = by_shard(sources, options) | "WriteShards" >> beam.Map(_write, options)  # ShardResult
     copies = (
         results
         | "Fingerprints" >> beam.Map(_fingerprints)  # [Fingerprint], located in their split
-        | "FindCopies" >> _FindGroups(num_parts)
+        | "FindCopies" >> FindGroups(num_parts)
     )  # {name: the first name of its group}
     rejects = (read[_REJECTS], matched[_REJECTS]) | "Rejects" >> beam.Flatten()  # Reject
     num_rows = read[_ROWS_READ] | "CountRows" >> beam.CombineGlobally(sum)  # int
@@ -117,6 +101,34 @@ def build(
     )
 
 
+def join(rows: beam.PCollection, files: beam.PCollection) -> Any:
+    """Joins rows with the files that they name.
+
+    Args:
+        rows: (bucket, [Row])
+        files: (bucket, [File])
+
+    Returns:
+        `sources`: [Source]; and beside them rejects, and the names of unlisted files.
+    """
+    return (
+        {"rows": rows, "files": files}
+        | "JoinByBucket" >> beam.CoGroupByKey()  # (bucket, {"rows": [[Row]], "files": [[File]]})
+        | "Match" >> beam.ParDo(_match).with_outputs(_REJECTS, _UNLISTED, main="sources")
+    )
+
+
+def by_shard(sources: beam.PCollection, options: ConvertOptions) -> beam.PCollection:
+    """Plans the shards and groups by them: [Source] -> ((split, shard, number of shards), [[Source]])."""
+    sizes = (
+        sources
+        | "Sizes" >> beam.FlatMap(_sizes)
+        | "SumSizes" >> beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum))
+        | "PlanShards" >> beam.Map(_plan, options)
+    )  # (split, number of shards)
+    return sources | "AssignShards" >> beam.FlatMap(_assign, AsDict(sizes)) | "GroupByShard" >> beam.GroupByKey()
+
+
 def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts: int) -> beam.PCollection:
     """Gives images their splits where these depend on others: most of the time they follow from a row alone."""
     if options.split_method == "stratified":
@@ -131,13 +143,13 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts
         groups = (
             sources
             | "ReadFirst" >> beam.Map(_fingerprints_of_groups, options)  # [Fingerprint], by the names of their groups
-            | "FindDuplicates" >> _FindGroups(num_parts)
+            | "FindDuplicates" >> FindGroups(num_parts)
         )  # {group: the first of those that it goes with}
         return sources | "KeepTogether" >> beam.Map(_keep_together, options, AsSingleton(groups))
     return sources
 
 
-class _FindGroups(beam.PTransform):
+class FindGroups(beam.PTransform):
     """[Fingerprint] -> one dictionary, from each name that has duplicates to the first name of its group."""
 
     def __init__(self, num_parts: int):
@@ -145,6 +157,7 @@ class _FindGroups(beam.PTransform):
         self._num_parts = num_parts
 
     def expand(self, fingerprints: beam.PCollection) -> beam.PCollection:
+        """Returns the dictionary, the only element."""
         return (
             fingerprints
             | "Bands" >> beam.FlatMap(_bands, self._num_parts)
@@ -203,13 +216,8 @@ def _list_images(folder: str, options: ConvertOptions, num_buckets: int) -> Iter
 
 def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]]) -> Iterator[Any]:
     _, bucket = joined
-    by_name: defaultdict[str, tuple[list[Row], list[storage.File]]] = defaultdict(lambda: ([], []))
-    for row in itertools.chain.from_iterable(bucket["rows"]):
-        by_name[row.filename][0].append(row)
-    for file in itertools.chain.from_iterable(bucket["files"]):
-        by_name[composed(file.name)][1].append(file)
     sources = Batch[Source]()
-    for found in itertools.chain.from_iterable(itertools.starmap(matching.match, by_name.values())):
+    for found in matching.match_all(*(itertools.chain.from_iterable(bucket[name]) for name in ("rows", "files"))):
         if isinstance(found, Source):
             sources.append(found)
         else:
@@ -218,15 +226,8 @@ def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]]) -> Iterator[A
 
 
 def _sizes(sources: Batch[Source]) -> Iterator[tuple[str, tuple[int, int]]]:
-    for split, some in _grouped(sources, lambda source: source.row.split).items():
+    for split, some in batches.grouped(sources, lambda source: source.row.split).items():
         yield split, (len(some), sum(source.file.size for source in some))
-
-
-def _grouped(sources: Batch[Source], key: Callable[[Source], _K]) -> dict[_K, Batch[Source]]:
-    groups: defaultdict[_K, Batch[Source]] = defaultdict(Batch)
-    for source in sources:
-        groups[key(source)].append(source)
-    return groups
 
 
 def _plan(sizes: tuple[str, tuple[int, int]], options: ConvertOptions) -> tuple[str, int]:
@@ -245,7 +246,7 @@ def _assign(
         number = num_shards[source.row.split]
         return source.row.split, assignment.shard(assignment.position(source.row.filename), number), number
 
-    return _grouped(sources, shard).items()
+    return batches.grouped(sources, shard).items()
 
 
 def _stratify(examples: Sequence[tuple[str, bytes]], options: ConvertOptions) -> dict[str, str]:

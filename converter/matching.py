@@ -1,11 +1,13 @@
 """The rows and the files of one name: at most one row gets the file, and every other one a reason."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from converter.rejects import Reason, Reject
 from converter.rows import Row
 from converter.storage import File
+from converter.table import composed
 
 # What rows of one file must agree in.
 _CLAIMS = ("labels", "split", "group")
@@ -16,6 +18,17 @@ class Source(NamedTuple):
 
     row: Row
     file: File
+
+
+def match_all(rows: Iterable[Row], files: Iterable[File]) -> Iterator[Source | Reject | File]:
+    """Yields what `match` does, of rows and files of many names."""
+    by_name: defaultdict[str, tuple[list[Row], list[File]]] = defaultdict(lambda: ([], []))
+    for row in rows:
+        by_name[row.filename][0].append(row)
+    for file in files:
+        by_name[composed(file.name)][1].append(file)
+    for same_name in by_name.values():
+        yield from match(*same_name)
 
 
 def match(rows: Iterable[Row], files: Iterable[File]) -> Iterator[Source | Reject | File]:

@@ -46,6 +46,12 @@ def test_the_number_of_buckets_and_parts(csv_bytes: int, buckets: int, parts: in
     assert (batches.num_buckets(csv_bytes), batches.num_parts(csv_bytes)) == (buckets, parts)
 
 
+def test_items_of_one_key_stay_together_in_their_order() -> None:
+    groups = batches.grouped([3, 1, 4, 1, 5], lambda number: number % 2)
+    assert groups == {1: [3, 1, 1, 5], 0: [4]}
+    assert {type(batch) for batch in groups.values()} == {batches.Batch}
+
+
 _ROW = Row("a.csv", 2, "1.jpg", b"\0\1", "train", "1.jpg")
 _FILE = File("1.jpg", "images/1.jpg", 10, 20)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter.matching import Source, match
+from converter.matching import Source, match, match_all
 from converter.rejects import Reason, Reject
 from converter.rows import Row
 from converter.storage import File
@@ -76,3 +76,13 @@ def test_every_row_ends_once_and_the_order_does_not_matter(some: list[Row], rand
     assert sorted(ends) == sorted(row.line for row in some)
     agree = len({row.labels for row in some}) == 1
     assert sum(isinstance(one, Source) for one in found) == agree
+
+
+def test_of_many_names_each_row_gets_the_file_of_its_own() -> None:
+    # Stored in decomposed characters, as some file systems do, and named in composed ones.
+    files = [File(name, f"images/{name}", 10) for name in ("c.jpg", "e\u0301.jpg", "a.jpg")]
+    rows = [_row(2)._replace(filename="\u00e9.jpg"), _row(3), _row(4)._replace(filename="b.jpg")]
+    found = list(match_all(rows, files))
+    assert {one.row.line: one.file for one in found if isinstance(one, Source)} == {2: files[1], 3: files[2]}
+    assert [one.line for one in found if isinstance(one, Reject)] == [4]
+    assert [one for one in found if isinstance(one, File)] == [files[0]]

@@ -19,6 +19,7 @@ from pathlib import Path
 import contenders
 import made
 import process
+import scaling
 from made import Made
 from scaling import Costs, render, renewed
 from schemas.quiet import quiet
@@ -29,10 +30,12 @@ with quiet():
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
-    from converter import assignment, duplicates, matching, pipeline, reading, rows, shards, storage
+    from converter import batches, graph, neighbours, pipeline, reading, rows, shards, storage
+    from converter.batches import Batch
     from converter.duplicates import Fingerprint
     from converter.images import Preparation
     from converter.matching import Source
+    from converter.neighbours import Columns
     from converter.options import ConvertOptions
     from converter.reading import Good
     from converter.rows import Row
@@ -42,9 +45,10 @@ with quiet():
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "scaling.md"
 _PREPARATION = Preparation(max_pixels=100_000_000)
 # Rows of the two jobs whose difference is what rows cost: the first pays for what is made once.
-_FEW_ROWS, _MANY_ROWS = 20_000, 100_000
-# Images of one band, none near another.
-_BAND = 20_000
+_FEW_ROWS, _MANY_ROWS = 20_000, 200_000
+_FILE_BYTES = 12_000
+# Images of one part of a band, none near another: as many as converter/batches.py gives to one task.
+_PART = 300_000
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -79,12 +83,16 @@ def measure(originals: Path, cache: Path, number: int) -> Costs:
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         start = contenders.start_up(made.make(originals, 16, cache), cache).cpu_seconds
         read, prove, write = _of_images(sources, Path(folder))
-        group, copies = _of_job("group"), _of_job("copies")
+        pair = _of_pair()
+        group = _of_job("group")
+        # Without what its pairs take: their number is quadratic.
+        copies = _of_job("copies", lambda number: _pairs(number) * pair)
         check = process.run(contenders.OURS.command(data, Path(folder) / "check"), contenders.ENV).cpu_seconds
         return Costs(
             cores=contenders.CORES,
             image_bytes=sum(source.file.size for source in sources) / len(sources),
             start_s=start,
+            csv_row_bytes=_csv_bytes(1),
             csv_row_us=_of_csv(Path(folder)) * 1e6,
             list_file_us=cpu_seconds(lambda: list(storage.list_files(str(few.images)))) / few.number * 1e6,
             group_row_us=group[0] * 1e6,
@@ -96,7 +104,7 @@ def measure(originals: Path, cache: Path, number: int) -> Costs:
             write_byte_ns=write[1] * 1e9,
             copies_image_us=copies[0] * 1e6,
             copies_share=_share(originals),
-            copies_pair_ns=_of_pair() * 1e9,
+            copies_pair_ns=pair * 1e9,
             shard_ms=_of_shard(small, Path(folder)) * 1e3,
             row_memory_bytes=group[1] + copies[1],
             check_images=number,
@@ -128,7 +136,7 @@ def _of_images(sources: Sequence[Source], folder: Path) -> list[tuple[float, flo
 def _works(sources: Sequence[Source], folder: str) -> Iterator[Callable[[], object]]:
     """Yields reading; reading and proving; reading, proving and writing to a shard that is not there yet."""
     yield lambda: [storage.read(source.file.path) for source in sources]
-    yield lambda: sum(isinstance(one, Good) for one in reading.read(sources, _PREPARATION, 1))
+    yield lambda: sum(map(len, reading.read(sources, _PREPARATION, 1)))
     fresh = (f"{folder}-{i}" for i in itertools.count())
     yield lambda: shards.write_shard(
         next(fresh),
@@ -145,11 +153,18 @@ def _works(sources: Sequence[Source], folder: str) -> Iterator[Callable[[], obje
 def _of_csv(folder: Path) -> float:
     """Returns the CPU seconds of a row."""
     path = folder / "rows.csv"
-    lines = (f"{row.filename},{','.join(map(str, row.labels))}\n" for row in _rows(_MANY_ROWS))
-    path.write_text(f"filename,{','.join(made.CLASSES)}\n{''.join(lines)}", encoding="utf-8")
+    path.write_text(f"filename,{','.join(made.CLASSES)}\n{''.join(map(_csv_line, _rows(_MANY_ROWS)))}")
     options = ConvertOptions(csv=str(path), images=str(folder), output=str(folder))
     (table,) = read_tables(options)
     return cpu_seconds(lambda: sum(1 for _ in rows.read_rows(options, table))) / _MANY_ROWS
+
+
+def _csv_line(row: Row) -> str:
+    return f"{row.filename},{','.join(map(str, row.labels))}\n"
+
+
+def _csv_bytes(number: int) -> int:
+    return number * len(_csv_line(_row(0, made.name(0))))
 
 
 def _rows(number: int) -> Iterator[Row]:
@@ -157,67 +172,97 @@ def _rows(number: int) -> Iterator[Row]:
 
 
 def _files(number: int) -> Iterator[File]:
-    return (File(made.name(i), f"/images/{made.name(i)}", 12_000) for i in range(number))
+    return (File(made.name(i), f"/images/{made.name(i)}", _FILE_BYTES) for i in range(number))
 
 
-def _of_job(name: str) -> tuple[float, float]:
-    """Returns the CPU seconds and the bytes of memory of a row in one of the jobs below, in processes of their own."""
-    points = []
+def _of_job(name: str, apart: Callable[[int], float] = lambda number: 0) -> tuple[float, float]:
+    """Returns the CPU seconds and the bytes of memory of a row in one of the jobs below, in processes of their own.
+
+    Args:
+        name: of the job.
+        apart: from a number of rows to the CPU seconds that are not to be counted.
+    """
+    seconds, peaks = [], []
     for number in (_FEW_ROWS, _MANY_ROWS):
         run = process.run([sys.executable, __file__, f"--job={name}", f"--rows={number}"], contenders.ENV)
-        points.append((number, float(json.loads(run.output)), run.peak_mb * 1e6))
-    seconds = line([(number, cpu) for number, cpu, _ in points])[1]
-    return seconds, line([(number, peak) for number, _, peak in points])[1]
+        seconds.append((number, float(json.loads(run.output)) - apart(number)))
+        peaks.append((number, run.peak_mb * 1e6))
+    return line(seconds)[1], line(peaks)[1]
 
 
 def group(number: int) -> None:
-    """Joins rows with their files and groups them by shard, as converter/graph.py does."""
+    """Joins rows with their files and groups them by shard: the steps of converter/graph.py."""
+    num_buckets = batches.num_buckets(_csv_bytes(number))
+    options = ConvertOptions(csv="labels.csv", images="images", output="data")
     with beam.Pipeline(runner=FnApiRunner()) as job:
         start = job | beam.Create([number])
-        named = start | beam.FlatMap(_rows) | "KeyRows" >> beam.Map(lambda row: (row.filename, row))
-        files = start | "Files" >> beam.FlatMap(_files) | "KeyFiles" >> beam.Map(lambda file: (file.name, file))
-        _ = (
-            {"rows": named, "files": files}
-            | beam.CoGroupByKey()
-            | "Match" >> beam.FlatMap(lambda joined: matching.match(joined[1]["rows"], joined[1]["files"]))
-            | "Assign" >> beam.Map(lambda one: (assignment.shard(assignment.position(one.row.filename), 8), one))
-            | beam.GroupByKey()
-            | "Count" >> beam.Map(lambda grouped: sum(1 for _ in grouped[1]))
+        named = start | "Rows" >> beam.FlatMap(
+            lambda number: batches.fill(_rows(number), lambda row: row.filename, num_buckets)
+        )
+        files = start | "Files" >> beam.FlatMap(
+            lambda number: batches.fill(_files(number), lambda file: file.name, num_buckets)
+        )
+        _ = graph.by_shard(graph.join(named, files).sources, options) | "Count" >> beam.Map(
+            lambda grouped: sum(map(len, grouped[1]))
         )
 
 
 def copies(number: int) -> None:
-    """Looks for duplicates among images of which no two are alike, as converter/graph.py does."""
+    """Looks for duplicates among images of which no two are alike: the steps of converter/graph.py.
+
+    Fingerprints come in batches, one for each shard.
+    """
+    each = scaling.SHARD_BYTES // _FILE_BYTES
     with beam.Pipeline(runner=FnApiRunner()) as job:
         _ = (
             job
-            | beam.Create([number])
-            | beam.FlatMap(_fingerprints)
-            | "Bands" >> beam.FlatMap(lambda one: ((band, one) for band in duplicates.bands(one)))
-            | beam.GroupByKey()
-            | "Links" >> beam.FlatMap(lambda grouped: duplicates.links(grouped[1]))
+            | beam.Create(range(0, number, each))
+            | beam.Map(_some_fingerprints, each, number)
+            | graph.FindGroups(batches.num_parts(_csv_bytes(number)))
         )
 
 
-def _fingerprints(number: int) -> Iterator[Fingerprint]:
-    rng = random.Random(0)
-    for i in range(number):
+def _some_fingerprints(first: int, each: int, number: int) -> Batch[Fingerprint]:
+    return Batch(_fingerprints(first, min(first + each, number)))
+
+
+def _fingerprints(start: int, end: int) -> Iterator[Fingerprint]:
+    rng = random.Random(start)
+    for i in range(start, end):
         yield Fingerprint(made.name(i), rng.randbytes(8), rng.getrandbits(64), rng.randbytes(64))
+
+
+def _pairs(number: int) -> float:
+    """Returns how many pairs of so many made fingerprints share a band, counted once for each band.
+
+    One band has ten of the 64 bits, each other one nine.
+    """
+    return number**2 / 2 * (2**-10 + (scaling.BANDS - 1) * 2**-9)
 
 
 def _of_pair() -> float:
     """Returns the CPU seconds of a pair in a band: of images that are not near each other, as nearly all are."""
-    band = list(_fingerprints(_BAND))
-    return cpu_seconds(lambda: sum(1 for _ in duplicates.links(band))) / (_BAND**2 / 2)
+    points = []
+    for number in (_PART // 2, _PART):
+        found = [(band, some) for (band, _), some in neighbours.bands(list(_fingerprints(0, number)), 1)]
+
+        def work(found: Sequence[tuple[int, Columns]] = found) -> None:
+            for band, some in found:
+                assert not list(neighbours.links(band, [some]))
+
+        points.append((number, cpu_seconds(work) / number))
+    # What an image takes alone is where this line starts.
+    return line(points)[1] * _PART**2 / _pairs(_PART)
 
 
 def _share(originals: Path) -> float:
     """Returns how many times two images share a band: by chance, and since hashes of photographs are not all alike."""
     paths = [str(path) for path in sorted(originals.rglob("*.jpg"))[:4000]]
     sources = [Source(_row(i, path), File(path, path, os.path.getsize(path))) for i, path in enumerate(paths)]
-    found = reading.read(sources, _PREPARATION, contenders.CORES)
-    keys = [band for one in found if isinstance(one, Good) for band in duplicates.bands(one.fingerprint)]
-    sizes = (sum(1 for _ in same) for _, same in itertools.groupby(sorted(keys)))
+    found = itertools.chain.from_iterable(reading.read(sources, _PREPARATION, contenders.CORES))
+    fingerprints = [one.fingerprint for one in found if isinstance(one, Good)]
+    # So many parts that each value of a band has one of its own.
+    sizes = [len(same.names) for _, same in neighbours.bands(fingerprints, 1 << 32)]
     return sum(size * (size - 1) for size in sizes) / (len(sources) * (len(sources) - 1))
 
 

@@ -12,10 +12,14 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, NamedTuple, Self, get_type_hints
 
+from converter import batches
+from converter.duplicates import MAX_DISTANCE
+
 _BEGIN, _END = "<!-- begin: scripts/bench_scaling --write -->\n", "<!-- end -->\n"
-_SHARD_BYTES = 128_000_000
-# A hash of 64 bits is cut into seven bands: see converter/duplicates.py.
-_BAND_BITS = 9
+SHARD_BYTES = 128_000_000
+# Hashes of 64 bits are compared where they agree in one of seven bands, most of them of nine bits: neighbours.py.
+BANDS = MAX_DISTANCE + 1
+_BAND_VALUES = 2**9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,16 +29,17 @@ class Costs:
     cores: Annotated[float, "of the machine, and of each worker"]
     image_bytes: Annotated[float, "mean size of an image"]
     start_s: Annotated[float, "the whole command on 16 images: importing, starting, committing"]
+    csv_row_bytes: Annotated[float, "mean size of a row of the CSV, which decides into how many tasks work is cut"]
     csv_row_us: Annotated[float, "parsing a row of the CSV"]
     list_file_us: Annotated[float, "listing a file"]
-    group_row_us: Annotated[float, "joining a row with its file, and grouping it by shard, in Beam"]
+    group_row_us: Annotated[float, "joining a row with its file, and grouping it by shard, in batches, in Beam"]
     read_image_us: Annotated[float, "opening a file of this machine"]
     read_byte_ns: Annotated[float, "reading it"]
     prove_image_us: Annotated[float, "header, decoding and fingerprint, for each image"]
     prove_byte_ns: Annotated[float, "and for each of its bytes"]
     write_image_us: Annotated[float, "encoding a record and writing it, reading it back, digests"]
     write_byte_ns: Annotated[float, "and for each of its bytes"]
-    copies_image_us: Annotated[float, "seven bands of a fingerprint, grouped in Beam"]
+    copies_image_us: Annotated[float, "seven bands of a fingerprint, grouped in batches, in Beam"]
     copies_share: Annotated[float, "pairs of images that share a band, of all pairs; once for each band"]
     copies_pair_ns: Annotated[float, "comparing such a pair"]
     shard_ms: Annotated[float, "finishing a shard: notes, index, its part of the commit"]
@@ -89,6 +94,7 @@ def steps(costs: Costs, number: int, place: Place) -> dict[str, float]:
     decoders = max(place.workers, 1) * costs.cores
     size = costs.image_bytes
     pairs = costs.copies_share * number**2 / 2
+    tasks = BANDS * parts(costs, number)
     return {
         "start-up": costs.workers_s if remote else costs.start_s,
         "parsing the CSV": number * costs.csv_row_us / 1e6,
@@ -99,14 +105,24 @@ def steps(costs: Costs, number: int, place: Place) -> dict[str, float]:
         "proving": number * (costs.prove_image_us / 1e6 + size * costs.prove_byte_ns / 1e9) / decoders,
         "writing": number * (costs.write_image_us / 1e6 + size * costs.write_byte_ns / 1e9) / decoders,
         "duplicates: grouping": number * costs.copies_image_us / 1e6 / groupers,
-        "duplicates: comparing": pairs * costs.copies_pair_ns / 1e9 / groupers,
+        "duplicates: comparing": pairs * costs.copies_pair_ns / 1e9 / min(groupers, tasks),
         "finishing shards": shards(costs, number) * costs.shard_ms / 1e3,
     }
 
 
+def parts(costs: Costs, number: int) -> int:
+    """Returns into how many parts a band is cut: each has a value of the band or more, and is compared by one task."""
+    return min(_BAND_VALUES, batches.num_parts(int(number * costs.csv_row_bytes)))
+
+
+def buckets(costs: Costs, number: int) -> int:
+    """Returns into how many buckets rows go."""
+    return batches.num_buckets(int(number * costs.csv_row_bytes))
+
+
 def shards(costs: Costs, number: int) -> int:
     """Returns how many shards so many images make, of the default size."""
-    return math.ceil(number * costs.image_bytes / _SHARD_BYTES)
+    return math.ceil(number * costs.image_bytes / SHARD_BYTES)
 
 
 def text(seconds: float) -> str:
@@ -132,7 +148,8 @@ def render(costs: Costs) -> str:
     one_core = dataclasses.replace(costs, cores=1)
     check = text(sum(steps(one_core, int(costs.check_images), here).values()))
     memory = " | ".join(f"{number * costs.row_memory_bytes / 1e9:.3g} GB" for number in (10**6, 10**9))
-    bands = " | ".join(f"{number >> _BAND_BITS:,}" for number in (10**6, 10**9))
+    band = " | ".join(f"{number // parts(costs, number):,}" for number in (10**6, 10**9))
+    bucket = " | ".join(f"{number // buckets(costs, number):,}" for number in (10**6, 10**9))
     return "\n".join(
         [
             costs.table(),
@@ -148,7 +165,8 @@ def render(costs: Costs) -> str:
             "| held in one process | 1 M | 1 B |",
             "|---|---|---|",
             f"| by Beam's in-process runner: rows and fingerprints | {memory} |",
-            f"| by a worker: fingerprints of a band, {_BAND_BITS} bits that agree | {bands} |",
+            f"| by a worker: rows of a bucket, and files | {bucket} |",
+            f"| by a worker: fingerprints of a part of a band, on average | {band} |",
             f"| by the last step: notes of shards | {shards(costs, 10**6):,} | {shards(costs, 10**9):,} |",
             "",
         ]

@@ -10,6 +10,7 @@ batches.py      rows and files on their way through the job, many in one element
 matching.py     the rows and the files of one name
 rejects.py      why a row was left out: a closed list of reasons
 assignment.py   pure: stable hash -> split, shard, position
+planning.py     which split and which shard the images of a batch go to
 stratify.py     splits in which each has its share of every label
 headers.py      what an image says before it is decoded: format, size, orientation
 jpeg.py         decodes the JPEGs that have no fault, which is most images

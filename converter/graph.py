@@ -26,6 +26,7 @@ from converter import (
     duplicates,
     matching,
     neighbours,
+    planning,
     progress,
     reading,
     rows,
@@ -122,11 +123,13 @@ def by_shard(sources: beam.PCollection, options: ConvertOptions) -> beam.PCollec
     """Plans the shards and groups by them: [Source] -> ((split, shard, number of shards), [[Source]])."""
     sizes = (
         sources
-        | "Sizes" >> beam.FlatMap(_sizes)
+        | "Sizes" >> beam.FlatMap(planning.sizes)
         | "SumSizes" >> beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum))
         | "PlanShards" >> beam.Map(_plan, options)
     )  # (split, number of shards)
-    return sources | "AssignShards" >> beam.FlatMap(_assign, AsDict(sizes)) | "GroupByShard" >> beam.GroupByKey()
+    return (
+        sources | "AssignShards" >> beam.FlatMap(planning.assign, AsDict(sizes)) | "GroupByShard" >> beam.GroupByKey()
+    )
 
 
 def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts: int) -> beam.PCollection:
@@ -138,14 +141,14 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts
             | "AllLabels" >> beam.combiners.ToList()
             | "Stratify" >> beam.Map(_stratify, options)
         )  # {filename: split}
-        return sources | "TakeSplit" >> beam.Map(_take_split, AsSingleton(splits))
+        return sources | "TakeSplit" >> beam.Map(planning.take_split, AsSingleton(splits))
     if options.group_near_duplicates:
         groups = (
             sources
             | "ReadFirst" >> beam.Map(_fingerprints_of_groups, options)  # [Fingerprint], by the names of their groups
             | "FindDuplicates" >> FindGroups(num_parts)
         )  # {group: the first of those that it goes with}
-        return sources | "KeepTogether" >> beam.Map(_keep_together, options, AsSingleton(groups))
+        return sources | "KeepTogether" >> beam.Map(planning.keep_together, options, AsSingleton(groups))
     return sources
 
 
@@ -225,11 +228,6 @@ def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]]) -> Iterator[A
     yield sources
 
 
-def _sizes(sources: Batch[Source]) -> Iterator[tuple[str, tuple[int, int]]]:
-    for split, some in batches.grouped(sources, lambda source: source.row.split).items():
-        yield split, (len(some), sum(source.file.size for source in some))
-
-
 def _plan(sizes: tuple[str, tuple[int, int]], options: ConvertOptions) -> tuple[str, int]:
     split, (num_images, num_bytes) = sizes
     progress.expect(num_images)
@@ -239,16 +237,6 @@ def _plan(sizes: tuple[str, tuple[int, int]], options: ConvertOptions) -> tuple[
     )
 
 
-def _assign(
-    sources: Batch[Source], num_shards: Mapping[str, int]
-) -> Iterable[tuple[tuple[str, int, int], Batch[Source]]]:
-    def shard(source: Source) -> tuple[str, int, int]:
-        number = num_shards[source.row.split]
-        return source.row.split, assignment.shard(assignment.position(source.row.filename), number), number
-
-    return batches.grouped(sources, shard).items()
-
-
 def _stratify(examples: Sequence[tuple[str, bytes]], options: ConvertOptions) -> dict[str, str]:
     if not examples:
         return {}
@@ -256,22 +244,9 @@ def _stratify(examples: Sequence[tuple[str, bytes]], options: ConvertOptions) ->
     return stratify.stratify(names, np.frombuffer(b"".join(labels), np.uint8).reshape(len(names), -1), options.splits)
 
 
-def _take_split(sources: Batch[Source], splits: Mapping[str, str]) -> Batch[Source]:
-    return Batch(source._replace(row=source.row._replace(split=splits[source.row.filename])) for source in sources)
-
-
 def _fingerprints_of_groups(sources: Batch[Source], options: ConvertOptions) -> Batch[Fingerprint]:
     read = itertools.chain.from_iterable(reading.read(sources, _preparation(options), options.num_threads))
     return Batch(one.fingerprint._replace(filename=one.row.group) for one in read if not isinstance(one, Reject))
-
-
-def _keep_together(sources: Batch[Source], options: ConvertOptions, groups: Mapping[str, str]) -> Batch[Source]:
-    return Batch(source._replace(row=_in_group(source.row, options, groups)) for source in sources)
-
-
-def _in_group(row: Row, options: ConvertOptions, groups: Mapping[str, str]) -> Row:
-    group = groups.get(row.group, row.group)
-    return row._replace(group=group, split=assignment.split(group, options.splits))
 
 
 def _fingerprints(result: ShardResult) -> Batch[Fingerprint]:

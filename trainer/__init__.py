@@ -3,10 +3,14 @@
 main.py         flags -> TrainConfig -> train.train_and_evaluate()
 config.py       TrainConfig: frozen, documented, validates itself; saved beside the checkpoints
 sources.py      which datasets a run reads, as if they were one
-dataset.py      shards -> interleave, parse, decode, cache, shuffle, batch, augment, prefetch
+dataset.py      shards, or what is cached of them -> shuffle, batch, decode, augment, prefetch
+decoding.py     serialized examples -> images of one size, and labels
 augment.py      random operations on a batch of images, with explicit seeds
+caching.py      what is kept between epochs, and where: chosen, filled, found again
+memory.py       how much room there is: of the machine, and of the container
 model.py        backbones, preprocessing, head
 train.py        compile, fit, callbacks; the order of a run
+throughput.py   how fast the input is, and the model, and which of them a run waits for
 evaluation.py   one exact pass over a split: the multi-label metrics
 plots.py        training.png and samples.png
 runs.py         `python -m trainer.runs`: compares runs side by side

@@ -24,7 +24,7 @@ from converter.images import Image as Prepared
 from converter.images import ImageError, Preparation, prepare
 from converter.rejects import Reason
 from schemas import example
-from trainer import dataset
+from trainer.decoding import Decoder
 
 Draw = Callable[..., bytes]
 
@@ -65,8 +65,9 @@ def _expected(data: bytes) -> npt.NDArray[np.int64]:
 def _trained(data: bytes, *, all_jpeg: bool) -> npt.NDArray[np.int64]:
     """Returns an image, at most 32 pixels wide and high, as the trainer decodes it from its record."""
     record = example.encode(image=data, height=0, width=0, labels=[1], filename="a")
-    pixels, _ = dataset._parse(tf.constant(record), num_classes=1, labels=(0,), all_jpeg=all_jpeg, size=32)
-    return np.asarray(pixels, np.int64)
+    decoder = Decoder(num_classes=1, labels=(0,), all_jpeg=all_jpeg, size=32, exact=True)
+    pixels, _ = decoder(tf.constant([record]))
+    return np.asarray(pixels[0], np.int64)
 
 
 def _save(image: Image.Image, file_format: str, **save: Any) -> bytes:

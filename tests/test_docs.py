@@ -37,7 +37,7 @@ def test_the_flags_in_the_docs_are_those_of_the_trainer_with_their_defaults() ->
     for flags, defaults in rows:
         for flag, default in zip(flags.split(", "), defaults.split(", "), strict=True):
             documented[flag.strip("`-")] = default.strip("`").replace("off", "False") or "()"
-    fields = {field.name: str(field.default) for field in dataclasses.fields(TrainConfig)}
+    fields = {field.name: str(field.default) or "()" for field in dataclasses.fields(TrainConfig)}
     for name in ("data", "output", "overwrite"):
         del fields[name]
     assert documented == fields

@@ -49,7 +49,7 @@ def _num_read_by_training(folder: Path, info: DatasetInfo) -> int:
     batches = (
         batch
         for split in info.splits
-        for batch in input_pipeline.evaluation_dataset(config, sources, split.name, cache=None)
+        for batch in input_pipeline.evaluation_dataset(config, sources, split.name)
     )
     return sum(int(images.shape[0]) for images, _ in batches)
 

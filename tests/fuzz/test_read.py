@@ -35,7 +35,7 @@ def _images(folder: Path, info: DatasetInfo) -> list[bytes]:
         return [
             tensor.numpy().tobytes()
             for split in info.splits
-            for batch in input_pipeline.evaluation_dataset(config, sources, split.name, cache=None)
+            for batch in input_pipeline.evaluation_dataset(config, sources, split.name)
             for tensor in batch
         ]
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 import input_rows
+import pixels
 import rounds
 import same_images
 from converter import pipeline
@@ -181,6 +182,15 @@ def test_the_docs_name_every_ratio() -> None:
     every = {row.full_name: Measurement(row.full_name, "images/s", (1.0,)) for row in ROWS}
     for ratio in [*input_rows.ratios(every), "frozen_backbone_over_tutorial"]:
         assert f"`{ratio.removesuffix('_in_graph').removesuffix('_whole_epochs')}`" in page
+
+
+def test_scaled_pixels_are_compared_with_exact_ones(photographs: Path) -> None:
+    for size in (16, 96):
+        differences = pixels.compare(str(photographs), "train", size)
+        assert differences.shape == (_NUM_IMAGES,)
+        # Made smaller they differ, by some levels; made larger hardly.
+        assert 0 <= differences.min() <= differences.max() < 20
+        assert (differences.mean() > 0.05) == (size == 16)
 
 
 @pytest.mark.slow

@@ -47,9 +47,7 @@ def _num_read_by_training(folder: Path, info: DatasetInfo) -> int:
     config = TrainConfig(data=(str(folder),), output="unused", image_size=16, batch_size=16)
     sources = combine([(str(folder), info)])
     batches = (
-        batch
-        for split in info.splits
-        for batch in input_pipeline.evaluation_dataset(config, sources, split.name)
+        batch for split in info.splits for batch in input_pipeline.evaluation_dataset(config, sources, split.name)
     )
     return sum(int(images.shape[0]) for images, _ in batches)
 

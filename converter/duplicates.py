@@ -1,6 +1,6 @@
 """Images that are the same, or nearly: what makes a validation split easier than it should be.
 
-small(pixels) -> fingerprints -> neighbours.py -> links -> Groups -> Member -> duplicates.csv
+pixels -> views -> fingerprints -> neighbours.py -> links -> Groups -> Member -> duplicates.csv
 """
 
 import collections

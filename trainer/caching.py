@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from schemas.errors import UserError
 from trainer import dataset, memory
@@ -35,6 +36,7 @@ from trainer.sources import Sources
 
 # To be raised when what is cached of the same examples changes.
 _VERSION = 1
+_NAMES = {"features": "features", "decoded": "decoded images", "encoded": "encoded images"}
 _INPUTS, _LABELS, _DESCRIPTION = "inputs", "labels", "description.json"
 
 
@@ -80,44 +82,47 @@ def choose(config: TrainConfig, sources: Sources, num_features: int | None) -> P
     Raises:
         UserError: what was asked for does not fit.
     """
-    train, validation = (sources.split(name) for name in (config.train_split, config.validation_split))
-    images = train.num_examples + validation.num_examples
-    needed = {
-        "decoded": 3
-        * (train.num_examples * dataset.cached_size(config) ** 2 + validation.num_examples * config.image_size**2),
-        "encoded": sum(shard.num_bytes for split in (train, validation) for shard in split.shards),
-    }
-    if num_features is not None:
-        needed["features"] = 4 * images * num_features
-    best = "features" if num_features is not None else "decoded"
-    free = memory.available()
-    disk = memory.free_disk(_folder(config))
-    names = {"features": "features", "decoded": "decoded images", "encoded": "encoded images"}
-    rooms = f"{_size(free)} of memory and {_size(disk)} of disk are free"
+    needed = _needed(config, sources, num_features)
+    best = "decoded" if num_features is None else "features"
+    memory_left, disk_left = memory.available(), memory.free_disk(_folder(config))
 
     def plan(content: str, on_disk: bool, why: str) -> Plan:
-        what = f"{names[content]} ({_size(needed[content])})" if content in needed else "nothing"
-        where = f" on disk, in {_folder(config)}" if on_disk else " in memory" if content in needed else ""
-        return Plan(content, on_disk, f"Cache: {what}{where}: {why}{rooms}.")
+        where = "nothing"
+        if content in needed:
+            place = f"on disk, in {_folder(config)}" if on_disk else "in memory"
+            where = f"{_NAMES[content]} ({_size(needed[content])}) {place}"
+        rooms = f"{_size(memory_left)} of memory and {_size(disk_left)} of disk are free"
+        return Plan(content, on_disk, f"Cache: {where}: {why}{rooms}.")
 
-    if config.cache == "none":
-        return plan("none", False, "as asked; ")
+    if config.cache == "auto":
+        for content, on_disk, room in (
+            (best, False, memory_left),
+            (best, True, disk_left),
+            ("encoded", False, memory_left),
+        ):
+            if needed[content] < room / 2:
+                return plan(content, on_disk, "")
+        return plan("none", False, f"{_NAMES[best]} take {_size(needed[best])}, and ")
     if config.cache == "disk":  # It may be there already; if not, a full disk is told when it is.
         return plan(best, True, "as asked; ")
-    if config.cache != "auto":
-        if needed[config.cache] >= free:
-            raise UserError(
-                f"--cache={config.cache} takes {_size(needed[config.cache])} of memory, and {_size(free)} are free. "
-                "Choose another one, or let --cache=auto do so."
-            )
-        return plan(config.cache, False, "as asked; ")
-    if needed[best] < free / 2:
-        return plan(best, False, "")
-    if needed[best] < disk / 2:
-        return plan(best, True, "")
-    if needed["encoded"] < free / 2:
-        return plan("encoded", False, "")
-    return plan("none", False, f"{names[best]} take {_size(needed[best])}, and ")
+    if needed.get(config.cache, 0) >= memory_left:
+        raise UserError(
+            f"--cache={config.cache} takes {_size(needed[config.cache])} of memory, and {_size(memory_left)} are free. "
+            "Choose another one, or let --cache=auto do so."
+        )
+    return plan(config.cache, False, "as asked; ")
+
+
+def _needed(config: TrainConfig, sources: Sources, num_features: int | None) -> dict[str, int]:
+    """Returns the bytes that each content takes, of both splits."""
+    train, validation = (sources.split(name) for name in (config.train_split, config.validation_split))
+    pixels = (
+        train.num_examples * dataset.cached_size(config) ** 2 + validation.num_examples * config.image_size**2
+    )  # fmt: skip
+    needed = {"decoded": 3 * pixels, "encoded": sum(shard.num_bytes for shard in (*train.shards, *validation.shards))}
+    if num_features is not None:
+        needed["features"] = 4 * num_features * (train.num_examples + validation.num_examples)
+    return needed
 
 
 def load(
@@ -137,7 +142,7 @@ def load(
         The cache; None if examples are to be read in each epoch.
 
     Raises:
-        UserError: the disk is full, or cannot be written to.
+        UserError: the disk is full or cannot be written to, or what is there is damaged.
     """
     if plan.content not in ("features", "decoded"):
         return None
@@ -148,10 +153,7 @@ def load(
         else ((num_examples, size, size, 3), np.dtype(np.uint8)),
         ((num_examples, len(sources.classes)), np.dtype(np.float32)),
     )
-    chunks = dataset.decoded(config, sources, split, size).prefetch(2).as_numpy_iterator()
-    if features:
-        extract = features.extract
-        chunks = ((extract(images), labels) for images, labels in chunks)
+    chunks = _chunks(dataset.decoded(config, sources, split, size), num_examples, features)
     if not plan.on_disk:
         buffers = [mmap.mmap(-1, _num_bytes(*shape)) for shape in shapes]
         _fill(buffers, chunks)
@@ -162,6 +164,14 @@ def load(
             _map(folder / name, _num_bytes(*shape)) for name, shape in zip((_INPUTS, _LABELS), shapes, strict=True)
         ]
     return Cached(*(_tensor(buffer, *shape) for buffer, shape in zip(buffers, shapes, strict=True)))
+
+
+def _chunks(examples: tf.data.Dataset, num_examples: int, features: Features | None) -> Iterator[tuple[Any, Any]]:
+    """Yields what is to be kept, with a bar on a terminal. Nothing is read before the first is asked for."""
+    with tqdm(desc="caching", total=num_examples, unit=" images", disable=None, dynamic_ncols=True) as bar:
+        for images, labels in examples.prefetch(2).as_numpy_iterator():
+            yield features.extract(images) if features else images, labels
+            bar.update(len(labels))
 
 
 def _fill(files: Sequence[Any], chunks: Iterator[tuple[Any, Any]]) -> None:
@@ -208,6 +218,10 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _map(path: Path, num_bytes: int) -> mmap.mmap:
+    if not path.exists() or path.stat().st_size != num_bytes:
+        raise UserError(
+            f"The cache {path.parent} is damaged: {path.name} must have {num_bytes} bytes. Remove the folder."
+        )
     with path.open("rb") as file:
         # Nothing is written to it; TensorFlow asks for memory that could be.
         return mmap.mmap(file.fileno(), num_bytes, access=mmap.ACCESS_COPY)

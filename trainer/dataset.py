@@ -14,7 +14,6 @@ them one after the other.
 """
 
 import functools
-import hashlib
 import os
 import posixpath
 from collections.abc import Callable, Sequence
@@ -22,8 +21,6 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from schemas.errors import UserError
-from schemas.metadata import DatasetInfo
 from schemas.statistics import JPEG
 from trainer import augment
 from trainer.augment import Crops
@@ -33,8 +30,6 @@ from trainer.sources import Source, Sources
 
 # Files open at a time: so many that one slow file does not hold up the rest.
 _OPEN_SHARDS = 8
-# Records from one of them at a time, where they are shuffled after.
-_BLOCK = 8
 _PREFETCH_BATCHES = 4
 # Bytes of images that go through a step together, about, in whole batches: what surrounds the work on them is done once
 # for all. At 32 pixels, 192 images or more together took 3 to 6 % less than 32 (scripts/bench_input, row `ours`).
@@ -156,37 +151,6 @@ def cached_size(config: TrainConfig) -> int:
     return round(config.image_size * _CROP_MARGIN) if config.crops else config.image_size
 
 
-def check_shards(directory: str, info: DatasetInfo, splits: Sequence[str]) -> None:
-    """Compares shards with the manifest, byte for byte: for when reading them has failed.
-
-    Args:
-        directory: of the dataset.
-        info: its manifest.
-        splits: names of those that were read.
-
-    Raises:
-        UserError: names the shards that are missing or damaged.
-    """
-    shards = [shard for split in splits for shard in info.split(split).shards]
-    wrong = [shard.path for shard in shards if _sha256(posixpath.join(directory, shard.path)) != shard.sha256]
-    if wrong:
-        raise UserError(
-            f"{directory}: missing, or different from the manifest: {', '.join(wrong)}. "
-            "Copy the dataset once more, or convert again."
-        )
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            while chunk := file.read(1 << 24):
-                digest.update(chunk)
-    except tf.errors.NotFoundError:
-        return "missing"
-    return digest.hexdigest()
-
-
 def _records(source: Source, split: str, *, keep: bool = False, seed: int | tf.Tensor | None = None) -> tf.data.Dataset:
     """Returns the serialized examples of a split of a dataset; with a seed, shards are in a new order in each epoch."""
     info = source.info.split(split)
@@ -196,7 +160,6 @@ def _records(source: Source, split: str, *, keep: bool = False, seed: int | tf.T
     records = shards.interleave(
         tf.data.TFRecordDataset,
         cycle_length=_OPEN_SHARDS,
-        block_length=_BLOCK if seed is not None else 1,
         num_parallel_calls=_cores(),
         deterministic=True,
     )

@@ -66,29 +66,31 @@ class Decoder:
     def _plans(self, features: dict[str, tf.Tensor], crops: Crops | None) -> tf.Tensor:
         """Returns what is to be done with each image, int32 [n, 2] or [n, 7], in as few tensors as can be.
 
-        Which of _RATIOS to decode at, or that it is no JPEG; whether to average; and of crops, whether to mirror, and
-        the window, in pixels of the whole image.
+        Which of the ratios to decode at, or that it is no JPEG; whether to average; and of crops, whether to mirror,
+        and the window, in pixels of the whole image.
         """
         shapes = tf.cast(tf.stack([features[example.HEIGHT], features[example.WIDTH]], axis=1), tf.int32)
         windows = crops.windows(shapes) if crops else tf.pad(shapes, [[0, 0], [2, 0]])
         times = tf.cast(windows[:, 2:], tf.float32) / float(self.size)  # as large as the result
-        power = sum(tf.cast(tf.reduce_min(times, axis=1) >= ratio, tf.int32) for ratio in _RATIOS[1:])
+        least, most = tf.reduce_min(times, axis=1), tf.reduce_max(times, axis=1)
+        fits = (tf.cast(least >= ratio, tf.int32) for ratio in self._ratios[1:])
+        way = sum(fits, start=tf.zeros_like(shapes[:, 0]))
         if not self.all_jpeg:
-            power = tf.where(tf.io.is_jpeg(features[example.IMAGE]), power, len(_RATIOS))
-        left = tf.reduce_max(times, axis=1) / tf.gather([*map(float, _RATIOS), 1.0], power)
-        plans = [power, tf.cast(left > _INTERPOLATED, tf.int32)]
+            way = tf.where(tf.io.is_jpeg(features[example.IMAGE]), way, len(self._ratios))
+        left = most / tf.gather([*map(float, self._ratios), 1.0], way)
+        plans = [way, tf.cast(left > _INTERPOLATED, tf.int32)]
         if crops:
             plans += [tf.cast(crops.mirrored, tf.int32), *tf.unstack(windows, axis=1)]
         return tf.stack(plans, axis=1)
 
     def _image(self, data: tf.Tensor, plan: tf.Tensor) -> tf.Tensor:
         """Decodes one image: uint8 [size, size, 3]."""
-        power, averaged, *mirrored = tf.unstack(plan)[:3]
+        way, averaged, *mirrored = tf.unstack(plan)[:3]
         window = plan[3:] if mirrored else None
-        decoders = [functools.partial(_jpeg, data, window, 1 if self.exact else ratio) for ratio in _RATIOS]
+        decoders = [functools.partial(_jpeg, data, window, ratio) for ratio in self._ratios]
         if not self.all_jpeg:
             decoders.append(functools.partial(_any_format, data, window))
-        image = tf.switch_case(power, decoders)
+        image = tf.switch_case(way, decoders)
         if mirrored:
             image = tf.cond(mirrored[0] > 0, lambda: tf.reverse(image, [1]), lambda: image)
         if self.exact:
@@ -97,6 +99,10 @@ class Decoder:
             batch = image[tf.newaxis]
             resized = tf.cond(averaged > 0, lambda: self._averaged(batch), lambda: self._interpolated(batch))[0]
         return tf.cast(resized + 0.5, tf.uint8)
+
+    @property
+    def _ratios(self) -> tuple[int, ...]:
+        return (1,) if self.exact else _RATIOS
 
     # What the antialiasing filter does, for which TensorFlow needs as long as for all the rest: pixels of an image that
     # becomes much smaller are averaged, those of others interpolated.

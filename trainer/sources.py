@@ -1,7 +1,11 @@
 """What a run reads: a dataset, or several of them as if they were one."""
 
 import dataclasses
+import hashlib
+import posixpath
 from collections.abc import Sequence
+
+import tensorflow as tf
 
 from schemas import metadata
 from schemas.errors import UserError
@@ -92,6 +96,37 @@ def combine(datasets: Sequence[tuple[str, DatasetInfo]], classes: tuple[str, ...
         labels = tuple(indices[name] for name in classes or first[1].classes)
         each.append(Source(directory=directory, info=info, labels=labels))
     return Sources(classes=classes or first[1].classes, each=tuple(each))
+
+
+def check_shards(directory: str, info: DatasetInfo, splits: Sequence[str]) -> None:
+    """Compares shards with the manifest, byte for byte: for when reading them has failed.
+
+    Args:
+        directory: of the dataset.
+        info: its manifest.
+        splits: names of those that were read.
+
+    Raises:
+        UserError: names the shards that are missing or damaged.
+    """
+    shards = [shard for split in splits for shard in info.split(split).shards]
+    wrong = [shard.path for shard in shards if _sha256(posixpath.join(directory, shard.path)) != shard.sha256]
+    if wrong:
+        raise UserError(
+            f"{directory}: missing, or different from the manifest: {', '.join(wrong)}. "
+            "Copy the dataset once more, or convert again."
+        )
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            while chunk := file.read(1 << 24):
+                digest.update(chunk)
+    except tf.errors.NotFoundError:
+        return "missing"
+    return digest.hexdigest()
 
 
 def _check_classes(directory: str, info: DatasetInfo, classes: tuple[str, ...], first: tuple[str, DatasetInfo]) -> None:

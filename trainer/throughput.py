@@ -60,19 +60,19 @@ def _advice(config: TrainConfig, content: str) -> str:
     return "a larger --batch_size has fewer steps"
 
 
-def measure(network: keras.Model, make_dataset: Callable[[], tf.data.Dataset], seconds: float = _SECONDS) -> Throughput:
+def measure(network: keras.Model, dataset: tf.data.Dataset, seconds: float = _SECONDS) -> Throughput:
     """Measures a compiled model and its training data, and leaves the model as it was.
 
     Args:
         network: compiled.
-        make_dataset: returns the batches of an epoch.
+        dataset: the batches of an epoch.
         seconds: that each of the three measurements takes, about.
 
     Returns:
         Rates without the first batch, in which functions are traced and buffers filled.
     """
     state = [variable.numpy() for variable in _variables(network)]
-    dataset = make_dataset().repeat()
+    dataset = dataset.repeat()
     try:
         batch, input_rate = _read(dataset, seconds)
         model_rate = _train(network, tf.data.Dataset.from_tensors(batch).repeat(), seconds) * _size(batch)
@@ -127,9 +127,9 @@ def _size(batch: tuple[tf.Tensor, tf.Tensor]) -> int:
 class ReportThroughput(keras.callbacks.Callback):
     """Prints the throughput once, after the second epoch, the first that reads what is cached."""
 
-    def __init__(self, make_dataset: Callable[[], tf.data.Dataset], config: TrainConfig, content: str) -> None:
+    def __init__(self, dataset: tf.data.Dataset, config: TrainConfig, content: str) -> None:
         super().__init__()
-        self._make_dataset, self._config, self._content = make_dataset, config, content
+        self._dataset, self._config, self._content = dataset, config, content
         self._start = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -140,4 +140,4 @@ class ReportThroughput(keras.callbacks.Callback):
         """Measures for no longer than an epoch takes."""
         if epoch == 1:
             seconds = min(_SECONDS, (time.perf_counter() - self._start) / 3)
-            print(f"\n{measure(self.model, self._make_dataset, seconds).line(self._config, self._content)}")
+            print(f"\n{measure(self.model, self._dataset, seconds).line(self._config, self._content)}")

@@ -19,7 +19,7 @@ import math
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,8 +77,7 @@ def benchmark_input(config: TrainConfig) -> Throughput:
     data = sources.load(config)
     setup = _set_up(config, data)
     with named_shards(config, data):
-        make_train, _ = _datasets(config, data, setup)
-        measured = throughput.measure(setup.trained, make_train)
+        measured = throughput.measure(setup.trained, _datasets(config, data, setup).train)
     print(measured.line(config, setup.plan.content))
     return measured
 
@@ -119,10 +118,22 @@ def _set_up(config: TrainConfig, data: Sources) -> _Setup:
     return _Setup(network, head, plan, Features(extract, extractor.output.shape[1], key))
 
 
-def _datasets(
-    config: TrainConfig, data: Sources, setup: _Setup
-) -> tuple[Callable[[], tf.data.Dataset], tf.data.Dataset]:
-    """Fills the caches; returns what makes the training data, and the validation data."""
+class _Datasets(NamedTuple):
+    """What a run reads.
+
+    Attributes:
+        train: batches of the training split.
+        measured: the same with shuffles of its own, so that to look at it changes nothing; shards are read again.
+        validation: batches of the validation split.
+    """
+
+    train: tf.data.Dataset
+    measured: tf.data.Dataset
+    validation: tf.data.Dataset
+
+
+def _datasets(config: TrainConfig, data: Sources, setup: _Setup) -> _Datasets:
+    """Fills the caches, and builds the pipelines."""
     plan, features = setup.plan, setup.features
     encoded = plan.content == "encoded"
     size = config.image_size if features else dataset.cached_size(config)
@@ -130,21 +141,23 @@ def _datasets(
         caching.load(plan, config, data, split, pixels, features)
         for split, pixels in ((config.train_split, size), (config.validation_split, config.image_size))
     )
-    return (
-        functools.partial(dataset.training_dataset, config, data, train, keep_encoded=encoded),
+    return _Datasets(
+        dataset.training_dataset(config, data, train, keep_encoded=encoded),
+        # Encoded records are not kept a second time: there may be no room for that.
+        dataset.training_dataset(config, data, train),
         dataset.evaluation_dataset(config, data, config.validation_split, validation, keep_encoded=encoded),
     )
 
 
 def _fit_and_evaluate(config: TrainConfig, data: Sources, setup: _Setup, output: Path) -> dict[str, Any]:
-    make_train, validation = _datasets(config, data, setup)
-    train, network, trained = make_train(), setup.network, setup.trained
+    train, measured, validation = _datasets(config, data, setup)
+    network, trained = setup.network, setup.trained
     print(f"Model: {config.model}, {network.count_params():,} weights; {len(train)} steps an epoch.")
     history = trained.fit(
         train,
         validation_data=validation,
         epochs=config.epochs,
-        callbacks=[*_callbacks(output), throughput.ReportThroughput(make_train, config, setup.plan.content)],
+        callbacks=[*_callbacks(output), throughput.ReportThroughput(measured, config, setup.plan.content)],
         shuffle=False,  # The dataset does that.
         # A bar on a terminal; in a log, where it would be written again at every step, a line for each epoch.
         verbose="auto" if os.isatty(1) else 2,
@@ -185,7 +198,7 @@ def named_shards(config: TrainConfig, data: Sources) -> Iterator[None]:
     except _READ_ERRORS:
         print("Reading the dataset failed: checking its shards ...")
         for source in data.each:
-            dataset.check_shards(source.directory, source.info, (config.train_split, config.validation_split))
+            sources.check_shards(source.directory, source.info, (config.train_split, config.validation_split))
         raise
 
 

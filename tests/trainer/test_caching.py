@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -219,6 +220,31 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(config: Config, sources: 
     asked = config(cache_dir=str(tmp_path / "file" / "caches"))
     with pytest.raises(UserError, match=r"^The cache cannot be written to .*--cache_dir"):
         caching.load(ON_DISK, asked, sources, "train", 32)
+
+
+@pytest.mark.parametrize("content", [None, b"half"])
+def test_a_cache_that_has_lost_bytes_is_refused(content: bytes | None, asked: TrainConfig, sources: Sources) -> None:
+    caching.load(ON_DISK, asked, sources, "train", 32)
+    [folder] = folders(asked)
+    (folder / "inputs").unlink()
+    if content:
+        (folder / "inputs").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        caching.load(ON_DISK, asked, sources, "train", 32)
+    assert str(caught.value) == (
+        f"The cache {folder} is damaged: inputs must have {48 * 32 * 32 * 3} bytes. Remove the folder."
+    )
+
+
+def test_a_cache_on_disk_needs_no_shards(asked: TrainConfig, data: Path, info: DatasetInfo, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(data, tmp_path / "copy"))
+    there = combine([(str(copy), info)])
+    first = caching.load(ON_DISK, asked, there, "train", 32)
+    shutil.rmtree(copy / "train")
+    again = caching.load(ON_DISK, asked, there, "train", 32)
+    assert first is not None
+    assert again is not None
+    np.testing.assert_array_equal(first.inputs, again.inputs)
 
 
 def test_a_damaged_shard_leaves_no_cache(asked: TrainConfig, sources: Sources, info: DatasetInfo) -> None:

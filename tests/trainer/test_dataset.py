@@ -14,7 +14,6 @@ import tensorflow as tf
 from PIL import Image
 
 from schemas import example
-from schemas.errors import UserError
 from schemas.metadata import DatasetInfo, SplitInfo
 from trainer import dataset
 from trainer.config import AUGMENTS, TrainConfig
@@ -302,16 +301,3 @@ def test_a_damaged_shard_is_an_error(config: Callable[..., TrainConfig], removab
     shard.write_bytes(content)
     with pytest.raises(tf.errors.DataLossError):
         examples(dataset.evaluation_dataset(config(), combine([(str(removable), info)]), "validation"))
-
-
-def test_check_shards_names_what_is_missing_or_damaged(removable: Path, info: DatasetInfo) -> None:
-    dataset.check_shards(str(removable), info, ("jpegs", "train"))
-    missing, damaged = (removable / info.split(split).shards[0].path for split in ("jpegs", "train"))
-    missing.unlink()
-    damaged.write_bytes(damaged.read_bytes()[:-1])
-    with pytest.raises(UserError) as caught:
-        dataset.check_shards(str(removable), info, ("jpegs", "train"))
-    assert str(caught.value) == (
-        f"{removable}: missing, or different from the manifest: jpegs/jpegs-00000-of-00002.tfrecord, "
-        "train/train-00000-of-00003.tfrecord. Copy the dataset once more, or convert again."
-    )

@@ -20,7 +20,7 @@ from schemas.errors import UserError
 from schemas.metadata import FORMAT_VERSION, DatasetInfo
 from trainer import dataset, sources, train
 from trainer.config import TrainConfig
-from trainer.sources import Sources, combine
+from trainer.sources import Sources, check_shards, combine
 
 Config = Callable[..., TrainConfig]
 Pipeline = Callable[..., tf.data.Dataset]
@@ -239,3 +239,17 @@ def test_a_run_notes_each_dataset(config: Config, data: Path, other: Path) -> No
         (str(folder), metadata.load(str(folder)).fingerprint) for folder in (data, other)
     ]
     assert (noted["data_weights"], noted["classes_used"]) == ([1.0, 2.0], ["red", "blue"])
+
+
+def test_check_shards_names_what_is_missing_or_damaged(data: Path, info: DatasetInfo, tmp_path: Path) -> None:
+    removable = Path(shutil.copytree(data, tmp_path / "copy"))
+    check_shards(str(removable), info, ("jpegs", "train"))
+    missing, damaged = (removable / info.split(split).shards[0].path for split in ("jpegs", "train"))
+    missing.unlink()
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(UserError) as caught:
+        check_shards(str(removable), info, ("jpegs", "train"))
+    assert str(caught.value) == (
+        f"{removable}: missing, or different from the manifest: jpegs/jpegs-00000-of-00002.tfrecord, "
+        "train/train-00000-of-00003.tfrecord. Copy the dataset once more, or convert again."
+    )

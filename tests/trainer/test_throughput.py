@@ -44,7 +44,7 @@ def _data(milliseconds: float) -> tf.data.Dataset:
 
 @pytest.mark.parametrize(("input_ms", "model_ms"), [(20, 0), (0, 20)])
 def test_the_slower_one_is_found(input_ms: float, model_ms: float) -> None:
-    found = throughput.measure(_model(model_ms), lambda: _data(input_ms), seconds=0.5)
+    found = throughput.measure(_model(model_ms), _data(input_ms), seconds=0.5)
     slow, fast = (found.input, found.model) if input_ms else (found.model, found.input)
     # Four images in 20 ms or more, however busy the machine is.
     assert slow <= 200 < fast
@@ -56,7 +56,7 @@ def test_the_model_is_left_as_it_was() -> None:
     network = _model(0)
     network.fit(_data(0), verbose=0, shuffle=False)
     before = [np.array(variable) for variable in throughput._variables(network)]
-    throughput.measure(network, lambda: _data(0), seconds=0.05)
+    throughput.measure(network, _data(0), seconds=0.05)
     for variable, value in zip(throughput._variables(network), before, strict=True):
         np.testing.assert_array_equal(np.array(variable), value)
 

@@ -37,8 +37,8 @@ from trainer.throughput import Throughput
 
 _WARMUP_EPOCHS = 3
 _NUM_SAMPLES = 24
-# Steps of a head between two looks of Python at them, which take longer than the steps: an epoch of the tutorial's recipe
-# takes 0.37 s with 1, 0.12 to 0.14 s with 50, and no less with all in one (scripts/bench_input --only=backbone).
+# Steps of a head between two looks of Python at them, which take longer than the steps: an epoch of the tutorial's
+# recipe takes 0.37 s with 1, 0.12 to 0.14 s with 50, and no less with all in one (scripts/bench_input --only=backbone).
 _HEAD_STEPS_PER_EXECUTION = 50
 _READ_ERRORS = (
     tf.errors.DataLossError,

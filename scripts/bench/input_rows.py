@@ -85,7 +85,7 @@ ROWS = (
         {"ours": "none", "ours, exact": "none exact", "ours with flips": "flip", "ours with full augmentation": "full"},
     ),
     Row(FIRST_32, "decode alone", "limit", "limit", {"pipeline": "decode"}),
-    Row(FIRST_32, "decode alone, TensorFlow", "records", "", {"pipeline": "decode"}),
+    Row(FIRST_32, "decode alone (TensorFlow)", "records", "", {"pipeline": "decode"}),
     Row(FIRST_32, "tutorial (batch 4)", "tutorial", "", {"batch": 4, "epochs": 1}),
     *_cached(),
     *_first_epochs(FIRST_224, 224, True, {"ours": "crop", "ours, exact": "crop exact"}),
@@ -103,7 +103,7 @@ _REFERENCES = {
 _RATIOS = {
     "first_epoch_32_over_limit": (FIRST_32, "ours", "limit"),
     "first_epoch_32_over_decode_alone": (FIRST_32, "ours", "decode alone"),
-    "first_epoch_32_over_decode_alone_tensorflow": (FIRST_32, "ours", "decode alone, TensorFlow"),
+    "first_epoch_32_over_decode_alone_tensorflow": (FIRST_32, "ours", "decode alone (TensorFlow)"),
     "first_epoch_32_over_tutorial": (FIRST_32, "ours", "tutorial (batch 4)"),
     "first_epoch_224_over_limit": (FIRST_224, "ours", "limit"),
     "first_epoch_32_over_plain": (FIRST_32, "ours", "plain tf.data"),

@@ -139,7 +139,7 @@ def _check_image(one: Example, image_format: str) -> None:
         ValueError: it cannot be decoded, or is not as large as its record says.
     """
     try:
-        height, width, _ = images.decode(one.image, image_format).shape
+        height, width = images.size(one.image, image_format)
     except headers.ImageError as error:
         raise ValueError(f"{one.filename!r} cannot be decoded: {error.args[1]}") from error
     if (one.height, one.width) != (height, width):

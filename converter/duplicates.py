@@ -1,6 +1,6 @@
 """Images that are the same, or nearly: what makes a validation split easier than it should be.
 
-pixels -> views -> fingerprints -> neighbours.py -> links -> Groups -> Member -> duplicates.csv
+grey picture -> views -> fingerprints -> neighbours.py -> links -> Groups -> Member -> duplicates.csv
 """
 
 import collections
@@ -22,13 +22,13 @@ COLUMNS = ("group", "filename", "split", "kind")
 
 # How many of the 64 bits of near duplicates may differ. Of copies of 500 photographs (MIML) that were saved as JPEG of
 # quality 50 to 90, resized by 0.5 to 2, cropped by 1 or 2 % a side, lit or dimmed by 20 %, 98 % are within 6 bits (86 %
-# of those cropped by 2 %), and 95 % within 4. Within 8 bits are also photographs of one sunset and another.
+# of those cropped by 2 %), and 94 % within 4. Within 8 bits are also photographs of one sunset and another.
 MAX_DISTANCE = 6
 # How alike the thumbnails of near duplicates must be. Of 72 million pairs of different photographs, mirror images and
-# quarters of them, 47 are within 6 bits, and 6 of those are as alike as this. One copy in two thousand is lost to it.
+# quarters of them, 53 are within 6 bits, and 11 of those are as alike as this. One copy in 2500 is lost to it.
 MIN_CORRELATION = 0.95
 # Standard deviation, in levels of grey from 0 to 255, below which a thumbnail has too little structure to be hashed:
-# bits would be noise. The flattest of the 2000 photographs has 3.8; plain areas with noise have less than 1.
+# bits would be noise. The flattest of the 2000 photographs has 4.1; plain areas with noise have less than 1.
 MIN_CONTRAST = 2.0
 
 # By which the coefficients of the projections are multiplied, to be whole numbers.
@@ -60,17 +60,16 @@ class Fingerprint(NamedTuple):
         return cls(filename, bytes.fromhex(digest), phash, bytes.fromhex(thumbnail))
 
 
-def views(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Returns what a fingerprint needs of the pixels of an image.
+def views(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Returns what a fingerprint needs of an image.
 
     Args:
-        pixels: uint8 [height, width, 3].
+        grey: uint8 [height, width], a small picture of it: `images.Image.grey`.
 
     Returns:
         float64 [16, 16]: in its first quarter [8, 8] the low frequencies, in its last one [8, 8] the means of grey.
         They are whole numbers, sums of products that no rounding touches, so that they are the same on every processor.
     """
-    grey = np.asarray(_grey(pixels))
     height, width = grey.shape
     seen: NDArray[np.float64] = _projection(height) @ grey.astype(np.float64) @ _projection(width).T
     return seen
@@ -125,15 +124,6 @@ def _projection(length: int) -> NDArray[np.float64]:
         for size, resample in ((32, Image.Resampling.LANCZOS), (8, Image.Resampling.BOX))
     )
     return np.rint(_SCALE * np.hstack([scipy.fft.dct(hashed)[:, :8], means])).T
-
-
-def _grey(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Returns a grey image of 64 to 127 pixels a side, less where the original has less."""
-    rows = np.ascontiguousarray(pixels[:: max(1, pixels.shape[0] // 128)])  # Not to average millions of pixels.
-    height, width, _ = rows.shape
-    # As a grey image three times as wide, of which the mean of three neighbours is a pixel's grey: no copy is made.
-    flat = Image.frombuffer("L", (3 * width, height), rows, "raw", "L", 0, 1)
-    return flat.reduce((3 * max(1, width // 64), max(1, height // 64)))
 
 
 class Groups:

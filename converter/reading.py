@@ -26,7 +26,7 @@ _BATCH, _BATCH_BYTES = 32, 1 << 20
 
 
 class Good(NamedTuple):
-    """A row with its image, as it is stored: without its pixels, which are large."""
+    """A row with its image, as it is stored."""
 
     row: Row
     image: Image
@@ -91,9 +91,7 @@ def _read(source: Source, preparation: Preparation) -> _Proved | Reject:
         if not storage.is_local(path):
             raise
         return Reject(row.csv, row.line, row.filename, Reason.UNREADABLE_FILE, error.strerror or str(error))
-    # While there are pixels: decoding them again would cost more than all the rest.
-    views = duplicates.views(image.pixels)
-    return _Proved(row, image._replace(pixels=images.NO_PIXELS), duplicates.digest(image.data), views)
+    return _Proved(row, image, duplicates.digest(image.data), duplicates.views(image.grey))
 
 
 def _map_in_order(

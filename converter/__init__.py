@@ -17,6 +17,7 @@ jpeg.py         decodes the JPEGs that have no fault, which is most images
 images.py       proves that one image decodes, and makes of it what is stored
 origin.py       what a finished shard was made from, so that it is kept
 reading.py      reads and proves the images of some rows, several at a time
+fingerprints.py what is compared of an image: digest, perceptual hash, thumbnail
 duplicates.py   same and nearly same images, and the groups that they form
 neighbours.py   which of them are near each other, without comparing all with all
 shards.py       writes one whole shard from its rows

@@ -36,10 +36,11 @@ from converter import (
 )
 from converter.batches import Batch
 from converter.commit import Outcome, commit
-from converter.duplicates import Fingerprint, Groups
+from converter.duplicates import Groups
+from converter.fingerprints import Fingerprint
 from converter.images import Preparation
 from converter.matching import Source
-from converter.neighbours import Columns
+from converter.neighbours import Columns, Links
 from converter.options import ConvertOptions
 from converter.rejects import Reject
 from converter.rows import Row
@@ -165,20 +166,20 @@ class FindGroups(beam.PTransform):
             fingerprints
             | "Bands" >> beam.FlatMap(_bands, self._num_parts)
             | "GroupByBand" >> beam.GroupByKey()  # ((band, part), [Columns])
-            | "Links" >> beam.Map(_links)  # [(name, name)]
+            | "Links" >> beam.Map(_links)  # Links
             | "Connect" >> beam.CombineGlobally(_Connect())
         )
 
 
 class _Connect(beam.CombineFn):
-    """[Link] -> the groups of all that are connected."""
+    """Links -> the groups of all that are connected."""
 
     def create_accumulator(self) -> Groups:
         return Groups()
 
-    def add_input(self, groups: Groups, links: Batch[tuple[str, str]]) -> Groups:
-        for link in links:
-            groups.add(*link)
+    def add_input(self, groups: Groups, links: Links) -> Groups:
+        for pair in links.pairs():
+            groups.add(*pair)
         return groups
 
     def merge_accumulators(self, accumulators: Iterable[Groups]) -> Groups:
@@ -257,9 +258,9 @@ def _bands(some: Batch[Fingerprint], num_parts: int) -> Iterator[tuple[tuple[int
     return neighbours.bands(some, num_parts)
 
 
-def _links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Batch[tuple[str, str]]:
+def _links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Links:
     (band, _), columns = group
-    return Batch(neighbours.links(band, columns))
+    return neighbours.links(band, columns)
 
 
 def _preparation(options: ConvertOptions) -> Preparation:

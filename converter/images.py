@@ -33,7 +33,7 @@ __all__ = ["JPEG_QUALITY", "Image", "ImageError", "Preparation", "prepare", "siz
 # Of photographs that are encoded anew, with all of their colours (4:4:4).
 JPEG_QUALITY = 95
 
-# Pixels that a side of `Image.grey` has at least. Of the copies that duplicates.py speaks of, 97.5 % are within 6 bits
+# Pixels that a side of `Image.grey` has at least. Of the copies that neighbours.py speaks of, 97.5 % are within 6 bits
 # with 32 of them, 98.3 % with 48, 98.4 % with 64; an image of 570 x 470 takes 99, 99 and 116 us to decode.
 _MIN_GREY = 48
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import schemas
 from converter import storage
-from converter.duplicates import Fingerprint
+from converter.fingerprints import Fingerprint
 from converter.matching import Source
 from schemas import layout, typed
 from schemas.metadata import ShardInfo

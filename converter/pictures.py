@@ -18,8 +18,8 @@ from converter.headers import ImageError, read_header
 from schemas.metadata import DatasetInfo
 
 # What is read of a dataset, at most. A share of one class in a hundred is then known to a tenth of itself (its standard
-# deviation is 7 %), and reading takes seconds: 0.2 ms a photograph of 35 kB, and 2 s for a GB or for so many labels.
-MAX_EXAMPLES = 20_000
+# deviation), and reading takes seconds: 0.2 ms a photograph of 35 kB, and 2 s for a GB or for so many labels.
+MAX_EXAMPLES = 10_000
 MAX_BYTES = 1_000_000_000
 MAX_LABELS = 20_000_000
 

@@ -9,8 +9,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from converter import duplicates, images, storage
-from converter.duplicates import Fingerprint
+from converter import fingerprints, images, storage
+from converter.fingerprints import Fingerprint
 from converter.images import Image, ImageError, Preparation
 from converter.matching import Source
 from converter.rejects import Reason, Reject
@@ -73,12 +73,11 @@ def _batches(sources: Iterable[Source]) -> Iterator[list[Source]]:
 def _read_batch(sources: Sequence[Source], preparation: Preparation) -> list[Good | Reject]:
     found = [_read(source, preparation) for source in sources]
     proved = [one for one in found if isinstance(one, _Proved)]
-    fingerprints = iter(
-        duplicates.fingerprints(
-            [one.row.filename for one in proved], [one.digest for one in proved], [one.views for one in proved]
-        )
+    made = fingerprints.fingerprints(
+        [one.row.filename for one in proved], [one.digest for one in proved], [one.views for one in proved]
     )
-    return [one if isinstance(one, Reject) else Good(one.row, one.image, next(fingerprints)) for one in found]
+    each = iter(made)
+    return [one if isinstance(one, Reject) else Good(one.row, one.image, next(each)) for one in found]
 
 
 def _read(source: Source, preparation: Preparation) -> _Proved | Reject:
@@ -91,7 +90,7 @@ def _read(source: Source, preparation: Preparation) -> _Proved | Reject:
         if not storage.is_local(path):
             raise
         return Reject(row.csv, row.line, row.filename, Reason.UNREADABLE_FILE, error.strerror or str(error))
-    return _Proved(row, image, duplicates.digest(image.data), duplicates.views(image.grey))
+    return _Proved(row, image, fingerprints.digest(image.data), fingerprints.views(image.grey))
 
 
 def _map_in_order(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Self
 
 from converter import assignment, origin, progress, reading, storage
-from converter.duplicates import Fingerprint
+from converter.fingerprints import Fingerprint
 from converter.images import Preparation
 from converter.matching import Source
 from converter.origin import Origin

@@ -138,10 +138,11 @@ class ShardReader(_Shard):
         if not header:
             raise StopIteration
         payload_bytes = self._length(offset, header)
-        payload, crc = self._read(payload_bytes), self._read(_CRC_BYTES)
-        if len(crc) < _CRC_BYTES:
-            missing = payload_bytes + _CRC_BYTES - len(payload) - len(crc)
+        rest = self._read(payload_bytes + _CRC_BYTES)
+        missing = payload_bytes + _CRC_BYTES - len(rest)
+        if missing:
             raise self._lost(offset, f"the file ends {missing} bytes before the end of this record")
+        payload, crc = rest[:-_CRC_BYTES], rest[-_CRC_BYTES:]
         self._count(payload_bytes)
         if struct.unpack("<I", crc) != (_masked_crc(payload),):
             raise RecordError(offset, "the crc of the payload is wrong")
@@ -174,4 +175,4 @@ class ShardReader(_Shard):
             self._sha256.update(block)
             num_bytes -= len(block)
             blocks.append(block)
-        return b"".join(blocks)
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)

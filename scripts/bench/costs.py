@@ -32,7 +32,7 @@ with quiet():
     tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
     from converter import batches, graph, neighbours, pipeline, reading, rows, shards, storage
     from converter.batches import Batch
-    from converter.duplicates import Fingerprint
+    from converter.fingerprints import Fingerprint
     from converter.images import Preparation
     from converter.matching import Source
     from converter.neighbours import Columns
@@ -248,7 +248,7 @@ def _of_pair() -> float:
 
         def work(found: Sequence[tuple[int, Columns]] = found) -> None:
             for band, some in found:
-                assert not list(neighbours.links(band, [some]))
+                assert not neighbours.links(band, [some]).ones.size
 
         points.append((number, cpu_seconds(work) / number))
     # What an image takes alone is where this line starts.

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Annotated, NamedTuple, Self, get_type_hints
 
 from converter import batches
-from converter.duplicates import MAX_DISTANCE
+from converter.neighbours import MAX_DISTANCE
 
 _BEGIN, _END = "<!-- begin: scripts/bench_scaling --write -->\n", "<!-- end -->\n"
 SHARD_BYTES = 128_000_000

@@ -17,20 +17,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from converter import duplicates, neighbours
-from converter.duplicates import (
-    MAX_DISTANCE,
-    Fingerprint,
-    Groups,
-    Leaks,
-    Member,
-    digest,
-    fingerprints,
-    leaks,
-    to_csv,
-    views,
-)
+from converter import neighbours
+from converter.duplicates import Groups, Leaks, Member, leaks, to_csv
+from converter.fingerprints import Fingerprint, _projection, digest, fingerprints, views
 from converter.images import Preparation, prepare
+from converter.neighbours import MAX_DISTANCE
 
 Draw = Callable[..., bytes]
 
@@ -76,7 +67,7 @@ def _links(fingerprints: Iterable[Fingerprint], num_parts: int = 1) -> list[list
     for one in fingerprints:
         for key, columns in neighbours.bands([one], num_parts):
             by_key[key].append(columns)
-    return [list(neighbours.links(band, columns)) for (band, _), columns in by_key.items()]
+    return [list(neighbours.links(band, columns).pairs()) for (band, _), columns in by_key.items()]
 
 
 def _grouped(fingerprints: Iterable[Fingerprint], num_parts: int = 1) -> dict[str, str]:
@@ -168,7 +159,7 @@ def test_a_copy_in_another_format_is_near(miml: Path) -> None:
 @pytest.mark.parametrize("length", [1, 9, 64, 100, 127, 255])
 def test_no_sum_of_a_projection_is_rounded(length: int) -> None:
     """Whatever the pixels are: whole numbers below 2**53 are exact in any order of adding."""
-    matrix = duplicates._projection(length)
+    matrix = _projection(length)
     np.testing.assert_array_equal(matrix, np.rint(matrix))
     assert 255 * np.abs(matrix).sum(axis=1).max() ** 2 < 2**53
 

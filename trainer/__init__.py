@@ -5,6 +5,7 @@ config.py       TrainConfig: frozen, documented, validates itself; saved beside 
 sources.py      which datasets a run reads, as if they were one
 dataset.py      shards, or what is cached of them -> shuffle, batch, decode, augment, prefetch
 decoding.py     serialized examples -> images of one size, and labels
+resizing.py     one image -> a square of a given size
 augment.py      random operations on a batch of images, with explicit seeds
 caching.py      what is kept between epochs, and where: chosen, filled, found again
 memory.py       how much room there is: of the machine, and of the container

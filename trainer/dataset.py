@@ -224,9 +224,7 @@ def _loaded(items: tf.data.Dataset, load: _Load, config: TrainConfig) -> tf.data
 
 
 def _gather(cached: Cached, size: int, indices: tf.Tensor, crops: Crops | None) -> tuple[tf.Tensor, tf.Tensor]:
-    inputs = tf.gather(cached.inputs, indices)
-    if crops:
-        inputs = tf.cast(augment.cut(inputs, crops, size) + 0.5, tf.uint8)  # Interpolated: between 0 and 255 as before.
+    inputs = augment.cut(cached.inputs, indices, crops, size) if crops else tf.gather(cached.inputs, indices)
     return inputs, tf.gather(cached.labels, indices)
 
 

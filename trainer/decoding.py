@@ -13,6 +13,7 @@ import functools
 import tensorflow as tf
 
 from schemas import example
+from trainer import augment, resizing
 from trainer.augment import Crops
 
 # By which libjpeg can divide height and width at little cost.
@@ -92,29 +93,18 @@ class Decoder:
             decoders.append(functools.partial(_any_format, data, window))
         image = tf.switch_case(way, decoders)
         if mirrored:
-            image = tf.cond(mirrored[0] > 0, lambda: tf.reverse(image, [1]), lambda: image)
+            image = augment.mirror(image, mirrored[0] > 0)
         if self.exact:
-            resized = self._antialiased(image)
-        else:
-            batch = image[tf.newaxis]
-            resized = tf.cond(averaged > 0, lambda: self._averaged(batch), lambda: self._interpolated(batch))[0]
-        return tf.cast(resized + 0.5, tf.uint8)
+            return resizing.antialiased(image, self.size)
+        return tf.cond(
+            averaged > 0,
+            lambda: resizing.averaged(image, self.size),
+            lambda: resizing.interpolated(image, self.size),
+        )
 
     @property
     def _ratios(self) -> tuple[int, ...]:
         return (1,) if self.exact else _RATIOS
-
-    # What the antialiasing filter does, for which TensorFlow needs as long as for all the rest: pixels of an image that
-    # becomes much smaller are averaged, those of others interpolated.
-
-    def _antialiased(self, image: tf.Tensor) -> tf.Tensor:
-        return tf.clip_by_value(tf.image.resize(image, [self.size, self.size], antialias=True), 0.0, 255.0)
-
-    def _averaged(self, image: tf.Tensor) -> tf.Tensor:
-        return tf.raw_ops.ResizeArea(images=image, size=[self.size, self.size])
-
-    def _interpolated(self, image: tf.Tensor) -> tf.Tensor:
-        return tf.raw_ops.ResizeBilinear(images=image, size=[self.size, self.size], half_pixel_centers=True)
 
 
 def _jpeg(data: tf.Tensor, window: tf.Tensor | None, ratio: int) -> tf.Tensor:

@@ -16,7 +16,8 @@ Operation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tens
 
 
 def _crop_and_flip(images: tf.Tensor, seed: tf.Tensor, *, crop: bool = True) -> tf.Tensor:
-    return augment.cut(images, augment.random_crops(tf.shape(images)[0], seed, crop=crop), SIZE)
+    num = tf.shape(images)[0]
+    return augment.cut(images, tf.range(num), augment.random_crops(num, seed, crop=crop), SIZE)
 
 
 def _crop(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -82,7 +83,7 @@ def test_other_seeds_give_other_batches(operation: Operation) -> None:
 def test_shapes_dtypes_and_ranges_are_kept(operation: Operation, n: int) -> None:
     images, labels = operation(*_batch(n), _seed())
     assert images.shape == (n, SIZE, SIZE, 3)
-    assert images.dtype == tf.float32
+    assert images.dtype == (tf.uint8 if operation in (_crop, _flip) else tf.float32)
     assert tf.reduce_min(images).numpy() >= 0
     assert tf.reduce_max(images).numpy() <= 255
     assert labels.shape == (n, K)
@@ -121,15 +122,15 @@ def test_flip_mirrors_about_half_and_changes_nothing_else() -> None:
     images, _ = _batch(64)
     flipped = 0
     for image, found in zip(images.numpy(), _crop_and_flip(images, _seed(), crop=False), strict=True):
-        mirrored = np.abs(found - image[:, ::-1]).max() < 0.01
-        assert mirrored != (np.abs(found - image).max() < 0.01)
+        mirrored = np.array_equal(found, image[:, ::-1])
+        assert mirrored != np.array_equal(found, image)
         flipped += mirrored
     assert 16 <= flipped <= 48
 
 
 def _gradient(n: int, size: int) -> np.ndarray:
     """Images whose first channel is the column and whose second is the row, from 0 to 255."""
-    line = np.linspace(0, 255, size, dtype=np.float32)
+    line = np.linspace(0, 255, size).round().astype(np.uint8)
     column, row = np.meshgrid(line, line)
     return np.repeat(np.stack([column, row, np.full_like(row, 255)], axis=-1)[np.newaxis], n, axis=0)
 
@@ -137,12 +138,11 @@ def _gradient(n: int, size: int) -> np.ndarray:
 @settings(max_examples=25, deadline=None)
 @given(st.tuples(st.integers(0, 2**60), st.integers(0, 2**60)))
 def test_crops_are_boxes_within_the_picture(seed: tuple[int, int]) -> None:
-    crops = _crop_and_flip(tf.constant(_gradient(32, 2 * SIZE)), _seed(*seed)).numpy()
-    # What lies outside the picture would come out as 0 in all channels.
-    np.testing.assert_allclose(crops[..., 2], 255, atol=0.01)
+    crops = _crop_and_flip(tf.constant(_gradient(32, 2 * SIZE)), _seed(*seed)).numpy().astype(float)
+    np.testing.assert_array_equal(crops[..., 2], 255)
     columns, rows = crops[:, :1, :, 0], crops[:, :, :1, 1]
-    np.testing.assert_allclose(crops[..., 0], np.repeat(columns, SIZE, axis=1), atol=0.05)
-    np.testing.assert_allclose(crops[..., 1], np.repeat(rows, SIZE, axis=2), atol=0.05)
+    np.testing.assert_allclose(crops[..., 0], np.repeat(columns, SIZE, axis=1), atol=1)
+    np.testing.assert_allclose(crops[..., 1], np.repeat(rows, SIZE, axis=2), atol=1)
     steps = np.diff(columns[:, 0], axis=1)
     assert np.all((steps > 0).all(axis=1) | (steps < 0).all(axis=1))
     assert np.all(np.diff(rows[:, :, 0], axis=1) > 0), "upside down"
@@ -155,7 +155,7 @@ def test_crops_are_boxes_within_the_picture(seed: tuple[int, int]) -> None:
 
 
 def test_crops_are_everywhere_and_mirrored_half_the_time() -> None:
-    crops = _crop_and_flip(tf.constant(_gradient(500, 2 * SIZE)), _seed()).numpy()
+    crops = _crop_and_flip(tf.constant(_gradient(500, 2 * SIZE)), _seed()).numpy().astype(float)
     centre = crops.mean(axis=(1, 2))[:, :2] / 255
     np.testing.assert_allclose(centre.mean(axis=0), 0.5, atol=0.03)
     assert np.all(np.std(centre, axis=0) > 0.05)
@@ -225,7 +225,7 @@ def test_labels_are_blended_with_their_images() -> None:
     st.tuples(st.integers(0, 2**60), st.integers(0, 2**60)),
     st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), min_size=1, max_size=20),
 )
-def test_windows_lie_within_their_images_and_are_where_the_boxes_are(
+def test_windows_lie_within_their_images_and_are_where_they_were_drawn(
     seed: tuple[int, int], shapes: list[tuple[int, int]]
 ) -> None:
     crops = augment.random_crops(len(shapes), _seed(*seed), crop=True)
@@ -234,10 +234,8 @@ def test_windows_lie_within_their_images_and_are_where_the_boxes_are(
     assert (places >= 0).all()
     assert (extents >= 1).all()
     assert (places + extents <= sizes).all()
-    boxes = crops.boxes.numpy()
-    upright = np.stack([boxes[:, 0], boxes[:, [1, 3]].min(axis=1)], axis=1)
-    assert (np.abs(places - upright * sizes) <= 1.01).all()
-    np.testing.assert_array_equal(boxes[:, 1] > boxes[:, 3], crops.mirrored)
+    assert (np.abs(places - crops.place * sizes) <= 1.01).all()
+    assert (np.abs(extents - crops.extent * sizes) <= 1.01).all()
 
 
 def test_without_cropping_a_window_is_the_whole_image() -> None:

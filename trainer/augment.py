@@ -91,6 +91,25 @@ def cut(images: tf.Tensor, chosen: tf.Tensor, crops: Crops, size: int) -> tf.Ten
     )
 
 
+def flip(images: tf.Tensor, chosen: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
+    """Takes images, and exchanges left and right of some: `cut` without cropping, in a tenth of its time.
+
+    Args:
+        images: uint8 [m, height, width, 3].
+        chosen: which of them, int [n].
+        mirrored: which of these, bool [n].
+
+    Returns:
+        uint8 [n, height, width, 3].
+    """
+    places = tf.dynamic_partition(tf.range(tf.size(chosen)), tf.cast(mirrored, tf.int32), 2)
+    upright, turned = (tf.gather(images, tf.gather(chosen, some)) for some in places)
+    # As one image above the other, since `tf.reverse` copies pixels only where there are three dimensions.
+    shape = tf.shape(turned)
+    turned = tf.reshape(tf.reverse(tf.reshape(turned, [-1, shape[2], 3]), [1]), shape)
+    return tf.dynamic_stitch(places, [upright, turned])
+
+
 def mirror(image: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
     """Returns an image, uint8 [height, width, 3], with left and right exchanged where `mirrored`, bool [], says so."""
     return tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)

@@ -74,9 +74,7 @@ def training_dataset(
     """
     sizes = [source.info.split(config.train_split).num_examples for source in sources.each]
     if cached:
-        dataset = _loaded(
-            _shuffled_indices(config, sizes), functools.partial(_gather, cached, config.image_size), config
-        )
+        dataset = _loaded(_shuffled_indices(config, sizes), functools.partial(_gather, cached, config), config)
     else:
         parts = [
             _loaded(
@@ -115,7 +113,7 @@ def evaluation_dataset(
     num_examples = sum(source.info.split(split).num_examples for source in sources.each)
     if cached:
         chunks = tf.data.Dataset.range(num_examples).batch(_chunk(config)).map(
-            lambda indices: _gather(cached, config.image_size, indices, None), num_parallel_calls=_cores(),
+            lambda indices: _gather(cached, config, indices, None), num_parallel_calls=_cores(),
         )  # fmt: skip
     else:
         chunks = decoded(config, sources, split, config.image_size, keep_encoded=keep_encoded)
@@ -223,8 +221,15 @@ def _loaded(items: tf.data.Dataset, load: _Load, config: TrainConfig) -> tf.data
     )
 
 
-def _gather(cached: Cached, size: int, indices: tf.Tensor, crops: Crops | None) -> tuple[tf.Tensor, tf.Tensor]:
-    inputs = augment.cut(cached.inputs, indices, crops, size) if crops else tf.gather(cached.inputs, indices)
+def _gather(
+    cached: Cached, config: TrainConfig, indices: tf.Tensor, crops: Crops | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    if not crops:
+        inputs = tf.gather(cached.inputs, indices)
+    elif config.crops:
+        inputs = augment.cut(cached.inputs, indices, crops, config.image_size)
+    else:
+        inputs = augment.flip(cached.inputs, indices, crops.mirrored)
     return inputs, tf.gather(cached.labels, indices)
 
 

@@ -15,9 +15,9 @@ K = 3
 Operation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
-def _crop_and_flip(images: tf.Tensor, seed: tf.Tensor, *, crop: bool = True) -> tf.Tensor:
+def _crop_and_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     num = tf.shape(images)[0]
-    return augment.cut(images, tf.range(num), augment.random_crops(num, seed, crop=crop), SIZE)
+    return augment.cut(images, tf.range(num), augment.random_crops(num, seed, crop=True), SIZE)
 
 
 def _crop(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -25,7 +25,8 @@ def _crop(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Ten
 
 
 def _flip(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return _crop_and_flip(images, seed, crop=False), labels
+    num = tf.shape(images)[0]
+    return augment.flip(images, tf.range(num), augment.random_crops(num, seed, crop=False).mirrored), labels
 
 
 def _colour(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -121,11 +122,21 @@ def test_examples_are_treated_each_in_its_own_way(operation: Operation) -> None:
 def test_flip_mirrors_about_half_and_changes_nothing_else() -> None:
     images, _ = _batch(64)
     flipped = 0
-    for image, found in zip(images.numpy(), _crop_and_flip(images, _seed(), crop=False), strict=True):
+    for image, found in zip(images.numpy(), _flip(images, images, _seed())[0].numpy(), strict=True):
         mirrored = np.array_equal(found, image[:, ::-1])
         assert mirrored != np.array_equal(found, image)
         flipped += mirrored
     assert 16 <= flipped <= 48
+
+
+@pytest.mark.parametrize("chosen", [[], [3], [0, 1, 2], [4, 4, 0]])
+def test_to_flip_is_to_cut_the_whole_image(chosen: list[int]) -> None:
+    images, _ = _batch(5)
+    crops = augment.random_crops(len(chosen), _seed(), crop=False)
+    np.testing.assert_array_equal(
+        augment.flip(images, tf.constant(chosen, tf.int64), crops.mirrored),
+        augment.cut(images, tf.constant(chosen, tf.int64), crops, SIZE),
+    )
 
 
 def _gradient(n: int, size: int) -> np.ndarray:

@@ -15,14 +15,9 @@ from typing import NamedTuple
 
 from absl.flags import argparse_flags
 
-from schemas import command
-from schemas.quiet import quiet
-
-with quiet():
-    from converter import storage
-    from converter.examples import read_shard
-
-from schemas import metadata
+from converter import storage
+from converter.examples import read_shard
+from schemas import command, metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from schemas.printable import printable

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Collection, Iterable, Sequence
 
 import PIL.Image
-import tensorflow as tf
 from matplotlib.figure import Figure
 
 from converter import storage
@@ -16,6 +15,7 @@ from converter.examples import Located
 from converter.table import CONTROL, composed
 from schemas.errors import UserError
 from schemas.example import Example
+from schemas.quiet import tensorflow
 
 # A picture of more is no glance any more, and takes seconds to draw.
 MAX_PICTURES = 120
@@ -111,6 +111,7 @@ def safe_name(filename: str, taken: Collection[str]) -> str:
 
 def _picture(located: Located) -> PIL.Image.Image:
     one = located.example
+    tf = tensorflow()
     try:
         # What training sees.
         pixels = tf.io.decode_image(one.image, channels=3, expand_animations=False)

@@ -14,18 +14,18 @@ their header says how they are to be shown, that is all.
 import dataclasses
 import io
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
-import tensorflow as tf
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
 from converter import jpeg
 from converter.headers import ImageError, corrupt, orientation, read_header
 from converter.rejects import Reason
+from schemas.quiet import tensorflow
 from schemas.statistics import JPEG
 
 __all__ = ["JPEG_QUALITY", "Image", "ImageError", "Preparation", "prepare", "size"]
@@ -157,6 +157,7 @@ def _decode(data: bytes, image_format: str) -> _Decoded:
 
 
 def _by_tensorflow(data: bytes, image_format: str) -> _Decoded:
+    tf = tensorflow()
     try:
         if image_format == JPEG:
             image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
@@ -205,7 +206,7 @@ def _encode(image: PIL.Image.Image, source_format: str) -> tuple[bytes, str]:
     return file.getvalue(), "png"
 
 
-def _first_sentence(error: tf.errors.OpError) -> str:
-    """Returns what the decoder says, without the names of operations that it wraps it in."""
+def _first_sentence(error: Any) -> str:
+    """Returns what the decoder says in its `tf.errors.OpError`, without the operations that it wraps it in."""
     text = re.sub(r"\{\{.*?\}\}\s*|\[Op:.*|\s+", " ", error.message).strip()
     return text[:200]

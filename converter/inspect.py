@@ -16,18 +16,13 @@ from collections.abc import Iterator, Sequence
 
 from absl.flags import argparse_flags
 
-from schemas import command
-from schemas.quiet import quiet
-
-with quiet():
-    from converter import gallery, headers, storage
-    from converter.examples import Located, find, read_split
-    from converter.rejects import Reject, inert, read_csv
-    from converter.rows import cleaned
-    from converter.summary import summary
-    from converter.table import composed, some
-
-from schemas import layout, metadata
+from converter import gallery, headers, storage
+from converter.examples import Located, find, read_split
+from converter.rejects import Reject, inert, read_csv
+from converter.rows import cleaned
+from converter.summary import summary
+from converter.table import composed, some
+from schemas import command, layout, metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from schemas.printable import printable

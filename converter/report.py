@@ -17,17 +17,12 @@ import numpy as np
 from absl.flags import argparse_flags
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from schemas import command
-from schemas.quiet import quiet
-
-with quiet():
-    from converter import charts, pictures, sheets, storage
-
+from converter import charts, pictures, sheets, storage
 from converter.duplicates import COLUMNS
 from converter.pictures import Place, Seen
 from converter.rejects import Reject, first_of_each, read_csv
 from converter.sheets import Sheet
-from schemas import layout, metadata
+from schemas import command, layout, metadata
 from schemas.metadata import DatasetInfo
 from schemas.printable import printable
 

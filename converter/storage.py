@@ -1,6 +1,8 @@
 """Files, wherever they are: on this machine, or in any store that Beam has a file system for (`gs://`, `s3://`).
 
-The job runs on workers that have Beam's file systems and its options (end points, credentials), so that these are used.
+The job runs on workers that have Beam's file systems and its options (end points, credentials), so that these are used
+for stores. Files of this machine are Python's own: Beam takes as long to open one as all else does with an image, and
+longer to be imported than a small conversion takes.
 """
 
 import contextlib
@@ -13,12 +15,19 @@ import shutil
 import stat
 import uuid
 from collections.abc import Collection, Iterator
-from typing import BinaryIO, NamedTuple
-
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
+from typing import Any, BinaryIO, NamedTuple
 
 from schemas.errors import UserError
+
+# Of Beam's CompressionTypes: by the ending of a name it would compress what it writes.
+_UNCOMPRESSED = "uncompressed"
+
+
+def _stores() -> Any:
+    """Returns Beam's file systems."""
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems
 
 
 def check(path: str) -> None:
@@ -31,8 +40,10 @@ def check(path: str) -> None:
         path.encode()
     except UnicodeEncodeError as error:
         raise UserError(f"A path must be UTF-8, that of a folder too. Rename it. Received: {path!a}") from error
+    if is_local(path):
+        return
     try:
-        FileSystems.get_filesystem(path)
+        _stores().get_filesystem(path)
     except ValueError as error:
         raise UserError(
             f"No file system for {path} is installed. For gs:// install it with: pip install 'multihot[gcp]'; "
@@ -74,7 +85,7 @@ def list_files(folder: str) -> Iterator[File]:
             yield from _list_local(folder)
         return
     prefix = folder.rstrip("/") + "/"
-    for match in FileSystems.match([prefix + "**"]):
+    for match in _stores().match([prefix + "**"]):
         for metadata in match.metadata_list:
             modified = int((metadata.last_updated_in_seconds or 0) * 1_000_000_000)
             yield File(metadata.path.removeprefix(prefix), metadata.path, metadata.size_in_bytes, modified)
@@ -117,12 +128,14 @@ def relative(path: str, folder: str) -> str | None:
 
 def exists(path: str) -> bool:
     """Whether there is a file, or for a local path a folder."""
-    return bool(FileSystems.exists(path))
+    return os.path.exists(path) if is_local(path) else bool(_stores().exists(path))
 
 
 def size(path: str) -> int:
     """Returns the size of a file in bytes, 0 where there is none."""
-    return sum(metadata.size_in_bytes for match in FileSystems.match([path]) for metadata in match.metadata_list)
+    if is_local(path):
+        return os.path.getsize(path) if os.path.exists(path) else 0
+    return sum(metadata.size_in_bytes for match in _stores().match([path]) for metadata in match.metadata_list)
 
 
 def read(path: str) -> bytes:
@@ -131,7 +144,7 @@ def read(path: str) -> bytes:
     Raises:
         OSError: it cannot be read.
     """
-    if is_local(path):  # Of which there are millions, and Beam takes as long as the rest to open one.
+    if is_local(path):  # Without a buffer, which would be made for each of millions.
         with open(path, "rb", buffering=0) as local:
             return local.read()
     with open_binary(path) as file:
@@ -144,8 +157,10 @@ def open_binary(path: str) -> BinaryIO:
     Raises:
         OSError: it cannot be opened.
     """
+    if is_local(path):
+        return open(path, "rb")
     try:
-        file: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        file: BinaryIO = _stores().open(path, compression_type=_UNCOMPRESSED)
     except OSError:
         raise
     except Exception as error:  # Clients of stores have exceptions of their own.
@@ -173,7 +188,7 @@ def match(pattern: str) -> list[str]:
         return [pattern]
     if is_local(pattern):
         return sorted(path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path))
-    return sorted(metadata.path for match in FileSystems.match([pattern]) for metadata in match.metadata_list)
+    return sorted(metadata.path for match in _stores().match([pattern]) for metadata in match.metadata_list)
 
 
 @contextlib.contextmanager
@@ -200,9 +215,7 @@ def create(path: str) -> Iterator[BinaryIO]:
     temporary = posixpath.join(folder, f".{name}.{uuid.uuid4().hex}")
     make_folder(folder)
     try:
-        with FileSystems.create(
-            temporary, mime_type="application/octet-stream", compression_type=CompressionTypes.UNCOMPRESSED
-        ) as file:
+        with _create(temporary) as file:
             yield file
         move(temporary, path)
     except BaseException as error:
@@ -211,6 +224,13 @@ def create(path: str) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename is None:
             raise OSError(error.errno, error.strerror or str(error), path) from error
         raise
+
+
+def _create(path: str) -> BinaryIO:
+    if is_local(path):
+        return open(path, "wb")
+    file: BinaryIO = _stores().create(path, mime_type="application/octet-stream", compression_type=_UNCOMPRESSED)
+    return file
 
 
 def write(path: str, content: bytes | str) -> None:
@@ -225,7 +245,7 @@ def move(source: str, target: str) -> None:
         make_folder(posixpath.dirname(target))
         os.replace(source, target)
     elif source != target:
-        FileSystems.rename([source], [target])
+        _stores().rename([source], [target])
 
 
 def delete(path: str) -> None:
@@ -237,9 +257,9 @@ def delete(path: str) -> None:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 os.remove(path)
         return
-    found = [m.path for match in FileSystems.match([path, path.rstrip("/") + "/**"]) for m in match.metadata_list]
+    found = [m.path for match in _stores().match([path, path.rstrip("/") + "/**"]) for m in match.metadata_list]
     if found:
-        FileSystems.delete(found)
+        _stores().delete(found)
 
 
 def keep_only(folder: str, names: Collection[str]) -> None:
@@ -256,7 +276,7 @@ def keep_only(folder: str, names: Collection[str]) -> None:
 def link(source: str, target: str) -> None:
     """Gives a file a second name, instead of what may be there: without copying it, where that is possible."""
     if not is_local(target):
-        FileSystems.copy([source], [target])
+        _stores().copy([source], [target])
         return
     make_folder(posixpath.dirname(target))
     temporary = f"{target}.{uuid.uuid4().hex}"

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-from iterstrat.ml_stratifiers import IterativeStratification
 from numpy.typing import NDArray
 
 from converter import assignment
@@ -34,6 +33,9 @@ def stratify(names: Sequence[str], labels: NDArray[np.uint8], splits: Sequence[t
     Returns:
         The split of each image, the same whatever the order of the rows.
     """
+    # Brings all of scikit-learn, which takes a second, and most conversions are split by hash.
+    from iterstrat.ml_stratifiers import IterativeStratification
+
     order = sorted(range(len(names)), key=lambda i: (assignment.position(names[i]), names[i]))
     columns = _with_pairs(labels[order].astype(bool), len(splits))
     fractions = np.array([float(fraction) for _, fraction in splits])

@@ -18,17 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from absl.flags import argparse_flags
 
-from schemas import command
-from schemas.quiet import quiet
-
-with quiet():
-    from converter import duplicates, storage
-    from converter.checks import Checked, Problem, check_shard
-    from converter.duplicates import Member
-    from converter.rejects import Reject, read_csv
-    from converter.storage import File
-
-from schemas import derived, layout, metadata
+from converter import duplicates, storage
+from converter.checks import Checked, Problem, check_shard
+from converter.duplicates import Member
+from converter.rejects import Reject, read_csv
+from converter.storage import File
+from schemas import command, derived, layout, metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics

@@ -3,6 +3,7 @@
 Both sides derive every key, dtype, shape and file name from here, and neither imports the other.
 
     example.py     one record: its features, how it is encoded and parsed
+    proto.py       tf.train.Example without TensorFlow
     tfrecord.py    the file format of a shard and of its index
     layout.py      every file name of a dataset
     metadata.py    DatasetInfo, kept as manifest.json
@@ -14,7 +15,7 @@ Both sides derive every key, dtype, shape and file name from here, and neither i
     errors.py      UserError: what a person can mend
     command.py     how the command lines end
     printable.py   keeps what came from the input from speaking to the terminal
-    quiet.py       keeps the noise of native libraries from the terminal
+    quiet.py       keeps the noise of native libraries from the terminal; TensorFlow when it is needed
 """
 
 __version__ = "0.1.0"

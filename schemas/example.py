@@ -16,8 +16,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import tensorflow as tf
 from google.protobuf.message import DecodeError
+
+from schemas import proto
+from schemas.quiet import tensorflow
 
 IMAGE = "image"
 HEIGHT = "image/height"
@@ -35,23 +37,24 @@ class Feature:
 
     Attributes:
         key: its key in the `tf.train.Example`.
-        dtype: `tf.string` (a bytes_list) or `tf.int64`.
+        dtype: `string` (a bytes_list) or `int64`, as TensorFlow names them.
         shape: `()` for a single value, `(k,)` for a vector.
     """
 
     key: str
-    dtype: tf.DType
+    dtype: str
     shape: tuple[int, ...] = ()
 
 
+@functools.cache
 def features(num_classes: int) -> tuple[Feature, ...]:
     """Returns the features of a record, in the order in which the metadata files list them."""
     return (
-        Feature(IMAGE, tf.string),
-        Feature(HEIGHT, tf.int64),
-        Feature(WIDTH, tf.int64),
-        Feature(LABELS, tf.int64, (num_classes,)),
-        Feature(FILENAME, tf.string),
+        Feature(IMAGE, "string"),
+        Feature(HEIGHT, "int64"),
+        Feature(WIDTH, "int64"),
+        Feature(LABELS, "int64", (num_classes,)),
+        Feature(FILENAME, "string"),
     )
 
 
@@ -121,7 +124,7 @@ def decode(record: bytes, num_classes: int) -> Example:
         ValueError: it is not a record of such a dataset, exactly; the message says why.
     """
     try:
-        found = tf.train.Example.FromString(record).features.feature
+        found = proto.Example.FromString(record).features.feature
     except DecodeError as error:
         raise ValueError("it is no tf.train.Example") from error
     spec = features(num_classes)
@@ -139,9 +142,9 @@ def decode(record: bytes, num_classes: int) -> Example:
     return Example(values[IMAGE][0], values[HEIGHT][0], values[WIDTH][0], labels, filename)
 
 
-def _values(feature: Feature, found: tf.train.Feature) -> Sequence[Any]:
+def _values(feature: Feature, found: Any) -> Sequence[Any]:
     """Returns the values of a feature, of the right kind and number."""
-    kind = "bytes_list" if feature.dtype == tf.string else "int64_list"
+    kind = "bytes_list" if feature.dtype == "string" else "int64_list"
     if found.WhichOneof("kind") != kind:
         raise ValueError(f"{feature.key} must be of kind {kind}. Received: {found.WhichOneof('kind')}")
     values: Sequence[Any] = getattr(found, kind).value
@@ -160,16 +163,17 @@ def _varint(number: int) -> bytes:
     return bytes([*digits, number])
 
 
-def parse_spec(num_classes: int, keys: Iterable[str] | None = None) -> dict[str, tf.io.FixedLenFeature]:
-    """Returns the spec for `tf.io.parse_example` and `tf.io.parse_single_example`.
+def parse_spec(num_classes: int, keys: Iterable[str] | None = None) -> dict[str, Any]:
+    """Returns the spec for `tf.io.parse_example` and `tf.io.parse_single_example`: a `tf.io.FixedLenFeature` each.
 
     Args:
         num_classes: length of the label vector; another length in a record is an error when it is parsed.
         keys: the features to parse; all of them by default. What is not asked for costs nothing.
     """
+    tf = tensorflow()
     wanted = None if keys is None else set(keys)
     return {
-        feature.key: tf.io.FixedLenFeature(feature.shape, feature.dtype)
+        feature.key: tf.io.FixedLenFeature(feature.shape, tf.as_dtype(feature.dtype))
         for feature in features(num_classes)
         if wanted is None or feature.key in wanted
     }

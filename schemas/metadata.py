@@ -5,16 +5,17 @@ nothing has to be counted or scanned. It says nothing of when or where it was ma
 """
 
 import dataclasses
+import glob
 import hashlib
 import json
+import os
 import posixpath
 from collections.abc import Mapping
 from typing import Any, Self
 
-import tensorflow as tf
-
 from schemas import layout, typed
 from schemas.errors import UserError
+from schemas.quiet import tensorflow
 from schemas.statistics import Statistics
 from schemas.tfrecord import FRAMING_BYTES
 
@@ -168,11 +169,10 @@ def load(directory: str) -> DatasetInfo:
     """
     path = posixpath.join(directory, layout.MANIFEST)
     try:
-        with tf.io.gfile.GFile(path) as file:
-            text = file.read()
-    except tf.errors.NotFoundError as error:
+        text = _read(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(_no_dataset(directory)) from error
-    except (tf.errors.OpError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read {path}: {error}") from error
     try:
         return DatasetInfo.from_json(text)
@@ -180,9 +180,29 @@ def load(directory: str) -> DatasetInfo:
         raise UserError(f"{path}: {error}") from error
 
 
+def _is_local(path: str) -> bool:
+    """Whether a path is on this machine; in a store it is TensorFlow that reads it, as it reads the shards."""
+    return "://" not in path
+
+
+def _read(path: str) -> str:
+    if _is_local(path):
+        with open(path, encoding="utf-8") as local:
+            return local.read()
+    tf = tensorflow()
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return str(file.read())
+    except tf.errors.NotFoundError as error:
+        raise FileNotFoundError(path) from error
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
+
+
 def _no_dataset(directory: str) -> str:
     """Says why a folder is not a dataset, and which one below it may have been meant."""
-    if tf.io.gfile.exists(layout.incomplete_dir(directory.rstrip("/"))):
+    exists = os.path.exists if _is_local(directory) else tensorflow().io.gfile.exists
+    if exists(layout.incomplete_dir(directory.rstrip("/"))):
         return f"{directory} is not a dataset yet: its conversion has not finished. Run the converter again."
     found = [posixpath.dirname(p) for depth in ("*", "*/*") for p in _glob(directory, depth)]
     if found:
@@ -191,5 +211,6 @@ def _no_dataset(directory: str) -> str:
 
 
 def _glob(directory: str, below: str) -> list[str]:
-    paths: list[str] = tf.io.gfile.glob(posixpath.join(directory, below, layout.MANIFEST))
+    pattern = posixpath.join(directory, below, layout.MANIFEST)
+    paths: list[str] = glob.glob(pattern) if _is_local(directory) else tensorflow().io.gfile.glob(pattern)
     return sorted(path for path in paths if layout.is_version(posixpath.basename(posixpath.dirname(path))))

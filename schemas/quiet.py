@@ -1,10 +1,15 @@
 """Keeps from the user's terminal what native libraries say to those who develop them."""
 
 import contextlib
+import functools
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from typing import Any
+
+_importing = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -29,3 +34,21 @@ def quiet() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+def tensorflow() -> Any:
+    """Returns TensorFlow, imported when it is first asked for.
+
+    For what runs without it most of the time: importing it takes three seconds and 500 MB, in each process.
+    """
+    with _importing:
+        return _tensorflow()
+
+
+@functools.cache
+def _tensorflow() -> Any:
+    with quiet():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
+    return tf

@@ -55,7 +55,7 @@ def _features(info: DatasetInfo) -> dict[str, Any]:
         dimensions = {"dimensions": [str(size) for size in feature.shape]} if feature.shape else {}
         return {
             "pythonClassName": f"{_FEATURES}.tensor_feature.Tensor",
-            "tensor": {"shape": dimensions, "dtype": feature.dtype.name, "encoding": "none"},
+            "tensor": {"shape": dimensions, "dtype": feature.dtype, "encoding": "none"},
         }
 
     special = {example.FILENAME: {"pythonClassName": f"{_FEATURES}.text_feature.Text", "text": {}}}

@@ -1,6 +1,5 @@
 """The schema and the statistics of a dataset as tensorflow-metadata has them: what TFX and TFDV read."""
 
-import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import path_pb2, schema_pb2, statistics_pb2
 
@@ -14,7 +13,7 @@ def schema(info: DatasetInfo) -> str:
     proto = schema_pb2.Schema()
     for feature in example.features(len(info.classes)):
         field = proto.feature.add(name=feature.key)
-        field.type = schema_pb2.INT if feature.dtype == tf.int64 else schema_pb2.BYTES
+        field.type = schema_pb2.INT if feature.dtype == "int64" else schema_pb2.BYTES
         field.presence.min_fraction = 1.0
         field.presence.min_count = 1
         # An empty shape is a scalar; no shape at all would be a feature of any length.
@@ -25,7 +24,7 @@ def schema(info: DatasetInfo) -> str:
             field.image_domain.SetInParent()
         elif feature.key == example.LABELS:
             field.int_domain.min, field.int_domain.max = 0, 1
-        elif feature.dtype == tf.int64:
+        elif feature.dtype == "int64":
             field.int_domain.min = 1
     return text_format.MessageToString(proto)
 
@@ -38,7 +37,7 @@ def statistics(info: DatasetInfo) -> bytes:
         for feature in example.features(len(info.classes)):
             field = entry.features.add(path=path_pb2.Path(step=[feature.key]))
             length = feature.shape[0] if feature.shape else 1
-            if feature.dtype == tf.int64:
+            if feature.dtype == "int64":
                 field.type = statistics_pb2.FeatureNameStatistics.INT
                 _common(field.num_stats.common_stats, split.num_examples, length)
                 _numeric(field.num_stats, _moments(feature.key, split.statistics))

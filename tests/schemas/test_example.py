@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import example
+from schemas import example, proto
 
 _INT64 = st.integers(-(2**63), 2**63 - 1)
 # Every text that UTF-8 can hold.
@@ -55,6 +55,23 @@ def test_a_record_is_an_example_and_nothing_more(size: int) -> None:
     assert parsed.features.feature["image"].bytes_list.value == [bytes(size)]
     assert len(parsed.features.feature) == 5
     assert parsed.ByteSize() == len(record)
+
+
+_VALUES = st.one_of(
+    st.lists(st.binary(max_size=20)).map(lambda values: tf.train.Feature(bytes_list=tf.train.BytesList(value=values))),
+    st.lists(_INT64).map(lambda values: tf.train.Feature(int64_list=tf.train.Int64List(value=values))),
+    st.lists(st.floats(width=32)).map(lambda values: tf.train.Feature(float_list=tf.train.FloatList(value=values))),
+)
+
+
+@given(st.dictionaries(_TEXT, _VALUES, max_size=5))
+def test_examples_are_those_of_tensorflow(features: dict[str, tf.train.Feature]) -> None:
+    record = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+    ours = proto.Example.FromString(record)
+    assert ours.SerializeToString(deterministic=True) == record
+    assert {key: str(value) for key, value in ours.features.feature.items()} == {
+        key: str(value) for key, value in features.items()
+    }
 
 
 def test_the_kind_of_every_feature() -> None:

@@ -3,8 +3,9 @@
 import os
 
 import pytest
+import tensorflow as tf
 
-from schemas.quiet import quiet
+from schemas.quiet import quiet, tensorflow
 
 
 def test_holds_back_what_is_said_inside(capfd: pytest.CaptureFixture[str]) -> None:
@@ -27,3 +28,7 @@ def test_leaves_the_level_that_the_user_chose(monkeypatch: pytest.MonkeyPatch) -
     with quiet():
         pass
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+
+
+def test_tensorflow_is_what_is_imported_elsewhere() -> None:
+    assert tensorflow() is tf

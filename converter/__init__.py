@@ -29,7 +29,7 @@ report.py       `python -m converter.report`: the page that shows what is in a d
 publishing.py   puts a whole dataset into its place
 summary.py      what a person reads at the end
 progress.py     the bar on a terminal while the job runs in this process
-storage.py      files, wherever they are (Beam's file systems)
+storage.py      files, wherever they are: on this machine, or in a store by Beam
 runners.py      which runner, its options, and the package that it stages
 checks.py       what is wrong with one shard
 verify.py       `python -m converter.verify`: what is wrong with a dataset
@@ -37,6 +37,7 @@ examples.py     reads examples of a dataset, in order or by name
 gallery.py      a picture of examples, or files of them
 inspect.py      `python -m converter.inspect`: looks into a dataset
 diff.py         `python -m converter.diff`: in what two datasets differ
+processes.py    processes that write shards, where the job runs in this process
 graph.py        the graph of the Beam job: wires the above into one readable expression
 pipeline.py     runs it: looks at what there is before, and at what came of it
 """

@@ -20,6 +20,8 @@ _MAX_BUCKETS = 1 << 12
 # Of so much CSV, some 300 000 rows, the fingerprints are compared in one task: of fewer the steps, which are as many as
 # the images in the most frequent value of a band, would take longer than the images.
 _PART_BYTES = 1 << 23
+# With less CSV, 5000 rows or so, processes would be started for longer than they work.
+_PROCESSES_BYTES = 1 << 17
 # What is held back at a time by one who fills buckets, as an estimate.
 _MAX_HELD_BYTES = 1 << 26
 _ITEM_BYTES = 1 << 9
@@ -60,6 +62,11 @@ def num_buckets(csv_bytes: int) -> int:
 def num_parts(csv_bytes: int) -> int:
     """Returns into how many parts to cut the fingerprints of so many bytes of CSV."""
     return max(1, min(_MAX_BUCKETS, csv_bytes // _PART_BYTES))
+
+
+def num_processes(csv_bytes: int, most: int) -> int:
+    """Returns in how many processes to write the shards of so many bytes of CSV: 1 where more would not pay."""
+    return most if csv_bytes >= _PROCESSES_BYTES else 1
 
 
 def fill(

@@ -13,12 +13,14 @@ Splits that depend on more than a row (stratified, near duplicates) are assigned
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
 
 from converter import (
     assignment,
@@ -27,6 +29,7 @@ from converter import (
     matching,
     neighbours,
     planning,
+    processes,
     progress,
     reading,
     rows,
@@ -63,8 +66,8 @@ def build(
         tables: what is to be read.
         conversion: what is to be noted of this run, beside the data.
     """
-    csv_bytes = sum(storage.size(table.path) for table in tables)
-    num_buckets, num_parts = batches.num_buckets(csv_bytes), batches.num_parts(csv_bytes)
+    num_bytes = csv_bytes(tables)
+    num_buckets, num_parts = batches.num_buckets(num_bytes), batches.num_parts(num_bytes)
     read = (
         pipeline
         | "Csv" >> beam.Create(tables)
@@ -77,7 +80,7 @@ def build(
     )  # (bucket, [File])
     matched = join(read.rows, files)
     sources = _assign_splits(matched.sources, options, num_parts)
-    results = by_shard(sources, options) | "WriteShards" >> beam.Map(_write, options)  # ShardResult
+    results = by_shard(sources, options) | "WriteShards" >> beam.ParDo(_WriteShards(options))  # ShardResult
     copies = (
         results
         | "Fingerprints" >> beam.Map(_fingerprints)  # [Fingerprint], located in their split
@@ -101,6 +104,11 @@ def build(
             unlisted=AsIter(matched[_UNLISTED]),
         )
     )
+
+
+def csv_bytes(tables: Sequence[Table]) -> int:
+    """Returns the bytes of all that is to be read: what is known of the number of rows before they are."""
+    return sum(storage.size(table.path) for table in tables)
 
 
 def join(rows: beam.PCollection, files: beam.PCollection) -> Any:
@@ -151,6 +159,49 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts
         )  # {group: the first of those that it goes with}
         return sources | "KeepTogether" >> beam.Map(planning.keep_together, options, AsSingleton(groups))
     return sources
+
+
+class _WriteShards(beam.DoFn):
+    """((split, shard, number of shards), [[Source]]) -> ShardResult, in their order.
+
+    Where there are processes for it, several shards are written at a time, each in one of them.
+    """
+
+    def __init__(self, options: ConvertOptions):
+        super().__init__()
+        self._options = options
+        self._begun: deque[Callable[[], ShardResult]] = deque()
+
+    def process(self, group: tuple[tuple[str, int, int], Iterable[Batch[Source]]]) -> Iterator[ShardResult]:
+        """Begins to write a shard; yields one that was begun earlier when enough are on their way."""
+        self._begun.append(self._begin(*group))
+        if len(self._begun) == 2 * processes.number():  # While one is written, the next one is handed over.
+            yield self._finished()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Yields those that are left."""
+        while self._begun:
+            yield GlobalWindows.windowed_value(self._finished())
+
+    def _begin(self, key: tuple[str, int, int], sources: Iterable[Batch[Source]]) -> Callable[[], ShardResult]:
+        split, index, num_shards = key
+        return processes.begin(
+            shards.write_shard,
+            self._options.incomplete,
+            published=self._options.dataset,
+            split=split,
+            index=index,
+            num_shards=num_shards,
+            sources=Batch(itertools.chain.from_iterable(sources)),
+            preparation=_preparation(self._options),
+            num_threads=-(-self._options.num_threads // processes.number()),
+        )
+
+    def _finished(self) -> ShardResult:
+        result = self._begun.popleft()()
+        if processes.number() > 1:  # Otherwise the bar has followed, image by image.
+            progress.advance(result.num_rows)
+        return result
 
 
 class FindGroups(beam.PTransform):
@@ -265,20 +316,6 @@ def _links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Links:
 
 def _preparation(options: ConvertOptions) -> Preparation:
     return Preparation(max_pixels=options.max_pixels, resize_shorter=options.resize_shorter)
-
-
-def _write(group: tuple[tuple[str, int, int], Iterable[Batch[Source]]], options: ConvertOptions) -> ShardResult:
-    (split, index, num_shards), sources = group
-    return shards.write_shard(
-        options.incomplete,
-        published=options.dataset,
-        split=split,
-        index=index,
-        num_shards=num_shards,
-        sources=itertools.chain.from_iterable(sources),
-        preparation=_preparation(options),
-        num_threads=options.num_threads,
-    )
 
 
 def _commit(

@@ -8,23 +8,17 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from converter import commit, pipeline, runners, summary
+from converter.options import (
+    DEFAULT_MAX_MEGAPIXELS,
+    DEFAULT_SHARD_MB,
+    DEFAULT_SPLITS,
+    ConvertOptions,
+    parse_max_rejects,
+    parse_num_shards,
+    parse_splits,
+)
 from schemas import command
-from schemas.quiet import quiet
-
-with quiet():
-    import tensorflow as tf
-
-    tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
-    from converter import commit, pipeline, runners, summary
-    from converter.options import (
-        DEFAULT_MAX_MEGAPIXELS,
-        DEFAULT_SHARD_MB,
-        DEFAULT_SPLITS,
-        ConvertOptions,
-        parse_max_rejects,
-        parse_num_shards,
-        parse_splits,
-    )
 
 FLAGS = flags.FLAGS
 
@@ -91,7 +85,7 @@ def main(argv: Sequence[str]) -> None:
         num_threads=FLAGS.num_threads,
         overwrite=FLAGS.overwrite,
     )
-    info = pipeline.convert(options, beam_options)
+    info = pipeline.convert(options, beam_options, max_processes=min(options.num_threads, os.cpu_count() or 1))
     if info is None:
         print("The job was built or submitted, as asked: there is no dataset yet.")
     else:

@@ -1,6 +1,7 @@
 """Runs a conversion: looks at what there is, runs the Beam job, and says what came of it."""
 
 import contextlib
+import importlib.metadata
 import platform
 import posixpath
 import tempfile
@@ -8,12 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
-import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineRunner
 
 import schemas
-from converter import commit, graph, progress, publishing, runners, storage
+from converter import batches, commit, graph, processes, progress, publishing, runners, storage
 from converter.options import ConvertOptions
 from converter.table import Table, read_tables
 from schemas import layout
@@ -21,12 +21,16 @@ from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 
 
-def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None) -> DatasetInfo | None:
+def convert(
+    options: ConvertOptions, beam_options: PipelineOptions | None = None, *, max_processes: int = 1
+) -> DatasetInfo | None:
     """Converts a CSV and its images to a dataset.
 
     Args:
         options: what to convert, and how.
         beam_options: the runner and its options; by default the job runs in this process.
+        max_processes: that write shards beside this one, if the job runs here, on files of this machine, and is large enough. Each imports the
+            main module of the program anew, as `multiprocessing` does: it must have an `if __name__ == "__main__"`.
 
     Returns:
         The dataset; None when the job was only described (`--template_location`, `--dry_run`) or left running.
@@ -48,15 +52,26 @@ def convert(options: ConvertOptions, beam_options: PipelineOptions | None = None
         _check_output(options)
         if not described:
             _clear(options)
-        return _run(options, beam_options, runner, tables)
+        return _run(options, beam_options, runner, tables, max_processes)
 
 
 def _run(
-    options: ConvertOptions, beam_options: PipelineOptions, runner: PipelineRunner, tables: Sequence[Table]
+    options: ConvertOptions,
+    beam_options: PipelineOptions,
+    runner: PipelineRunner,
+    tables: Sequence[Table],
+    max_processes: int,
 ) -> DatasetInfo | None:
     """Runs the job, and returns what came of it."""
     here = runners.runs_here(beam_options)
-    with tempfile.TemporaryDirectory() as staged, progress.bar() if here else contextlib.nullcontext():
+    # In a store, images are waited for, and threads do. (And it would have to be told Beam's options.)
+    beside = here and all(map(storage.is_local, (options.csv, options.images, options.output)))
+    number = batches.num_processes(graph.csv_bytes(tables), max_processes) if beside else 1
+    with (
+        tempfile.TemporaryDirectory() as staged,
+        progress.bar() if here else contextlib.nullcontext(),
+        processes.started(number),
+    ):
         runners.stage(beam_options, staged)
         pipeline = beam.Pipeline(runner=runner, options=beam_options)
         graph.build(pipeline, options, tables, _description(options))
@@ -101,7 +116,7 @@ def _description(options: ConvertOptions) -> dict[str, Any]:
             "multihot": schemas.__version__,
             "python": platform.python_version(),
             "apache-beam": beam.__version__,
-            "tensorflow": tf.__version__,
+            "tensorflow": importlib.metadata.version("tensorflow"),
         },
     }
 

@@ -51,8 +51,11 @@ def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) 
     Raises:
         OSError: a store does not answer: most failures of one pass, and no image is to be lost to them.
     """
+    work = functools.partial(_read_batch, preparation=preparation)
+    if num_threads == 1:  # Two that take turns at the interpreter lock are slower than one.
+        yield from map(work, _batches(sources))
+        return
     with ThreadPoolExecutor(num_threads) as executor:
-        work = functools.partial(_read_batch, preparation=preparation)
         yield from _map_in_order(executor, work, _batches(sources), window=2 * num_threads)
 
 

@@ -47,6 +47,11 @@ class ShardResult:
         """The shard, or None where every image of it was rejected: an empty file is never written."""
         return self.origin.shard
 
+    @property
+    def num_rows(self) -> int:
+        """How many rows it was made from."""
+        return (self.shard.num_examples if self.shard else 0) + len(self.rejects)
+
     def without_fingerprints(self) -> Self:
         """Returns it without what is large."""
         return dataclasses.replace(self, origin=dataclasses.replace(self.origin, fingerprints=()))

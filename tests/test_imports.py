@@ -1,6 +1,8 @@
 """The import rule: the converter and the trainer meet only on disk."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,18 @@ def test_beam_is_known_in_four_modules(module: str) -> None:
 def test_flags_are_defined_only_by_the_command_lines(module: str) -> None:
     # Its parser of arguments defines none.
     assert bool(_import(module, "absl.flags") - {"absl.flags.argparse_flags"}) == (module in _DEFINE_FLAGS)
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        pytest.param("converter.main", ["tensorflow", "sklearn"], id="the converter"),
+        pytest.param("converter.shards", ["tensorflow", "apache_beam"], id="the processes that write shards"),
+        pytest.param("converter.__main__", ["converter.main"], id="the main module, which these import too"),
+        pytest.param("converter.inspect", ["tensorflow", "apache_beam"], id="who looks into a dataset"),
+    ],
+)
+def test_imports_what_takes_seconds_only_when_it_is_needed(module: str, unwanted: list[str]) -> None:
+    program = f"import sys, {module}; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", program], cwd=_TOP, capture_output=True, text=True, check=True)
+    assert not set(unwanted) & set(found.stdout.split())

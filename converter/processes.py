@@ -1,0 +1,90 @@
+"""Processes beside this one that write shards, where the job runs in this process.
+
+Threads of one process share an interpreter lock, and an image is handed over at each call of the system: on two cores,
+two threads write 1.1 times as many images as one, and two processes 1.9 times (scripts/bench_convert).
+
+They import converter.shards and what it needs, which is neither Beam nor, for most JPEGs, TensorFlow. Like the bar of
+progress.py they are state of this module, which in a worker on another machine has none: there it is the runner that
+starts as many workers as there are cores.
+"""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
+from typing import ParamSpec, TypeVar
+
+from schemas.errors import UserError
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_executor: ProcessPoolExecutor | None = None
+_number = 1
+
+
+@contextlib.contextmanager
+def started(number: int) -> Iterator[None]:
+    """Lets so many processes work while the context is open; fewer than two are none, and the work is done here."""
+    global _executor, _number
+    if number < 2:
+        yield
+        return
+    # Not forked from this one, which has threads. One process imports all, and the others are forked from that.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["converter.shards"])
+    forkserver.ensure_running()  # It imports while this process reads the CSV.
+    _executor, _number = ProcessPoolExecutor(number, context, _start, (os.getcwd(),)), number
+    try:
+        yield
+    finally:
+        # After an exception nobody waits for what was begun: when this process ends, they do too.
+        _executor.shutdown(wait=False, cancel_futures=True)
+        _executor, _number = None, 1
+
+
+def number() -> int:
+    """Returns how many processes write shards at a time."""
+    return _number
+
+
+def begin(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Callable[[], _T]:
+    """Begins a call in one of the processes; without any, it is made when its result is asked for.
+
+    Returns:
+        A function that waits for the result and returns it, or raises what the call has raised, or UserError where the
+        process is gone.
+    """
+    call = functools.partial(function, *args, **kwargs)
+    return functools.partial(_result, _executor.submit(call)) if _executor else call
+
+
+def _result(future: Future[_T]) -> _T:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "A process that wrote shards was killed, most likely because there was no memory left. Finished shards are "
+            "kept: the same command goes on with the others, and takes less memory with --num_threads=1."
+        ) from error
+
+
+def _start(folder: str) -> None:
+    """Prepares a new process."""
+    os.chdir(folder)  # It begins where the first one of all was started.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that started it...
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """...and whatever has ended that one, nothing writes to its folder any more."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+    os._exit(1)

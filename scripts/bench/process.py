@@ -1,12 +1,14 @@
 """Runs a command in a process of its own, and tells what it took: time, CPU time, memory."""
 
 import contextlib
+import ctypes
+import functools
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +25,7 @@ class Run(NamedTuple):
 
     Attributes:
         seconds: from its start to its end.
-        cpu_seconds: of all its threads and processes.
+        cpu_seconds: of all its threads and processes, also of those that nobody has waited for.
         peak_mb: resident memory, at its highest: that of its processes together, looked at twice a second, or of the
             largest one, which the kernel knows exactly, whichever is more. Never less than the process has that calls
             this, since a new process starts as its copy.
@@ -49,8 +51,10 @@ def run(command: Sequence[str | Path], env: Mapping[str, str], wanted: tuple[Pat
     Raises:
         SystemExit: it failed; what it printed is printed.
     """
+    _adopt_orphans()
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         start, peak, seen, ticks = time.perf_counter(), 0, None, 0
+        started: set[int] = set()  # By the command, directly or not.
         process = subprocess.Popen(command, stdout=output, stderr=errors, env={**os.environ, **env})
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -60,7 +64,8 @@ def run(command: Sequence[str | Path], env: Mapping[str, str], wanted: tuple[Pat
             if pid:
                 break
             if ticks % _TICKS_PER_LOOK == 0:
-                peak = max(peak, _resident(process.pid))
+                resident, below = _resident(process.pid)
+                peak, started = max(peak, resident), started | below
             ticks += 1
             time.sleep(_TICK)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -69,15 +74,36 @@ def run(command: Sequence[str | Path], env: Mapping[str, str], wanted: tuple[Pat
         if process.returncode:
             sys.exit(f"{errors.read()}\nerror: this failed, see above: {' '.join(map(str, command))}")
         peak_mb = max(peak / 1e6, usage.ru_maxrss * 1024 / 1e6)
-        return Run(now, usage.ru_utime + usage.ru_stime, peak_mb, seen, output.read())
+        cpu_seconds = usage.ru_utime + usage.ru_stime + _orphans(started)
+        return Run(now, cpu_seconds, peak_mb, seen, output.read())
 
 
-def _resident(pid: int) -> int:
-    """Returns the bytes of a process and of those that it started."""
-    resident = 0
+@functools.cache
+def _adopt_orphans() -> None:
+    """Lets this process wait for those that its children leave behind, and so know their CPU time (Linux)."""
+    set_child_subreaper = 36
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
+def _orphans(pids: Iterable[int]) -> float:
+    """Waits for those processes that have been left to this one, and returns their CPU seconds."""
+    seconds = 0.0
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):  # It was waited for, or is not ours.
+            _, _, usage = os.wait4(pid, 0)
+            seconds += usage.ru_utime + usage.ru_stime
+    return seconds
+
+
+def _resident(pid: int) -> tuple[int, set[int]]:
+    """Returns the bytes of a process and of those that it started, and which these are."""
+    resident, below = 0, set()
     with contextlib.suppress(psutil.NoSuchProcess):
         top = psutil.Process(pid)
-        for process in [top, *top.children(recursive=True)]:
+        children = top.children(recursive=True)
+        below = {child.pid for child in children}
+        for process in [top, *children]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 resident += process.memory_info().rss
-    return resident
+    return resident, below

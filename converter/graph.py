@@ -216,7 +216,7 @@ class FindGroups(beam.PTransform):
         return (
             fingerprints
             | "Bands" >> beam.FlatMap(_bands, self._num_parts)
-            | "GroupByBand" >> beam.GroupByKey()  # ((band, part), [Columns])
+            | "GroupByBand" >> beam.GroupByKey()  # ((band or all of them, part), [Columns])
             | "Links" >> beam.Map(_links)  # Links
             | "Connect" >> beam.CombineGlobally(_Connect())
         )

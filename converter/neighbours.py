@@ -4,14 +4,17 @@
 
 Hashes of 64 bits that differ in at most MAX_DISTANCE of them agree in at least one of MAX_DISTANCE + 1 bands, so only
 images that agree in a band are compared. A part is a share of the values of a band: as many of them as one task takes.
-All is done for columns of fingerprints at a time: one by one, calls would take most of the time.
+All is done for columns of fingerprints at a time: one by one, calls would take most of the time. And where one part is
+enough, fingerprints go there once, and not once for each band.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from converter.fingerprints import Fingerprint
 
@@ -29,6 +32,8 @@ _BANDS = tuple(sum(1 << bit for bit in range(band, 64, MAX_DISTANCE + 1)) for ba
 _ALL = (1 << 64) - 1
 _DIGESTS = len(_BANDS)
 _MASKS = (*_BANDS, _ALL)
+# Stands for all of _BANDS.
+_EACH = -1
 
 
 class Columns(NamedTuple):
@@ -86,8 +91,11 @@ def bands(fingerprints: Sequence[Fingerprint], num_parts: int) -> Iterator[tuple
     plain = [one for one in fingerprints if one.phash is None]
     if hashed:
         columns = _columns(hashed, [one.phash for one in hashed], [one.thumbnail for one in hashed])
-        for band in range(len(_BANDS)):
-            yield from _parts(columns, band, num_parts)
+        if num_parts == 1:
+            yield (_EACH, 0), columns
+        else:
+            for band in range(len(_BANDS)):
+                yield from _parts(columns, band, num_parts)
     if plain:
         digests = [int.from_bytes(one.digest) for one in plain]
         yield from _parts(_columns(plain, digests, [bytes(range(64))] * len(plain)), _DIGESTS, num_parts)
@@ -117,12 +125,32 @@ def links(band: int, columns: Iterable[Columns]) -> Links:
         band: of the key.
         columns: of this key, in any order.
     """
-    names, hashes, thumbnails = Columns.joined(columns)
+    joined = Columns.joined(columns)
+    if band == _EACH:
+        ones, others = np.hstack([_links(one, joined) for one in range(len(_BANDS))])
+        ones, others = _star(ones, others, len(joined.names))
+    else:
+        ones, others = _links(band, joined)
+    return Links(joined.names[ones], joined.names[others])
+
+
+def _star(ones: NDArray[np.intp], others: NDArray[np.intp], number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Returns as few links of so many images that connect the same: from the first of a group to each other one."""
+    graph = scipy.sparse.coo_array((np.ones(len(ones), np.int8), (ones, others)), (number, number))
+    _, group = connected_components(graph, directed=False)
+    _, first = np.unique(group, return_index=True)
+    rest = np.flatnonzero(first[group] != np.arange(number))
+    return first[group[rest]], rest
+
+
+def _links(band: int, columns: Columns) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Returns the links of one band, by the numbers of the images."""
+    _, hashes, thumbnails = columns
     values = hashes & np.uint64(_MASKS[band])
     order = np.argsort(values, kind="stable")
     runs = np.cumsum(np.diff(values[order], prepend=values[order[:1]]) != 0)
     ones, others = map(np.concatenate, zip(*_walk(runs, hashes[order], thumbnails[order]), strict=True))
-    return Links(names[order[ones]], names[order[others]])
+    return order[ones], order[others]
 
 
 def _walk(

@@ -29,8 +29,9 @@ def convert(
     Args:
         options: what to convert, and how.
         beam_options: the runner and its options; by default the job runs in this process.
-        max_processes: that write shards beside this one, if the job runs here, on files of this machine, and is large enough. Each imports the
-            main module of the program anew, as `multiprocessing` does: it must have an `if __name__ == "__main__"`.
+        max_processes: that write shards beside this one, if the job runs here, on files of this machine, and is large
+            enough. Each imports the main module of the program anew, as `multiprocessing` does: it must have an
+            `if __name__ == "__main__"`.
 
     Returns:
         The dataset; None when the job was only described (`--template_location`, `--dry_run`) or left running.

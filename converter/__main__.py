@@ -1,11 +1,15 @@
 """`python -m converter`, and the command `multihot-convert`."""
 
+import sys
+
 
 def run() -> None:
     """Entry point."""
     # Not at the top: the processes that write shards import the main module of the program, and need none of this.
-    from converter import main
-
+    try:
+        from converter import main
+    except KeyboardInterrupt:
+        sys.exit(130)
     main.run()
 
 

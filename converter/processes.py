@@ -36,6 +36,7 @@ def started(number: int) -> Iterator[None]:
     if number < 2:
         yield
         return
+    others = set(multiprocessing.active_children())
     # Not forked from this one, which has threads. One process imports all, and the others are forked from that.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["converter.shards"])
@@ -43,9 +44,13 @@ def started(number: int) -> Iterator[None]:
     _executor, _number = ProcessPoolExecutor(number, context, _start, (os.getcwd(),)), number
     try:
         yield
+    except BaseException:
+        # Nobody waits for what was begun. What they leave is what a run leaves that was killed.
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        raise
     finally:
-        # After an exception nobody waits for what was begun: when this process ends, they do too.
-        _executor.shutdown(wait=False, cancel_futures=True)
+        _executor.shutdown()
         _executor, _number = None, 1
 
 

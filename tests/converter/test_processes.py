@@ -65,6 +65,16 @@ def test_none_are_left_behind(tmp_path: Path) -> None:
     assert not psutil.pid_exists(pid)
 
 
+def test_nobody_waits_for_them_after_an_exception() -> None:
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), processes.started(2):
+        pid = processes.begin(os.getpid)()
+        processes.begin(time.sleep, 600)
+        raise KeyboardInterrupt
+    assert time.monotonic() - start < 60
+    assert not psutil.pid_exists(pid)
+
+
 def test_a_small_csv_starts_none() -> None:
     assert batches.num_processes(1 << 10, 8) == 1
     assert batches.num_processes(1 << 20, 8) == 8
@@ -91,7 +101,12 @@ def test_the_dataset_is_the_same(scenes: Path, tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes by their parents")
-def test_they_end_with_the_one_that_started_them(tmp_path: Path, draw: Draw, write_csv: WriteCsv) -> None:
+@pytest.mark.parametrize(
+    ("sent", "status"), [pytest.param(signal.SIGINT, 130, id="Ctrl-C"), pytest.param(signal.SIGKILL, -9, id="SIGKILL")]
+)
+def test_they_end_with_the_one_that_started_them(
+    sent: int, status: int, tmp_path: Path, draw: Draw, write_csv: WriteCsv
+) -> None:
     names = [f"a-name-that-makes-the-table-large-enough-{i:06d}.jpg" for i in range(6000)]
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / names[0]).write_bytes(draw(width=300, height=200))
@@ -107,7 +122,8 @@ def test_they_end_with_the_one_that_started_them(tmp_path: Path, draw: Draw, wri
             time.sleep(0.01)
         below = program.children(recursive=True)
         assert len(below) >= 3  # The two, and the one that they are forked from.
-        process.kill()
+        process.send_signal(sent)
+        assert process.wait(60) == status
     _, alive = psutil.wait_procs(below, timeout=20)
     assert not alive
     subprocess.run(command, cwd=Path(__file__).parents[2], check=True, stdout=subprocess.DEVNULL)

@@ -49,6 +49,8 @@ _FEW_ROWS, _MANY_ROWS = 20_000, 200_000
 _FILE_BYTES = 12_000
 # Images of one part of a band, none near another: as many as converter/batches.py gives to one task.
 _PART = 300_000
+# Of each band; in one part alone a fingerprint is sent once, and not once for each band.
+_PARTS = 2
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -218,7 +220,7 @@ def copies(number: int) -> None:
             job
             | beam.Create(range(0, number, each))
             | beam.Map(_some_fingerprints, each, number)
-            | graph.FindGroups(batches.num_parts(_csv_bytes(number)))
+            | graph.FindGroups(_PARTS)
         )
 
 
@@ -244,7 +246,7 @@ def _of_pair() -> float:
     """Returns the CPU seconds of a pair in a band: of images that are not near each other, as nearly all are."""
     points = []
     for number in (_PART // 2, _PART):
-        found = [(band, some) for (band, _), some in neighbours.bands(list(_fingerprints(0, number)), 1)]
+        found = [(band, some) for (band, _), some in neighbours.bands(list(_fingerprints(0, number)), _PARTS)]
 
         def work(found: Sequence[tuple[int, Columns]] = found) -> None:
             for band, some in found:

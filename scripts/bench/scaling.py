@@ -89,7 +89,7 @@ def steps(costs: Costs, number: int, place: Place) -> dict[str, float]:
         place: where.
     """
     remote = place.workers > 0
-    # Beam's in-process runner groups in one thread; decoding releases the interpreter lock.
+    # Beam's in-process runner groups in one thread; shards are written in as many processes as there are cores.
     groupers = place.workers * costs.cores if remote else 1
     decoders = max(place.workers, 1) * costs.cores
     size = costs.image_bytes

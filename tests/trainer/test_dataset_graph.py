@@ -39,7 +39,13 @@ def test_training_runs_no_python(
     jpeg = "DecodeJpeg" if augment == "none" else "DecodeAndCropJpeg"
     assert (jpeg in found) == (not decoded_before)
     assert ("DecodeImage" in found) == (split != "jpegs" and not decoded_before)
-    assert ("CropAndResize" in found) == (decoded_before and augment != "none")
+    # Cached images are cut and resized one by one, flipped all at once, or taken as they are. Decoding resizes as well.
+    crops = augment in ("crop", "full")
+    for op in ("StatelessWhile", "ResizeBilinear"):
+        assert (op in found) == (crops or not decoded_before)
+    assert ("Slice" in found) == (decoded_before and crops)
+    assert ("DynamicStitch" in found) == (decoded_before and augment == "flip")
+    assert ("ReverseV2" in found) == (augment != "none")
     assert ("CacheDatasetV2" in found) == (kept == "encoded")
 
 

@@ -49,6 +49,23 @@ def test_training_runs_no_python(
     assert ("CacheDatasetV2" in found) == (kept == "encoded")
 
 
+@pytest.mark.parametrize(("size", "weights"), [(32, ()), (30, ()), (32, (1.0,))])
+@pytest.mark.parametrize("kept", ["decoded", "disk"])
+def test_cached_images_are_shuffled_themselves_where_they_need_not_be_copied(
+    kept: str,
+    size: int,
+    weights: tuple[float, ...],
+    config: Callable[..., TrainConfig],
+    sources: Sources,
+    training: Pipeline,
+) -> None:
+    asked = config(augment="none", image_size=size, data_weights=weights)
+    found = ops(training(asked, sources, kept))
+    themselves = size == 32 and not weights
+    assert ("TensorSliceDataset" in found) == themselves
+    assert ("GatherV2" in found) != themselves
+
+
 @pytest.mark.parametrize("kept", KEPT)
 @pytest.mark.parametrize("split", ["train", "jpegs"])
 def test_evaluation_runs_no_python(

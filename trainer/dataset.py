@@ -6,8 +6,9 @@
 
 Without a cache records are shuffled before they are decoded, while they are small. With one (caching.py) all images of
 a split lie in one tensor, so that what is shuffled are numbers, exactly, whatever the size of the dataset; or, where
-nothing is to be done with them, references to the images. Either way whole batches go through each step together, about
-a megabyte of images. Evaluation has every example once, always in the same order: an example of each open shard in turn.
+they are few and nothing is to be done with them, the images themselves. Either way whole batches go through each step
+together, about a megabyte of images. Evaluation has every example once, always in the same order: an example of each
+open shard in turn.
 
 Several datasets are mixed, each example once; with weights each is shuffled and repeated on its own. Evaluation has
 them one after the other.
@@ -37,10 +38,8 @@ _PREFETCH_BATCHES = 4
 _CHUNK_BYTES = 1 << 20
 # What crops are cut from is larger than what comes out, so that they do not have to be enlarged as much.
 _CROP_MARGIN = 1.125
-# Of encoded records, which are in a random order on disk already.
+# Of encoded records, which are in a random order on disk already; and of cached images that are shuffled themselves.
 _SHUFFLE_BYTES = 1 << 28
-# What the address of a tensor is a multiple of: images have that whose size is one of 8.
-_ALIGNED_BYTES = 64
 
 _Load = Callable[[tf.Tensor, Crops | None], tuple[tf.Tensor, tf.Tensor]]
 
@@ -76,10 +75,10 @@ def training_dataset(
             `augment="full"`; or cached features.
     """
     sizes = [source.info.split(config.train_split).num_examples for source in sources.each]
-    if cached and config.augment == "none" and not config.data_weights and _lies_in_lines(cached.inputs):
+    if cached and config.augment == "none" and not config.data_weights and _num_bytes(cached.inputs) <= _SHUFFLE_BYTES:
         # Themselves instead of their numbers: this needs no function, and each that a pipeline has takes two
         # milliseconds at the start of each epoch, while TensorFlow optimizes it anew (scripts/bench_input, `ours, whole
-        # epochs`).
+        # epochs`). The shuffle holds copies of all: of what is larger, the start of an epoch is a smaller part.
         dataset = tf.data.Dataset.from_tensor_slices(tuple(cached))
         dataset = dataset.shuffle(sum(sizes), seed=config.seed).batch(_chunk(config))
     elif cached:
@@ -240,9 +239,8 @@ def _gather(
     return inputs, tf.gather(cached.labels, indices)
 
 
-def _lies_in_lines(inputs: tf.Tensor) -> bool:
-    """Returns whether TensorFlow can refer to each input where it is: others it would copy, all of them, to shuffle."""
-    return inputs.dtype.size * math.prod(inputs.shape[1:]) % _ALIGNED_BYTES == 0
+def _num_bytes(tensor: tf.Tensor) -> int:
+    return int(tensor.dtype.size * math.prod(tensor.shape))
 
 
 def _decoder(config: TrainConfig, source: Source, split: str, size: int) -> Decoder:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import tensorflow as tf
 
+from trainer import dataset
 from trainer.config import AUGMENTS, TrainConfig
 from trainer.sources import Sources
 
@@ -49,19 +50,20 @@ def test_training_runs_no_python(
     assert ("CacheDatasetV2" in found) == (kept == "encoded")
 
 
-@pytest.mark.parametrize(("size", "weights"), [(32, ()), (30, ()), (32, (1.0,))])
+@pytest.mark.parametrize(("room", "weights"), [(0, ()), (-1, ()), (0, (1.0,))])
 @pytest.mark.parametrize("kept", ["decoded", "disk"])
-def test_cached_images_are_shuffled_themselves_where_they_need_not_be_copied(
+def test_cached_images_are_shuffled_themselves_where_there_is_room(
     kept: str,
-    size: int,
+    room: int,
     weights: tuple[float, ...],
     config: Callable[..., TrainConfig],
     sources: Sources,
     training: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = config(augment="none", image_size=size, data_weights=weights)
-    found = ops(training(asked, sources, kept))
-    themselves = size == 32 and not weights
+    monkeypatch.setattr(dataset, "_SHUFFLE_BYTES", 48 * 32 * 32 * 3 + room)
+    found = ops(training(config(augment="none", data_weights=weights), sources, kept))
+    themselves = not room and not weights
     assert ("TensorSliceDataset" in found) == themselves
     assert ("GatherV2" in found) != themselves
 

@@ -11,11 +11,10 @@ Nothing else is looked at: not the order of the rows, not their number, not the 
 image to another split, order is as good as shuffled, and every runner writes the same bytes.
 """
 
-import functools
 import hashlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 _RANGE = 1 << 64
@@ -36,24 +35,30 @@ def position(filename: str) -> int:
 
 
 def split(group: str, splits: Sequence[tuple[str, Fraction]]) -> str:
-    """Returns the name of the split of an image.
+    """Returns the name of the split of an image: see `splitter`, which is for many images."""
+    return splitter(splits)(group)
+
+
+def splitter(splits: Sequence[tuple[str, Fraction]]) -> Callable[[str], str]:
+    """Returns the function to the name of the split of an image.
+
+    It takes what the split hangs on: the file name, as it is stored in the dataset, or the group of images.
 
     Args:
-        group: what the split hangs on: the file name, as it is stored in the dataset, or the group of images.
         splits: names with their fractions, which sum to 1. Membership depends on their order.
     """
-    point = int.from_bytes(_bits(group)[:8])
-    for name, bound in _bounds(tuple(splits)):
-        if point < bound:
-            return name
-    raise ValueError(f"Fractions of splits must sum to 1. Received: {splits}")
-
-
-@functools.cache
-def _bounds(splits: tuple[tuple[str, Fraction], ...]) -> list[tuple[str, int]]:
-    """Returns where each split ends. Exact: as floats, fractions would not quite sum to the whole range."""
+    # Where each ends. Exact: as floats, fractions would not quite sum to the whole range.
     ends = itertools.accumulate(fraction for _, fraction in splits)
-    return [(name, math.ceil(end * _RANGE)) for (name, _), end in zip(splits, ends, strict=True)]
+    bounds = [(name, math.ceil(end * _RANGE)) for (name, _), end in zip(splits, ends, strict=True)]
+
+    def split_of(group: str) -> str:
+        point = int.from_bytes(_bits(group)[:8])
+        for name, bound in bounds:
+            if point < bound:
+                return name
+        raise ValueError(f"Fractions of splits must sum to 1. Received: {splits}")
+
+    return split_of
 
 
 def shard(position: int, num_shards: int) -> int:

@@ -12,6 +12,7 @@ A bucket is a range of positions: hashes of names (assignment.py), so that the r
 Splits that depend on more than a row (stratified, near duplicates) are assigned behind the join.
 """
 
+import functools
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -80,7 +81,9 @@ def build(
     )  # (bucket, [File])
     matched = join(read.rows, files)
     sources = _assign_splits(matched.sources, options, num_parts)
-    results = by_shard(sources, options) | "WriteShards" >> beam.ParDo(_WriteShards(options))  # ShardResult
+    results = by_shard(sources, options) | "WriteShards" >> beam.ParDo(
+        _InProcesses(_begin_shard, options)
+    )  # ShardResult
     copies = (
         results
         | "Fingerprints" >> beam.Map(_fingerprints)  # [Fingerprint], located in their split
@@ -161,47 +164,30 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts
     return sources
 
 
-class _WriteShards(beam.DoFn):
-    """((split, shard, number of shards), [[Source]]) -> ShardResult, in their order.
+class _InProcesses(beam.DoFn):
+    """element -> what comes of it, in their order: several at a time, where there are processes for it."""
 
-    Where there are processes for it, several shards are written at a time, each in one of them.
-    """
+    def __init__(self, begin: Callable[..., Callable[[], Any]], *args: Any):
+        """Takes the function that begins with an element, and returns one that waits for what comes of it.
 
-    def __init__(self, options: ConvertOptions):
+        Args:
+            begin: the function, see converter/processes.py.
+            args: of it, beside the element.
+        """
         super().__init__()
-        self._options = options
-        self._begun: deque[Callable[[], ShardResult]] = deque()
+        self._begin, self._args = begin, args
+        self._begun: deque[Callable[[], Any]] = deque()
 
-    def process(self, group: tuple[tuple[str, int, int], Iterable[Batch[Source]]]) -> Iterator[ShardResult]:
-        """Begins to write a shard; yields one that was begun earlier when enough are on their way."""
-        self._begun.append(self._begin(*group))
-        if len(self._begun) == 2 * processes.number():  # While one is written, the next one is handed over.
-            yield self._finished()
+    def process(self, element: Any) -> Iterator[Any]:
+        """Begins with an element; yields what came of an earlier one when enough are on their way."""
+        self._begun.append(self._begin(element, *self._args))
+        if len(self._begun) == 2 * processes.number():  # While one is worked at, the next one is handed over.
+            yield self._begun.popleft()()
 
     def finish_bundle(self) -> Iterator[Any]:
-        """Yields those that are left."""
+        """Yields what comes of those that are left."""
         while self._begun:
-            yield GlobalWindows.windowed_value(self._finished())
-
-    def _begin(self, key: tuple[str, int, int], sources: Iterable[Batch[Source]]) -> Callable[[], ShardResult]:
-        split, index, num_shards = key
-        return processes.begin(
-            shards.write_shard,
-            self._options.incomplete,
-            published=self._options.dataset,
-            split=split,
-            index=index,
-            num_shards=num_shards,
-            sources=Batch(itertools.chain.from_iterable(sources)),
-            preparation=_preparation(self._options),
-            num_threads=-(-self._options.num_threads // processes.number()),
-        )
-
-    def _finished(self) -> ShardResult:
-        result = self._begun.popleft()()
-        if processes.number() > 1:  # Otherwise the bar has followed, image by image.
-            progress.advance(result.num_rows)
-        return result
+            yield GlobalWindows.windowed_value(self._begun.popleft()())
 
 
 class FindGroups(beam.PTransform):
@@ -217,7 +203,7 @@ class FindGroups(beam.PTransform):
             fingerprints
             | "Bands" >> beam.FlatMap(_bands, self._num_parts)
             | "GroupByBand" >> beam.GroupByKey()  # ((band or all of them, part), [Columns])
-            | "Links" >> beam.Map(_links)  # Links
+            | "Links" >> beam.ParDo(_InProcesses(_begin_links))  # Links
             | "Connect" >> beam.CombineGlobally(_Connect())
         )
 
@@ -309,13 +295,38 @@ def _bands(some: Batch[Fingerprint], num_parts: int) -> Iterator[tuple[tuple[int
     return neighbours.bands(some, num_parts)
 
 
-def _links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Links:
+def _begin_links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Callable[[], Links]:
     (band, _), columns = group
-    return neighbours.links(band, columns)
+    return neighbours.begin_links(band, columns)
 
 
 def _preparation(options: ConvertOptions) -> Preparation:
     return Preparation(max_pixels=options.max_pixels, resize_shorter=options.resize_shorter)
+
+
+def _begin_shard(
+    group: tuple[tuple[str, int, int], Iterable[Batch[Source]]], options: ConvertOptions
+) -> Callable[[], ShardResult]:
+    (split, index, num_shards), sources = group
+    begun = processes.begin(
+        shards.write_shard,
+        options.incomplete,
+        published=options.dataset,
+        split=split,
+        index=index,
+        num_shards=num_shards,
+        sources=Batch(itertools.chain.from_iterable(sources)),
+        preparation=_preparation(options),
+        num_threads=-(-options.num_threads // processes.number()),
+    )
+    return functools.partial(_written, begun)
+
+
+def _written(begun: Callable[[], ShardResult]) -> ShardResult:
+    result = begun()
+    if processes.number() > 1:  # Otherwise the bar has followed, image by image.
+        progress.advance(result.num_rows)
+    return result
 
 
 def _commit(

@@ -68,7 +68,7 @@ def _conflicts(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
 
     None of them is better than another: which one stands first must not decide what a model learns.
     """
-    other = next((row for row in rows if _claim(row) != _claim(rows[0])), None)
+    other = next((row for row in rows[1:] if _claim(row) != _claim(rows[0])), None)
     for row in rows if other else ():
         against = other if other and _claim(row) == _claim(rows[0]) else rows[0]
         differ = [name for name in _CLAIMS if getattr(row, name) != getattr(against, name)]

@@ -8,7 +8,7 @@ All is done for columns of fingerprints at a time: one by one, calls would take 
 enough, fingerprints go there once, and not once for each band.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
+from converter import processes
 from converter.fingerprints import Fingerprint
 
 # How many of the 64 bits of near duplicates may differ. Of copies of 500 photographs (MIML) that were saved as JPEG of
@@ -115,8 +116,8 @@ def _parts(columns: Columns, band: int, num_parts: int) -> Iterator[tuple[tuple[
         yield (band, int(parts[chosen[0]])), columns.take(chosen)
 
 
-def links(band: int, columns: Iterable[Columns]) -> Links:
-    """Returns pairs of duplicates: those that connect each of them to all of its duplicates.
+def begin_links(band: int, columns: Iterable[Columns]) -> Callable[[], Links]:
+    """Begins to look for pairs of duplicates: those that connect each of them to all of its duplicates.
 
     Never all pairs: n images of which all are near give n - 1. Every link found takes an image out of the search, so
     the time is quadratic only in the number of images of one value of a band that are not near each other.
@@ -124,18 +125,26 @@ def links(band: int, columns: Iterable[Columns]) -> Links:
     Args:
         band: of the key.
         columns: of this key, in any order.
+
+    Returns:
+        The function that returns them: each band is searched in a process of its own, where there are some.
     """
-    joined = Columns.joined(columns)
-    if band == _EACH:
-        ones, others = np.hstack([_links(one, joined) for one in range(len(_BANDS))])
-        ones, others = _star(ones, others, len(joined.names))
-    else:
-        ones, others = _links(band, joined)
-    return Links(joined.names[ones], joined.names[others])
+    names, hashes, thumbnails = Columns.joined(columns)
+    found = [
+        processes.begin(_links, np.uint64(_MASKS[one]), hashes, thumbnails)
+        for one in (range(len(_BANDS)) if band == _EACH else [band])
+    ]
+
+    def result() -> Links:
+        ones, others = _fewest(np.hstack([one() for one in found]), len(names))
+        return Links(names[ones], names[others])
+
+    return result
 
 
-def _star(ones: NDArray[np.intp], others: NDArray[np.intp], number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _fewest(links: NDArray[np.intp], number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Returns as few links of so many images that connect the same: from the first of a group to each other one."""
+    ones, others = links
     graph = scipy.sparse.coo_array((np.ones(len(ones), np.int8), (ones, others)), (number, number))
     _, group = connected_components(graph, directed=False)
     _, first = np.unique(group, return_index=True)
@@ -143,10 +152,11 @@ def _star(ones: NDArray[np.intp], others: NDArray[np.intp], number: int) -> tupl
     return first[group[rest]], rest
 
 
-def _links(band: int, columns: Columns) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Returns the links of one band, by the numbers of the images."""
-    _, hashes, thumbnails = columns
-    values = hashes & np.uint64(_MASKS[band])
+def _links(
+    mask: np.uint64, hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Returns the links of images that agree in these bits, by their numbers."""
+    values = hashes & mask
     order = np.argsort(values, kind="stable")
     runs = np.cumsum(np.diff(values[order], prepend=values[order[:1]]) != 0)
     ones, others = map(np.concatenate, zip(*_walk(runs, hashes[order], thumbnails[order]), strict=True))

@@ -28,12 +28,13 @@ def keep_together(sources: Batch[Source], options: ConvertOptions, groups: Mappi
         options: that have the shares of splits.
         groups: from the name of a group to the name of the one that it goes with; of those that go with none, nothing.
     """
-    return Batch(source._replace(row=_in_group(source.row, options, groups)) for source in sources)
+    split_of = assignment.splitter(options.splits)
 
+    def in_group(row: Row) -> Row:
+        group = groups.get(row.group, row.group)
+        return row._replace(group=group, split=split_of(group))
 
-def _in_group(row: Row, options: ConvertOptions, groups: Mapping[str, str]) -> Row:
-    group = groups.get(row.group, row.group)
-    return row._replace(group=group, split=assignment.split(group, options.splits))
+    return Batch(source._replace(row=in_group(source.row)) for source in sources)
 
 
 def assign(

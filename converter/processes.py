@@ -1,9 +1,9 @@
-"""Processes beside this one that write shards, where the job runs in this process.
+"""Processes beside this one that write shards and compare fingerprints, where the job runs in this process.
 
 Threads of one process share an interpreter lock, and an image is handed over at each call of the system: on two cores,
 two threads write 1.1 times as many images as one, and two processes 1.9 times (scripts/bench_convert).
 
-They import converter.shards and what it needs, which is neither Beam nor, for most JPEGs, TensorFlow. Like the bar of
+They import what that needs, which is neither Beam nor, for most JPEGs, TensorFlow. Like the bar of
 progress.py they are state of this module, which in a worker on another machine has none: there it is the runner that
 starts as many workers as there are cores.
 """
@@ -39,7 +39,7 @@ def started(number: int) -> Iterator[None]:
     others = set(multiprocessing.active_children())
     # Not forked from this one, which has threads. One process imports all, and the others are forked from that.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["converter.shards"])
+    context.set_forkserver_preload(["converter.shards", "converter.neighbours"])
     forkserver.ensure_running()  # It imports while this process reads the CSV.
     _executor, _number = ProcessPoolExecutor(number, context, _start, (os.getcwd(),)), number
     try:

@@ -14,6 +14,8 @@ from converter.table import BINARY, CONTROL, Table, class_names, composed, recor
 from schemas import layout
 
 _INVALID = 255
+# A name that is the one that the file goes by: letters, digits, '_' and '-', with single '.' and '/' between them.
+_PLAIN_NAME = re.compile(r"(?:[\w-]+[./])*[\w-]+", re.ASCII)
 
 
 class Row(NamedTuple):
@@ -51,13 +53,14 @@ def read_rows(options: ConvertOptions, table: Table) -> Iterator[Row | Reject]:
     Raises:
         UserError: from some line on, the file cannot be read at all.
     """
+    split_of = assignment.splitter(options.splits)
     labels_of = _multi_hot(table) if table.multi_hot else _delimited(options, table)
     for line, cells in records(options, table):
         try:
             _check_width(table, cells)
             filename = normalized(_text(cells, table.filename))
             group = composed(_text(cells, table.group).strip()) or filename
-            split = assignment.split(group, options.splits) if table.split is None else _split(table, cells)
+            split = split_of(group) if table.split is None else _split(table, cells)
             yield Row(table.path, line, filename, labels_of(cells), split, group)
         except _RejectedError as error:
             if not all(map(is_blank, cells)):
@@ -91,6 +94,8 @@ def normalized(filename: str) -> str:
     Raises:
         _RejectedError: there is no name, or it points out of the folder of images.
     """
+    if _PLAIN_NAME.fullmatch(filename):  # Most are, and need not be looked at in five ways.
+        return filename
     name = _plain(filename)
     if not name:
         raise _RejectedError(Reason.MISSING_NAME, "the file name is blank")

@@ -101,22 +101,24 @@ def _list_local(folder: str) -> Iterator[File]:
                 name = prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     folders.append((entry.path, name + "/"))
-                else:
-                    yield from _file(entry, name, root)
+                elif file := _file(entry, name, root):
+                    yield file
 
 
-def _file(entry: "os.DirEntry[str]", name: str, root: str) -> Iterator[File]:
-    """Yields the file, if it is one: reading a pipe or a device might never end."""
-    # What cannot be looked at is a link that leads nowhere, or round in a circle.
-    with contextlib.suppress(OSError):
+def _file(entry: "os.DirEntry[str]", name: str, root: str) -> File | None:
+    """Returns the file, if it is one: reading a pipe or a device might never end."""
+    try:
         status = entry.stat()
-        if stat.S_ISREG(status.st_mode):
-            inside = not entry.is_symlink() or os.path.realpath(entry.path).startswith(root + os.sep)
-            yield File(_utf8(name), _utf8(entry.path), status.st_size, status.st_mtime_ns, inside)
+    except OSError:  # A link that leads nowhere, or round in a circle.
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    inside = not entry.is_symlink() or os.path.realpath(entry.path).startswith(root + os.sep)
+    return File(_utf8(name), _utf8(entry.path), status.st_size, status.st_mtime_ns, inside)
 
 
 def _utf8(name: str) -> str:
-    return name.encode(errors="backslashreplace").decode()
+    return name if name.isascii() else name.encode(errors="backslashreplace").decode()
 
 
 def relative(path: str, folder: str) -> str | None:

@@ -250,7 +250,7 @@ def _of_pair() -> float:
 
         def work(found: Sequence[tuple[int, Columns]] = found) -> None:
             for band, some in found:
-                assert not neighbours.links(band, [some]).ones.size
+                assert not neighbours.begin_links(band, [some])().ones.size
 
         points.append((number, cpu_seconds(work) / number))
     # What an image takes alone is where this line starts.

@@ -67,7 +67,7 @@ def _links(fingerprints: Iterable[Fingerprint], num_parts: int = 1) -> list[list
     for one in fingerprints:
         for key, columns in neighbours.bands([one], num_parts):
             by_key[key].append(columns)
-    return [list(neighbours.links(band, columns).pairs()) for (band, _), columns in by_key.items()]
+    return [list(neighbours.begin_links(band, columns)().pairs()) for (band, _), columns in by_key.items()]
 
 
 def _grouped(fingerprints: Iterable[Fingerprint], num_parts: int = 1) -> dict[str, str]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from converter import assignment
 from converter.options import DEFAULT_SPLITS, parse_splits
 from converter.rejects import Reason
-from converter.rows import Row
+from converter.rows import _PLAIN_NAME, Row, cleaned, normalized
 
 ReadCsv = Callable[..., Any]
 
@@ -302,3 +302,16 @@ def test_a_group_decides_the_split_of_all_its_rows(read: ReadCsv) -> None:
 
 def test_without_a_group_column_the_group_is_the_name(read: ReadCsv) -> None:
     assert [row.group for row in read("file,sea,sky\n ./1.jpg,1,0\n").rows] == ["1.jpg"]
+
+
+@given(st.from_regex(_PLAIN_NAME, fullmatch=True))
+def test_a_plain_name_is_what_comes_of_it(name: str) -> None:
+    assert normalized(name) == cleaned(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a/./b.jpg", "a//b.jpg", "./a.jpg", "a/../b.jpg", "a..jpg", ".a.jpg", "a.jpg ", "c:/a.jpg", "\u00e9.jpg", "a\n"],
+)
+def test_other_names_are_looked_at(name: str) -> None:
+    assert not _PLAIN_NAME.fullmatch(name)

@@ -17,8 +17,8 @@ from converter.examples import Located
 from converter.headers import ImageError, read_header
 from schemas.metadata import DatasetInfo
 
-# What is read of a dataset, at most. A share of one class in a hundred is then known to a seventh of itself (its standard
-# deviation), and reading takes seconds: 0.2 ms a photograph of 35 kB, and 2 s for a GB or for so many labels.
+# What is read of a dataset, at most. A share of one class in a hundred is then known to a seventh of itself (its
+# standard deviation), and reading takes seconds: 0.2 ms a photograph of 35 kB, and 2 s for a GB or for so many labels.
 MAX_EXAMPLES = 5_000
 MAX_BYTES = 1_000_000_000
 MAX_LABELS = 20_000_000

@@ -89,7 +89,8 @@ def steps(costs: Costs, number: int, place: Place) -> dict[str, float]:
         place: where.
     """
     remote = place.workers > 0
-    # Beam's in-process runner groups in one thread; shards are written in as many processes as there are cores.
+    # Beam's in-process runner groups in one thread; shards are written, and fingerprints compared, in
+    # as many processes as there are cores.
     groupers = place.workers * costs.cores if remote else 1
     decoders = max(place.workers, 1) * costs.cores
     size = costs.image_bytes
@@ -105,7 +106,7 @@ def steps(costs: Costs, number: int, place: Place) -> dict[str, float]:
         "proving": number * (costs.prove_image_us / 1e6 + size * costs.prove_byte_ns / 1e9) / decoders,
         "writing": number * (costs.write_image_us / 1e6 + size * costs.write_byte_ns / 1e9) / decoders,
         "duplicates: grouping": number * costs.copies_image_us / 1e6 / groupers,
-        "duplicates: comparing": pairs * costs.copies_pair_ns / 1e9 / min(groupers, tasks),
+        "duplicates: comparing": pairs * costs.copies_pair_ns / 1e9 / min(decoders, tasks),
         "finishing shards": shards(costs, number) * costs.shard_ms / 1e3,
     }
 

@@ -87,7 +87,8 @@ def fingerprints(
 
 def digest(data: bytes) -> bytes:
     """Returns what tells a file from others, 8 bytes."""
-    return hashlib.blake2b(data, digest_size=8).digest()
+    # Half the time of blake2b, where processors have instructions for it.
+    return hashlib.sha256(data).digest()[:8]
 
 
 def _phashes(frequencies: NDArray[np.float64]) -> NDArray[np.uint64]:

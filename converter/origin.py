@@ -13,11 +13,15 @@ from typing import Any, Self
 
 import schemas
 from converter import storage
+from converter.batches import Batch
 from converter.fingerprints import Fingerprint
 from converter.matching import Source
 from schemas import layout, typed
 from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics
+
+# To be raised when something else is noted of the same shard.
+_VERSION = 2
 
 
 def digest(sources: Iterable[Source], settings: object) -> str:
@@ -27,7 +31,7 @@ def digest(sources: Iterable[Source], settings: object) -> str:
         sources: of the shard, in their order.
         settings: what else they follow from; its `repr` counts.
     """
-    made_from = hashlib.sha256(f"multihot {schemas.__version__} {settings!r}\n".encode())
+    made_from = hashlib.sha256(f"multihot {schemas.__version__} {_VERSION} {settings!r}\n".encode())
     for row, file in sources:
         made_from.update(f"{row.filename}\0{row.labels.hex()} {file.size} {file.modified}\n".encode())
     return made_from.hexdigest()
@@ -50,16 +54,16 @@ class Origin:
     shard: ShardInfo | None
     index_sha256: str
     statistics: Statistics
-    fingerprints: tuple[Fingerprint, ...]
+    fingerprints: Batch[Fingerprint]
     rejected: tuple[str, ...]
 
     def write(self, directory: str, planned: str) -> None:
         """Notes it in a dataset, under the path that was planned for the shard."""
-        fields = dataclasses.asdict(dataclasses.replace(self, fingerprints=()))
+        fields = dataclasses.asdict(dataclasses.replace(self, fingerprints=Batch()))
         fields["fingerprints"] = [fingerprint.to_json() for fingerprint in self.fingerprints]
         # A flipped bit in a count would be believed, and end in the manifest.
-        fields["sha256"] = _sha256(fields)
-        text = json.dumps(fields, ensure_ascii=False) + "\n"
+        text = json.dumps(fields, ensure_ascii=False)
+        text = f'{text[:-1]}, "sha256": "{hashlib.sha256(text.encode()).hexdigest()}"}}\n'
         storage.write(f"{directory}/{layout.shard_origin(planned)}", text)
 
     @classmethod
@@ -67,14 +71,14 @@ class Origin:
         """Returns what was noted under this path, or None when there is nothing that could be used."""
         try:
             fields: dict[str, Any] = json.loads(storage.read(f"{directory}/{layout.shard_origin(planned)}"))
-            if fields.pop("sha256") != _sha256(fields):
+            if fields.pop("sha256") != hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest():
                 return None
             return cls(
                 digest=fields["digest"],
                 shard=fields["shard"] and typed.build(fields["shard"], ShardInfo),
                 index_sha256=fields["index_sha256"],
                 statistics=typed.build(fields["statistics"], Statistics),
-                fingerprints=tuple(Fingerprint.from_json(*values) for values in fields["fingerprints"]),
+                fingerprints=Batch(Fingerprint.from_json(*values) for values in fields["fingerprints"]),
                 rejected=tuple(fields["rejected"]),
             )
         except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
@@ -92,7 +96,3 @@ class Origin:
             )
         except OSError:
             return False
-
-
-def _sha256(fields: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()

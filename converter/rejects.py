@@ -2,6 +2,7 @@
 
 import csv
 import enum
+import functools
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -88,6 +89,7 @@ def inert_csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
     return text.getvalue()
 
 
+@functools.lru_cache(1 << 10)  # Groups, splits and reasons come again and again.
 def inert(text: str) -> str:
     """Keeps a terminal from obeying what came from the input, and a spreadsheet from running it as a formula."""
     text = printable(text)

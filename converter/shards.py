@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Self
 
 from converter import assignment, origin, progress, reading, storage
+from converter.batches import Batch
 from converter.fingerprints import Fingerprint
 from converter.images import Preparation
 from converter.matching import Source
@@ -54,7 +55,7 @@ class ShardResult:
 
     def without_fingerprints(self) -> Self:
         """Returns it without what is large."""
-        return dataclasses.replace(self, origin=dataclasses.replace(self.origin, fingerprints=()))
+        return dataclasses.replace(self, origin=dataclasses.replace(self.origin, fingerprints=Batch()))
 
     @property
     def planned(self) -> str:
@@ -140,7 +141,7 @@ def _write(
 ) -> tuple[Origin, list[Reject]]:
     """Writes the shard, its index, and last of all what it was made from."""
     statistics = Statistics(positives=(0,) * len(sources[0].row.labels))
-    fingerprints: list[Fingerprint] = []
+    fingerprints: Batch[Fingerprint] = Batch()
     rejects: list[Reject] = []
     with storage.create(f"{directory}/{planned}") as file:
         writer = ShardWriter(file)
@@ -164,7 +165,7 @@ def _write(
         shard=shard,
         index_sha256=hashlib.sha256(writer.index.encode()).hexdigest(),
         statistics=statistics,
-        fingerprints=tuple(fingerprints),
+        fingerprints=fingerprints,
         rejected=tuple(reject.filename for reject in rejects),
     )
     if not made.is_intact(directory):

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from schemas.errors import UserError
 
+_BLOCK_BYTES = 1 << 20
 # Of Beam's CompressionTypes: by the ending of a name it would compress what it writes.
 _UNCOMPRESSED = "uncompressed"
 
@@ -146,11 +147,24 @@ def read(path: str) -> bytes:
     Raises:
         OSError: it cannot be read.
     """
-    if is_local(path):  # Without a buffer, which would be made for each of millions.
-        with open(path, "rb", buffering=0) as local:
-            return local.read()
+    if is_local(path):
+        return _read_local(path)
     with open_binary(path) as file:
         return bytes(file.read())
+
+
+def _read_local(path: str) -> bytes:
+    """Returns the contents of a file of this machine, of which there are millions: without an object for each."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        blocks = []
+        while block := os.read(descriptor, _BLOCK_BYTES):
+            blocks.append(block)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+    finally:
+        os.close(descriptor)
+    return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
 
 def open_binary(path: str) -> BinaryIO:

@@ -15,7 +15,7 @@ Splits that depend on more than a row (stratified, near duplicates) are assigned
 import functools
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import apache_beam as beam
@@ -165,7 +165,7 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts
 
 
 class _InProcesses(beam.DoFn):
-    """element -> what comes of it, in their order: several at a time, where there are processes for it."""
+    """(key, [[item]]) -> what comes of it: several at a time, where there are processes for it, the largest first."""
 
     def __init__(self, begin: Callable[..., Callable[[], Any]], *args: Any):
         """Takes the function that begins with an element, and returns one that waits for what comes of it.
@@ -176,18 +176,25 @@ class _InProcesses(beam.DoFn):
         """
         super().__init__()
         self._begin, self._args = begin, args
-        self._begun: deque[Callable[[], Any]] = deque()
+        self._elements: list[tuple[Any, Iterable[Sized]]] = []
 
-    def process(self, element: Any) -> Iterator[Any]:
-        """Begins with an element; yields what came of an earlier one when enough are on their way."""
-        self._begun.append(self._begin(element, *self._args))
-        if len(self._begun) == 2 * processes.number():  # While one is worked at, the next one is handed over.
-            yield self._begun.popleft()()
+    def process(self, element: tuple[Any, Iterable[Sized]]) -> Iterator[Any]:
+        """Yields what comes of an element; if there are processes, later."""
+        if processes.number() == 1:
+            yield self._begin(element, *self._args)()
+        else:
+            self._elements.append(element)
 
     def finish_bundle(self) -> Iterator[Any]:
         """Yields what comes of those that are left."""
-        while self._begun:
-            yield GlobalWindows.windowed_value(self._begun.popleft()())
+        # A large one at the end would be worked at alone.
+        self._elements.sort(key=lambda element: -sum(map(len, element[1])))
+        begun: deque[Callable[[], Any]] = deque()
+        while self._elements or begun:
+            # While one is worked at, the next one is handed over.
+            while self._elements and len(begun) < 2 * processes.number():
+                begun.append(self._begin(self._elements.pop(0), *self._args))
+            yield GlobalWindows.windowed_value(begun.popleft()())
 
 
 class FindGroups(beam.PTransform):

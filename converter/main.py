@@ -54,7 +54,7 @@ flags.DEFINE_bool("overwrite", False, "Replace the dataset that is there.")
 
 def main(argv: Sequence[str]) -> None:
     """Converts, and prints the summary."""
-    # What was imported stays. To walk through all of TensorFlow's objects again and again takes a tenth of the time.
+    # What was imported stays: nobody needs to walk through all of Beam's objects again and again.
     gc.freeze()
     gc.set_threshold(100_000)
     beam_options = runners.parse(argv[1:], known_flags=FLAGS)

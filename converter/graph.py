@@ -81,8 +81,9 @@ def build(
     )  # (bucket, [File])
     matched = join(read.rows, files)
     sources = _assign_splits(matched.sources, options, num_parts)
-    results = by_shard(sources, options) | "WriteShards" >> beam.ParDo(
-        _InProcesses(_begin_shard, options)
+    results = (
+        by_shard(sources, options)  # ((split, shard, number of shards), [[Source]])
+        | "WriteShards" >> beam.ParDo(_InProcesses(_begin_shard, options))
     )  # ShardResult
     copies = (
         results

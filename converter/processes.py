@@ -1,11 +1,11 @@
 """Processes beside this one that write shards and compare fingerprints, where the job runs in this process.
 
-Threads of one process share an interpreter lock, and an image is handed over at each call of the system: on two cores,
-two threads write 1.1 times as many images as one, and two processes 1.9 times (scripts/bench_convert).
+Threads of one process share an interpreter lock, and give it to each other at every call of the system: on two cores,
+two threads converted 1.1 times as many images as one, and two processes 1.6 times (scripts/bench_convert).
 
-They import what that needs, which is neither Beam nor, for most JPEGs, TensorFlow. Like the bar of
-progress.py they are state of this module, which in a worker on another machine has none: there it is the runner that
-starts as many workers as there are cores.
+They import what that needs, which is neither Beam nor, for most JPEGs, TensorFlow. Like the bar of progress.py they are
+state of this module, which in a worker on another machine has none: there it is the runner that starts as many workers
+as there are cores.
 """
 
 import contextlib
@@ -92,4 +92,4 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()
-    os._exit(1)
+        os._exit(1)

@@ -7,8 +7,8 @@
 Without a cache records are shuffled before they are decoded, while they are small. With one (caching.py) all images of
 a split lie in one tensor, so that what is shuffled are numbers, exactly, whatever the size of the dataset; or, where
 they are few and nothing is to be done with them, the images themselves. Either way whole batches go through each step
-together, about a megabyte of images. Evaluation has every example once, always in the same order: an example of each
-open shard in turn.
+together, about half a megabyte of images. Evaluation has every example once, always in the same order: an example of
+each open shard in turn.
 
 Several datasets are mixed, each example once; with weights each is shuffled and repeated on its own. Evaluation has
 them one after the other.
@@ -34,8 +34,10 @@ from trainer.sources import Source, Sources
 _OPEN_SHARDS = 8
 _PREFETCH_BATCHES = 4
 # Bytes of images that go through a step together, about, in whole batches: what surrounds the work on them is done once
-# for all. At 32 pixels, 192 images or more together took 3 to 6 % less than 32 (scripts/bench_input, row `ours`).
-_CHUNK_BYTES = 1 << 20
+# for all. At 32 pixels, 192 images or more together took 3 to 6 % less than 32 (scripts/bench_input, row `ours`). But
+# at the end of an epoch a core idles while the last ones are decoded: with 320 together, an epoch of 1608 images took
+# 14 % longer than with 192.
+_CHUNK_BYTES = 1 << 19
 # What crops are cut from is larger than what comes out, so that they do not have to be enlarged as much.
 _CROP_MARGIN = 1.125
 # Of encoded records, which are in a random order on disk already; and of cached images that are shuffled themselves.

@@ -25,7 +25,7 @@ Run = Callable[..., Moments | None]
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has imported TensorFlow"),
+    pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has imported Beam"),
 ]
 
 _POINTS = 20

@@ -9,7 +9,7 @@ pixels, with two exceptions that are left to TensorFlow: progressive files, of w
 
 To prove a file, every bit of it goes through the decoder of Huffman codes, which is where a file can be wrong: what
 makes pixels of coefficients is arithmetic that takes any. So a small picture proves as much as one in full size, and
-takes half the time. The fuzz test also holds these two against each other.
+takes a third less time. The fuzz test also holds these two against each other.
 """
 
 from typing import NamedTuple

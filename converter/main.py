@@ -8,17 +8,20 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from converter import commit, pipeline, runners, summary
-from converter.options import (
-    DEFAULT_MAX_MEGAPIXELS,
-    DEFAULT_SHARD_MB,
-    DEFAULT_SPLITS,
-    ConvertOptions,
-    parse_max_rejects,
-    parse_num_shards,
-    parse_splits,
-)
 from schemas import command
+from schemas.quiet import quiet
+
+with quiet():  # Beam tells of packages for Google Cloud that are not there.
+    from converter import commit, pipeline, runners, summary
+    from converter.options import (
+        DEFAULT_MAX_MEGAPIXELS,
+        DEFAULT_SHARD_MB,
+        DEFAULT_SPLITS,
+        ConvertOptions,
+        parse_max_rejects,
+        parse_num_shards,
+        parse_splits,
+    )
 
 FLAGS = flags.FLAGS
 

@@ -2,13 +2,12 @@
 
 import gc
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
 from absl import flags
 
-from schemas import command
+from schemas import command, machine
 from schemas.quiet import quiet
 
 with quiet():  # Beam tells of packages for Google Cloud that are not there.
@@ -51,7 +50,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("resize_shorter", 0, "Reduce the shorter side of larger images to so many pixels. 0: never.")
 flags.DEFINE_string("max_rejects", "1%", "Publish nothing if more rows are rejected: 20, 0.01 or 1%.")
 # As many as there are cores: scripts/bench_convert compares numbers of threads.
-flags.DEFINE_integer("num_threads", os.cpu_count() or 1, "Images that each worker reads at a time.")
+flags.DEFINE_integer("num_threads", machine.usable_cores(), "Images that each worker reads at a time.")
 flags.DEFINE_bool("overwrite", False, "Replace the dataset that is there.")
 
 
@@ -88,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
         num_threads=FLAGS.num_threads,
         overwrite=FLAGS.overwrite,
     )
-    info = pipeline.convert(options, beam_options, max_processes=min(options.num_threads, os.cpu_count() or 1))
+    info = pipeline.convert(options, beam_options, max_processes=min(options.num_threads, machine.usable_cores()))
     if info is None:
         print("The job was built or submitted, as asked: there is no dataset yet.")
     else:

@@ -1,11 +1,10 @@
 """ConvertOptions: everything that a conversion is asked to do."""
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from fractions import Fraction
 
-from schemas import layout
+from schemas import layout, machine
 from schemas.errors import UserError
 
 # Shards of 100 to 200 MB are what tf.data's performance guide advises for reading from disk and from object stores; a
@@ -73,7 +72,7 @@ class ConvertOptions:
     max_pixels: int = DEFAULT_MAX_MEGAPIXELS * 1_000_000
     resize_shorter: int = 0
     max_rejects: int | Fraction = Fraction(1, 100)
-    num_threads: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
+    num_threads: int = dataclasses.field(default_factory=machine.usable_cores)
     overwrite: bool = False
 
     def __post_init__(self) -> None:

@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from converter.checks import Checked, Problem, check_shard
 from converter.duplicates import Member
 from converter.rejects import Reject, read_csv
 from converter.storage import File
-from schemas import command, derived, layout, metadata
+from schemas import command, derived, layout, machine, metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
@@ -54,7 +53,7 @@ def verify(
     yield from _check_files(info, files)
     share = 1.0 if decode is None else decode / max(1, info.num_examples)
     check = functools.partial(_check_shard, files, len(info.classes), share)
-    executor = ThreadPoolExecutor(num_threads or os.cpu_count() or 1)
+    executor = ThreadPoolExecutor(num_threads or machine.usable_cores())
     try:
         results = executor.map(check, [shard for split in info.splits for shard in split.shards])
         yield from _check_splits(info, files, results)

@@ -8,7 +8,6 @@ decoding.py     serialized examples -> images of one size, and labels
 resizing.py     one image -> a square of a given size
 augment.py      random operations on a batch of images, with explicit seeds
 caching.py      what is kept between epochs, and where: chosen, filled, found again
-memory.py       how much room there is: of the machine, and of the container
 model.py        backbones, preprocessing, head
 train.py        compile, fit, callbacks; the order of a run
 throughput.py   how fast the input is, and the model, and which of them a run waits for

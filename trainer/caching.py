@@ -28,8 +28,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from schemas import machine
 from schemas.errors import UserError
-from trainer import dataset, memory
+from trainer import dataset
 from trainer.config import TrainConfig
 from trainer.dataset import Cached
 from trainer.sources import Sources
@@ -84,7 +85,7 @@ def choose(config: TrainConfig, sources: Sources, num_features: int | None) -> P
     """
     needed = _needed(config, sources, num_features)
     best = "decoded" if num_features is None else "features"
-    memory_left, disk_left = memory.available(), memory.free_disk(_folder(config))
+    memory_left, disk_left = machine.available_memory(), machine.free_disk(_folder(config))
 
     def plan(content: str, on_disk: bool, why: str) -> Plan:
         where = "nothing"

@@ -16,13 +16,13 @@ them one after the other.
 
 import functools
 import math
-import os
 import posixpath
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from schemas import machine
 from schemas.statistics import JPEG
 from trainer import augment
 from trainer.augment import Crops
@@ -100,7 +100,7 @@ def training_dataset(
             dataset = dataset.take(sum(sizes)).batch(_chunk(config))
     if config.augment == "full":
         dataset = _with_seeds(dataset, config.seed + 1).map(
-            lambda batch, seed: augment.change(batch[0], batch[1], seed), num_parallel_calls=_cores()
+            lambda batch, seed: augment.change(batch[0], batch[1], seed), num_parallel_calls=machine.usable_cores()
         )
     return _finished(dataset, config, sum(sizes))
 
@@ -146,7 +146,7 @@ def decoded(
     parts = [
         _records(source, split, keep=keep_encoded)
         .batch(_chunk(config))
-        .map(_decoder(config, source, split, size), num_parallel_calls=_cores())
+        .map(_decoder(config, source, split, size), num_parallel_calls=machine.usable_cores())
         for source in sources.each
     ]
     return functools.reduce(tf.data.Dataset.concatenate, parts).with_options(_options())
@@ -166,7 +166,8 @@ def _records(source: Source, split: str, *, keep: bool = False, seed: int | tf.T
     records = shards.interleave(
         tf.data.TFRecordDataset,
         cycle_length=_OPEN_SHARDS,
-        num_parallel_calls=_cores(),
+        # More calls than open files are an error.
+        num_parallel_calls=min(_OPEN_SHARDS, machine.usable_cores()),
         deterministic=True,
     )
     # Known from the manifest: shards that do not hold what it says are an error. Of examples and not of batches, which
@@ -222,10 +223,10 @@ def _loaded(items: tf.data.Dataset, load: _Load, config: TrainConfig) -> tf.data
     """Returns the images and labels of items, many at a time; with crops where there is augmentation."""
     chunks = items.batch(_chunk(config))
     if config.augment == "none":
-        return chunks.map(lambda items: load(items, None), num_parallel_calls=_cores())
+        return chunks.map(lambda items: load(items, None), num_parallel_calls=machine.usable_cores())
     return _with_seeds(chunks, config.seed).map(
         lambda items, seed: load(items, augment.random_crops(tf.size(items), seed, crop=config.crops)),
-        num_parallel_calls=_cores(),
+        num_parallel_calls=machine.usable_cores(),
     )
 
 
@@ -281,7 +282,3 @@ def _chunk(config: TrainConfig) -> int:
     """Returns how many examples go through a step at a time: whole batches."""
     batch_bytes = 3 * config.batch_size * config.image_size**2
     return config.batch_size * max(1, _CHUNK_BYTES // batch_bytes)
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1

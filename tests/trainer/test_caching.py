@@ -33,8 +33,8 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
     """Sets how much memory and disk is free."""
 
     def set_room(memory: float, disk: float) -> None:
-        monkeypatch.setattr(caching.memory, "available", lambda: int(memory))
-        monkeypatch.setattr(caching.memory, "free_disk", lambda folder: int(disk))
+        monkeypatch.setattr(caching.machine, "available_memory", lambda: int(memory))
+        monkeypatch.setattr(caching.machine, "free_disk", lambda folder: int(disk))
 
     return set_room
 

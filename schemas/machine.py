@@ -1,0 +1,111 @@
+"""The cores, the memory and the disk that this process may use: of the machine, and of the container that it runs in.
+
+All parts of the project ask here. A machine may have 64 cores of which a batch system gives this process four
+(`taskset`), and a container may have a quota of one and a half.
+"""
+
+import math
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import psutil
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def usable_cores(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
+    """Returns how many cores this process can keep busy, at least 1.
+
+    The smallest of: the cores that the process may be scheduled on (`taskset`, a batch system), and the quotas of its
+    control groups, rounded up (https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files).
+
+    Args:
+        cgroups: where control groups are mounted.
+        membership: which of them this process is in.
+    """
+    # Not os.process_cpu_count(), which Python 3.11 and 3.12 lack.
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = (_quota(folder, version) for folder, version in _groups("cpu", cgroups, membership))
+    return max(1, min([allowed, *(math.ceil(quota) for quota in quotas if quota is not None)]))
+
+
+def available_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
+    """Returns the bytes that this process can still take, as far as the system tells.
+
+    The smallest of: what the machine has left, what the control groups of the process have left, and what its limit of
+    address space leaves (`ulimit -v`). What a group holds of files can be given up for other uses, and counts as free
+    (https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files).
+
+    Args:
+        cgroups: where control groups are mounted.
+        membership: which of them this process is in.
+    """
+    rooms = (_memory_left(folder, version) for folder, version in _groups("memory", cgroups, membership))
+    left = [psutil.virtual_memory().available, *(room for room in rooms if room is not None)]
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        left.append(limit - psutil.Process().memory_info().vms)
+    return max(0, min(left))
+
+
+def _groups(controller: str, cgroups: Path, membership: Path) -> Iterator[tuple[Path, int]]:
+    """Yields the folders of the control groups of this process, and the version of their files.
+
+    A limit is that of a group and of all groups above it.
+    """
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:  # Not Linux.
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":  # Version 2: one tree for all controllers.
+            root, version = cgroups, 2
+        elif controller in controllers.split(","):
+            # Where cpu and cpuacct share a tree, `cpu` is a symbolic link to it.
+            root, version = cgroups / controller, 1
+        else:
+            continue
+        # In a container the root of the tree is often its own group, whatever its path is outside.
+        relative = PurePosixPath(path).relative_to("/")
+        for folder in {root / part for part in (relative, *relative.parents)}:
+            yield folder, version
+
+
+def _quota(folder: Path, version: int) -> float | None:
+    """Returns the cores that one group may keep busy; None if it has no limit, or does not tell."""
+    try:
+        if version == 2:
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+        # Without a limit the quota is `max`, and -1 in version 1.
+        return int(quota) / int(period) if quota != "max" and int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _memory_left(folder: Path, version: int) -> int | None:
+    """Returns the bytes that are left in one group; None if it has no limit, or does not tell."""
+    limit, usage, files = (
+        ("memory.max", "memory.current", "inactive_file")
+        if version == 2
+        else ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    )
+    try:
+        most, used = (folder / limit).read_text().strip(), int((folder / usage).read_text())
+        statistics = dict(line.split(" ", 1) for line in (folder / "memory.stat").read_text().splitlines())
+        return None if most == "max" else int(most) - used + int(statistics.get(files, 0))
+    except (OSError, ValueError):
+        return None
+
+
+def free_disk(folder: str) -> int:
+    """Returns the bytes that can be written below a folder, which need not be there yet."""
+    path = os.path.abspath(folder)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return psutil.disk_usage(path).free

@@ -67,7 +67,7 @@ def header(path: str, encoding: str) -> tuple[str, ...]:
         for start, what in _OTHERS:
             if re.match(start, head):
                 raise UserError(f"{path} is no CSV but {what}.")
-        with contextlib.closing(_csv_records(path, file, _encoding(head, encoding))) as records:
+        with contextlib.closing(_csv_records(path, file, _encoding(path, head, encoding))) as records:
             names = tuple(str(cell).strip() for cell in next(records, Record(1, [])).cells)
         if any("\0" in name for name in names):
             raise UserError(
@@ -93,7 +93,7 @@ def rows(path: str, encoding: str, columns: Collection[int], lists: Collection[i
         if _is_parquet(path, head):
             yield from itertools.starmap(Record, parquet.rows(path, file, columns, lists))
         else:
-            yield from itertools.islice(_csv_records(path, file, _encoding(head, encoding)), 1, None)
+            yield from itertools.islice(_csv_records(path, file, _encoding(path, head, encoding)), 1, None)
 
 
 def is_blank(cell: Cell) -> bool:
@@ -111,12 +111,28 @@ def _is_parquet(path: str, head: bytes) -> bool:
     return head.startswith(parquet.MAGIC) or path.lower().endswith((".parquet", ".pq"))
 
 
-def _encoding(head: bytes, encoding: str) -> str:
+def _encoding(path: str, head: bytes, encoding: str) -> str:
+    """Returns the encoding of a CSV: the one of its byte order mark, or the one that is given.
+
+    Raises:
+        UserError: Python has no such encoding, or the file lacks the byte order mark that the encoding needs.
+    """
     try:
         "".encode(encoding)
     except (LookupError, UnicodeError) as error:
-        raise UserError(f"--encoding must be the name of an encoding that Python knows. {error}") from error
-    return next((name for mark, name in _MARKS if head.startswith(mark)), encoding)
+        raise UserError(
+            "--encoding must be the name of an encoding that Python knows, e.g. utf-8, cp949 or latin-1. "
+            f"Received: {encoding!r}"
+        ) from error
+    marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+    name = codecs.lookup(encoding).name
+    # Without a mark, Python's decoders of these two fail, and each version of Python words that differently.
+    if head and not marked and name in ("utf-16", "utf-32"):
+        raise UserError(
+            f"{path} line 1 is not {name}: it has no byte order mark. "
+            f"Name its encoding, e.g. --encoding={name}-le, --encoding={name}-be or --encoding=utf-8"
+        )
+    return marked or encoding
 
 
 class _Lines:
@@ -161,9 +177,10 @@ def _delimiter(line: str) -> str:
 
 
 def _why(error: UnicodeError) -> str:
-    if isinstance(error, UnicodeDecodeError):
+    """Returns the byte and the reason that a decoder gives, if it gives a byte: some give none, or one past the end."""
+    if isinstance(error, UnicodeDecodeError) and error.start < len(error.object):
         return f"byte 0x{error.object[error.start]:02x} ({error.reason})"
-    return str(error)
+    return "it cannot be decoded"
 
 
 def _undecodable_line(path: str, encoding: str) -> int:

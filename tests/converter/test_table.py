@@ -1,19 +1,22 @@
 """What the header and the cells say a CSV is, and what is said of a file that is none."""
 
 import bz2
+import contextlib
+import encodings.aliases
 import gzip
 import lzma
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from converter import rows, table
+from converter import cells, rows, table
 from converter.options import ConvertOptions
 from converter.rows import Row
 from schemas.errors import UserError
@@ -242,8 +245,21 @@ def test_thousands_of_columns(read: ReadCsv) -> None:
         pytest.param(
             "file,sea\n1.jpg,1\n".encode("utf-16-le"),
             {"encoding": "utf-16"},
-            " line 1 is not utf-16: UTF-16 stream does not start with BOM. Name its encoding,",
+            " line 1 is not utf-16: it has no byte order mark. Name its encoding, e.g. --encoding=utf-16-le, "
+            "--encoding=utf-16-be or --encoding=utf-8",
             id="UTF-16 of unknown order",
+        ),
+        pytest.param(
+            "file,sea\n1.jpg,1\n".encode("utf-32-be"),
+            {"encoding": "U32"},
+            " line 1 is not utf-32: it has no byte order mark. Name its encoding, e.g. --encoding=utf-32-le,",
+            id="UTF-32 of unknown order",
+        ),
+        pytest.param(
+            "file,sea\n1.jpg,1\n",
+            {"encoding": "utf_16"},
+            " line 1 is not utf-16: it has no byte order mark.",
+            id="UTF-8 that is called UTF-16",
         ),
         pytest.param(
             "file,sea\né.jpg,1\n".encode("latin-1"),
@@ -439,10 +455,35 @@ def test_reads_the_encoding_that_is_named(read: ReadCsv, encoding: str) -> None:
     assert (found.table.classes, found.names) == (("바다", "사막"), ["해변.jpg"])
 
 
-@pytest.mark.parametrize("encoding", ["utf-9", "base64", ""])
+@pytest.mark.parametrize("encoding", ["utf-9", "base64", "", "undefined"])
 def test_an_encoding_that_python_does_not_know(read: ReadCsv, encoding: str) -> None:
-    with pytest.raises(UserError, match="--encoding must be the name of an encoding that Python knows"):
+    with pytest.raises(UserError) as caught:
         read("file,sea\n1.jpg,1\n", encoding=encoding)
+    assert str(caught.value) == (
+        "--encoding must be the name of an encoding that Python knows, e.g. utf-8, cp949 or latin-1. "
+        f"Received: {encoding!r}"
+    )
+
+
+def _decoders() -> list[str]:
+    """Returns the names of all encodings of this Python that are of texts."""
+    names = []
+    for name in sorted({*encodings.aliases.aliases.values(), "idna", "punycode", "utf_8_sig"}):
+        with contextlib.suppress(LookupError):
+            "".encode(name)
+            names.append(name)
+    return names
+
+
+@given(st.sampled_from(_decoders()), st.binary(min_size=1, max_size=40))
+@example("punycode", b"w")  # Its decoder names a byte past the end, from Python 3.13 on.
+def test_bytes_of_another_encoding_are_no_traceback(encoding: str, content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "labels.csv"
+        path.write_bytes(content)
+        with contextlib.suppress(UserError):
+            cells.header(str(path), encoding)
+            list(cells.rows(str(path), encoding, columns=[0]))
 
 
 def test_reads_shift_jis_and_latin_1(read: ReadCsv) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 _ROOT = Path(__file__).parents[1]
 
@@ -29,6 +30,17 @@ _DIRECT = _requirements(_setup()["options"]["install_requires"])
 def test_a_dependency_has_a_lower_and_an_upper_bound_which_what_is_installed_keeps(requirement: Requirement) -> None:
     assert {specifier.operator for specifier in requirement.specifier} == {">=", "<"}
     assert requirement.specifier.contains(importlib.metadata.version(requirement.name), prereleases=True)
+
+
+def test_classifiers_readme_and_scripts_name_the_versions_of_python_that_can_be_installed() -> None:
+    supported = SpecifierSet(_setup()["options"]["python_requires"])
+    versions = [f"3.{minor}" for minor in range(30) if f"3.{minor}" in supported]
+    classifiers = _setup()["metadata"]["classifiers"]
+    assert re.findall(r"Python :: (3\.\d+)$", classifiers, re.MULTILINE) == versions
+    assert f"Python {', '.join(versions[:-1])} or {versions[-1]}" in (_ROOT / "README.md").read_text()
+    script = (_ROOT / "scripts" / "venv.sh").read_text()
+    assert f"for name in {' '.join(f'python{version}' for version in versions)} python3 python;" in script
+    assert f"Python {', '.join(versions[:-1])} or {versions[-1]} is needed" in script
 
 
 def test_what_is_imported_is_declared() -> None:

@@ -73,9 +73,12 @@ class Origin:
             fields: dict[str, Any] = json.loads(storage.read(f"{directory}/{layout.shard_origin(planned)}"))
             if fields.pop("sha256") != hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest():
                 return None
+            shard = fields["shard"] and typed.build(fields["shard"], ShardInfo)
+            if shard and not layout.is_shard(shard.path):
+                return None  # A file of another folder would be taken into the dataset.
             return cls(
                 digest=fields["digest"],
-                shard=fields["shard"] and typed.build(fields["shard"], ShardInfo),
+                shard=shard,
                 index_sha256=fields["index_sha256"],
                 statistics=typed.build(fields["statistics"], Statistics),
                 fingerprints=Batch(Fingerprint.from_json(*values) for values in fields["fingerprints"]),

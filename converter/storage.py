@@ -171,9 +171,11 @@ def open_binary(path: str) -> BinaryIO:
     """Opens a file to be read from its start to its end; it is a context manager.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: it cannot be opened, or is a pipe, a socket or a device, of which reading might never end.
     """
     if is_local(path):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError(errno.EINVAL, "is no file", path)
         return open(path, "rb")
     try:
         file: BinaryIO = _stores().open(path, compression_type=_UNCOMPRESSED)

@@ -46,10 +46,6 @@ def verify(
         OSError: the folder cannot be listed.
     """
     files = {file.name: file for file in storage.list_files(directory)}
-    misplaced = list(_check_names(info))
-    if misplaced:
-        yield from misplaced  # Nothing is read from where no dataset has files.
-        return
     yield from _check_files(info, files)
     share = 1.0 if decode is None else decode / max(1, info.num_examples)
     check = functools.partial(_check_shard, files, len(info.classes), share)
@@ -61,20 +57,6 @@ def verify(
         executor.shutdown(cancel_futures=True)
     yield from _check_derived(info, files)
     yield from _check_lists(directory, info, files)
-
-
-def _check_names(info: DatasetInfo) -> Iterator[Problem]:
-    splits = tuple(split.name for split in info.splits)
-    for kind, names in (("splits", splits), ("classes", info.classes)):
-        if len(set(names)) < len(names):
-            yield Problem(layout.MANIFEST, None, f"{kind} has a name twice: {names}")
-    for split in info.splits:
-        if not layout.is_split(split.name):
-            yield Problem(layout.MANIFEST, None, f"no split can have the name {split.name!r}")
-        for i, shard in enumerate(split.shards):
-            path = layout.shard(split.name, i, len(split.shards))
-            if shard.path != path:
-                yield Problem(layout.MANIFEST, None, f"the path of a shard must be {path!r}. Received: {shard.path!r}")
 
 
 def _check_files(info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Problem]:

@@ -38,6 +38,7 @@ TFX_STATISTICS = "statistics.pb"
 # tensorflow-datasets takes the name apart at dashes, and takes a folder for a version by its three numbers.
 _NAME = re.compile(r"[a-zA-Z]\w*", re.ASCII)
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
+_SHARD = re.compile(r"(\w+)/\1-\d{5,}-of-\d{5,}" + re.escape(SHARD_ENDING), re.ASCII)
 
 # What a dataset has beside its shards, their indexes, and what is noted of them.
 _ALWAYS = (
@@ -88,6 +89,12 @@ def replaced_dir(dataset: str) -> str:
 def shard(split: str, index: int, num_shards: int) -> str:
     """Returns a shard's path in the dataset, e.g. `train/train-00000-of-00008.tfrecord`."""
     return f"{split}/{split}-{index:05d}-of-{num_shards:05d}{SHARD_ENDING}"
+
+
+def is_shard(path: str) -> bool:
+    """Whether this is the path in a dataset of a shard: such a path stays inside of the dataset's folder."""
+    found = _SHARD.fullmatch(path)
+    return found is not None and is_split(found[1])
 
 
 def shard_index(shard_path: str) -> str:

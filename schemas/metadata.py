@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -150,7 +151,35 @@ class DatasetInfo:
                 "The manifest was edited or damaged: its sha256 or its fingerprint does not match its contents. "
                 "Convert again."
             )
+        info._check_names()
         return info
+
+    def _check_names(self) -> None:
+        """Checks all names that paths are made of, and those that must differ.
+
+        Whoever reads a dataset joins its folder with the paths of the manifest, which anyone may have written: no file
+        outside of the folder may be reached.
+
+        Raises:
+            UserError: a split or a shard has another name than a conversion gives, or a name stands twice.
+        """
+        splits = tuple(split.name for split in self.splits)
+        for kind, names in (("splits", splits), ("classes", self.classes)):
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise UserError(f"The manifest is damaged: {kind} has the name {twice[0]!r} twice. Convert again.")
+        for split in self.splits:
+            if not layout.is_split(split.name):
+                raise UserError(
+                    f"The manifest is damaged: no split can have the name {split.name[:200]!r}. Convert again."
+                )
+            for i, shard in enumerate(split.shards):
+                path = layout.shard(split.name, i, len(split.shards))
+                if shard.path != path:
+                    raise UserError(
+                        f"The manifest is damaged: the path of a shard must be {path!r}. "
+                        f"Received: {shard.path[:200]!r}. Convert again."
+                    )
 
 
 def _sha256(fields: Mapping[str, Any]) -> str:

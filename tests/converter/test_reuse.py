@@ -1,5 +1,6 @@
 """A conversion that is run again writes only the shards in which something has changed."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from converter import pipeline
+from converter import origin, pipeline
 from converter.options import ConvertOptions
 from schemas import metadata
 from schemas.errors import UserError
@@ -188,4 +189,19 @@ def test_shards_that_others_left_empty_are_found_again(work: Work) -> None:
     assert work.convert() == (0, 6)
     for name, data in times.items():
         (work.folder / "images" / name).write_bytes(data)
+    assert work.convert() == (1, 5)
+
+
+def test_a_note_that_names_a_file_outside_of_the_dataset_is_not_believed(work: Work) -> None:
+    dataset = Path(work.options().dataset)
+    planned = "train/train-00000-of-00004.tfrecord"
+    note = dataset / "made_from" / planned.replace(".tfrecord", ".json")
+    fields = json.loads(note.read_text())
+    del fields["sha256"]
+    # The same bytes, where the shard could be taken from.
+    (work.folder / "secret.tfrecord").write_bytes((dataset / planned).read_bytes())
+    fields["shard"]["path"] = "../../../secret.tfrecord"
+    text = json.dumps(fields, ensure_ascii=False)
+    note.write_text(f'{text[:-1]}, "sha256": "{hashlib.sha256(text.encode()).hexdigest()}"}}\n')
+    assert origin.Origin.read(str(dataset), planned) is None
     assert work.convert() == (1, 5)

@@ -107,3 +107,19 @@ def test_files_that_a_dataset_can_have(path: str) -> None:
 @pytest.mark.parametrize("path", ["", "x", "train/x", "train/unlisted.csv", "made_from", "unlisted.csv/x"])
 def test_files_that_no_dataset_has(path: str) -> None:
     assert not layout.may_have(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_shard"),
+    [
+        ("train/train-00000-of-00008.tfrecord", True),
+        ("a_1/a_1-123456-of-123457.tfrecord", True),
+        ("train/test-00000-of-00008.tfrecord", False),
+        ("../train/train-00000-of-00008.tfrecord", False),
+        ("/train/train-00000-of-00008.tfrecord", False),
+        ("index/index-00000-of-00008.tfrecord", False),
+        ("train/train-00000-of-00008.tfrecord\n", False),
+    ],
+)
+def test_the_path_of_a_shard_is_told_from_others(path: str, is_shard: bool) -> None:
+    assert layout.is_shard(path) == is_shard

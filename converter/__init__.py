@@ -12,6 +12,7 @@ rejects.py      why a row was left out: a closed list of reasons
 assignment.py   pure: stable hash -> split, shard, position
 planning.py     which split and which shard the images of a batch go to
 stratify.py     splits in which each has its share of every label
+limits.py       what one image may have: pixels, bytes
 headers.py      what an image says before it is decoded: format, size, orientation
 jpeg.py         decodes the JPEGs that have no fault, which is most images
 images.py       proves that one image decodes, and makes of it what is stored

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from converter import headers, images, storage
+from converter.limits import DEFAULT, Limits
+from converter.rejects import Reason
 from schemas import example
 from schemas.example import Example
 from schemas.metadata import ShardInfo
@@ -56,7 +58,9 @@ class Checked:
         self.problems.append(Problem(self.shard.path, offset, sentence))
 
 
-def check_shard(path: str, shard: ShardInfo, num_classes: int, decode: Callable[[str], bool]) -> Checked:
+def check_shard(
+    path: str, shard: ShardInfo, num_classes: int, decode: Callable[[str], bool], limits: Limits = DEFAULT
+) -> Checked:
     """Reads a shard from its start to its end, once, and holds one record of it in memory at a time.
 
     Args:
@@ -64,6 +68,7 @@ def check_shard(path: str, shard: ShardInfo, num_classes: int, decode: Callable[
         shard: what the manifest of its dataset says of it.
         num_classes: of the dataset.
         decode: from the name of an image to whether it is to be decoded.
+        limits: of an image.
 
     Returns:
         What was found; a shard that cannot be read is a problem, and raises nothing.
@@ -71,9 +76,9 @@ def check_shard(path: str, shard: ShardInfo, num_classes: int, decode: Callable[
     checked = Checked(shard=shard, statistics=Statistics(positives=(0,) * num_classes))
     try:
         with storage.open_binary(path) as file:
-            reader = ShardReader(file)
+            reader = ShardReader(file, limits.max_record_bytes)
             for offset, payload in _records(reader, checked):
-                _check_record(checked, offset, payload, num_classes, decode)
+                _check_record(checked, offset, payload, num_classes, decode, limits)
     except OSError as error:
         checked.problem(f"cannot be read: {error}")
         return checked
@@ -104,7 +109,7 @@ def _check_totals(checked: Checked, reader: ShardReader) -> None:
 
 
 def _check_record(
-    checked: Checked, offset: int, payload: bytes, num_classes: int, decode: Callable[[str], bool]
+    checked: Checked, offset: int, payload: bytes, num_classes: int, decode: Callable[[str], bool], limits: Limits
 ) -> None:
     try:
         one = example.decode(payload, num_classes)
@@ -112,7 +117,7 @@ def _check_record(
         if not _is_relative(one.filename):
             raise ValueError(f"the filename must be relative, with '/' and without '..'. Received: {one.filename!r}")
         if decode(one.filename):
-            _check_image(one, image_format)
+            _check_image(one, limits)
     except ValueError as error:
         checked.problem(str(error), offset)
         return
@@ -132,16 +137,17 @@ def _is_relative(filename: str) -> bool:
     return normal and not filename.startswith("/") and ".." not in filename.split("/")
 
 
-def _check_image(one: Example, image_format: str) -> None:
+def _check_image(one: Example, limits: Limits) -> None:
     """Decodes an image as training does.
 
     Raises:
-        ValueError: it cannot be decoded, or is not as large as its record says.
+        ValueError: it cannot be decoded, is too large, or is not as large as its record says.
     """
     try:
-        height, width = images.size(one.image, image_format)
+        height, width = images.size(one.image, limits.max_pixels)
     except headers.ImageError as error:
-        raise ValueError(f"{one.filename!r} cannot be decoded: {error.args[1]}") from error
+        verb = "was not" if error.args[0] == Reason.TOO_LARGE else "cannot be"
+        raise ValueError(f"{one.filename!r} {verb} decoded: {error.args[1]}") from error
     if (one.height, one.width) != (height, width):
         raise ValueError(
             f"{one.filename!r} is {height} pixels high and {width} wide; its record says {one.height} and {one.width}"

@@ -103,7 +103,7 @@ def commit(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome, 
     for name, content in files.items():
         storage.write(f"{options.incomplete}/{name}", content)
     _arrange(options, outcome)
-    page, report_failure = report.attempt(options.incomplete, info)
+    page, report_failure = report.attempt(options.incomplete, info, options.limits)
     storage.write(f"{options.incomplete}/{layout.REPORT}", page)
     notes = {**conversion, "finished": now(), "shards": outcome.shards, "report_failure": report_failure}
     text = json.dumps(notes, indent=1, ensure_ascii=False) + "\n"

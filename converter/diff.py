@@ -17,6 +17,7 @@ from absl.flags import argparse_flags
 
 from converter import storage
 from converter.examples import read_shard
+from converter.limits import DEFAULT, Limits, add_flags, limits_of
 from schemas import command, metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
@@ -83,12 +84,13 @@ class _Compared(NamedTuple):
     digest: bytes
 
 
-def diff(one: str, other: str) -> Difference:
+def diff(one: str, other: str, limits: Limits = DEFAULT) -> Difference:
     """Compares two datasets by the names of their images. Their names, versions and rejects do not matter.
 
     Args:
         one: folder of a dataset.
         other: folder of a dataset.
+        limits: of an image; none is decoded.
 
     Raises:
         UserError: one of them is no dataset, or damaged.
@@ -102,10 +104,10 @@ def diff(one: str, other: str) -> Difference:
     # The labels of a shard have no meaning without the classes.
     common = _shards(infos[0]) & _shards(infos[1]) if infos[0].classes == infos[1].classes else set()
     left: dict[str, _Compared] = {}
-    for filename, compared in _read(one, infos[0], common):
+    for filename, compared in _read(one, infos[0], common, limits):
         if left.setdefault(filename, compared) is not compared:
             raise UserError(f"{one} has {filename!r} twice: `python -m converter.verify` says where.")
-    return _compare(infos, left, _read(other, infos[1], common))
+    return _compare(infos, left, _read(other, infos[1], common, limits))
 
 
 def _check_there(directory: str, info: DatasetInfo) -> None:
@@ -158,12 +160,14 @@ def _without(names: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]
     return tuple(name for name in names if name not in known)
 
 
-def _read(directory: str, info: DatasetInfo, skipped: set[tuple[str, str]]) -> Iterator[tuple[str, _Compared]]:
+def _read(
+    directory: str, info: DatasetInfo, skipped: set[tuple[str, str]], limits: Limits
+) -> Iterator[tuple[str, _Compared]]:
     """Yields the examples of all shards but those to skip, with their filenames."""
     for split in info.splits:
         for shard in split.shards:
             if (split.name, shard.sha256) not in skipped:
-                for _, one in read_shard(directory, shard, len(info.classes)):
+                for _, one in read_shard(directory, shard, len(info.classes), limits):
                     labels = tuple(sorted(name for name, label in zip(info.classes, one.labels, strict=True) if label))
                     digest = hashlib.blake2b(f"{one.height} {one.width} ".encode(), digest_size=16)
                     digest.update(one.image)
@@ -202,6 +206,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--limit", type=_limit, default=20, metavar="N", help="names to list of each kind; 0 is all (default: 20)"
     )
+    add_flags(parser)
     arguments: argparse.Namespace = parser.parse_args(argv[1:])
     return arguments
 
@@ -216,7 +221,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Prints the difference; returns the status: 0 when there is none, 1 otherwise."""
     for directory in (arguments.one, arguments.other):
         storage.check(directory)
-    difference = diff(arguments.one, arguments.other)
+    difference = diff(arguments.one, arguments.other, limits_of(arguments))
     print(report(difference, arguments.limit))
     return int(bool(difference))
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from converter import assignment, storage
+from converter.limits import DEFAULT, Limits
 from schemas import example, layout
 from schemas.errors import UserError
 from schemas.example import Example
@@ -35,24 +36,27 @@ class Located(NamedTuple):
     example: Example
 
 
-def read_split(directory: str, info: DatasetInfo, split: str) -> Iterator[Located]:
+def read_split(directory: str, info: DatasetInfo, split: str, limits: Limits = DEFAULT) -> Iterator[Located]:
     """Yields the examples of a split, in order.
 
     Args:
         directory: of the dataset, local or in a store.
         info: its manifest.
         split: name of the split.
+        limits: of an image.
 
     Raises:
         UserError: there is no such split, or a shard is damaged.
         OSError: a shard cannot be read.
     """
     for shard in info.split(split).shards:
-        for offset, one in read_shard(directory, shard, len(info.classes)):
+        for offset, one in read_shard(directory, shard, len(info.classes), limits):
             yield Located(split, shard.path, offset, one)
 
 
-def read_shard(directory: str, shard: ShardInfo, num_classes: int) -> Iterator[tuple[int, Example]]:
+def read_shard(
+    directory: str, shard: ShardInfo, num_classes: int, limits: Limits = DEFAULT
+) -> Iterator[tuple[int, Example]]:
     """Yields the examples of a shard in order, each with the offset of its record.
 
     Raises:
@@ -62,7 +66,7 @@ def read_shard(directory: str, shard: ShardInfo, num_classes: int) -> Iterator[t
     path = _path(directory, shard.path)
     try:
         with storage.open_binary(path) as file:
-            reader = ShardReader(file)
+            reader = ShardReader(file, limits.max_record_bytes)
             for offset, payload in reader:
                 yield offset, _decoded(offset, payload, num_classes)
     except RecordError as error:
@@ -71,7 +75,7 @@ def read_shard(directory: str, shard: ShardInfo, num_classes: int) -> Iterator[t
         raise UserError(f"{path} is not the shard that the manifest knows. `python -m converter.verify` says more.")
 
 
-def find(directory: str, info: DatasetInfo, filename: str) -> Iterator[Located]:
+def find(directory: str, info: DatasetInfo, filename: str, limits: Limits = DEFAULT) -> Iterator[Located]:
     """Yields the example of this name in each split, which is one or none unless the dataset is wrong.
 
     It reads one index of a split, and of n examples in s shards about log2(n) + log2(s) records.
@@ -80,24 +84,25 @@ def find(directory: str, info: DatasetInfo, filename: str) -> Iterator[Located]:
         directory: of the dataset, local or in a store.
         info: its manifest.
         filename: as it is stored: relative, with '/', in composed characters.
+        limits: of an image.
 
     Raises:
         UserError: a record on the way is damaged, or an index.
         OSError: a shard or an index cannot be read.
     """
     for split in info.splits:
-        found = _find(directory, split, filename, len(info.classes))
+        found = _find(directory, split, filename, len(info.classes), limits)
         if found:
             yield found
 
 
-def _find(directory: str, split: SplitInfo, filename: str, num_classes: int) -> Located | None:
+def _find(directory: str, split: SplitInfo, filename: str, num_classes: int, limits: Limits) -> Located | None:
     wanted = _order(filename)
 
     def first_of(shard: ShardInfo) -> tuple[int, str]:
         path = _path(directory, shard.path)
         with storage.open_binary(path) as file:
-            return _order(read_at(file, path, 0, num_classes).filename)
+            return _order(read_at(file, path, 0, num_classes, limits).filename)
 
     before = bisect.bisect_right(split.shards, wanted, key=first_of)
     if not before:
@@ -107,9 +112,9 @@ def _find(directory: str, split: SplitInfo, filename: str, num_classes: int) -> 
     with storage.open_binary(path) as file:
         # The last one that does not come after it.
         i = bisect.bisect_right(
-            offsets, wanted, key=lambda offset: _order(read_at(file, path, offset, num_classes).filename)
+            offsets, wanted, key=lambda offset: _order(read_at(file, path, offset, num_classes, limits).filename)
         )
-        one = read_at(file, path, offsets[i - 1], num_classes)
+        one = read_at(file, path, offsets[i - 1], num_classes, limits)
     return Located(split.name, shard.path, offsets[i - 1], one) if one.filename == filename else None
 
 
@@ -120,8 +125,7 @@ def _order(filename: str) -> tuple[int, str]:
 
 def _offsets(directory: str, shard: ShardInfo) -> list[int]:
     path = _path(directory, layout.shard_index(shard.path))
-    with storage.open_binary(path) as file:
-        lines = file.read().split(b"\n")[:-1]
+    lines = storage.read(path).split(b"\n")[:-1]
     try:
         offsets = [int(offset) for offset, _ in (line.split() for line in lines)]
     except ValueError:
@@ -131,7 +135,7 @@ def _offsets(directory: str, shard: ShardInfo) -> list[int]:
     return offsets
 
 
-def read_at(file: BinaryIO, path: str, offset: int, num_classes: int) -> Example:
+def read_at(file: BinaryIO, path: str, offset: int, num_classes: int, limits: Limits = DEFAULT) -> Example:
     """Returns the example whose record starts at this byte of a shard.
 
     Args:
@@ -139,13 +143,14 @@ def read_at(file: BinaryIO, path: str, offset: int, num_classes: int) -> Example
         path: of it, for messages.
         offset: of the record.
         num_classes: of the dataset.
+        limits: of an image.
 
     Raises:
         UserError: there is no good record.
     """
     file.seek(offset)
     try:
-        for _, payload in ShardReader(file):
+        for _, payload in ShardReader(file, limits.max_record_bytes):
             return _decoded(0, payload, num_classes)
         raise RecordError(0, "the file ends before this record")
     except RecordError as error:

@@ -12,6 +12,9 @@ from matplotlib.figure import Figure
 
 from converter import storage
 from converter.examples import Located
+from converter.headers import ImageError, read_header
+from converter.limits import DEFAULT
+from converter.rejects import Reason
 from converter.table import CONTROL, composed
 from schemas.errors import UserError
 from schemas.example import Example
@@ -31,16 +34,17 @@ def label_names(one: Example, classes: Sequence[str]) -> str:
     return ", ".join(name for name, label in zip(classes, one.labels, strict=True) if label) or "none"
 
 
-def grid(examples: Sequence[Located], classes: Sequence[str], path: str) -> None:
+def grid(examples: Sequence[Located], classes: Sequence[str], path: str, max_pixels: int = DEFAULT.max_pixels) -> None:
     """Draws each example with its name and its labels beneath.
 
     Args:
         examples: at least one; of more than MAX_PICTURES the figure gets very high.
         classes: names of the classes.
         path: of the PNG, on this machine.
+        max_pixels: that an image may have.
 
     Raises:
-        UserError: an image cannot be decoded.
+        UserError: an image is too large, or cannot be decoded.
     """
     texts = [f"{_lines(one.filename)}\n{_lines(label_names(one, classes))}" for _, _, _, one in examples]
     rows = -(-len(examples) // _COLUMNS)
@@ -50,7 +54,7 @@ def grid(examples: Sequence[Located], classes: Sequence[str], path: str) -> None
     for panel in panels[len(examples) :]:
         panel.axis("off")
     for panel, located, text in zip(panels, examples, texts, strict=False):
-        panel.imshow(_picture(located))
+        panel.imshow(_picture(located, max_pixels))
         panel.set(xticks=[], yticks=[])
         # A dollar sign in a name is no formula.
         panel.set_xlabel(text, fontsize=8, parse_math=False)
@@ -109,17 +113,21 @@ def safe_name(filename: str, taken: Collection[str]) -> str:
     return name
 
 
-def _picture(located: Located) -> PIL.Image.Image:
+def _picture(located: Located, max_pixels: int) -> PIL.Image.Image:
     one = located.example
+    where = f"{located.shard} at byte {located.offset}: {one.filename!r}"
+    try:
+        read_header(one.image, max_pixels)
+    except ImageError as error:
+        if error.args[0] == Reason.TOO_LARGE:
+            raise UserError(f"{where} is too large to be shown: {error.args[1]}") from error
+        raise UserError(f"{where} cannot be decoded. `python -m converter.verify` says all.") from error
     tf = tensorflow()
     try:
         # What training sees.
         pixels = tf.io.decode_image(one.image, channels=3, expand_animations=False)
     except tf.errors.OpError as error:
-        raise UserError(
-            f"{located.shard} at byte {located.offset}: {one.filename!r} cannot be decoded. "
-            "`python -m converter.verify` says all."
-        ) from error
+        raise UserError(f"{where} cannot be decoded. `python -m converter.verify` says all.") from error
     picture = PIL.Image.fromarray(pixels.numpy())
     picture.thumbnail((_PICTURE_PIXELS, _PICTURE_PIXELS))
     return picture

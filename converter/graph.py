@@ -79,7 +79,7 @@ def build(
         | "Images" >> beam.Create([options.images])
         | "ListFiles" >> beam.FlatMap(_list_images, options, num_buckets)
     )  # (bucket, [File])
-    matched = join(read.rows, files)
+    matched = join(read.rows, files, options)
     sources = _assign_splits(matched.sources, options, num_parts)
     results = (
         by_shard(sources, options)  # ((split, shard, number of shards), [[Source]])
@@ -115,12 +115,13 @@ def csv_bytes(tables: Sequence[Table]) -> int:
     return sum(storage.size(table.path) for table in tables)
 
 
-def join(rows: beam.PCollection, files: beam.PCollection) -> Any:
+def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOptions) -> Any:
     """Joins rows with the files that they name.
 
     Args:
         rows: (bucket, [Row])
         files: (bucket, [File])
+        options: that limit the size of a file.
 
     Returns:
         `sources`: [Source]; and beside them rejects, and the names of unlisted files.
@@ -128,7 +129,7 @@ def join(rows: beam.PCollection, files: beam.PCollection) -> Any:
     return (
         {"rows": rows, "files": files}
         | "JoinByBucket" >> beam.CoGroupByKey()  # (bucket, {"rows": [[Row]], "files": [[File]]})
-        | "Match" >> beam.ParDo(_match).with_outputs(_REJECTS, _UNLISTED, main="sources")
+        | "Match" >> beam.ParDo(_match, options).with_outputs(_REJECTS, _UNLISTED, main="sources")
     )
 
 
@@ -263,10 +264,11 @@ def _list_images(folder: str, options: ConvertOptions, num_buckets: int) -> Iter
     return batches.fill(files, lambda file: composed(file.name), num_buckets)
 
 
-def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]]) -> Iterator[Any]:
+def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: ConvertOptions) -> Iterator[Any]:
     _, bucket = joined
     sources = Batch[Source]()
-    for found in matching.match_all(*(itertools.chain.from_iterable(bucket[name]) for name in ("rows", "files"))):
+    rows_, files = (itertools.chain.from_iterable(bucket[name]) for name in ("rows", "files"))
+    for found in matching.match_all(rows_, files, options.max_image_bytes):
         if isinstance(found, Source):
             sources.append(found)
         else:
@@ -309,7 +311,9 @@ def _begin_links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Callable[[
 
 
 def _preparation(options: ConvertOptions) -> Preparation:
-    return Preparation(max_pixels=options.max_pixels, resize_shorter=options.resize_shorter)
+    return Preparation(
+        max_pixels=options.max_pixels, max_bytes=options.max_image_bytes, resize_shorter=options.resize_shorter
+    )
 
 
 def _begin_shard(

@@ -22,7 +22,7 @@ import PIL.Image
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
-from converter import jpeg
+from converter import jpeg, limits
 from converter.headers import ImageError, corrupt, orientation, read_header
 from converter.rejects import Reason
 from schemas.quiet import tensorflow
@@ -50,10 +50,12 @@ class Preparation:
 
     Attributes:
         max_pixels: of all frames of a file, as it is; 3 bytes of memory each.
+        max_bytes: of a file, as it is and as it is stored.
         resize_shorter: pixels that the shorter side is reduced to where it is longer; 0 leaves all images as they are.
     """
 
     max_pixels: int
+    max_bytes: int = limits.DEFAULT_MAX_IMAGE_MB * 1_000_000
     resize_shorter: int = 0
 
 
@@ -105,6 +107,9 @@ def prepare(data: bytes, preparation: Preparation) -> Image:
         pixels = jpeg.decode(data) if decoded.pixels is None else decoded.pixels
         image = _changed(pixels, turn, preparation.resize_shorter if resized else 0)
         data, image_format = _encode(image, image_format)
+        if len(data) > preparation.max_bytes:
+            detail = limits.too_many_bytes(len(data), preparation.max_bytes)
+            raise ImageError(Reason.TOO_LARGE, f"turned upright or made smaller, {detail}")
         decoded = _decode(data, image_format)
     return Image(data, image_format, decoded.height, decoded.width, turn is not None, resized, decoded.grey)
 
@@ -135,17 +140,21 @@ def _compared(data: bytes, image_format: str, header: ImageFile) -> _Decoded:
     return decoded
 
 
-def size(data: bytes, image_format: str) -> tuple[int, int]:
+def size(data: bytes, max_pixels: int) -> tuple[int, int]:
     """Returns the height and the width of an image, decoding all of it as trainer/decoding.py does.
 
     Args:
         data: the encoded file.
-        image_format: of it: see `headers.format_of`.
+        max_pixels: that it may have, with all its frames: of more nothing is decoded.
 
     Raises:
-        ImageError: it cannot be decoded.
+        ImageError: it cannot be decoded, is too large, or of a kind that no conversion stores.
     """
-    decoded = _decode(data, image_format)
+    proved = jpeg.prove(data, max_pixels)
+    if proved:
+        return proved.height, proved.width
+    image_format, _ = read_header(data, max_pixels)
+    decoded = _by_tensorflow(data, image_format)
     return decoded.height, decoded.width
 
 

@@ -18,6 +18,7 @@ from absl.flags import argparse_flags
 
 from converter import gallery, headers, storage
 from converter.examples import Located, find, read_split
+from converter.limits import DEFAULT, Limits, add_flags, limits_of
 from converter.rejects import Reject, inert, read_csv
 from converter.rows import cleaned
 from converter.summary import summary
@@ -28,7 +29,9 @@ from schemas.metadata import DatasetInfo
 from schemas.printable import printable
 
 
-def select(directory: str, info: DatasetInfo, *, split: str = "", where: str = "") -> Iterator[Located]:
+def select(
+    directory: str, info: DatasetInfo, *, split: str = "", where: str = "", limits: Limits = DEFAULT
+) -> Iterator[Located]:
     """Yields the examples that fit, in their order, which is as good as shuffled.
 
     Args:
@@ -37,6 +40,7 @@ def select(directory: str, info: DatasetInfo, *, split: str = "", where: str = "
         split: name of the split; all of them, one after the other, when empty.
         where: classes that an example must have, and with a minus before them must not have: `sea,-trees`. A part
             with a comma is in double quotes.
+        limits: of an image.
 
     Raises:
         UserError: there is no such split or class, or the dataset is damaged.
@@ -44,7 +48,7 @@ def select(directory: str, info: DatasetInfo, *, split: str = "", where: str = "
     """
     wanted = _parse_where(where, info.classes)
     for name in [split] if split else [split.name for split in info.splits]:
-        for located in read_split(directory, info, name):
+        for located in read_split(directory, info, name, limits):
             if all(located.example.labels[i] == label for i, label in wanted.items()):
                 yield located
 
@@ -113,6 +117,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--split", default="", help="examples of this split only")
     parser.add_argument("--where", default="", metavar="CLASSES", help="classes to have, or not: sea,-trees")
     parser.add_argument("--output", default="", metavar="FOLDER", help="writes image files and labels.csv there")
+    add_flags(parser)
     arguments: argparse.Namespace = parser.parse_args(argv[1:])
     if not arguments.examples and (arguments.split or arguments.where):
         parser.error("--split and --where choose among examples: give --examples=N too")
@@ -134,21 +139,23 @@ def main(arguments: argparse.Namespace) -> None:
         storage.check(path)
     info = metadata.load(directory)
     if arguments.filename is not None:
-        _show_one(directory, info, composed(arguments.filename), arguments.output)
+        _show_one(directory, info, arguments)
     elif arguments.examples:
-        found = select(directory, info, split=arguments.split, where=arguments.where)
+        limits = limits_of(arguments)
+        found = select(directory, info, split=arguments.split, where=arguments.where, limits=limits)
         _show(itertools.islice(found, arguments.examples), info, arguments)
     else:
         print(summary(info, directory))
 
 
-def _show_one(directory: str, info: DatasetInfo, filename: str, output: str) -> None:
-    found = list(find(directory, info, cleaned(filename)))
+def _show_one(directory: str, info: DatasetInfo, arguments: argparse.Namespace) -> None:
+    filename = composed(arguments.filename)
+    found = list(find(directory, info, cleaned(filename), limits_of(arguments)))
     if not found:
         raise UserError(_missing(directory, filename))
     print("\n\n".join(describe(located, info.classes) for located in found))
-    if output:
-        gallery.export(found, info.classes, output)
+    if arguments.output:
+        gallery.export(found, info.classes, arguments.output)
 
 
 def _show(found: Iterator[Located], info: DatasetInfo, arguments: argparse.Namespace) -> None:
@@ -164,7 +171,7 @@ def _show(found: Iterator[Located], info: DatasetInfo, arguments: argparse.Names
         names = gallery.label_names(located.example, info.classes)
         print(printable(f"{located.split}  {located.example.filename}: {names}"))
     with tempfile.NamedTemporaryFile(prefix=f"{info.name}-", suffix=".png", delete=False) as file:
-        gallery.grid(examples, info.classes, file.name)
+        gallery.grid(examples, info.classes, file.name, limits_of(arguments).max_pixels)
     print(f"Picture: {file.name}")
 
 

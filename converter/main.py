@@ -11,9 +11,8 @@ from schemas import command, machine
 from schemas.quiet import quiet
 
 with quiet():  # Beam tells of packages for Google Cloud that are not there.
-    from converter import commit, pipeline, runners, summary
+    from converter import commit, limits, pipeline, runners, summary
     from converter.options import (
-        DEFAULT_MAX_MEGAPIXELS,
         DEFAULT_SHARD_MB,
         DEFAULT_SPLITS,
         ConvertOptions,
@@ -45,8 +44,9 @@ flags.DEFINE_string("split_method", "hash", "hash, or stratified: every split ge
 flags.DEFINE_integer("shard_mb", DEFAULT_SHARD_MB, "Size of a shard to aim for, in MB.")
 flags.DEFINE_string("num_shards", "", "Shards of each split, e.g. 8 or train=8,validation=2, instead of --shard_mb.")
 flags.DEFINE_integer(
-    "max_megapixels", DEFAULT_MAX_MEGAPIXELS, "Reject larger images, unread: 3 bytes of memory a pixel."
+    "max_megapixels", limits.DEFAULT_MAX_MEGAPIXELS, "Reject images of more pixels: 3 bytes of memory each."
 )
+flags.DEFINE_integer("max_image_mb", limits.DEFAULT_MAX_IMAGE_MB, "Reject larger image files, unread.")
 flags.DEFINE_integer("resize_shorter", 0, "Reduce the shorter side of larger images to so many pixels. 0: never.")
 flags.DEFINE_string("max_rejects", "1%", "Publish nothing if more rows are rejected: 20, 0.01 or 1%.")
 # As many as there are cores: scripts/bench_convert compares numbers of threads.
@@ -82,6 +82,7 @@ def main(argv: Sequence[str]) -> None:
         shard_bytes=FLAGS.shard_mb * 1_000_000,
         num_shards=parse_num_shards(FLAGS.num_shards),
         max_pixels=FLAGS.max_megapixels * 1_000_000,
+        max_image_bytes=FLAGS.max_image_mb * 1_000_000,
         resize_shorter=FLAGS.resize_shorter,
         max_rejects=parse_max_rejects(FLAGS.max_rejects),
         num_threads=FLAGS.num_threads,

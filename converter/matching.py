@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from converter import limits
+from converter.limits import DEFAULT
 from converter.rejects import Reason, Reject
 from converter.rows import Row
 from converter.storage import File
@@ -20,7 +22,9 @@ class Source(NamedTuple):
     file: File
 
 
-def match_all(rows: Iterable[Row], files: Iterable[File]) -> Iterator[Source | Reject | File]:
+def match_all(
+    rows: Iterable[Row], files: Iterable[File], max_bytes: int = DEFAULT.max_image_bytes
+) -> Iterator[Source | Reject | File]:
     """Yields what `match` does, of rows and files of many names."""
     by_name: defaultdict[str, tuple[list[Row], list[File]]] = defaultdict(lambda: ([], []))
     for row in rows:
@@ -28,15 +32,18 @@ def match_all(rows: Iterable[Row], files: Iterable[File]) -> Iterator[Source | R
     for file in files:
         by_name[composed(file.name)][1].append(file)
     for same_name in by_name.values():
-        yield from match(*same_name)
+        yield from match(*same_name, max_bytes)
 
 
-def match(rows: Iterable[Row], files: Iterable[File]) -> Iterator[Source | Reject | File]:
+def match(
+    rows: Iterable[Row], files: Iterable[File], max_bytes: int = DEFAULT.max_image_bytes
+) -> Iterator[Source | Reject | File]:
     """Yields at most one Source, a Reject for each other row, and the files that no row names.
 
     Args:
         rows: that name the same file, in any order.
         files: of this name, in any order.
+        max_bytes: that the file of an image may have.
     """
     candidates = sorted(rows)
     found = sorted(files, key=lambda file: file.path)
@@ -55,6 +62,8 @@ def match(rows: Iterable[Row], files: Iterable[File]) -> Iterator[Source | Rejec
         yield _reject(first, Reason.UNSAFE_PATH, "a symbolic link that leads out of the folder of images")
     elif not found[0].size:
         yield _reject(first, Reason.EMPTY_FILE, "the file has 0 bytes")
+    elif found[0].size > max_bytes:
+        yield _reject(first, Reason.TOO_LARGE, limits.too_many_bytes(found[0].size, max_bytes))
     else:
         yield Source(first, found[0])
 

@@ -1,9 +1,11 @@
 """ConvertOptions: everything that a conversion is asked to do."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 
+from converter import limits
 from schemas import layout, machine
 from schemas.errors import UserError
 
@@ -11,10 +13,15 @@ from schemas.errors import UserError
 # shard is also the unit that one worker writes and repeats after a failure: ten thousand photographs of 12 kB, some
 # seconds of work.
 DEFAULT_SHARD_MB = 128
-# More than cameras give: 102 megapixels of medium format, 108 of telephones. Decoded, that is 384 MB for each thread,
-# and three times as much while a progressive JPEG is decoded.
-DEFAULT_MAX_MEGAPIXELS = 128
+# A shard is a file of a store: none takes more than 5 TB.
+_MOST_SHARD_MB = 5_000_000
+# Larger than any screen and any sensor.
+_MOST_SHORTER = 100_000
+# Threads that wait for a store: docs/scaling.md speaks of 32. More take memory and wait for each other.
+_MOST_THREADS = 1024
 DEFAULT_SPLITS = "train=0.8,validation=0.2"
+# A shard is at least one image, and each is planned, written and listed.
+MOST_SHARDS = 1_000_000
 SPLIT_METHODS = ("hash", "stratified")
 
 
@@ -45,6 +52,7 @@ class ConvertOptions:
         num_shards: number of shards by split name, or for every split under the key ""; it takes the place of
             `shard_bytes`.
         max_pixels: of an image, with all its frames; larger ones are rejected.
+        max_image_bytes: of an image, encoded; larger ones are rejected, unread.
         resize_shorter: pixels that the shorter side of larger images is reduced to; 0 leaves them as they are.
         max_rejects: a count (int) or a fraction of the rows (Fraction): with more rejects nothing is published.
         num_threads: images read and proved at a time by each worker.
@@ -69,7 +77,8 @@ class ConvertOptions:
     split_method: str = "hash"
     shard_bytes: int = DEFAULT_SHARD_MB * 1_000_000
     num_shards: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    max_pixels: int = DEFAULT_MAX_MEGAPIXELS * 1_000_000
+    max_pixels: int = limits.DEFAULT_MAX_MEGAPIXELS * 1_000_000
+    max_image_bytes: int = limits.DEFAULT_MAX_IMAGE_MB * 1_000_000
     resize_shorter: int = 0
     max_rejects: int | Fraction = Fraction(1, 100)
     num_threads: int = dataclasses.field(default_factory=machine.usable_cores)
@@ -98,17 +107,27 @@ class ConvertOptions:
         self._check_exclusive()
         if not self.splits and not self.split_column:
             object.__setattr__(self, "splits", parse_splits(DEFAULT_SPLITS))
-        if self.shard_bytes < 1:
-            raise UserError(f"--shard_mb must be positive. Received: {self.shard_bytes / 1_000_000:g}")
-        if self.max_pixels < 1:
-            raise UserError(f"--max_megapixels must be positive. Received: {self.max_pixels / 1_000_000:g}")
-        if self.resize_shorter < 0:
-            raise UserError(f"--resize_shorter must be a number of pixels, or 0. Received: {self.resize_shorter}")
-        if self.num_threads < 1:
-            raise UserError(f"--num_threads must be at least 1. Received: {self.num_threads}")
+        self._check_numbers()
         unknown = set(self.num_shards) - {name for name, _ in self.splits} - {""}
         if unknown and self.splits:
             raise UserError(f"--num_shards names splits that --splits does not: {', '.join(sorted(unknown))}")
+
+    def _check_numbers(self) -> None:
+        """Checks that numbers are such that a conversion can end."""
+        mega = 1_000_000
+        for flag, value, unit, least, most, why in (
+            ("--shard_mb", self.shard_bytes, mega, 1, _MOST_SHARD_MB, ""),
+            ("--max_megapixels", self.max_pixels, mega, 1, limits.MOST_MEGAPIXELS, " (TensorFlow)"),
+            ("--max_image_mb", self.max_image_bytes, mega, 1, limits.MOST_IMAGE_MB, " (a record)"),
+            ("--resize_shorter", self.resize_shorter, 1, 0, _MOST_SHORTER, " (0: no image)"),
+            ("--num_threads", self.num_threads, 1, 1, _MOST_THREADS, ""),
+        ):
+            # In Python and in tests, limits of less than a million bytes or pixels are of use.
+            if not min(least, 1) <= value <= most * unit:
+                raise UserError(f"{flag} must be from {least} to {most}{why}. Received: {_shown(value, unit)}")
+        most_shards = max(self.num_shards.values(), default=1)
+        if most_shards > MOST_SHARDS:
+            raise UserError(f"--num_shards must be at most {MOST_SHARDS}. Received: {_shown(most_shards)}")
 
     def _check_exclusive(self) -> None:
         """Checks that no two flags say the same: which classes there are, or what decides the split of an image."""
@@ -136,6 +155,11 @@ class ConvertOptions:
         return layout.incomplete_dir(self.dataset)
 
     @property
+    def limits(self) -> limits.Limits:
+        """The limits of an image."""
+        return limits.Limits(self.max_pixels, self.max_image_bytes)
+
+    @property
     def folders(self) -> tuple[str, ...]:
         """The folders that a conversion replaces or deletes."""
         return self.dataset, self.incomplete, layout.replaced_dir(self.dataset)
@@ -143,6 +167,26 @@ class ConvertOptions:
     def rejects_allowed(self, num_rows: int) -> int:
         """Returns how many of `num_rows` may be rejected."""
         return int(self.max_rejects * num_rows) if isinstance(self.max_rejects, Fraction) else self.max_rejects
+
+
+def _shown(number: int, unit: int = 1) -> str:
+    """Returns a number of units for a message: not all of its digits, of which Python prints at most 4300."""
+    whole, rest = divmod(number, unit)
+    if abs(whole) >= 10**15:
+        return f"a number of about {len(bin(abs(whole))) * 3 // 10} digits"
+    return f"{whole + rest / unit:g}" if rest else str(whole)
+
+
+def _fraction(text: str) -> Fraction:
+    """Returns a number that is written as 0.8, 4/5 or 8e-1.
+
+    Raises:
+        ValueError: it is none, or is one of which Python would compute millions of digits.
+        ZeroDivisionError: it is divided by zero.
+    """
+    if len(text) > 1000 or re.search(r"e[+-]?\d{3}", text, re.IGNORECASE):
+        raise ValueError(text)
+    return Fraction(text)
 
 
 def parse_splits(text: str) -> tuple[tuple[str, Fraction], ...]:
@@ -160,7 +204,7 @@ def parse_splits(text: str) -> tuple[tuple[str, Fraction], ...]:
                 f"'index' or 'made_from'. Received: {name!r} in {text!r}"
             )
         try:
-            splits[name] = Fraction(value)
+            splits[name] = _fraction(value)
         except (ValueError, ZeroDivisionError):
             raise UserError(f"--splits must be like {DEFAULT_SPLITS}. Received: {text!r}") from None
         if splits[name] <= 0:
@@ -179,8 +223,8 @@ def parse_num_shards(text: str) -> dict[str, int]:
     num_shards: dict[str, int] = {}
     for item in text.split(",") if text else ():
         name, _, value = item.rpartition("=")
-        if not value.strip().isdecimal() or int(value) < 1:
-            raise UserError(f"--num_shards must be like 8 or train=8,validation=2. Received: {text!r}")
+        if not value.strip().isdecimal() or len(value) > 100 or int(value) < 1:
+            raise UserError(f"--num_shards must be like 8 or train=8,validation=2. Received: {text[:200]!r}")
         if name.strip() in num_shards:
             raise UserError(f"--num_shards has two numbers for one split. Received: {text!r}")
         num_shards[name.strip()] = int(value)
@@ -195,9 +239,9 @@ def parse_max_rejects(text: str) -> int | Fraction:
     """
     try:
         if text.endswith("%"):
-            limit: int | Fraction = Fraction(text[:-1]) / 100
+            limit: int | Fraction = _fraction(text[:-1]) / 100
         else:
-            limit = Fraction(text) if "." in text else int(text)
+            limit = _fraction(text) if "." in text else int(text)
     except (ValueError, ZeroDivisionError):
         raise UserError(f"--max_rejects must be a count or a fraction: 20, 0.01 or 1%. Received: {text!r}") from None
     if limit < 0 or (isinstance(limit, Fraction) and limit > 1):

@@ -15,6 +15,7 @@ from PIL.Image import Resampling
 from converter import assignment, examples, storage
 from converter.examples import Located
 from converter.headers import ImageError, read_header
+from converter.limits import DEFAULT, Limits
 from schemas.metadata import DatasetInfo
 
 # What is read of a dataset, at most. A share of one class in a hundred is then known to a seventh of itself (its
@@ -26,7 +27,6 @@ MAX_LABELS = 20_000_000
 # Pixels of the longer side of a small picture: sharp in the 120 of the page on a display of two pixels for one, mostly,
 # and about 5 kB.
 _SIZE = 176
-_MAX_PIXELS = 128_000_000
 
 
 class Place(NamedTuple):
@@ -56,7 +56,7 @@ class Seen(NamedTuple):
     width: int
 
 
-def sample(directory: str, info: DatasetInfo) -> list[Seen]:
+def sample(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> list[Seen]:
     """Reads a dataset, or so much of each split as the limits admit: the same examples each time, of all splits mixed.
 
     Raises:
@@ -64,13 +64,13 @@ def sample(directory: str, info: DatasetInfo) -> list[Seen]:
         OSError: one cannot be read.
     """
     num_labels, num_bytes = info.num_examples * len(info.classes), info.statistics.num_bytes
-    limits = ((MAX_EXAMPLES, info.num_examples), (MAX_BYTES, num_bytes), (MAX_LABELS, num_labels))
-    share = min(1.0, *(limit / max(1, there) for limit, there in limits))
+    most = ((MAX_EXAMPLES, info.num_examples), (MAX_BYTES, num_bytes), (MAX_LABELS, num_labels))
+    share = min(1.0, *(limit / max(1, there) for limit, there in most))
     found = [
         Seen(Place(one.shard, one.offset), one.example.filename, split.name, _numbers(one.example.labels), *_size(one))
         for split in info.splits
         for one in itertools.islice(
-            examples.read_split(directory, info, split.name), math.ceil(split.num_examples * share)
+            examples.read_split(directory, info, split.name, limits), math.ceil(split.num_examples * share)
         )
     ]
     return sorted(found, key=lambda one: (assignment.position(one.filename), one.filename))
@@ -84,22 +84,23 @@ def _numbers(labels: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(itertools.compress(range(len(labels)), labels))
 
 
-def find(directory: str, info: DatasetInfo, split: str, name: str) -> Place | None:
+def find(directory: str, info: DatasetInfo, limits: Limits, split: str, name: str) -> Place | None:
     """Returns where an image of a split is, by its name in a CSV of the dataset: a formula has a quote before it."""
     for filename in (name, name.removeprefix("'")):
-        for one in examples.find(directory, info, filename):
+        for one in examples.find(directory, info, filename, limits):
             if one.split == split:
                 return Place(one.shard, one.offset)
     return None
 
 
-def thumbnails(directory: str, places: Iterable[Place], num_classes: int) -> dict[Place, str]:
+def thumbnails(directory: str, places: Iterable[Place], num_classes: int, limits: Limits = DEFAULT) -> dict[Place, str]:
     """Returns small pictures as data URIs, each read by its offset.
 
     Args:
         directory: of the dataset.
         places: of the records, in any order.
         num_classes: of the dataset.
+        limits: of an image; one of more pixels has no picture.
 
     Raises:
         UserError: a shard is damaged.
@@ -110,14 +111,15 @@ def thumbnails(directory: str, places: Iterable[Place], num_classes: int) -> dic
         path = f"{directory}/{shard}"
         with storage.open_binary(path) as file:
             for place in group:
-                found[place] = thumbnail(examples.read_at(file, path, place.offset, num_classes).image)
+                one = examples.read_at(file, path, place.offset, num_classes, limits)
+                found[place] = thumbnail(one.image, limits.max_pixels)
     return found
 
 
-def thumbnail(data: bytes) -> str:
-    """Returns a small JPEG of an encoded image as a data URI, or "" where Pillow cannot make one."""
+def thumbnail(data: bytes, max_pixels: int = DEFAULT.max_pixels) -> str:
+    """Returns a small JPEG of an encoded image as a data URI, or "" where it is too large or Pillow cannot make one."""
     try:
-        _, image = read_header(data, _MAX_PIXELS)
+        _, image = read_header(data, max_pixels)
         image.draft("RGB", (_SIZE, _SIZE))  # A large JPEG is decoded at an eighth of its size.
         small = image.convert("RGB")
         small.thumbnail((_SIZE, _SIZE), Resampling.BICUBIC, reducing_gap=2.0)

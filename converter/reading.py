@@ -86,9 +86,11 @@ def _read_batch(sources: Sequence[Source], preparation: Preparation) -> list[Goo
 def _read(source: Source, preparation: Preparation) -> _Proved | Reject:
     row, path = source.row, source.file.path
     try:
-        image = images.prepare(storage.read(path), preparation)
+        image = images.prepare(storage.read(path, preparation.max_bytes), preparation)
     except ImageError as error:
         return Reject(row.csv, row.line, row.filename, *error.args)
+    except storage.FileTooLargeError as error:  # It has grown since it was listed.
+        return Reject(row.csv, row.line, row.filename, Reason.TOO_LARGE, error.sentence)
     except OSError as error:
         if not storage.is_local(path):
             raise

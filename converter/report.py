@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from converter import charts, pictures, sheets, storage
 from converter.duplicates import COLUMNS
+from converter.limits import DEFAULT, Limits, add_flags, limits_of
 from converter.pictures import Place, Seen
 from converter.rejects import Reject, first_of_each, read_csv
 from converter.sheets import Sheet
@@ -65,35 +66,37 @@ class Report:
     unlisted: tuple[str, ...]
 
 
-def make(directory: str, info: DatasetInfo) -> str:
+def make(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> str:
     """Returns the page.
 
     Raises:
         UserError: the dataset is damaged.
         OSError: it cannot be read.
     """
-    return render(collect(directory, info))
+    return render(collect(directory, info, limits))
 
 
-def attempt(directory: str, info: DatasetInfo) -> tuple[str, str]:
+def attempt(directory: str, info: DatasetInfo, limits: Limits) -> tuple[str, str]:
     """Returns the page, and why it could not be made: "" where it could.
 
     A dataset is worth more than its report, so that no conversion fails for it; then the page says so.
     """
     try:
-        return make(directory, info), ""
+        return make(directory, info, limits), ""
     except Exception as error:  # A defect of ours, or a store that did not answer.
         failure = "".join(traceback.format_exception(error))
         sentence = f"{type(error).__name__}: {error}"
         return _environment().get_template("failure.html.jinja").render(info=info, sentence=sentence), failure
 
 
-def collect(directory: str, info: DatasetInfo) -> Report:
+def collect(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> Report:
     """Reads what the page shows: at most the limits of converter/pictures.py, whatever the size of the dataset."""
-    seen = pictures.sample(directory, info)
+    seen = pictures.sample(directory, info, limits)
     shown = _shown(info.statistics.positives)
     classes, combinations = sheets.of_classes(info, seen, shown), sheets.of_rarest(info, seen)
-    duplicates, num_groups = sheets.of_duplicates(directory, info, read_csv(directory, layout.DUPLICATES, COLUMNS))
+    duplicates, num_groups = sheets.of_duplicates(
+        directory, info, read_csv(directory, layout.DUPLICATES, COLUMNS), limits
+    )
     unlisted = read_csv(directory, layout.UNLISTED, ["filename"])
     on_sheets = [picture.place for sheet in (*classes, *combinations, *duplicates) for picture in sheet.pictures]
     return Report(
@@ -105,7 +108,7 @@ def collect(directory: str, info: DatasetInfo) -> Report:
         combinations=combinations,
         duplicates=duplicates,
         num_groups=num_groups,
-        thumbnails=pictures.thumbnails(directory, filter(None, on_sheets), len(info.classes)),
+        thumbnails=pictures.thumbnails(directory, filter(None, on_sheets), len(info.classes), limits),
         rejects=first_of_each(read_csv(directory, layout.REJECTS, Reject._fields), _EXAMPLES),
         unlisted=tuple(row["filename"] for row in itertools.islice(unlisted, _NAMES)),
     )
@@ -166,6 +169,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("directory", help="the dataset: ROOT/NAME/VERSION")
     parser.add_argument("--output", metavar="FILE", help=f"where to write it (default: DIRECTORY/{layout.REPORT})")
+    add_flags(parser)
     arguments: argparse.Namespace = parser.parse_args(argv[1:])
     return arguments
 
@@ -176,7 +180,7 @@ def main(arguments: argparse.Namespace) -> None:
     output = arguments.output or f"{directory}/{layout.REPORT}"
     for path in (directory, output):
         storage.check(path)
-    storage.write(output, make(directory, metadata.load(directory)))
+    storage.write(output, make(directory, metadata.load(directory), limits_of(arguments)))
     print(f"Report: {output}")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from converter import pictures
+from converter.limits import Limits
 from converter.pictures import Place, Seen
 from schemas.metadata import DatasetInfo
 
@@ -70,13 +71,16 @@ def _add(sheet: Sheet, one: Seen, most: int) -> None:
         sheet.pictures.append(Picture(one.filename, one.split, one.place))
 
 
-def of_duplicates(directory: str, info: DatasetInfo, rows: Iterable[dict[str, str]]) -> tuple[list[Sheet], int]:
+def of_duplicates(
+    directory: str, info: DatasetInfo, rows: Iterable[dict[str, str]], limits: Limits
+) -> tuple[list[Sheet], int]:
     """Returns a sheet for each of some groups, and how many groups there are.
 
     Args:
         directory: of the dataset.
         info: its manifest.
         rows: of duplicates.csv.
+        limits: of an image.
     """
     num_groups = 0
 
@@ -86,7 +90,7 @@ def of_duplicates(directory: str, info: DatasetInfo, rows: Iterable[dict[str, st
             num_groups += 1
             yield list(group)
 
-    find = functools.partial(pictures.find, directory, info)
+    find = functools.partial(pictures.find, directory, info, limits)
     # Those in several splits come first: they make validation easier than it should be.
     chosen = heapq.nsmallest(_GROUPS, groups(), key=lambda group: len({row["split"] for row in group}) == 1)
     return [_of_group(group, find) for group in chosen], num_groups

@@ -20,6 +20,8 @@ from typing import Any, BinaryIO, NamedTuple
 from schemas.errors import UserError
 
 _BLOCK_BYTES = 1 << 20
+# Of a file that is read as a whole: rejects.csv of ten million rows has as many.
+MAX_READ_BYTES = 1_000_000_000
 # Of Beam's CompressionTypes: by the ending of a name it would compress what it writes.
 _UNCOMPRESSED = "uncompressed"
 
@@ -141,25 +143,46 @@ def size(path: str) -> int:
     return sum(metadata.size_in_bytes for match in _stores().match([path]) for metadata in match.metadata_list)
 
 
-def read(path: str) -> bytes:
+class FileTooLargeError(OSError):
+    """A file has more bytes than may be read into memory."""
+
+    def __init__(self, path: str, max_bytes: int):
+        self.sentence = f"the file has more than the {max_bytes / 1e6:g} MB that are allowed"
+        super().__init__(errno.EFBIG, self.sentence, path)
+
+
+def read(path: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
     """Returns the contents of a file.
 
+    Args:
+        path: of the file.
+        max_bytes: that it may have. It can have grown since it was listed, so that its size is not asked for again.
+
     Raises:
+        FileTooLargeError: it has more bytes; not many more than `max_bytes` have been read.
         OSError: it cannot be read.
     """
     if is_local(path):
-        return _read_local(path)
+        return _read_local(path, max_bytes)
     with open_binary(path) as file:
-        return bytes(file.read())
+        content = bytes(file.read(max_bytes + 1))
+    if len(content) > max_bytes:
+        raise FileTooLargeError(path, max_bytes)
+    return content
 
 
-def _read_local(path: str) -> bytes:
+def _read_local(path: str, max_bytes: int) -> bytes:
     """Returns the contents of a file of this machine, of which there are millions: without an object for each."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        blocks = []
+        blocks, num_bytes = [], 0
         while block := os.read(descriptor, _BLOCK_BYTES):
             blocks.append(block)
+            num_bytes += len(block)
+            if num_bytes > max_bytes:
+                raise FileTooLargeError(path, max_bytes)
+    except FileTooLargeError:
+        raise
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
     finally:

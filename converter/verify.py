@@ -20,6 +20,7 @@ from absl.flags import argparse_flags
 from converter import duplicates, storage
 from converter.checks import Checked, Problem, check_shard
 from converter.duplicates import Member
+from converter.limits import DEFAULT, Limits, add_flags, limits_of
 from converter.rejects import Reject, read_csv
 from converter.storage import File
 from schemas import command, derived, layout, machine, metadata
@@ -32,7 +33,12 @@ _NOT_IN_RECORDS = ("oriented", "resized")
 
 
 def verify(
-    directory: str, info: DatasetInfo, *, decode: int | None = None, num_threads: int | None = None
+    directory: str,
+    info: DatasetInfo,
+    *,
+    decode: int | None = None,
+    num_threads: int | None = None,
+    limits: Limits = DEFAULT,
 ) -> Iterator[Problem]:
     """Yields all that is wrong with a dataset, in the order of its files, whatever the number of threads.
 
@@ -41,6 +47,7 @@ def verify(
         info: its manifest.
         decode: about how many images to decode, chosen by a hash of their names; None is all.
         num_threads: shards that are read at a time; by default as many as there are cores.
+        limits: of an image: a larger record is not held in memory, and a larger image is not decoded.
 
     Raises:
         OSError: the folder cannot be listed.
@@ -48,7 +55,7 @@ def verify(
     files = {file.name: file for file in storage.list_files(directory)}
     yield from _check_files(info, files)
     share = 1.0 if decode is None else decode / max(1, info.num_examples)
-    check = functools.partial(_check_shard, files, len(info.classes), share)
+    check = functools.partial(_check_shard, files, len(info.classes), share, limits)
     executor = ThreadPoolExecutor(num_threads or machine.usable_cores())
     try:
         results = executor.map(check, [shard for split in info.splits for shard in split.shards])
@@ -69,9 +76,12 @@ def _check_files(info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Probl
             yield Problem(path, None, "does not belong to a dataset; some readers take every file of a folder")
 
 
-def _check_shard(files: Mapping[str, File], num_classes: int, share: float, shard: ShardInfo) -> Checked:
+def _check_shard(
+    files: Mapping[str, File], num_classes: int, share: float, limits: Limits, shard: ShardInfo
+) -> Checked:
     if shard.path in files:
-        return check_shard(files[shard.path].path, shard, num_classes, lambda filename: _is_chosen(filename, share))
+        chosen = functools.partial(_is_chosen, share=share)
+        return check_shard(files[shard.path].path, shard, num_classes, chosen, limits)
     checked = Checked(shard=shard, statistics=Statistics(positives=(0,) * num_classes))
     checked.problem("is missing")
     return checked
@@ -176,6 +186,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="all|none|N",
         help="images to decode; N is about so many, the same ones each time (default: all)",
     )
+    add_flags(parser)
     arguments: argparse.Namespace = parser.parse_args(argv[1:])
     return arguments
 
@@ -193,7 +204,7 @@ def main(arguments: argparse.Namespace) -> int:
     storage.check(arguments.directory)
     info = metadata.load(arguments.directory)
     num_problems = 0
-    for problem in verify(arguments.directory, info, decode=arguments.decode):
+    for problem in verify(arguments.directory, info, decode=arguments.decode, limits=limits_of(arguments)):
         print(problem)
         num_problems += 1
     num_shards = sum(len(split.shards) for split in info.splits)

@@ -16,13 +16,14 @@ that look for damage, because TensorFlow does not say at which byte it found any
 """
 
 import hashlib
+import io
 import struct
 from typing import BinaryIO, Self
 
 import google_crc32c
 
 FRAMING_BYTES = 16
-# No message of protobuf is longer, so that a longer record is damage, and not worth the memory.
+# No message of protobuf is longer: a longer record could not be parsed.
 MAX_RECORD_BYTES = (1 << 31) - 1
 
 _HEADER_BYTES, _CRC_BYTES = 12, 4
@@ -78,8 +79,15 @@ class ShardWriter(_Shard):
         self._file = file
 
     def write(self, *payloads: bytes) -> None:
-        """Appends records, at once: a call of the system for each costs as much as their crcs and the digest."""
+        """Appends records, at once: a call of the system for each costs as much as their crcs and the digest.
+
+        Raises:
+            ValueError: a record is longer than MAX_RECORD_BYTES. None of them is written.
+        """
         framed: list[bytes] = []
+        longest = max(map(len, payloads), default=0)
+        if longest > MAX_RECORD_BYTES:
+            raise ValueError(f"A record must have at most {MAX_RECORD_BYTES} bytes. Received: {longest}")
         for payload in payloads:
             length = struct.pack("<Q", len(payload))
             framed += (
@@ -89,9 +97,10 @@ class ShardWriter(_Shard):
                 struct.pack("<I", _masked_crc(payload)),
             )
             self._count(len(payload))
-        records = b"".join(framed)
-        self._file.write(records)
-        self._sha256.update(records)
+        # Large records are not copied once more.
+        for records in framed if longest > _BLOCK_BYTES else (b"".join(framed),):
+            self._file.write(records)
+            self._sha256.update(records)
 
 
 class RecordError(Exception):
@@ -111,17 +120,24 @@ class ShardReader(_Shard):
     """Reads records from an open file, checks both crcs, and keeps what the manifest and the index must say of them.
 
     It is an iterator over `(offset, payload)`. At a damaged record `next` raises RecordError, and may be called again:
-    after a payload with a wrong crc it goes on, since the length was right; after all other damage nobody knows where
-    the next record starts, and the iterator ends. Memory is that of one record, whatever the length field says.
+    after a payload with a wrong crc, or one that is too long, it goes on, since the length was right; after all other
+    damage nobody knows where the next record starts, and the iterator ends. Memory is that of one record of at most
+    `max_record_bytes`, whatever the length field says.
 
     Attributes:
         broken: whether it has ended before the last record. `sha256` covers the whole file all the same.
     """
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: BinaryIO, max_record_bytes: int = MAX_RECORD_BYTES):
+        """Takes an open file.
+
+        Args:
+            file: the shard, at the start of a record.
+            max_record_bytes: longer records are passed over, a block at a time, and raise RecordError.
+        """
         super().__init__()
         self.broken = False
-        self._file = file
+        self._file, self._max_record_bytes = file, min(max_record_bytes, MAX_RECORD_BYTES)
 
     def __iter__(self) -> Self:
         return self
@@ -138,11 +154,12 @@ class ShardReader(_Shard):
         if not header:
             raise StopIteration
         payload_bytes = self._length(offset, header)
-        rest = self._read(payload_bytes + _CRC_BYTES)
-        missing = payload_bytes + _CRC_BYTES - len(rest)
-        if missing:
-            raise self._lost(offset, f"the file ends {missing} bytes before the end of this record")
-        payload, crc = rest[:-_CRC_BYTES], rest[-_CRC_BYTES:]
+        if payload_bytes > self._max_record_bytes:
+            self._skip(offset, payload_bytes)
+            most = self._max_record_bytes
+            raise RecordError(offset, f"the record has {payload_bytes} bytes; up to {most} are read")
+        payload, crc = self._read(payload_bytes), self._read(_CRC_BYTES)
+        self._check_end(offset, payload_bytes + _CRC_BYTES - len(payload) - len(crc))
         self._count(payload_bytes)
         if struct.unpack("<I", crc) != (_masked_crc(payload),):
             raise RecordError(offset, "the crc of the payload is wrong")
@@ -158,6 +175,18 @@ class ShardReader(_Shard):
             raise self._lost(offset, f"a record of {length} bytes is too long; what follows cannot be read")
         return int(length)
 
+    def _skip(self, offset: int, payload_bytes: int) -> None:
+        """Reads a record for its digest alone."""
+        left = payload_bytes + _CRC_BYTES
+        while left and (block := self._read(min(left, _BLOCK_BYTES))):
+            left -= len(block)
+        self._check_end(offset, left)
+        self._count(payload_bytes)
+
+    def _check_end(self, offset: int, missing: int) -> None:
+        if missing:
+            raise self._lost(offset, f"the file ends {missing} bytes before the end of this record")
+
     def _lost(self, offset: int, sentence: str) -> RecordError:
         """Reads what is left for its digest alone, after which the iterator is at its end."""
         self.broken = True
@@ -170,9 +199,13 @@ class ShardReader(_Shard):
 
         In blocks: a file is asked for no more than it may well have, since it makes room before it looks.
         """
-        blocks = []
-        while num_bytes and (block := self._file.read(min(num_bytes, _BLOCK_BYTES))):
+        block = self._file.read(min(num_bytes, _BLOCK_BYTES))
+        self._sha256.update(block)
+        if len(block) == num_bytes or not block:
+            return block
+        blocks = io.BytesIO()  # Its value is not copied, unlike that of a join.
+        while block:
+            blocks.write(block)
+            block = self._file.read(min(num_bytes - blocks.tell(), _BLOCK_BYTES))
             self._sha256.update(block)
-            num_bytes -= len(block)
-            blocks.append(block)
-        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        return blocks.getvalue()

@@ -204,7 +204,7 @@ def group(number: int) -> None:
         files = start | "Files" >> beam.FlatMap(
             lambda number: batches.fill(_files(number), lambda file: file.name, num_buckets)
         )
-        _ = graph.by_shard(graph.join(named, files).sources, options) | "Count" >> beam.Map(
+        _ = graph.by_shard(graph.join(named, files, options).sources, options) | "Count" >> beam.Map(
             lambda grouped: sum(map(len, grouped[1]))
         )
 

@@ -533,6 +533,18 @@ def test_a_bomb_is_refused_by_its_header(draw: Draw, make: Callable[[Draw], byte
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # Kilobytes.
 
 
+def test_what_is_encoded_anew_is_limited_too(draw: Draw) -> None:
+    """A file that the limit admits can grow when it is turned upright."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    data = draw(width=300, height=300, quality=20, exif=exif)
+    size = len(prepare(data, _AS_IT_IS).data)
+    assert len(data) < size
+    with pytest.raises(ImageError, match="turned upright or made smaller, the file has") as caught:
+        prepare(data, Preparation(max_pixels=10**6, max_bytes=size - 1))
+    assert caught.value.args[0] == Reason.TOO_LARGE
+
+
 def test_the_limit_is_inclusive(draw: Draw) -> None:
     data = draw(width=50, height=40)
     assert prepare(data, Preparation(max_pixels=2000)).data == data

@@ -52,6 +52,7 @@ def test_a_conflict_says_where_and_in_what(other: Row, detail: str) -> None:
     [
         pytest.param([], Reason.MISSING_FILE, id="no file"),
         pytest.param([_FILE._replace(size=0)], Reason.EMPTY_FILE, id="an empty file"),
+        pytest.param([_FILE._replace(size=40_000_000_000)], Reason.TOO_LARGE, id="a file of 40 GB"),
         pytest.param([_FILE._replace(inside=False)], Reason.UNSAFE_PATH, id="a link out of the folder"),
     ],
 )
@@ -59,6 +60,15 @@ def test_a_file_that_cannot_be_used_is_a_reject(files: list[File], reason: Reaso
     (reject,) = match([_row(2)], files)
     assert isinstance(reject, Reject)
     assert (reject.line, reject.reason) == (2, reason)
+
+
+def test_the_limit_of_bytes_is_inclusive() -> None:
+    assert list(match([_row(2)], [_FILE], max_bytes=10)) == [Source(_row(2), _FILE)]
+    (reject,) = match([_row(2)], [_FILE._replace(size=2_000_000)], max_bytes=1_000_000)
+    assert isinstance(reject, Reject)
+    assert reject.detail == (
+        "the file has 2.0 MB; --max_image_mb=1 are allowed. Save a smaller image, or raise the limit"
+    )
 
 
 def test_of_two_files_of_one_name_the_rows_name_the_first() -> None:

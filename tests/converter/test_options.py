@@ -58,9 +58,15 @@ def test_are_frozen() -> None:
             "--schema and --classes exclude each other: give one of them.",
             id="two ways to name classes",
         ),
-        pytest.param({"max_pixels": 0}, "--max_megapixels must be positive. Received: 0", id="no pixel"),
         pytest.param(
-            {"resize_shorter": -1}, "--resize_shorter must be a number of pixels, or 0. Received: -1", id="no size"
+            {"max_pixels": 0},
+            "--max_megapixels must be from 1 to 536 (TensorFlow). Received: 0",
+            id="no pixel",
+        ),
+        pytest.param(
+            {"resize_shorter": -1},
+            "--resize_shorter must be from 0 to 100000 (0: no image). Received: -1",
+            id="no size",
         ),
         pytest.param(
             {"label_delimiter": ""}, "--label_delimiter must be one character. Received: ''", id="no delimiter"
@@ -96,9 +102,11 @@ def test_are_frozen() -> None:
             "--split_method must be hash or stratified. Received: 'random'",
             id="an unknown method of splitting",
         ),
-        pytest.param({"shard_bytes": 0}, "--shard_mb must be positive. Received: 0", id="shards of no bytes"),
-        pytest.param({"shard_bytes": -3_000_000}, "--shard_mb must be positive. Received: -3", id="negative shards"),
-        pytest.param({"num_threads": 0}, "--num_threads must be at least 1. Received: 0", id="no threads"),
+        pytest.param({"shard_bytes": 0}, "--shard_mb must be from 1 to 5000000. Received: 0", id="shards of no bytes"),
+        pytest.param(
+            {"shard_bytes": -3_000_000}, "--shard_mb must be from 1 to 5000000. Received: -3", id="negative shards"
+        ),
+        pytest.param({"num_threads": 0}, "--num_threads must be from 1 to 1024. Received: 0", id="no threads"),
         pytest.param(
             {"num_shards": {"train": 1, "dev": 2, "a": 3}},
             "--num_shards names splits that --splits does not: a, dev",
@@ -110,6 +118,36 @@ def test_what_is_wrong_is_said(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
         _options(**given)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("field", "flag"),
+    [
+        ("shard_bytes", "--shard_mb"),
+        ("max_pixels", "--max_megapixels"),
+        ("max_image_bytes", "--max_image_mb"),
+        ("resize_shorter", "--resize_shorter"),
+        ("num_threads", "--num_threads"),
+    ],
+)
+@pytest.mark.parametrize("value", [-1, -(10**30), 10**30, 10**5000], ids=["-1", "-1e30", "1e30", "1e5000"])
+def test_a_number_that_no_conversion_can_have_is_a_sentence(field: str, flag: str, value: int) -> None:
+    with pytest.raises(UserError) as caught:
+        _options(**{field: value})
+    assert str(caught.value).startswith(f"{flag} must be from ")
+    assert len(str(caught.value)) < 150
+
+
+def test_numbers_are_limited_to_what_others_take() -> None:
+    assert _options(max_pixels=536_000_000, max_image_bytes=2_000_000_000, num_threads=1024, num_shards={"": 10**6})
+    for field, value, message in (
+        ("max_image_bytes", 2_000_000_001, "--max_image_mb must be from 1 to 2000 (a record). Received: 2000"),
+        ("max_pixels", 537_000_000, "--max_megapixels must be from 1 to 536 (TensorFlow). Received: 537"),
+        ("num_shards", {"train": 10**6 + 1}, "--num_shards must be at most 1000000. Received: 1000001"),
+    ):
+        with pytest.raises(UserError) as caught:
+            _options(**{field: value})
+        assert str(caught.value).startswith(message)
 
 
 def test_num_shards_of_a_split_that_only_the_column_knows() -> None:
@@ -147,6 +185,7 @@ def test_good_splits(text: str, splits: tuple[tuple[str, Fraction], ...]) -> Non
         ("a=1,b=0", "--splits: a fraction must be positive. Received: 'b=0'"),
         ("a=x", "--splits must be like train=0.8,validation=0.2. Received: 'a=x'"),
         ("a=1/0", "--splits must be like train=0.8,validation=0.2. Received: 'a=1/0'"),
+        ("a=1e999999999", "--splits must be like train=0.8,validation=0.2. Received: 'a=1e999999999'"),
         ("a=nan", "--splits must be like train=0.8,validation=0.2. Received: 'a=nan'"),
         ("train", "--splits must be like train=0.8,validation=0.2. Received: 'train'"),
         ("a=0.5,a=0.5", "--splits: a name must be a letter, then letters, digits and underscores, stand once,"),
@@ -183,7 +222,7 @@ def test_good_num_shards(text: str, num_shards: dict[str, int]) -> None:
     assert parse_num_shards(text) == num_shards
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "x", "train=", "train=8,", "1.5", "train:8", "²", "train=0"])
+@pytest.mark.parametrize("text", ["0", "-1", "x", "train=", "train=8,", "1.5", "train:8", "²", "train=0", "9" * 150])
 def test_bad_num_shards(text: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_num_shards(text)
@@ -209,7 +248,7 @@ def test_good_max_rejects(text: str, limit: int | Fraction) -> None:
     assert (parsed, isinstance(parsed, Fraction)) == (limit, isinstance(limit, Fraction))
 
 
-@pytest.mark.parametrize("text", ["", "%", "x", "1e3", "nan%", "1/0%", "inf", "ten%", "0.x"])
+@pytest.mark.parametrize("text", ["", "%", "x", "1e3", "nan%", "1/0%", "inf", "ten%", "0.x", "1.0e999999999"])
 def test_max_rejects_that_is_no_number(text: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_max_rejects(text)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import shutil
 import unicodedata
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -536,3 +537,15 @@ def test_images_above_the_limit_are_rejected(convert: Convert) -> None:
     too_large = sum((24 + 3 * i) * (64 - i) > 48 * 40 for i in range(24))
     assert 0 < too_large < 24
     assert info.rejects == {"too_large": too_large}
+
+
+def test_a_row_that_names_a_file_of_40_gb_is_rejected_unread(convert: Convert, scenes: Path, tmp_path: Path) -> None:
+    images = Path(shutil.copytree(scenes / "images", tmp_path / "images"))
+    with (images / "huge.jpg").open("wb") as file:
+        file.truncate(40_000_000_000)  # Of which the disk holds nothing.
+    csv = tmp_path / "labels.csv"
+    csv.write_text((scenes / "labels.csv").read_text(encoding="utf-8") + "huge.jpg,1,0,0,0,0\n", encoding="utf-8")
+    info = convert(csv=csv, images=images, max_rejects=1)
+    assert info.rejects == {"too_large": 1}
+    rejects = (tmp_path / "out/scenes/1.0.0/rejects.csv").read_text()
+    assert "the file has 40000.0 MB; --max_image_mb=400 are allowed." in rejects

@@ -2,12 +2,17 @@
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from converter import reading
+from converter.images import Preparation
 from converter.matching import Source
+from converter.reading import Good
+from converter.rejects import Reason, Reject
 from converter.rows import Row
 from converter.storage import File
 
@@ -59,3 +64,16 @@ def test_a_batch_holds_few_images_and_few_bytes(sizes: list[int], expected: list
     batches = list(reading._batches(_sources(sizes)))
     assert [len(batch) for batch in batches] == expected
     assert [source for batch in batches for source in batch] == _sources(sizes)
+
+
+def test_a_file_that_has_grown_since_it_was_listed_is_rejected(tmp_path: Path, draw: Callable[..., bytes]) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(draw())
+    source = Source(Row("a.csv", 2, "a.jpg", b"\1", "", ""), File("a.jpg", str(path), path.stat().st_size))
+    preparation = Preparation(max_pixels=10**6, max_bytes=5_000_000)
+    assert isinstance(next(reading.read([source], preparation, 1))[0], Good)
+    with path.open("ab") as file:
+        file.truncate(40_000_000_000)
+    assert list(reading.read([source], preparation, 1)) == [
+        [Reject("a.csv", 2, "a.jpg", Reason.TOO_LARGE, "the file has more than the 5 MB that are allowed")]
+    ]

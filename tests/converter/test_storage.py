@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import tempfile
+import tracemalloc
 import unicodedata
 from pathlib import Path
 
@@ -249,3 +250,21 @@ def test_delete_takes_files_and_folders_and_what_is_not_there(tmp_path: Path, na
 )
 def test_what_is_local(path: str, local: bool) -> None:
     assert storage.is_local(path) == local
+
+
+def test_no_more_is_read_than_is_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.truncate(40_000_000_000)  # Of which the disk holds nothing.
+    tracemalloc.start()
+    with pytest.raises(storage.FileTooLargeError, match="the file has more than the 5 MB that are allowed"):
+        storage.read(str(path), 5_000_000)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+def test_a_file_of_as_many_bytes_as_are_allowed_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    assert storage.read(f"{tmp_path}/a", 5) == b"12345"
+    with pytest.raises(storage.FileTooLargeError):
+        storage.read(f"{tmp_path}/a", 4)

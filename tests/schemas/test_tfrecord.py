@@ -4,6 +4,7 @@ import hashlib
 import io
 import struct
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,56 @@ def test_a_length_that_no_record_has_is_not_believed(length: int) -> None:
     reader, good, damaged = _read(content)
     assert damaged == [(0, f"a record of {length} bytes is too long; what follows cannot be read")]
     assert (good, reader.broken) == ([], True)
+
+
+@pytest.mark.parametrize("crc_is_right", [True, False])
+def test_a_record_that_is_longer_than_allowed_is_passed_over(crc_is_right: bool) -> None:
+    content = _write([b"first", b"x" * 5_000_000, b"last"])[1]
+    if not crc_is_right:
+        content = content.replace(b"xx", b"xy", 1)
+    reader = ShardReader(io.BytesIO(content), max_record_bytes=4_999_999)
+    assert next(reader) == (0, b"first")
+    with pytest.raises(RecordError, match="byte 21: the record has 5000000 bytes; up to 4999999 are read"):
+        next(reader)
+    assert next(reader) == (21 + 5_000_016, b"last")
+    assert (reader.num_examples, reader.num_bytes, reader.broken) == (3, 5_000_009, False)
+    assert reader.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_length_of_two_gigabytes_takes_no_memory(tmp_path: Path) -> None:
+    field = struct.pack("<Q", MAX_RECORD_BYTES)
+    path = tmp_path / "shard"
+    with path.open("wb") as file:
+        file.write(field + _write([field])[1][-4:])
+        file.truncate(12 + MAX_RECORD_BYTES + 4)  # Of which the disk holds nothing.
+    tracemalloc.start()
+    with path.open("rb") as file, pytest.raises(RecordError, match=f"the record has {MAX_RECORD_BYTES} bytes"):
+        next(ShardReader(file, max_record_bytes=1_000_000))
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+def test_a_large_record_is_held_once() -> None:
+    content = _write([bytes(64_000_000)])[1]
+    tracemalloc.start()
+    next(ShardReader(io.BytesIO(content)))
+    assert tracemalloc.get_traced_memory()[1] < 85_000_000
+    tracemalloc.stop()
+
+
+class _Long(bytes):
+    """Bytes of which there are said to be more than a record holds."""
+
+    def __len__(self) -> int:
+        return MAX_RECORD_BYTES + 1
+
+
+def test_a_record_that_nobody_could_parse_is_not_written() -> None:
+    file = io.BytesIO()
+    writer = ShardWriter(file)
+    with pytest.raises(ValueError, match=f"at most {MAX_RECORD_BYTES} bytes. Received: {MAX_RECORD_BYTES + 1}"):
+        writer.write(b"good", _Long())
+    assert (file.getvalue(), writer.num_examples) == (b"", 0)
 
 
 def test_no_more_is_read_at_a_time_than_a_file_may_have() -> None:

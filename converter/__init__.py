@@ -9,6 +9,7 @@ rows.py         each line of it becomes a Row or a Reject
 batches.py      rows and files on their way through the job, many in one element
 matching.py     the rows and the files of one name
 rejects.py      why a row was left out: a closed list of reasons
+formulas.py     keeps a spreadsheet from running a cell as a formula
 assignment.py   pure: stable hash -> split, shard, position
 planning.py     which split and which shard the images of a batch go to
 stratify.py     splits in which each has its share of every label

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 import PIL.Image
 from matplotlib.figure import Figure
 
-from converter import storage
+from converter import formulas, storage
 from converter.examples import Located
 from converter.headers import ImageError, read_header
 from converter.limits import DEFAULT
@@ -94,20 +94,23 @@ def export(examples: Iterable[Located], classes: Sequence[str], folder: str) -> 
     text = io.StringIO()
     # In quotes, so that no name has a part in what is found to be the delimiter.
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerows([(column, *classes), *((name, *labels) for name, labels in rows.items())])
+    header = [formulas.escaped(name) for name in (column, *classes)]  # Which the converter takes back.
+    writer.writerows([header, *((name, *labels) for name, labels in rows.items())])
     storage.write(f"{folder}/{_LABELS}", text.getvalue())
     return len(rows)
 
 
 def safe_name(filename: str, taken: Collection[str]) -> str:
-    """Returns a name for a file: that of the example, unless it leads out of a folder or no CSV could have it.
+    """Returns a name for a file: that of the example, unless it leads out of a folder or no CSV should have it.
+
+    A CSV should not have names that a spreadsheet runs as formulas.
 
     Args:
         filename: of the example; who wrote the dataset may have put anything there.
         taken: names that other files have.
     """
     parts = (CONTROL.sub("_", part).strip() for part in re.sub("[:\\\\]", "_", composed(filename)).split("/"))
-    name = "/".join(part for part in parts if part not in ("", ".", "..")) or "unnamed"
+    name = formulas.without("/".join(part for part in parts if part not in ("", ".", ".."))) or "unnamed"
     while name in taken:
         name = f"_{name}"
     return name

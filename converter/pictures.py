@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from PIL.Image import Resampling
 
-from converter import assignment, examples, storage
+from converter import assignment, examples, formulas, storage
 from converter.examples import Located
 from converter.headers import ImageError, read_header
 from converter.limits import DEFAULT, Limits
@@ -85,8 +85,8 @@ def _numbers(labels: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def find(directory: str, info: DatasetInfo, limits: Limits, split: str, name: str) -> Place | None:
-    """Returns where an image of a split is, by its name in a CSV of the dataset: a formula has a quote before it."""
-    for filename in (name, name.removeprefix("'")):
+    """Returns where an image of a split is, by its name in a CSV of the dataset, where formulas are escaped."""
+    for filename in dict.fromkeys((formulas.unescaped(name), name)):
         for one in examples.find(directory, info, filename, limits):
             if one.split == split:
                 return Place(one.shard, one.offset)

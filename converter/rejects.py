@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from converter import storage
+from converter import formulas, storage
 from schemas.errors import UserError
 from schemas.printable import printable
 
@@ -89,11 +89,17 @@ def inert_csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
     return text.getvalue()
 
 
-@functools.lru_cache(1 << 10)  # Groups, splits and reasons come again and again.
 def inert(text: str) -> str:
-    """Keeps a terminal from obeying what came from the input, and a spreadsheet from running it as a formula."""
-    text = printable(text)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    """Returns a text that no terminal obeys, and that no spreadsheet runs as a formula."""
+    # Splits and reasons come again and again. Long texts would be kept as well, 1024 of them.
+    return _inert_short(text) if len(text) <= 100 else _inert(text)
+
+
+def _inert(text: str) -> str:
+    return formulas.escaped(printable(text))
+
+
+_inert_short = functools.lru_cache(1 << 10)(_inert)
 
 
 def read_csv(directory: str, name: str, columns: Sequence[str]) -> Iterator[dict[str, str]]:

@@ -16,7 +16,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from converter import cells, storage
+from converter import cells, formulas, storage
 from converter.cells import Record
 from converter.options import ConvertOptions
 from converter.parquet import Cell
@@ -112,7 +112,7 @@ def some(names: Sequence[str]) -> str:
 
 def _header(options: ConvertOptions, path: str) -> tuple[str, ...]:
     """Returns the names of the columns: each has one of its own, or none."""
-    columns = [composed(name) for name in cells.header(path, options.encoding)]
+    columns = [composed(formulas.unescaped(name).strip()) for name in cells.header(path, options.encoding)]
     while columns and not columns[-1]:  # A delimiter at the end of the line.
         columns.pop()
     if not columns:

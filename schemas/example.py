@@ -74,7 +74,9 @@ def encode(*, image: bytes, height: int, width: int, labels: Sequence[int], file
     parts = (
         _head(IMAGE, len(image)),
         image,
-        _between(height, width, bytes(labels)),
+        _size(height, width),
+        _head(LABELS, len(labels)),
+        bytes(labels),  # 0 and 1 are varints already.
         _head(FILENAME, len(name)),
         name,
     )
@@ -83,9 +85,12 @@ def encode(*, image: bytes, height: int, width: int, labels: Sequence[int], file
 
 
 @functools.lru_cache(1 << 14)
-def _between(height: int, width: int, labels: bytes) -> bytes:
-    """Returns the features between the image and its name: of most photographs some others have the same."""
-    values = {HEIGHT: _varint(height), WIDTH: _varint(width), LABELS: labels}  # 0 and 1 are varints already.
+def _size(height: int, width: int) -> bytes:
+    """Returns the features of the size: most photographs have the size of some others.
+
+    The labels are not among them: of ten thousand classes they would be kept 16,384 times.
+    """
+    values = {HEIGHT: _varint(height), WIDTH: _varint(width)}
     return b"".join(_head(key, len(value)) + value for key, value in values.items())
 
 

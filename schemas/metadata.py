@@ -168,6 +168,10 @@ class DatasetInfo:
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
                 raise UserError(f"The manifest is damaged: {kind} has the name {twice[0]!r} twice. Convert again.")
+        try:
+            "".join(self.classes).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"The manifest is damaged: the name of a class is no text: {error}") from error
         for split in self.splits:
             if not layout.is_split(split.name):
                 raise UserError(

@@ -1,6 +1,7 @@
 """Writer and reader share one spec: what is encoded is parsed back bit for bit."""
 
 import re
+import tracemalloc
 
 import pytest
 import tensorflow as tf
@@ -165,3 +166,12 @@ def test_what_is_no_record_is_not_decoded(record: bytes, message: str) -> None:
 def test_no_bytes_are_another_error(record: bytes) -> None:
     with pytest.raises(ValueError):
         example.decode(record, 1)
+
+
+def test_label_vectors_of_many_classes_are_not_kept() -> None:
+    labels = [i.to_bytes(2) + bytes(10_000) for i in range(300)]
+    tracemalloc.start()
+    for one in labels:
+        example.encode(image=b"", height=300, width=200, labels=one, filename="a.jpg")
+    assert tracemalloc.get_traced_memory()[0] < 100_000
+    tracemalloc.stop()

@@ -16,6 +16,8 @@ stratify.py     splits in which each has its share of every label
 limits.py       what one image may have: pixels, bytes
 headers.py      what an image says before it is decoded: format, size, orientation
 jpeg.py         decodes the JPEGs that have no fault, which is most images
+complaints.py   which complaints of libjpeg tell of damage, and which are harmless
+decoders.py     decodes other images as training does; 16 bits
 images.py       proves that one image decodes, and makes of it what is stored
 origin.py       what a finished shard was made from, so that it is kept
 reading.py      reads and proves the images of some rows, several at a time

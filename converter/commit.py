@@ -17,7 +17,7 @@ from converter import duplicates, images, publishing, report, storage
 from converter.duplicates import Member
 from converter.options import ConvertOptions
 from converter.origin import Origin
-from converter.rejects import Reason, Reject, to_csv, unlisted_csv
+from converter.rejects import Damaged, Reason, Reject, damaged_csv, to_csv, unlisted_csv
 from converter.shards import ShardResult
 from schemas import derived, layout
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
@@ -74,6 +74,11 @@ class Outcome:
         return sum(result.origin.statistics.num_examples for result in self.results)
 
     @property
+    def damaged(self) -> list[Damaged]:
+        """Rows whose image is damaged and was kept."""
+        return [one for result in self.results for one in result.damaged]
+
+    @property
     def shards(self) -> dict[str, int]:
         """How many shards were written, and how many were there already."""
         reused = sum(result.reused for result in self.results)
@@ -100,6 +105,8 @@ def commit(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome, 
         storage.write(f"{options.incomplete}/{FAILURE}", json.dumps({"message": failure}))
         return
     files: dict[str, str | bytes] = {**derived.files(info), layout.DUPLICATES: duplicates.to_csv(outcome.duplicates)}
+    if outcome.damaged:
+        files[layout.DAMAGED] = damaged_csv(outcome.damaged)
     for name, content in files.items():
         storage.write(f"{options.incomplete}/{name}", content)
     _arrange(options, outcome)
@@ -207,7 +214,7 @@ def _info(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome) -
         mine = [(result.origin.statistics, shard) for result, shard in final if result.split == name]
         statistics = sum((statistics for statistics, _ in mine), Statistics(positives=(0,) * len(classes)))
         splits.append(SplitInfo(name=name, shards=tuple(shard for _, shard in mine), statistics=statistics))
-    encoded_anew = any(split.statistics.oriented or split.statistics.resized for split in splits)
+    encoded_anew = outcome.damaged or any(split.statistics.oriented or split.statistics.resized for split in splits)
     return DatasetInfo(
         name=options.name,
         version=options.version,
@@ -218,6 +225,7 @@ def _info(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome) -
         leaks=duplicates.leaks(outcome.duplicates)._asdict(),
         resize_shorter=options.resize_shorter,
         jpeg_quality=images.JPEG_QUALITY if encoded_anew else 0,
+        damaged=len(outcome.damaged),
     )
 
 
@@ -240,6 +248,7 @@ def _arrange(options: ConvertOptions, outcome: Outcome) -> None:
         sizes[shard.path] = shard.file_bytes
     files = layout.files(sizes) - _LAST
     files |= {layout.shard_origin(result.planned) for result in outcome.results}
+    files |= {layout.DAMAGED} if outcome.damaged else set()
     found = {file.name: file.size for file in storage.list_files(options.incomplete)}
     lost = {name for name in files if found.get(name) != sizes.get(name, found.get(name, -1))}
     if lost:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 import PIL.Image
 from matplotlib.figure import Figure
 
-from converter import formulas, storage
+from converter import formulas, images, storage
 from converter.examples import Located
 from converter.headers import ImageError, read_header
 from converter.limits import DEFAULT
@@ -18,7 +18,6 @@ from converter.rejects import Reason
 from converter.table import CONTROL, composed
 from schemas.errors import UserError
 from schemas.example import Example
-from schemas.quiet import tensorflow
 
 # A picture of more is no glance any more, and takes seconds to draw.
 MAX_PICTURES = 120
@@ -120,18 +119,13 @@ def _picture(located: Located, max_pixels: int) -> PIL.Image.Image:
     one = located.example
     where = f"{located.shard} at byte {located.offset}: {one.filename!r}"
     try:
-        read_header(one.image, max_pixels)
+        image_format, _ = read_header(one.image, max_pixels)
+        pixels = images.decode(one.image, image_format)
     except ImageError as error:
         if error.args[0] == Reason.TOO_LARGE:
             raise UserError(f"{where} is too large to be shown: {error.args[1]}") from error
         raise UserError(f"{where} cannot be decoded. `python -m converter.verify` says all.") from error
-    tf = tensorflow()
-    try:
-        # What training sees.
-        pixels = tf.io.decode_image(one.image, channels=3, expand_animations=False)
-    except tf.errors.OpError as error:
-        raise UserError(f"{where} cannot be decoded. `python -m converter.verify` says all.") from error
-    picture = PIL.Image.fromarray(pixels.numpy())
+    picture = PIL.Image.fromarray(pixels)
     picture.thumbnail((_PICTURE_PIXELS, _PICTURE_PIXELS))
     return picture
 

@@ -312,7 +312,11 @@ def _begin_links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Callable[[
 
 def _preparation(options: ConvertOptions) -> Preparation:
     return Preparation(
-        max_pixels=options.max_pixels, max_bytes=options.max_image_bytes, resize_shorter=options.resize_shorter
+        max_pixels=options.max_pixels,
+        max_bytes=options.max_image_bytes,
+        resize_shorter=options.resize_shorter,
+        keep_damaged=options.keep_damaged,
+        rescale_16bit=options.rescale_16bit,
     )
 
 

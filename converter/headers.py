@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import PIL.Image
 from PIL import PngImagePlugin
 from PIL.BmpImagePlugin import BmpImageFile
@@ -55,6 +56,8 @@ _READERS: dict[str, type[ImageFile]] = {
 }
 # A decoder goes through all pixels for each scan of a JPEG, which may take eleven bytes. Encoders make about ten scans.
 _MAX_SCANS = 500
+# What Pillow says in an OSError, and zlib in its error, where memory is missing.
+_NO_MEMORY = re.compile("out of memory|Error -4 while")
 # Where a PNG may keep its orientation. Pillow also looks behind the pixels, and decodes them on its way there.
 _PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"com.adobe.xmp")
 _TRANSPOSE = {
@@ -130,14 +133,38 @@ def orientation(image_format: str, header: ImageFile, data: bytes) -> Transpose 
         return None
 
 
+def has_16_bits(data: bytes, image_format: str) -> bool:
+    """Whether the samples of an image have 16 bits: only PNG has such ones, of the formats that are stored.
+
+    Args:
+        data: the encoded file.
+        image_format: of it: see `format_of`.
+    """
+    return image_format == "png" and data[12:16] == b"IHDR" and data[24:25] == b"\x10"
+
+
+def in_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Returns an image in RGB as training sees it: of 16 bits the upper 8, which Pillow does only of colours."""
+    if image.mode.startswith("I"):
+        image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
 @contextlib.contextmanager
 def corrupt(image_format: str) -> Iterator[None]:
-    """Turns whatever Pillow raises into the reason `corrupt_image`."""
+    """Turns whatever Pillow raises of an image into the reason `corrupt_image`.
+
+    Raises:
+        ImageError: Pillow cannot read it.
+        MemoryError: there is not enough memory to read it.
+    """
     try:
         yield
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception as error:
+        if _NO_MEMORY.match(str(error)):
+            raise MemoryError(str(error)) from error
         raise ImageError(Reason.CORRUPT_IMAGE, f"{image_format}: cannot be read ({error})"[:200]) from error
 
 

@@ -1,20 +1,20 @@
 r"""Proves that one image decodes, by the decoder that training uses, and makes of it what is stored.
 
-    file -> header -> decoded --\--------------------------------------/-> the same bytes
-                                 \-> oriented, resized, encoded anew -/    other bytes, decoded again
+    file -> header -> decoded --\-------------------------------------------------/-> the same bytes
+                                 \-> oriented, resized, rescaled, encoded anew --/    other bytes, decoded again
 
 Pillow and TensorFlow do not agree on what a readable image is: a truncated JPEG passes Pillow's `verify()` and stops a
 training run, and TIFF passes Pillow and no operation of TensorFlow. So every image is decoded to its last byte as
 TensorFlow does it, before it is stored. Pillow reads its header, and encodes what is to be changed.
 
 Most images are JPEGs without any fault: these are proved by libjpeg-turbo alone, see jpeg.py, and where nothing in
-their header says how they are to be shown, that is all.
+their header says how they are to be shown, that is all. Of other JPEGs complaints.py tells whether they are damaged.
+TensorFlow decodes no JPEG that libjpeg complains of: it would print the complaint, without the name of the image.
 """
 
 import dataclasses
 import io
-import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,12 @@ import PIL.Image
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
-from converter import jpeg, limits
-from converter.headers import ImageError, corrupt, orientation, read_header
+from converter import complaints, decoders, jpeg, limits
+from converter.headers import ImageError, corrupt, has_16_bits, orientation, read_header
 from converter.rejects import Reason
-from schemas.quiet import tensorflow
 from schemas.statistics import JPEG
 
-__all__ = ["JPEG_QUALITY", "Image", "ImageError", "Preparation", "prepare", "size"]
+__all__ = ["JPEG_QUALITY", "Image", "ImageError", "Preparation", "decode", "prepare", "size"]
 
 # Of photographs that are encoded anew, with all of their colours (4:4:4).
 JPEG_QUALITY = 95
@@ -52,18 +51,22 @@ class Preparation:
         max_pixels: of all frames of a file, as it is; 3 bytes of memory each.
         max_bytes: of a file, as it is and as it is stored.
         resize_shorter: pixels that the shorter side is reduced to where it is longer; 0 leaves all images as they are.
+        keep_damaged: whether a JPEG that libjpeg calls damaged is kept, with the pixels that can be decoded.
+        rescale_16bit: whether the values of each image of 16 bits are mapped to the whole range of 8 bits.
     """
 
     max_pixels: int
     max_bytes: int = limits.DEFAULT_MAX_IMAGE_MB * 1_000_000
     resize_shorter: int = 0
+    keep_damaged: bool = False
+    rescale_16bit: bool = False
 
 
 class Image(NamedTuple):
     """An image as it is stored.
 
     Attributes:
-        data: encoded; the bytes of the file, unless the image was oriented or resized.
+        data: encoded; the bytes of the file, unless the image was oriented, resized, rescaled or damaged.
         format: `jpeg`, `png`, `gif`, `bmp` or `webp`.
         height: pixels.
         width: pixels.
@@ -71,6 +74,8 @@ class Image(NamedTuple):
         resized: whether it was made smaller.
         grey: what is compared with other images: uint8 [h, w], a small picture; 48 to 255 pixels a side, fewer
             where the image has fewer.
+        rescaled: whether its 16 bits were mapped to the range of 8 bits.
+        damage: the words of libjpeg, where it is damaged and was kept.
     """
 
     data: bytes
@@ -80,6 +85,8 @@ class Image(NamedTuple):
     oriented: bool
     resized: bool
     grey: npt.NDArray[np.uint8]
+    rescaled: bool = False
+    damage: str = ""
 
 
 class _Decoded(NamedTuple):
@@ -89,6 +96,8 @@ class _Decoded(NamedTuple):
     width: int
     grey: npt.NDArray[np.uint8]
     pixels: npt.NDArray[np.uint8] | None = None
+    rescaled: bool = False
+    damage: str = ""
 
 
 def prepare(data: bytes, preparation: Preparation) -> Image:
@@ -99,11 +108,14 @@ def prepare(data: bytes, preparation: Preparation) -> Image:
         preparation: what is allowed, and what is to be applied.
 
     Raises:
-        ImageError: it is no image, is too large, or is none that TensorFlow decodes to the right pixels.
+        ImageError: it is no image, is too large, is damaged, or is none that TensorFlow decodes to the right pixels.
+        MemoryError: there is not enough memory to decode it.
+        decoders.DecoderError: the decoder failed, and not because of the image.
     """
-    image_format, turn, decoded = _prove(data, preparation.max_pixels)
+    image_format, turn, decoded = _prove(data, preparation)
     resized = 0 < preparation.resize_shorter < min(decoded.height, decoded.width)
-    if turn is not None or resized:
+    rescaled, damage = decoded.rescaled, decoded.damage
+    if turn is not None or resized or rescaled or damage:
         pixels = jpeg.decode(data) if decoded.pixels is None else decoded.pixels
         image = _changed(pixels, turn, preparation.resize_shorter if resized else 0)
         data, image_format = _encode(image, image_format)
@@ -111,33 +123,45 @@ def prepare(data: bytes, preparation: Preparation) -> Image:
             detail = limits.too_many_bytes(len(data), preparation.max_bytes)
             raise ImageError(Reason.TOO_LARGE, f"turned upright or made smaller, {detail}")
         decoded = _decode(data, image_format)
-    return Image(data, image_format, decoded.height, decoded.width, turn is not None, resized, decoded.grey)
+    height, width, grey, *_ = decoded
+    return Image(data, image_format, height, width, turn is not None, resized, grey, rescaled, damage)
 
 
-def _prove(data: bytes, max_pixels: int) -> tuple[str, Transpose | None, _Decoded]:
+def _prove(data: bytes, preparation: Preparation) -> tuple[str, Transpose | None, _Decoded]:
     """Returns the format, how the image has to be turned to stand upright, and that its pixels are the right ones."""
-    proved = jpeg.prove(data, max_pixels, _MIN_GREY)
+    proved = jpeg.prove(data, preparation.max_pixels, _MIN_GREY)
     decoded = proved and _Decoded(proved.height, proved.width, _small(proved.grey))
     if proved and decoded and proved.silent:
         return JPEG, None, decoded
-    image_format, header = read_header(data, max_pixels)
-    return image_format, orientation(image_format, header, data), decoded or _compared(data, image_format, header)
+    image_format, header = read_header(data, preparation.max_pixels)
+    turn = orientation(image_format, header, data)
+    return image_format, turn, decoded or _by_kind(data, image_format, header, preparation)
+
+
+def _by_kind(data: bytes, image_format: str, header: ImageFile, preparation: Preparation) -> _Decoded:
+    """Decodes it as TensorFlow does, and looks for what can be wrong with an image of its kind."""
+    if image_format == JPEG:
+        return _decode_jpeg(data, preparation.keep_damaged)
+    if image_format in _DECODED_IN_PART:
+        return _compared(data, image_format, header)
+    if has_16_bits(data, image_format):
+        pixels, rescaled = decoders.of_16_bits(data, rescale=preparation.rescale_16bit)
+        return _decoded(pixels)._replace(rescaled=rescaled)
+    return _decoded(decoders.by_tensorflow(data, image_format))
 
 
 def _compared(data: bytes, image_format: str, header: ImageFile) -> _Decoded:
-    """Decodes it as TensorFlow does, and in some formats as Pillow too."""
-    if image_format not in _DECODED_IN_PART:
-        return _by_tensorflow(data, image_format)
+    """Decodes it as TensorFlow does and as Pillow does."""
     with corrupt(image_format):
         expected = np.asarray(header.convert("RGB"))
     try:
-        decoded = _by_tensorflow(data, image_format)
+        pixels = decoders.by_tensorflow(data, image_format)
     except ImageError:
-        decoded = None
-    if decoded is None or decoded.pixels is None or not np.array_equal(decoded.pixels, expected):
+        pixels = None
+    if pixels is None or not np.array_equal(pixels, expected):
         kind = _DECODED_IN_PART[image_format]
         raise ImageError(Reason.UNSUPPORTED_FORMAT, f"{kind}: TensorFlow misreads it. Save the image as PNG or JPEG")
-    return decoded
+    return _decoded(pixels)
 
 
 def size(data: bytes, max_pixels: int) -> tuple[int, int]:
@@ -148,33 +172,62 @@ def size(data: bytes, max_pixels: int) -> tuple[int, int]:
         max_pixels: that it may have, with all its frames: of more nothing is decoded.
 
     Raises:
-        ImageError: it cannot be decoded, is too large, or of a kind that no conversion stores.
+        ImageError: it cannot be decoded, is too large, is damaged, or is of a kind that no conversion stores.
+        MemoryError: there is not enough memory to decode it.
+        decoders.DecoderError: the decoder failed, and not because of the image.
     """
     proved = jpeg.prove(data, max_pixels)
     if proved:
         return proved.height, proved.width
     image_format, _ = read_header(data, max_pixels)
-    decoded = _by_tensorflow(data, image_format)
+    decoded = _decode(data, image_format)
     return decoded.height, decoded.width
 
 
+def decode(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
+    """Returns the pixels that training sees, also of a damaged JPEG: uint8 [height, width, 3].
+
+    Args:
+        data: the encoded file.
+        image_format: of it: see `headers.format_of`.
+
+    Raises:
+        ImageError: it cannot be decoded.
+        MemoryError: there is not enough memory to decode it.
+        decoders.DecoderError: the decoder failed, and not because of the image.
+    """
+    decoded = _decode_jpeg(data, keep_damaged=True) if image_format == JPEG else _decode(data, image_format)
+    return jpeg.decode(data) if decoded.pixels is None else decoded.pixels
+
+
 def _decode(data: bytes, image_format: str) -> _Decoded:
-    proved = jpeg.prove(data, min_side=_MIN_GREY) if image_format == JPEG else None
-    if proved:
-        return _Decoded(proved.height, proved.width, _small(proved.grey))
-    return _by_tensorflow(data, image_format)
+    if image_format == JPEG:
+        return _decode_jpeg(data)
+    return _decoded(decoders.by_tensorflow(data, image_format))
 
 
-def _by_tensorflow(data: bytes, image_format: str) -> _Decoded:
-    tf = tensorflow()
-    try:
-        if image_format == JPEG:
-            image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-        else:
-            image = tf.io.decode_image(data, channels=3, expand_animations=False)
-    except tf.errors.OpError as error:
-        raise ImageError(Reason.CORRUPT_IMAGE, f"{image_format}: {_first_sentence(error)}") from error
-    pixels = np.asarray(memoryview(image))  # `numpy()` would copy it.
+def _decode_jpeg(data: bytes, keep_damaged: bool = False) -> _Decoded:
+    proved = jpeg.prove(data, min_side=_MIN_GREY)
+    if not proved:
+        damage, sound = complaints.hear(data)
+        if damage:
+            return _damaged(data, damage, keep_damaged)
+        proved = jpeg.prove(sound, min_side=_MIN_GREY)
+        if not proved:
+            return _decoded(decoders.by_tensorflow(sound, JPEG))
+    return _Decoded(proved.height, proved.width, _small(proved.grey))
+
+
+def _damaged(data: bytes, damage: str, keep: bool) -> _Decoded:
+    if keep:
+        try:
+            return _decoded(jpeg.decode(data))._replace(damage=damage)
+        except ValueError as error:
+            damage = str(error)
+    raise ImageError(Reason.CORRUPT_IMAGE, f"{JPEG}: {damage}"[:200])
+
+
+def _decoded(pixels: npt.NDArray[np.uint8]) -> _Decoded:
     height, width, _ = pixels.shape
     return _Decoded(height, width, _grey(pixels), pixels)
 
@@ -213,9 +266,3 @@ def _encode(image: PIL.Image.Image, source_format: str) -> tuple[bytes, str]:
         return file.getvalue(), JPEG
     image.save(file, "PNG")
     return file.getvalue(), "png"
-
-
-def _first_sentence(error: Any) -> str:
-    """Returns what the decoder says in its `tf.errors.OpError`, without the operations that it wraps it in."""
-    text = re.sub(r"\{\{.*?\}\}\s*|\[Op:.*|\s+", " ", error.message).strip()
-    return text[:200]

@@ -1,7 +1,7 @@
 """JPEGs as libjpeg-turbo decodes them without TensorFlow around it, whose calls from Python cost as much again.
 
 It is also what TensorFlow decodes them by. What it has no complaint about here is decoded there too, and to the same
-pixels, with two exceptions that are left to TensorFlow: progressive files, of which scans may be missing, and inks
+pixels, with two exceptions that TensorFlow decodes as well: progressive files, of which scans may be missing, and inks
 (CMYK), which the two turn into RGB by arithmetic of their own. tests/fuzz/test_jpeg.py holds them against each other.
 
     FF D8 | FF marker length ... | FF marker length ... | FF C0 length ... | FF C4 length ... | FF DA length ...
@@ -12,10 +12,14 @@ makes pixels of coefficients is arithmetic that takes any. So a small picture pr
 takes a third less time. The fuzz test also holds these two against each other.
 """
 
+import contextlib
+import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 import simplejpeg
 
 # Starts of frames that are sequential with Huffman codes, tables, the restart interval, APP0 (JFIF), comments...
@@ -25,6 +29,9 @@ _SPEAKING = frozenset(range(0xE1, 0xF0))
 _APP0, _START_OF_SCAN = 0xE0, 0xDA
 _JFIF_BYTES = 16
 _COLOURS = ("YCbCr", "Gray", "RGB")
+INKS = ("CMYK", "YCCK")
+# In the words of libjpeg-turbo. simplejpeg raises ValueError for these as for damage.
+_NO_MEMORY = re.compile("insufficient memory|memory allocation", re.IGNORECASE)
 
 
 class Proved(NamedTuple):
@@ -52,7 +59,10 @@ def prove(data: bytes, max_pixels: int | None = None, min_side: int = 1) -> Prov
         min_side: of the small picture, pixels; less where the original has less.
 
     Returns:
-        None where it is of another kind or larger, or libjpeg-turbo has anything to say of it: TensorFlow decides.
+        None where it is of another kind or larger, or libjpeg-turbo has anything to say of it: see complaints.py.
+
+    Raises:
+        MemoryError: there is not enough memory to decode it.
     """
     silent = _is_silent(data)
     if silent is None:
@@ -62,15 +72,47 @@ def prove(data: bytes, max_pixels: int | None = None, min_side: int = 1) -> Prov
         if colours not in _COLOURS or (max_pixels is not None and height * width > max_pixels):
             return None
         grey = simplejpeg.decode_jpeg(data, colorspace="GRAY", min_height=min_side, min_width=min_side, strict=True)
-    except ValueError:
+    except ValueError as error:
+        _raise_memory_error(error)
         return None
     return Proved(height, width, grey[:, :, 0], silent)
 
 
 def decode(data: bytes) -> npt.NDArray[np.uint8]:
-    """Returns the pixels of a JPEG that was proved: uint8 [height, width, 3]."""
-    pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, strict=True)
-    return pixels
+    """Returns the pixels of a JPEG as far as they can be decoded, whatever libjpeg-turbo complains of.
+
+    Args:
+        data: the file.
+
+    Returns:
+        uint8 [height, width, 3]. Where codes are missing, libjpeg-turbo paints grey.
+
+    Raises:
+        ValueError: nothing can be decoded.
+        MemoryError: there is not enough memory to decode it.
+    """
+    with memory_errors():
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+        inks = colours in INKS
+        # Of zeros, since an error may leave a part of it as it is.
+        pixels = np.zeros((height, width, 4 if inks else 3), np.uint8)
+        simplejpeg.decode_jpeg(data, "CMYK" if inks else "RGB", strict=False, buffer=pixels)
+    return np.asarray(PIL.Image.fromarray(255 - pixels, "CMYK").convert("RGB")) if inks else pixels
+
+
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raises MemoryError where libjpeg-turbo says that memory is missing."""
+    try:
+        yield
+    except ValueError as error:
+        _raise_memory_error(error)
+        raise
+
+
+def _raise_memory_error(error: ValueError) -> None:
+    if _NO_MEMORY.search(str(error)):
+        raise MemoryError(f"libjpeg-turbo: {error}") from error
 
 
 def _is_silent(data: bytes) -> bool | None:

@@ -48,6 +48,10 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("max_image_mb", limits.DEFAULT_MAX_IMAGE_MB, "Reject larger image files, unread.")
 flags.DEFINE_integer("resize_shorter", 0, "Reduce the shorter side of larger images to so many pixels. 0: never.")
+flags.DEFINE_bool("keep_damaged", False, "Keep JPEGs that libjpeg calls damaged, and list them in damaged.csv.")
+flags.DEFINE_bool(
+    "rescale_16bit", False, "Map the lowest to highest value of each image of 16 bits to 0 to 255. Default: value >> 8."
+)
 flags.DEFINE_string("max_rejects", "1%", "Publish nothing if more rows are rejected: 20, 0.01 or 1%.")
 # As many as there are cores: scripts/bench_convert compares numbers of threads.
 flags.DEFINE_integer("num_threads", machine.usable_cores(), "Images that each worker reads at a time.")
@@ -84,6 +88,8 @@ def main(argv: Sequence[str]) -> None:
         max_pixels=FLAGS.max_megapixels * 1_000_000,
         max_image_bytes=FLAGS.max_image_mb * 1_000_000,
         resize_shorter=FLAGS.resize_shorter,
+        keep_damaged=FLAGS.keep_damaged,
+        rescale_16bit=FLAGS.rescale_16bit,
         max_rejects=parse_max_rejects(FLAGS.max_rejects),
         num_threads=FLAGS.num_threads,
         overwrite=FLAGS.overwrite,

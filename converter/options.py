@@ -54,6 +54,8 @@ class ConvertOptions:
         max_pixels: of an image, with all its frames; larger ones are rejected.
         max_image_bytes: of an image, encoded; larger ones are rejected, unread.
         resize_shorter: pixels that the shorter side of larger images is reduced to; 0 leaves them as they are.
+        keep_damaged: whether JPEGs that libjpeg calls damaged are kept, and listed in damaged.csv.
+        rescale_16bit: whether the values of each image of 16 bits are mapped to the whole range of 8 bits.
         max_rejects: a count (int) or a fraction of the rows (Fraction): with more rejects nothing is published.
         num_threads: images read and proved at a time by each worker.
         overwrite: whether to replace a dataset that is already there.
@@ -80,6 +82,8 @@ class ConvertOptions:
     max_pixels: int = limits.DEFAULT_MAX_MEGAPIXELS * 1_000_000
     max_image_bytes: int = limits.DEFAULT_MAX_IMAGE_MB * 1_000_000
     resize_shorter: int = 0
+    keep_damaged: bool = False
+    rescale_16bit: bool = False
     max_rejects: int | Fraction = Fraction(1, 100)
     num_threads: int = dataclasses.field(default_factory=machine.usable_cores)
     overwrite: bool = False

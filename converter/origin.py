@@ -21,7 +21,7 @@ from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics
 
 # To be raised when something else is noted of the same shard.
-_VERSION = 2
+_VERSION = 3
 
 
 def digest(sources: Iterable[Source], settings: object) -> str:
@@ -48,6 +48,7 @@ class Origin:
         statistics: of its examples.
         fingerprints: of its images, in their order.
         rejected: file names of its sources whose image could not be used.
+        damaged: file names of its examples whose image is damaged and was kept, with the words of libjpeg.
     """
 
     digest: str
@@ -56,6 +57,7 @@ class Origin:
     statistics: Statistics
     fingerprints: Batch[Fingerprint]
     rejected: tuple[str, ...]
+    damaged: tuple[tuple[str, str], ...] = ()
 
     def write(self, directory: str, planned: str) -> None:
         """Notes it in a dataset, under the path that was planned for the shard."""
@@ -83,6 +85,7 @@ class Origin:
                 statistics=typed.build(fields["statistics"], Statistics),
                 fingerprints=Batch(Fingerprint.from_json(*values) for values in fields["fingerprints"]),
                 rejected=tuple(fields["rejected"]),
+                damaged=tuple((name, detail) for name, detail in fields["damaged"]),
             )
         except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
             return None  # Not there, or damaged, or of another version: then the shard is made anew.

@@ -14,7 +14,7 @@ from PIL.Image import Resampling
 
 from converter import assignment, examples, formulas, storage
 from converter.examples import Located
-from converter.headers import ImageError, read_header
+from converter.headers import ImageError, in_rgb, read_header
 from converter.limits import DEFAULT, Limits
 from schemas.metadata import DatasetInfo
 
@@ -121,7 +121,7 @@ def thumbnail(data: bytes, max_pixels: int = DEFAULT.max_pixels) -> str:
     try:
         _, image = read_header(data, max_pixels)
         image.draft("RGB", (_SIZE, _SIZE))  # A large JPEG is decoded at an eighth of its size.
-        small = image.convert("RGB")
+        small = in_rgb(image)
         small.thumbnail((_SIZE, _SIZE), Resampling.BICUBIC, reducing_gap=2.0)
     except (ImageError, OSError, ValueError):
         return ""

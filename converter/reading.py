@@ -1,7 +1,14 @@
-"""Reads and proves the images of some rows, several at a time."""
+"""Reads and proves the images of some rows, several at a time.
+
+A row is rejected where its file, or the bytes in it, are why its image cannot be used. Where the machine is why
+(memory, open files, a network), another run would reject other rows, and good images would be lost. So such an image is
+tried again a few times, and then the run fails.
+"""
 
 import collections
+import errno
 import functools
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -10,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter import fingerprints, images, storage
+from converter.decoders import DecoderError
 from converter.fingerprints import Fingerprint
 from converter.images import Image, ImageError, Preparation
 from converter.matching import Source
 from converter.rejects import Reason, Reject
 from converter.rows import Row
+from schemas.errors import UserError
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -23,6 +32,26 @@ _R = TypeVar("_R")
 # Images that one thread reads before it hands them over, and their bytes. On two threads an image of 16 kB takes 367 us
 # of processor in batches of 1, 307 in batches of 8, 318 of 32, 322 of 128 (medians of three rounds, 4000 photographs).
 _BATCH, _BATCH_BYTES = 32, 1 << 20
+
+
+# Seconds before it is tried again.
+_PAUSES = (0.1, 0.5, 2.0, 4.0)
+# What the system says of a file, and not of itself. All else fails the run.
+_GONE = frozenset((errno.ENOENT, errno.ENOTDIR))  # Removed, or its folder was, since the folder was listed.
+_UNREADABLE = frozenset(
+    (
+        errno.EACCES,  # Its permissions,
+        errno.EPERM,  # or other rights.
+        errno.EISDIR,  # It has become a folder,
+        errno.ENXIO,  # a socket,
+        errno.ELOOP,  # a link in a circle,
+        errno.ENAMETOOLONG,  # or a link with a long target.
+        errno.EIO,  # The disk cannot read these bytes,
+        errno.EBADMSG,  # their checksum is wrong,
+        getattr(errno, "EUCLEAN", errno.EIO),  # or what the file system notes of the file is.
+    )
+)
+_GOES_ON = "Nothing is wrong with the image as far as is known. Finished shards are kept: the same command goes on."
 
 
 class Good(NamedTuple):
@@ -49,6 +78,7 @@ def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) 
         num_threads: batches of images that are read and decoded at a time; twice as many are held in memory.
 
     Raises:
+        UserError: the machine, and not an image, is why an image cannot be read or decoded.
         OSError: a store does not answer: most failures of one pass, and no image is to be lost to them.
     """
     work = functools.partial(_read_batch, preparation=preparation)
@@ -85,17 +115,50 @@ def _read_batch(sources: Sequence[Source], preparation: Preparation) -> list[Goo
 
 def _read(source: Source, preparation: Preparation) -> _Proved | Reject:
     row, path = source.row, source.file.path
-    try:
-        image = images.prepare(storage.read(path, preparation.max_bytes), preparation)
-    except ImageError as error:
-        return Reject(row.csv, row.line, row.filename, *error.args)
-    except storage.FileTooLargeError as error:  # It has grown since it was listed.
-        return Reject(row.csv, row.line, row.filename, Reason.TOO_LARGE, error.sentence)
-    except OSError as error:
-        if not storage.is_local(path):
-            raise
-        return Reject(row.csv, row.line, row.filename, Reason.UNREADABLE_FILE, error.strerror or str(error))
-    return _Proved(row, image, fingerprints.digest(image.data), fingerprints.views(image.grey))
+    pauses = list(_PAUSES)
+    while True:
+        try:
+            image = images.prepare(storage.read(path, preparation.max_bytes), preparation)
+            return _Proved(row, image, fingerprints.digest(image.data), fingerprints.views(image.grey))
+        except ImageError as error:
+            return Reject(row.csv, row.line, row.filename, *error.args)
+        except storage.FileTooLargeError as error:  # It has grown since it was listed.
+            return Reject(row.csv, row.line, row.filename, Reason.TOO_LARGE, error.sentence)
+        except (MemoryError, DecoderError, OSError) as error:
+            if isinstance(error, OSError) and not storage.is_local(path):
+                raise
+            rejected = _rejection(error)
+            # A disk that cannot be read now may be read in a moment. The permissions stay.
+            if rejected and (not pauses or getattr(error, "errno", None) != errno.EIO):
+                return Reject(row.csv, row.line, row.filename, *rejected)
+            if not pauses:
+                raise UserError(_sentence(error, path)) from error
+        time.sleep(pauses.pop(0))
+
+
+def _rejection(error: Exception) -> tuple[Reason, str] | None:
+    """Returns the reason and a detail where a failure is one of the file."""
+    if isinstance(error, OSError) and error.errno in _GONE:
+        return Reason.MISSING_FILE, "the file was there when the folder was listed, and is gone"
+    if isinstance(error, OSError) and error.errno in _UNREADABLE:
+        return Reason.UNREADABLE_FILE, error.strerror or str(error)
+    return None
+
+
+def _sentence(error: Exception, path: str) -> str:
+    """Returns what ended the run, and what to do."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        words = (
+            f"there is not enough memory to decode it ({error}). Free some, or let fewer images be decoded at a time"
+        )
+        return f"{path}: {words}: --num_threads=1. {_GOES_ON}"
+    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        words = f"{getattr(error, 'strerror', '')}. Allow more (ulimit -n), or let fewer be read at a time"
+        return f"{path}: {words}: --num_threads=1. {_GOES_ON}"
+    words = getattr(error, "strerror", None) or str(error)
+    return (
+        f"{path} cannot be read, in {len(_PAUSES) + 1} attempts: {words}. Look at the disk or the network. {_GOES_ON}"
+    )
 
 
 def _map_in_order(

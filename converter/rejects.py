@@ -52,6 +52,27 @@ class Reject(NamedTuple):
     detail: str
 
 
+class Damaged(NamedTuple):
+    """One row whose image is damaged and was kept.
+
+    Attributes:
+        csv: path of the file that the row stands in.
+        line: of that file, as in Reject.
+        filename: normalized.
+        detail: the words of libjpeg.
+    """
+
+    csv: str
+    line: int
+    filename: str
+    detail: str
+
+
+def damaged_csv(damaged: Iterable[Damaged]) -> str:
+    """Returns the text of damaged.csv: in the order of the files and their lines."""
+    return inert_csv(Damaged._fields, sorted(damaged))
+
+
 def to_csv(rejects: Iterable[Reject]) -> str:
     """Returns the text of rejects.csv: in the order of the files and their lines."""
     return inert_csv(Reject._fields, sorted(rejects))

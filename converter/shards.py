@@ -14,7 +14,7 @@ from converter.images import Preparation
 from converter.matching import Source
 from converter.origin import Origin
 from converter.reading import Good
-from converter.rejects import Reject
+from converter.rejects import Damaged, Reject
 from schemas import example, layout
 from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics
@@ -34,6 +34,7 @@ class ShardResult:
         origin: what it is and what it was made from.
         rejects: rows whose image could not be used.
         reused: whether it was there already.
+        damaged: rows whose image is damaged and was kept.
     """
 
     split: str
@@ -42,6 +43,7 @@ class ShardResult:
     origin: Origin
     rejects: tuple[Reject, ...]
     reused: bool
+    damaged: tuple[Damaged, ...] = ()
 
     @property
     def shard(self) -> ShardInfo | None:
@@ -99,8 +101,20 @@ def write_shard(
     found = _reuse(directory, published, planned, digest, ordered, read)
     made, rejects = found or _write(directory, planned, digest, ordered, read)
     return ShardResult(
-        split=split, index=index, num_shards=num_shards, origin=made, rejects=tuple(rejects), reused=found is not None
+        split=split,
+        index=index,
+        num_shards=num_shards,
+        origin=made,
+        rejects=tuple(rejects),
+        reused=found is not None,
+        damaged=_damaged(made, ordered),
     )
+
+
+def _damaged(made: Origin, sources: Sequence[Source]) -> tuple[Damaged, ...]:
+    details = dict(made.damaged)
+    rows = (source.row for source in sources if source.row.filename in details)
+    return tuple(Damaged(row.csv, row.line, row.filename, details[row.filename]) for row in rows)
 
 
 def _reuse(
@@ -143,6 +157,7 @@ def _write(
     statistics = Statistics(positives=(0,) * len(sources[0].row.labels))
     fingerprints: Batch[Fingerprint] = Batch()
     rejects: list[Reject] = []
+    damaged: list[tuple[str, str]] = []
     with storage.create(f"{directory}/{planned}") as file:
         writer = ShardWriter(file)
         for batch in read(sources):
@@ -151,6 +166,7 @@ def _write(
             if good:
                 statistics += _write_examples(writer, good)
                 fingerprints += (one.fingerprint for one in good)
+                damaged += ((one.row.filename, one.image.damage) for one in good if one.image.damage)
             progress.advance(len(batch))
     shard = None
     if writer.num_examples:
@@ -167,6 +183,7 @@ def _write(
         statistics=statistics,
         fingerprints=fingerprints,
         rejected=tuple(reject.filename for reject in rejects),
+        damaged=tuple(damaged),
     )
     if not made.is_intact(directory):
         raise OSError(errno.EIO, "was written, and reads back as something else", f"{directory}/{planned}")
@@ -193,4 +210,5 @@ def _write_examples(writer: ShardWriter, good: Sequence[Good]) -> Statistics:
         example_bytes=[len(record) for record in records],
         oriented=[image.oriented for image in images],
         resized=[image.resized for image in images],
+        rescaled=[image.rescaled for image in images],
     )

@@ -50,6 +50,10 @@ def summary(
         lines.append(f"EXIF orientation applied: {info.statistics.oriented} images {anew}")
     if info.statistics.resized:
         lines.append(f"Shorter side reduced to {info.resize_shorter}: {info.statistics.resized} images {anew}")
+    if info.statistics.rescaled:
+        lines.append(f"16 bits mapped to 8, from the lowest to the highest value: {info.statistics.rescaled} images")
+    if info.damaged:
+        lines.append(f"Damaged JPEGs that were kept: {info.damaged} {anew}: {directory}/{layout.DAMAGED}")
     if info.leaks.get("num_groups"):
         lines.append(
             f"The same or nearly the same image in several splits: {info.leaks['num_images']} images in "

@@ -21,7 +21,7 @@ from converter import duplicates, storage
 from converter.checks import Checked, Problem, check_shard
 from converter.duplicates import Member
 from converter.limits import DEFAULT, Limits, add_flags, limits_of
-from converter.rejects import Reject, read_csv
+from converter.rejects import Damaged, Reject, read_csv
 from converter.storage import File
 from schemas import command, derived, layout, machine, metadata
 from schemas.errors import UserError
@@ -29,7 +29,7 @@ from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
 
 # What was done to the images before they were stored: no record tells.
-_NOT_IN_RECORDS = ("oriented", "resized")
+_NOT_IN_RECORDS = ("oriented", "resized", "rescaled")
 
 
 def verify(
@@ -68,7 +68,7 @@ def verify(
 
 def _check_files(info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Problem]:
     shards = {shard.path for split in info.splits for shard in split.shards}
-    expected = layout.files(shards)
+    expected = layout.files(shards) | ({layout.DAMAGED} if info.damaged else set())
     for path in sorted(expected - shards - files.keys()):
         yield Problem(path, None, "is missing")
     for path in sorted(files.keys() - expected):
@@ -157,6 +157,7 @@ def _check_lists(directory: str, info: DatasetInfo, files: Mapping[str, File]) -
         (layout.REJECTS, Reject._fields, lambda rows: dict(Counter(row["reason"] for row in rows)), info.rejects),
         (layout.UNLISTED, ["filename"], lambda rows: sum(1 for _ in rows), info.unlisted),
         (layout.DUPLICATES, duplicates.COLUMNS, _leaks, info.leaks),
+        (layout.DAMAGED, Damaged._fields, lambda rows: sum(1 for _ in rows), info.damaged),
     )
     for path, columns, count, expected in lists:
         if path not in files:

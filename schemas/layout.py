@@ -7,6 +7,7 @@
         schema.pbtxt  statistics.pb                        TFX, TFDV
         rejects.csv  unlisted.csv                          rows that were left out, and why; files that no row names
         duplicates.csv                                     images that are the same as others, or nearly
+        damaged.csv                                        damaged JPEGs that were kept; only where there are any
         report.html                                        what a person reads: counts, charts, images
         made_from/train/train-00000-of-00008.json          what a shard was made from: with the same, it is kept
         conversion.json                                    when, how long, with which versions
@@ -26,6 +27,7 @@ MANIFEST = "manifest.json"
 REJECTS = "rejects.csv"
 UNLISTED = "unlisted.csv"
 DUPLICATES = "duplicates.csv"
+DAMAGED = "damaged.csv"
 REPORT = "report.html"
 MADE_FROM = "made_from"
 CONVERSION = "conversion.json"
@@ -119,4 +121,4 @@ def files(shard_paths: Iterable[str]) -> set[str]:
 
 def may_have(path: str) -> bool:
     """Whether a dataset can have this file as well: what is noted of a shard goes by its planned number."""
-    return path.startswith(f"{MADE_FROM}/")
+    return path == DAMAGED or path.startswith(f"{MADE_FROM}/")

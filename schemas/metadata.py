@@ -74,7 +74,9 @@ class DatasetInfo:
         leaks: what is in more than one split: `num_groups` of images that are the same, or nearly, and the
             `num_images` in them.
         resize_shorter: pixels that the shorter side of larger images was reduced to; 0 when none was resized.
-        jpeg_quality: of photographs that were encoded anew, since they were resized or oriented; 0 when none was.
+        jpeg_quality: of photographs that were encoded anew, since they were resized, oriented or damaged; 0 when none
+            was.
+        damaged: number of JPEGs that libjpeg calls damaged, and that were kept.
     """
 
     name: str
@@ -86,6 +88,7 @@ class DatasetInfo:
     leaks: Mapping[str, int] = dataclasses.field(default_factory=dict)
     resize_shorter: int = 0
     jpeg_quality: int = 0
+    damaged: int = 0
 
     @property
     def num_examples(self) -> int:

@@ -83,6 +83,7 @@ class Statistics:
         example_bytes: size of the serialized records, without framing.
         oriented: number of images to which their EXIF orientation was applied.
         resized: number of images that were made smaller.
+        rescaled: number of images of 16 bits whose values were mapped to the range of 8 bits.
     """
 
     positives: tuple[int, ...]
@@ -94,6 +95,7 @@ class Statistics:
     example_bytes: Moments = Moments()
     oriented: int = 0
     resized: int = 0
+    rescaled: int = 0
 
     @classmethod
     def of(
@@ -107,6 +109,7 @@ class Statistics:
         example_bytes: int,
         oriented: bool = False,
         resized: bool = False,
+        rescaled: bool = False,
     ) -> Self:
         """Returns the statistics of one example."""
         return cls.of_all(
@@ -118,6 +121,7 @@ class Statistics:
             example_bytes=[example_bytes],
             oriented=[oriented],
             resized=[resized],
+            rescaled=[rescaled],
         )
 
     @classmethod
@@ -132,6 +136,7 @@ class Statistics:
         example_bytes: Sequence[int],
         oriented: Sequence[bool],
         resized: Sequence[bool],
+        rescaled: Sequence[bool] = (),
     ) -> Self:
         """Returns the statistics of some examples, at least one: the sum of those of each, in one step."""
         return cls(
@@ -144,6 +149,7 @@ class Statistics:
             example_bytes=Moments.of_all(example_bytes),
             oriented=sum(oriented),
             resized=sum(resized),
+            rescaled=sum(rescaled),
         )
 
     @property
@@ -168,4 +174,5 @@ class Statistics:
             example_bytes=self.example_bytes + other.example_bytes,
             oriented=self.oriented + other.oriented,
             resized=self.resized + other.resized,
+            rescaled=self.rescaled + other.rescaled,
         )

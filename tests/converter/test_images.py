@@ -109,7 +109,7 @@ def _check_pixels(image: Prepared) -> None:
 def _check(data: bytes, file_format: str, height: int, width: int) -> Prepared:
     """Checks that an image is stored as it is, with the pixels that Pillow gives."""
     image = prepare(data, _AS_IT_IS)
-    assert image[:-1] == (data, file_format, height, width, False, False)
+    assert image[:6] == (data, file_format, height, width, False, False)
     _check_pixels(image)
     return image
 
@@ -285,7 +285,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 def test_a_png_of_an_uncommon_kind(given: dict[str, Any]) -> None:
     data = _png(10, 7, **given)
     image = prepare(data, _AS_IT_IS)
-    assert image[:-1] == (data, "png", 7, 10, False, False)
+    assert image[:6] == (data, "png", 7, 10, False, False)
     if given.get("bits") == 16:
         samples = {2: 3, 4: 2, 6: 4}[given["colours"]]
         high = np.arange(10 * 2 * samples)[::2].reshape(10, samples)
@@ -401,7 +401,7 @@ def test_the_orientation_is_applied(draw: Draw, file_format: str, orientation: i
         expected = np.asarray(ImageOps.exif_transpose(original).convert("RGB"), np.int64)
         assert stored.getexif() == {}
         assert stored.format == ("PNG" if file_format == "PNG" else "JPEG")
-    assert image[1:-1] == ("png" if file_format == "PNG" else "jpeg", *expected.shape[:2], True, False)
+    assert image[1:6] == ("png" if file_format == "PNG" else "jpeg", *expected.shape[:2], True, False)
     _check_pixels(image)
     difference = np.abs(_pixels(image.data) - expected)
     assert difference.max() <= (0 if file_format == "PNG" else 20)
@@ -443,7 +443,7 @@ def test_the_shorter_side_is_reduced(draw: Draw, file_format: str, width: int, h
     image = prepare(data, Preparation(max_pixels=10**6, resize_shorter=32))
     size = (round(32 * width / min(width, height)), round(32 * height / min(width, height)))
     kept = "jpeg" if file_format in ("JPEG", "WEBP") else "png"
-    assert image[1:-1] == (kept, size[1], size[0], False, True)
+    assert image[1:6] == (kept, size[1], size[0], False, True)
     expected = Image.fromarray(_expected(data).astype(np.uint8)).resize(size, Image.Resampling.LANCZOS)
     if kept == "jpeg":
         assert image.data == _save(expected, "JPEG", quality=95, subsampling=0)
@@ -467,7 +467,7 @@ def test_an_image_that_is_turned_and_resized_is_encoded_once(draw: Draw) -> None
     exif[ExifTags.Base.Orientation] = 6
     data = draw(width=80, height=60, exif=exif)
     image = prepare(data, Preparation(max_pixels=10**6, resize_shorter=30))
-    assert image[1:-1] == ("jpeg", 40, 30, True, True)
+    assert image[1:6] == ("jpeg", 40, 30, True, True)
     upright = Image.fromarray(_expected(data).astype(np.uint8)).transpose(Image.Transpose.ROTATE_270)
     assert image.data == _save(upright.resize((30, 40), Image.Resampling.LANCZOS), "JPEG", quality=95, subsampling=0)
 

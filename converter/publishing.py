@@ -6,13 +6,12 @@ which has no folders, the file that makes a dataset goes first and comes last.
 
 import contextlib
 import ctypes
-import errno
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
 
 from converter import storage
+from schemas import locking
 from schemas.errors import UserError
 
 
@@ -82,21 +81,12 @@ def locked(folder: str) -> Iterator[None]:
         yield
         return
     storage.make_folder(folder)
-    handle = os.open(folder, os.O_RDONLY)
+    handle = locking.lock(folder)
+    if handle is None:
+        raise UserError(
+            f"Another conversion is at work in {folder}. Wait until it has ended, or choose another --name or --output."
+        )
     try:
-        _lock(handle, folder)
         yield
     finally:
         os.close(handle)
-
-
-def _lock(handle: int, folder: str) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(
-            f"Another conversion is at work in {folder}. Wait until it has ended, or choose another --name or --output."
-        ) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):  # Some network file systems have no locks.
-            raise

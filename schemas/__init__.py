@@ -14,6 +14,7 @@ Both sides derive every key, dtype, shape and file name from here, and neither i
     typed.py       makes of JSON the dataclasses that were written to it, of the declared types alone
     errors.py      UserError: what a person can mend
     machine.py     cores, memory and disk that this process may use
+    locking.py     lets one process at a time work in a folder
     command.py     how the command lines end
     printable.py   keeps what came from the input from speaking to the terminal
     quiet.py       keeps the noise of native libraries from the terminal; TensorFlow when it is needed

@@ -10,6 +10,7 @@ augment.py      random operations on a batch of images, with explicit seeds
 caching.py      what is kept between epochs, and where: chosen, filled, found again
 model.py        backbones, preprocessing, head
 train.py        compile, fit, callbacks; the order of a run
+run_folder.py   the folder of a run: claimed by one run at a time, files whole or not there
 throughput.py   how fast the input is, and the model, and which of them a run waits for
 evaluation.py   one exact pass over a split: the multi-label metrics
 plots.py        training.png and samples.png

@@ -18,7 +18,6 @@ import json
 import math
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,9 +28,10 @@ import tensorflow as tf
 
 import schemas
 from schemas.errors import UserError
-from trainer import caching, dataset, evaluation, model, plots, runs, sources, throughput
+from trainer import caching, dataset, evaluation, model, plots, run_folder, runs, sources, throughput
 from trainer.caching import Features, Plan
 from trainer.config import TrainConfig
+from trainer.run_folder import RunFolder
 from trainer.sources import Sources
 from trainer.throughput import Throughput
 
@@ -59,13 +59,11 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
         UserError: the dataset or the configuration are at fault, or the loss is no number any more.
     """
     data = sources.load(config)
-    _check_output(config)
-    # Before the folder is made: what is wrong with the model must not leave half a run behind.
-    setup = _set_up(config, data)
-    output = _make_output(config)
-    (output / runs.CONFIG).write_text(json.dumps(_description(config, data, setup.plan), indent=1) + "\n")
-    with named_shards(config, data):
-        return _fit_and_evaluate(config, data, setup, output)
+    # Claimed before the model is built, which takes seconds.
+    with run_folder.claimed(config.output, overwrite=config.overwrite) as folder:
+        setup = _set_up(config, data)
+        with named_shards(config, data):
+            return _fit_and_evaluate(config, data, setup, folder)
 
 
 def benchmark_input(config: TrainConfig) -> Throughput:
@@ -149,8 +147,11 @@ def _datasets(config: TrainConfig, data: Sources, setup: _Setup) -> _Datasets:
     )
 
 
-def _fit_and_evaluate(config: TrainConfig, data: Sources, setup: _Setup, output: Path) -> dict[str, Any]:
+def _fit_and_evaluate(config: TrainConfig, data: Sources, setup: _Setup, folder: RunFolder) -> dict[str, Any]:
     train, measured, validation = _datasets(config, data, setup)
+    # Only now: what is wrong with the model, the weights or the caches leaves no folder, and no run is replaced by it.
+    folder.begin(_description(config, data, setup.plan))
+    output = folder.path
     network, trained = setup.network, setup.trained
     print(f"Model: {config.model}, {network.count_params():,} weights; {len(train)} steps an epoch.")
     history = trained.fit(
@@ -162,18 +163,21 @@ def _fit_and_evaluate(config: TrainConfig, data: Sources, setup: _Setup, output:
         # A bar on a terminal; in a log, where it would be written again at every step, a line for each epoch.
         verbose="auto" if os.isatty(1) else 2,
     ).history
-    network.save(output / "model.keras")
+    with run_folder.whole(output / "model.keras") as path:
+        network.save(path)
     if trained is not network:
         _complete_checkpoints(output / "checkpoints", network, trained)
-    (output / "history.json").write_text(json.dumps(history, indent=1) + "\n")
-    plots.training(history, str(output / "training.png"))
+    run_folder.write(output / "history.json", json.dumps(history, indent=1) + "\n")
+    with run_folder.whole(output / "training.png") as path:
+        plots.training(history, str(path))
     predictions = evaluation.predict(trained, validation)
     result = evaluation.evaluate(predictions, data.classes)
-    (output / runs.EVALUATION).write_text(json.dumps(result, indent=1) + "\n")
+    run_folder.write(output / runs.EVALUATION, json.dumps(result, indent=1) + "\n")
     pictures = dataset.decoded(config, data, config.validation_split, config.image_size)
     images = next(pictures.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
     first = evaluation.Predictions(labels=predictions.labels[: len(images)], scores=predictions.scores[: len(images)])
-    plots.samples(images, first, data.classes, str(output / "samples.png"))
+    with run_folder.whole(output / "samples.png") as path:
+        plots.samples(images, first, data.classes, str(path))
     return result
 
 
@@ -282,30 +286,6 @@ def _callbacks(output: Path) -> list[keras.callbacks.Callback]:
         keras.callbacks.ModelCheckpoint(checkpoints / "best.keras", monitor="val_loss", save_best_only=True),
         keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False),
     ]
-
-
-def _check_output(config: TrainConfig) -> None:
-    output = Path(config.output)
-    if _holds_run(output) and not config.overwrite:
-        raise UserError(f"{output} holds a run already. Choose another --output, or replace it: --overwrite")
-    if output.exists() and not _holds_run(output) and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"{output} exists and is not a run of multihot. Choose another --output.")
-
-
-def _make_output(config: TrainConfig) -> Path:
-    output = Path(config.output)
-    if _holds_run(output):
-        shutil.rmtree(output)
-    output.mkdir(parents=True, exist_ok=True)
-    return output
-
-
-def _holds_run(output: Path) -> bool:
-    """Whether a folder is one of ours: other programs have a config.json too."""
-    try:
-        return runs.datasets(json.loads((output / runs.CONFIG).read_text())) is not None
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def _description(config: TrainConfig, data: Sources, plan: Plan) -> dict[str, Any]:

@@ -1,0 +1,234 @@
+"""The folder of a run: one run at a time works in it, and a file has its name when it is complete.
+
+A run claims its folder before it builds a model, and begins to write when training begins. Until then nothing changes:
+a folder that was made is removed when the run fails, and a run that is to be overwritten stays.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from schemas import locking
+from schemas.errors import UserError
+from trainer import runs
+
+# What a file is called while it is written. A run that was killed may leave some, which are nobody's files.
+_UNFINISHED = ".unfinished-"
+# The config.json of a run that is being overwritten.
+_REPLACED = f"{runs.CONFIG}.replaced"
+# How often a folder is made again that another run has removed in that moment.
+_ATTEMPTS = 100
+
+
+class RunFolder:
+    """A folder that belongs to this run.
+
+    Attributes:
+        path: of the folder.
+        begun: whether anything of this run is in it.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.begun = False
+        self._old = os.listdir(path)
+        self._old_config = _identity(path / runs.CONFIG)
+
+    def begin(self, description: Mapping[str, Any]) -> None:
+        """Removes the run that is to be overwritten, and writes config.json, which makes the folder a run.
+
+        Args:
+            description: the contents of config.json.
+
+        Raises:
+            UserError: another run has begun in the meantime, where a file system has no locks.
+            OSError: the folder cannot be written to.
+        """
+        if self._old_config:
+            self._set_aside()
+        self.begun = True
+        for name in self._old:
+            if name not in (runs.CONFIG, _REPLACED):
+                _delete(self.path / name)
+        _create(self.path / runs.CONFIG, json.dumps(description, indent=1) + "\n")
+        (self.path / _REPLACED).unlink(missing_ok=True)
+
+    def _set_aside(self) -> None:
+        """Renames the old config.json, which one run alone can do; by the new name the folder is still known as a run.
+
+        Raises:
+            UserError: another run was first.
+        """
+        config, aside = self.path / runs.CONFIG, self.path / _REPLACED
+        try:
+            config.rename(aside)
+        except FileNotFoundError:
+            raise _in_use(self.path) from None
+        if _identity(aside) != self._old_config:  # It is already that of another run.
+            aside.rename(config)
+            raise _in_use(self.path)
+
+
+@contextlib.contextmanager
+def claimed(output: str, *, overwrite: bool) -> Iterator[RunFolder]:
+    """Claims a folder for a run until it ends; other processes are refused from the first moment on.
+
+    A lock keeps out other runs on this machine. Where a file system has no locks, or another machine writes to it, the
+    run that is first to create config.json has the folder.
+
+    Args:
+        output: the folder. It is made, and removed again if the run ends before it has begun to write.
+        overwrite: whether a run may be there.
+
+    Raises:
+        UserError: the folder holds a run, or something else; or another run is at work in it.
+        OSError: the folder cannot be made.
+    """
+    path = Path(output)
+    handle, made = _claim(path)
+    # What is there is noted before it is looked at: what another run writes later is then no part of the old run.
+    folder = RunFolder(path)
+    try:
+        _check(path, overwrite)
+        yield folder
+    finally:
+        if not folder.begun:
+            _remove(made)
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yields the path to write a file to, with the same ending, which gets its own name when the context ends.
+
+    After an exception nothing is left of it, and what was there before is as it was.
+    """
+    unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    with whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def _create(path: Path, text: str) -> None:
+    """Writes a file that nobody else has written, whole or not at all.
+
+    Raises:
+        UserError: it is there.
+    """
+    with whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+        try:
+            os.link(unfinished, path)
+        except FileExistsError:
+            raise _in_use(path.parent) from None
+        except OSError:  # A file system without hard links. This is as exclusive, but not whole at every moment.
+            try:
+                path.touch(exist_ok=False)
+            except FileExistsError:
+                raise _in_use(path.parent) from None
+
+
+def _claim(path: Path) -> tuple[int, list[Path]]:
+    """Makes and locks a folder.
+
+    Returns:
+        The descriptor with the lock, and the folders that were made, the innermost first.
+    """
+    missing = FileNotFoundError(errno.ENOENT, "It is removed again and again", str(path))
+    for _ in range(_ATTEMPTS):
+        try:
+            made = _make(path)
+            handle = locking.lock(path)
+        except FileNotFoundError as error:
+            missing = error
+            continue
+        if handle is None:
+            raise _in_use(path)
+        with contextlib.suppress(FileNotFoundError):
+            # Otherwise a run has removed the folder that was opened, before it let go of it.
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle, made
+        os.close(handle)
+    raise missing
+
+
+def _make(path: Path) -> list[Path]:
+    """Makes a folder and those above it. Returns those that were not there, the innermost first."""
+    made: list[Path] = []
+    for folder in (*reversed(path.parents), path):
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError:
+            # A folder above it may be one that this process could not make, and is there.
+            if not os.path.isdir(folder):
+                _remove(made)
+                raise
+        else:
+            made.insert(0, folder)
+    if not path.is_dir():
+        raise _not_a_run(path)
+    return made
+
+
+def _remove(folders: list[Path]) -> None:
+    with contextlib.suppress(OSError):  # Another run has made a folder in one of them.
+        for folder in folders:
+            folder.rmdir()
+
+
+def _check(path: Path, overwrite: bool) -> None:
+    """Refuses a folder that holds what may not be replaced."""
+    if _is_run(path):
+        if not overwrite:
+            raise UserError(f"{path} holds a run already. Choose another --output, or replace it: --overwrite")
+    elif not all(name.startswith(_UNFINISHED) for name in os.listdir(path)):
+        raise _not_a_run(path)
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder is one of ours: other programs have a config.json too."""
+    for name in (runs.CONFIG, _REPLACED):
+        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
+            if runs.datasets(json.loads((path / name).read_bytes())) is not None:
+                return True
+    return False
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Returns what tells a file from others that have its name before or after it; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _in_use(path: Path) -> UserError:
+    return UserError(f"Another run is at work in {path}. Wait until it has ended, or choose another --output.")
+
+
+def _not_a_run(path: Path) -> UserError:
+    return UserError(f"{path} exists and is not a run of multihot. Choose another --output.")

@@ -1,8 +1,8 @@
 """Decodes an image as training does, and tells what the image is to blame for from what the machine is to blame for.
 
 TensorFlow says InvalidArgument of bytes that it cannot decode, and something else where memory is missing or a part of
-TensorFlow fails. But it calls the failures of its libraries (libpng, libwebp) InvalidArgument, whatever their cause. So
-before such a failure counts as damage, the memory that the image needs is allocated.
+TensorFlow fails. But it calls all failures of its libraries (libpng, libwebp) InvalidArgument, and crashes where it
+cannot copy the file. So the memory that an image needs is allocated, and given back, before TensorFlow decodes it.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converter.headers import ImageError
+from converter.headers import ImageError, check_memory
 from converter.rejects import Reason
 from schemas.quiet import tensorflow
 from schemas.statistics import JPEG
@@ -19,8 +19,6 @@ from schemas.statistics import JPEG
 # Below this largest value an image of 16 bits uses 13 of them or fewer: then training, which takes the upper 8, would
 # see 32 of 256 levels at most. (12 bits in 16 are common in medicine and microscopy, and leave 16 levels.)
 _MIN_LARGEST = 1 << 13
-# What a decoder takes of memory beside the pixels.
-_WORKING_BYTES = 1 << 25
 
 
 class DecoderError(Exception):
@@ -40,13 +38,14 @@ def by_tensorflow(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
         DecoderError: TensorFlow failed, and not because of the image.
     """
     tf = _tensorflow()
+    check_memory(data, image_format)
     try:
         if image_format == JPEG:
             image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
         else:
             image = tf.io.decode_image(data, channels=3, expand_animations=False)
     except tf.errors.OpError as error:
-        raise _of(error, data, image_format) from error
+        raise _of(error, image_format) from error
     return np.asarray(memoryview(image))  # `numpy()` would copy it.
 
 
@@ -67,10 +66,11 @@ def of_16_bits(data: bytes, *, rescale: bool) -> tuple[npt.NDArray[np.uint8], bo
         DecoderError: TensorFlow failed, and not because of the image.
     """
     tf = _tensorflow()
+    check_memory(data, "png")
     try:
         image = tf.io.decode_png(data, channels=3, dtype=tf.uint16)
     except tf.errors.OpError as error:
-        raise _of(error, data, "png") from error
+        raise _of(error, "png") from error
     values = np.asarray(memoryview(image))
     lowest, highest = int(values.min()), int(values.max())
     if lowest == highest or (not rescale and highest >= _MIN_LARGEST):
@@ -95,7 +95,7 @@ def _tensorflow() -> Any:
         raise
 
 
-def _of(error: Any, data: bytes, image_format: str) -> Exception:
+def _of(error: Any, image_format: str) -> Exception:
     """Returns what a `tf.errors.OpError` means."""
     tf = _tensorflow()
     # Without the operations that it is wrapped in.
@@ -104,12 +104,4 @@ def _of(error: Any, data: bytes, image_format: str) -> Exception:
         return MemoryError(words)
     if not isinstance(error, tf.errors.InvalidArgumentError | tf.errors.UnimplementedError):
         return DecoderError(f"TensorFlow: {type(error).__name__}: {words}")
-    np.empty(_WORKING_BYTES + 8 * _num_pixels(data, image_format), np.uint8)  # Raises MemoryError.
     return ImageError(Reason.CORRUPT_IMAGE, f"{image_format}: {words}")
-
-
-def _num_pixels(data: bytes, image_format: str) -> int:
-    """Returns how many pixels an image has by its header, as far as that is simply told."""
-    if image_format == "png" and len(data) >= 24:
-        return min(int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]), 1 << 28)
-    return 0

@@ -58,6 +58,8 @@ _READERS: dict[str, type[ImageFile]] = {
 _MAX_SCANS = 500
 # What Pillow says in an OSError, and zlib in its error, where memory is missing.
 _NO_MEMORY = re.compile("out of memory|Error -4 while")
+# Pixels and bytes that decoders take: beyond so many pixels a header is not believed.
+_MAX_CLAIMED, _WORKING_BYTES = 1 << 27, 1 << 25
 # Where a PNG may keep its orientation. Pillow also looks behind the pixels, and decodes them on its way there.
 _PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"com.adobe.xmp")
 _TRANSPOSE = {
@@ -96,7 +98,7 @@ def read_header(data: bytes, max_pixels: int) -> tuple[str, ImageFile]:
         ImageError: it is no image, is too large, or is of a kind that TensorFlow does not decode.
     """
     image_format = format_of(data)
-    with corrupt(image_format):
+    with corrupt(image_format, data):
         if image_format == "gif":
             _check_size(*_gif_size(data), max_pixels)
         header = _READERS[image_format](io.BytesIO(data))
@@ -150,9 +152,37 @@ def in_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     return image.convert("RGB")
 
 
+def check_memory(data: bytes, image_format: str) -> None:
+    """Allocates the memory that decoding an image takes, and gives it back: decoders call a lack of it damage.
+
+    Args:
+        data: the encoded file.
+        image_format: of it: see `format_of`.
+
+    Raises:
+        MemoryError: there is not so much.
+    """
+    width = height = 0
+    if image_format == "png":
+        width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    elif image_format == "webp" and data[12:16] == b"VP8X":
+        width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
+    elif image_format == "webp" and data[12:16] == b"VP8L":
+        size = int.from_bytes(data[21:25], "little")
+        width, height = 1 + (size & 0x3FFF), 1 + (size >> 14 & 0x3FFF)
+    elif image_format == "webp":
+        width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+    num_pixels = width * height if width * height <= _MAX_CLAIMED else 0
+    np.empty(_WORKING_BYTES + 2 * len(data) + 8 * num_pixels, np.uint8)
+
+
 @contextlib.contextmanager
-def corrupt(image_format: str) -> Iterator[None]:
+def corrupt(image_format: str, data: bytes) -> Iterator[None]:
     """Turns whatever Pillow raises of an image into the reason `corrupt_image`.
+
+    Args:
+        image_format: of the image: see `format_of`.
+        data: the encoded file.
 
     Raises:
         ImageError: Pillow cannot read it.
@@ -165,6 +195,7 @@ def corrupt(image_format: str) -> Iterator[None]:
     except Exception as error:
         if _NO_MEMORY.match(str(error)):
             raise MemoryError(str(error)) from error
+        check_memory(data, image_format)
         raise ImageError(Reason.CORRUPT_IMAGE, f"{image_format}: cannot be read ({error})"[:200]) from error
 
 

@@ -152,7 +152,7 @@ def _by_kind(data: bytes, image_format: str, header: ImageFile, preparation: Pre
 
 def _compared(data: bytes, image_format: str, header: ImageFile) -> _Decoded:
     """Decodes it as TensorFlow does and as Pillow does."""
-    with corrupt(image_format):
+    with corrupt(image_format, data):
         expected = np.asarray(header.convert("RGB"))
     try:
         pixels = decoders.by_tensorflow(data, image_format)

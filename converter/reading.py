@@ -51,7 +51,9 @@ _UNREADABLE = frozenset(
         getattr(errno, "EUCLEAN", errno.EIO),  # or what the file system notes of the file is.
     )
 )
-_GOES_ON = "Nothing is wrong with the image as far as is known. Finished shards are kept: the same command goes on."
+_GOES_ON = (
+    "It is not rejected, since nothing says that it is damaged. Finished shards are kept: the same command goes on"
+)
 
 
 class Good(NamedTuple):
@@ -147,18 +149,15 @@ def _rejection(error: Exception) -> tuple[Reason, str] | None:
 
 def _sentence(error: Exception, path: str) -> str:
     """Returns what ended the run, and what to do."""
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
-        words = (
-            f"there is not enough memory to decode it ({error}). Free some, or let fewer images be decoded at a time"
-        )
-        return f"{path}: {words}: --num_threads=1. {_GOES_ON}"
-    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
-        words = f"{getattr(error, 'strerror', '')}. Allow more (ulimit -n), or let fewer be read at a time"
-        return f"{path}: {words}: --num_threads=1. {_GOES_ON}"
-    words = getattr(error, "strerror", None) or str(error)
-    return (
-        f"{path} cannot be read, in {len(_PAUSES) + 1} attempts: {words}. Look at the disk or the network. {_GOES_ON}"
-    )
+    number = getattr(error, "errno", None)
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+        todo = "There is not enough memory to read and decode it. Free some, or read fewer at a time: --num_threads=1"
+    elif number in (errno.EMFILE, errno.ENFILE):
+        todo = "Allow more open files (ulimit -n), or read fewer at a time: --num_threads=1"
+    else:
+        todo = "Look at the disk or the network"
+    return f"{path} cannot be used, in {len(_PAUSES) + 1} attempts: {words}. {todo}. {_GOES_ON}"
 
 
 def _map_in_order(

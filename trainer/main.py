@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from schemas import command
+from schemas import command, native_stderr
 from schemas.errors import UserError
 from schemas.quiet import quiet
 from trainer import config as choices
@@ -94,4 +94,5 @@ def run() -> None:
     for flag in FLAGS.get_key_flags_for_module(__name__):
         # What --help lists are the flags of the program, which is whatever module or script calls this function.
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    native_stderr.filter_libjpeg()
     command.run(main)

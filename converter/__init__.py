@@ -30,6 +30,7 @@ pictures.py     a sample of the examples of a dataset, and small pictures of the
 sheets.py       the contact sheets of the report: which images stand on them
 charts.py       the charts of the report, as SVG
 report.py       `python -m converter.report`: the page that shows what is in a dataset
+leftovers.py    what a conversion has left that did not come to its end
 publishing.py   puts a whole dataset into its place
 summary.py      what a person reads at the end
 progress.py     the bar on a terminal while the job runs in this process
@@ -45,3 +46,11 @@ processes.py    processes that write shards, where the job runs in this process
 graph.py        the graph of the Beam job: wires the above into one readable expression
 pipeline.py     runs it: looks at what there is before, and at what came of it
 """
+
+import sys
+
+from schemas import signals
+
+# What sys.argv has while Python looks for the module of `python -m converter...`: a program of this package starts.
+if sys.argv[:1] == ["-m"]:
+    signals.end_at_once()

@@ -1,15 +1,14 @@
 """`python -m converter`, and the command `multihot-convert`."""
 
-import sys
+from schemas import signals
 
 
 def run() -> None:
     """Entry point."""
+    signals.end_at_once()
     # Not at the top: the processes that write shards import the main module of the program, and need none of this.
-    try:
-        from converter import main
-    except KeyboardInterrupt:
-        sys.exit(130)
+    from converter import main
+
     main.run()
 
 

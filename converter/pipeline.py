@@ -1,6 +1,7 @@
 """Runs a conversion: looks at what there is, runs the Beam job, and says what came of it."""
 
 import contextlib
+import functools
 import importlib.metadata
 import platform
 import posixpath
@@ -13,10 +14,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineRunner
 
 import schemas
-from converter import batches, commit, graph, processes, progress, publishing, runners, storage
+from converter import batches, commit, graph, leftovers, processes, progress, publishing, runners, storage
 from converter.options import ConvertOptions
 from converter.table import Table, read_tables
-from schemas import layout
+from schemas import command, layout
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 
@@ -51,9 +52,11 @@ def convert(
     # What two conversions put together in one folder would be no dataset of either.
     with contextlib.nullcontext() if described else publishing.locked(posixpath.dirname(options.dataset)):
         _check_output(options)
-        if not described:
+        if described:
+            return _run(options, beam_options, runner, tables, max_processes)
+        with command.leaves(functools.partial(leftovers.describe, options, runners.elsewhere(beam_options))):
             _clear(options)
-        return _run(options, beam_options, runner, tables, max_processes)
+            return _run(options, beam_options, runner, tables, max_processes)
 
 
 def _run(

@@ -17,10 +17,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from typing import ParamSpec, TypeVar
 
 from schemas.errors import UserError
+from schemas.quiet import quiet
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -40,7 +41,10 @@ def started(number: int) -> Iterator[None]:
     # Not forked from this one, which has threads. One process imports all, and the others are forked from that.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["converter.shards", "converter.neighbours"])
-    forkserver.ensure_running()  # It imports while this process reads the CSV.
+    with quiet():
+        resource_tracker.ensure_running()  # When this process ends at once, it would tell of semaphores that it clears.
+    with _without_interrupts():
+        forkserver.ensure_running()  # It imports while this process reads the CSV.
     _executor, _number = ProcessPoolExecutor(number, context, _start, (os.getcwd(),)), number
     try:
         yield
@@ -83,12 +87,21 @@ def _result(future: Future[_T]) -> _T:
 def _start(folder: str) -> None:
     """Prepares a new process."""
     os.chdir(folder)  # It begins where the first one of all was started.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that started it...
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Has processes that are started here never get Ctrl-C, which a terminal sends to all: it is for this one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _end_with_parent() -> None:
-    """...and whatever has ended that one, nothing writes to its folder any more."""
+    """Whatever has ended the process that started this one: nothing writes to its folder any more."""
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()

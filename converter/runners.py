@@ -83,6 +83,11 @@ def runs_here(options: PipelineOptions) -> bool:
     return _name(options) in _LOCAL
 
 
+def elsewhere(options: PipelineOptions) -> str:
+    """Returns the name of the runner, if it is on other machines; "" otherwise."""
+    return "" if runs_here(options) else str(options.view_as(StandardOptions).runner)
+
+
 def is_only_described(options: PipelineOptions) -> bool:
     """Whether the job is written down or handed over, so that there is no dataset when Beam returns."""
     given = options.get_all_options()

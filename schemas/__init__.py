@@ -16,6 +16,7 @@ Both sides derive every key, dtype, shape and file name from here, and neither i
     machine.py     cores, memory and disk that this process may use
     locking.py     lets one process at a time work in a folder
     command.py     how the command lines end
+    signals.py     Ctrl-C and SIGTERM, while modules are imported and later
     printable.py   keeps what came from the input from speaking to the terminal
     native_stderr.py  keeps the lines of libjpeg from the terminal
     quiet.py       keeps the noise of native libraries from the terminal; TensorFlow when it is needed

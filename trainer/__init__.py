@@ -17,3 +17,11 @@ plots.py        training.png and samples.png
 runs.py         `python -m trainer.runs`: compares runs side by side
 experiments/    named recipes, for --flagfile
 """
+
+import sys
+
+from schemas import signals
+
+# What sys.argv has while Python looks for the module of `python -m trainer...`: a program of this package starts.
+if sys.argv[:1] == ["-m"]:
+    signals.end_at_once()

@@ -90,13 +90,30 @@ def test_too_many_rejects_are_told_line_by_line(run: Run, scenes: Path, tmp_path
     csv = tmp_path / "labels.csv"
     csv.write_text((scenes / "labels.csv").read_text(encoding="utf-8") + "lost.jpg,1,0,0,0,0\n", encoding="utf-8")
     process = run(csv=csv, max_rejects="0")
+    incomplete = f"{tmp_path}/out/dataset/1.0.0.incomplete"
     assert (process.returncode, process.stdout) == (1, "")
+    finished = len(list(Path(incomplete).glob("made_from/*/*.json")))
+    assert finished > 1
     assert process.stderr.splitlines() == [
         "error: 1 of 25 rows were rejected; at most 0 may be (--max_rejects).",
         "Nothing is published. What is wrong, with the first row of each kind:",
         f"        1 missing_file: {csv} line 26, 'lost.jpg': no such file in the folder of images",
-        f"All of them: {tmp_path}/out/dataset/1.0.0.incomplete/rejects.csv",
+        f"All of them: {incomplete}/rejects.csv",
+        f"{finished} finished shards are kept in {incomplete}: the same command goes on with the others.",
+        f"To clear it: rm -r {incomplete}",
     ]
+
+
+def _left(process: subprocess.CompletedProcess[str], incomplete: str) -> str:
+    """Returns the line that says what went wrong, of a run that then says what it has left."""
+    assert (process.returncode, process.stdout) == (1, "")
+    line, kept, clear = process.stderr.splitlines()
+    assert kept in (
+        f"No shard was finished. The same command begins again, in {incomplete}.",
+        f"1 finished shard is kept in {incomplete}: the same command goes on with the others.",
+    )
+    assert clear == f"To clear it: rm -r {incomplete}"
+    return line
 
 
 def _limited() -> None:
@@ -107,7 +124,7 @@ def _limited() -> None:
 def test_an_output_that_takes_no_more_ends_with_one_sentence(run: Run, tmp_path: Path) -> None:
     limited = run(num_shards=1, limit=_limited)
     incomplete = f"{tmp_path}/out/dataset/1.0.0.incomplete"
-    assert re.fullmatch(rf"error: {incomplete}/.*\.tfrecord: File too large", _error(limited))
+    assert re.fullmatch(rf"error: {incomplete}/.*\.tfrecord: File too large", _left(limited, incomplete))
     assert not (tmp_path / "out/dataset/1.0.0").exists()
     # With room, the same command finishes the work.
     assert run(num_shards=1).returncode == 0
@@ -122,7 +139,8 @@ def test_a_full_disk_ends_with_one_sentence(run: Run, tmp_path: Path) -> None:
     disk.mkdir()
     mount = f'mount -t tmpfs -o size=40k none {disk} && exec "$@"'
     full = run(output=disk, num_shards=1, prefix=[*mounts, "sh", "-c", mount, "sh"])
-    assert re.fullmatch(rf"error: {disk}/dataset/1\.0\.0\.incomplete/.*: No space left on device", _error(full))
+    incomplete = f"{disk}/dataset/1.0.0.incomplete"
+    assert re.fullmatch(rf"error: {incomplete}/.*: No space left on device", _left(full, incomplete))
 
 
 @pytest.mark.slow

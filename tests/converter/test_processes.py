@@ -102,10 +102,16 @@ def test_the_dataset_is_the_same(scenes: Path, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes by their parents")
 @pytest.mark.parametrize(
-    ("sent", "status"), [pytest.param(signal.SIGINT, 130, id="Ctrl-C"), pytest.param(signal.SIGKILL, -9, id="SIGKILL")]
+    ("sent", "status"),
+    [
+        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
+        pytest.param(signal.SIGKILL, -9, id="SIGKILL"),
+    ],
 )
+@pytest.mark.parametrize("to_all", [False, True], ids=["to one", "to all of them, as a terminal does"])
 def test_they_end_with_the_one_that_started_them(
-    sent: int, status: int, tmp_path: Path, draw: Draw, write_csv: WriteCsv
+    sent: int, status: int, to_all: bool, tmp_path: Path, draw: Draw, write_csv: WriteCsv
 ) -> None:
     names = [f"a-name-that-makes-the-table-large-enough-{i:06d}.jpg" for i in range(6000)]
     (tmp_path / "images").mkdir()
@@ -115,15 +121,29 @@ def test_they_end_with_the_one_that_started_them(
     write_csv(tmp_path / "labels.csv", [("file", "sea"), *((name, 1) for name in names)])
     paths = (f"--csv={tmp_path}/labels.csv", f"--images={tmp_path}/images", f"--output={tmp_path}/out")
     command = [sys.executable, "-m", "converter", *paths, "--num_threads=2"]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL) as process:
+    incomplete = tmp_path / "out/dataset/1.0.0.incomplete"
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         program = psutil.Process(process.pid)
-        while not next(tmp_path.rglob("*.tfrecord"), None):
+        while not next(incomplete.rglob("made_from/*/*.json"), None):
             assert process.poll() is None
             time.sleep(0.01)
         below = program.children(recursive=True)
         assert len(below) >= 3  # The two, and the one that they are forked from.
-        process.send_signal(sent)
-        assert process.wait(60) == status
+        os.killpg(process.pid, sent) if to_all else process.send_signal(sent)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == status
+    if sent == signal.SIGKILL:
+        assert said == ""  # The tracker of multiprocessing's resources told of semaphores.
+    else:
+        finished = len(list(incomplete.glob("made_from/*/*.json")))
+        kept = "1 finished shard is" if finished == 1 else f"{finished} finished shards are"
+        assert said.splitlines() == [
+            "Interrupted.",
+            f"{kept} kept in {incomplete}: the same command goes on with the others.",
+            f"To clear it: rm -r {incomplete}",
+        ]
     _, alive = psutil.wait_procs(below, timeout=20)
     assert not alive
     subprocess.run(command, cwd=Path(__file__).parents[2], check=True, stdout=subprocess.DEVNULL)

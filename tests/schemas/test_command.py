@@ -1,15 +1,33 @@
 """How command lines end: with the status of the program, or with a sentence."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from schemas import signals
+
 _PROGRAM = """
+import os, signal, sys, time
 from absl.flags import argparse_flags
-from schemas import command
+from schemas import command, signals
 from schemas.errors import UserError
+
+def interrupted():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        pass
+
+def hangs():  # As a step of TensorFlow does, between whose bytecodes there are none.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+
+class Bad:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
 
 def parse(argv):
     parser = argparse_flags.ArgumentParser()
@@ -45,7 +63,12 @@ def _run(body: str, status: int = 1) -> tuple[int, str, str]:
         (r"raise UserError('no \x1b[2J\nmend it')", (1, "", "error: no \\x1b[2J\nmend it\n")),
         ("raise OSError(28, 'No space left', 'file')", (1, "", "error: file: No space left\n")),
         ("return 1 / 0", (1, "", "error: division by zero\n")),
-        ("raise KeyboardInterrupt", (130, "", "")),
+        ("raise KeyboardInterrupt", (130, "", "Interrupted.\n")),
+        ("signal.raise_signal(signal.SIGINT)", (130, "", "Interrupted.\n")),
+        ("signal.raise_signal(signal.SIGTERM)", (143, "", "Interrupted.\n")),
+        # What fails because of it is not what is told.
+        ("interrupted(); return 1 / 0", (143, "", "Interrupted.\n")),
+        ("interrupted(); raise TypeError", (143, "", "Interrupted.\n")),
         ("print('\\u00e9')", (0, "\\xe9\n", "")),
     ],
 )
@@ -61,3 +84,72 @@ def test_a_defect_keeps_its_traceback() -> None:
     status, _, stderr = _run("raise TypeError('ours')")
     assert status == 1
     assert "Traceback" in stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("raise UserError('mend it')", (1, "", "error: mend it\n2 files are kept.\n")),
+        ("signal.raise_signal(signal.SIGTERM)", (143, "", "Interrupted.\n2 files are kept.\n")),
+    ],
+)
+def test_what_is_left_is_said_after_the_error(body: str, expected: tuple[int, str, str]) -> None:
+    with_leaves = f"with command.leaves(lambda: '2 files are kept.'): {body}"
+    assert _run(with_leaves) == expected
+    nothing = f"with command.leaves(lambda: ''): {body}"
+    assert _run(nothing) == (expected[0], "", expected[2].replace("2 files are kept.\n", ""))
+    broken = f"with command.leaves(lambda: os.stat('missing').st_size): {body}"
+    assert _run(broken) == (expected[0], "", expected[2].replace("2 files are kept.\n", ""))
+
+
+def test_what_is_left_is_said_with_the_traceback_of_a_defect() -> None:
+    status, _, stderr = _run("with command.leaves(lambda: '2 files are kept.'): raise TypeError('ours')")
+    assert status == 1
+    assert stderr.endswith("TypeError: ours\n2 files are kept.\n")
+
+
+def test_a_main_thread_that_does_not_listen_is_not_waited_for() -> None:
+    body = "with command.leaves(lambda: '2 files are kept.'): hangs(); signal.raise_signal(signal.SIGTERM); {}"
+    start = time.monotonic()
+    assert _run(body.format("time.sleep(100)")) == (143, "", "Interrupted.\n2 files are kept.\n")
+    assert time.monotonic() - start > signals._PATIENCE_SECONDS
+    # A second signal is not waited for either.
+    signalled = (
+        "import threading; threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start(); time.sleep(100)"
+    )
+    start = time.monotonic()
+    assert _run(body.format(signalled)) == (143, "", "Interrupted.\n2 files are kept.\n")
+    assert time.monotonic() - start < signals._PATIENCE_SECONDS
+
+
+def test_a_signal_where_python_ignores_exceptions_ends_the_program_too() -> None:
+    assert _run("Bad(); time.sleep(100)") == (143, "", "Interrupted.\n")
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    program = _PROGRAM.format(body="signal.raise_signal(signal.SIGINT); print('on')", status=1)
+    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    process = subprocess.run(
+        [sys.executable, "-c", ignoring + program, "x"], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "on\n"
+
+
+@pytest.mark.parametrize("module", ["converter", "trainer", "converter.verify", "trainer.runs"])
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_program_that_imports_ends_without_a_word(module: str, sent: int, status: int) -> None:
+    # It comes when one of the modules is imported that take long.
+    code = (
+        "import os, runpy, sys\n"
+        "def hook(event, args):\n"
+        "    if event == 'import' and args[0] in ('numpy', 'apache_beam', 'tensorflow', 'pandas'):\n"
+        f"        os.kill(os.getpid(), {sent})\n"
+        "sys.addaudithook(hook)\n"
+        "sys.argv = ['-m']\n"
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=False, timeout=60, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert (process.returncode, process.stdout, process.stderr) == (status, "", "")

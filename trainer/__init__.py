@@ -2,7 +2,9 @@
 
 main.py         flags -> TrainConfig -> train.train_and_evaluate()
 config.py       TrainConfig: frozen, documented, validates itself; saved beside the checkpoints
+numerics.py     how Keras computes, whatever its own file of settings says
 sources.py      which datasets a run reads, as if they were one
+checks.py       what their manifests tell of a run before it starts
 dataset.py      shards, or what is cached of them -> shuffle, batch, decode, augment, prefetch
 decoding.py     serialized examples -> images of one size, and labels
 resizing.py     one image -> a square of a given size
@@ -13,14 +15,19 @@ train.py        compile, fit, callbacks; the order of a run
 run_folder.py   the folder of a run: claimed by one run at a time, files whole or not there
 throughput.py   how fast the input is, and the model, and which of them a run waits for
 evaluation.py   one exact pass over a split: the multi-label metrics
+validation.py   the same after every epoch: what is shown while training
 plots.py        training.png and samples.png
 runs.py         `python -m trainer.runs`: compares runs side by side
 experiments/    named recipes, for --flagfile
 """
 
+import os
 import sys
 
 from schemas import signals
+
+# Keras reads it once, when it is imported; the models are Keras on TensorFlow, whatever else it is set up for.
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 # What sys.argv has while Python looks for the module of `python -m trainer...`: a program of this package starts.
 if sys.argv[:1] == ["-m"]:

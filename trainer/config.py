@@ -41,7 +41,7 @@ class TrainConfig:
         loss: `binary_crossentropy` on sigmoids, or `categorical_crossentropy` on a softmax.
         seed: of initial weights, order and augmentation; 0 to 2**32 - 1.
         train_split: name of the split to train on.
-        validation_split: name of the split to evaluate on.
+        validation_split: name of the split to evaluate on, another one.
         overwrite: whether to replace a run that is there.
     """
 
@@ -96,6 +96,11 @@ class TrainConfig:
         for name in ("image_size", "batch_size", "epochs"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 1. Received: {getattr(self, name)}")
+        if self.train_split == self.validation_split:
+            raise UserError(
+                "--train_split and --validation_split must differ: a model that is evaluated on what it was trained on "
+                f"looks better than it is. Received: {self.train_split!r} for both"
+            )
         if not self.learning_rate > 0:
             raise UserError(f"--learning_rate must be positive. Received: {self.learning_rate}")
         if not 0 <= self.seed < 2**32:

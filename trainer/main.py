@@ -13,9 +13,6 @@ from schemas.quiet import quiet
 from trainer import config as choices
 from trainer.config import TrainConfig
 
-# The models are Keras on TensorFlow, whatever else the user has set it up for.
-os.environ["KERAS_BACKEND"] = "tensorflow"
-
 with quiet():
     import tensorflow as tf
 

@@ -37,19 +37,24 @@ def build(config: TrainConfig, statistics: Statistics) -> keras.Model:
         A model from images [batch, size, size, 3], 0 to 255, to probabilities float32 [batch, k].
 
     Raises:
-        UserError: there is no such model, it cannot take images of this size, or its weights cannot be had.
+        UserError: there is no such model, it cannot take images of this size, its weights cannot be had, or it would
+            have nothing to learn.
     """
+    multi_label = config.loss == "binary_crossentropy"
+    if len(statistics.positives) == 1 and not multi_label:
+        raise UserError(
+            f"--loss={config.loss} needs two classes or more: of one, a softmax says 1 for every image, and its loss "
+            "is 0 from the start. Use --loss=binary_crossentropy."
+        )
     inputs = keras.Input((config.image_size, config.image_size, 3), name=example.IMAGE)
     backbone, preprocess = _backbone(config)
     # Frozen, its batch normalization keeps its own mean and variance as well.
     backbone.trainable = not config.freeze_backbone
-    if config.preprocessing == "unit":
-        preprocess = layers.Rescaling(1 / 255)
     pixels = preprocess(inputs)
     # Frozen, nothing in it is random either: its features are the same in every epoch.
     maps = backbone(pixels, training=False) if config.freeze_backbone else backbone(pixels)
-    features = layers.GlobalAveragePooling2D()(maps)
-    multi_label = config.loss == "binary_crossentropy"
+    # Features and head are float32 whatever the backbone computes in: they are averages, sums and logarithms.
+    features = layers.GlobalAveragePooling2D(dtype="float32")(maps)
     outputs = layers.Dense(
         len(statistics.positives),
         activation="sigmoid" if multi_label else "softmax",
@@ -93,7 +98,30 @@ def _backbone(config: TrainConfig) -> tuple[keras.Model, Callable[..., Any]]:
             backbone = constructor(include_top=False, input_shape=shape, weights=weights)
     if config.weights not in ("none", "imagenet"):
         _load_weights(backbone, config.weights)
+    if config.preprocessing == "unit":
+        # Only now: files of weights are of all its layers.
+        backbone, preprocess = _without_scaling(backbone), layers.Rescaling(1 / 255)
     return backbone, preprocess
+
+
+def _without_scaling(backbone: keras.Model) -> keras.Model:
+    """Returns a backbone without the layers at its beginning that scale or normalize pixels, where it has any.
+
+    MobileNetV3, EfficientNet, EfficientNetV2 and ConvNeXt do so themselves, and take pixels from 0 to 255: those from 0
+    to 1 would reach their first convolution as nearly nothing.
+    """
+    pixels = backbone.input
+    for layer in backbone.layers[1:]:
+        if not isinstance(layer, layers.Rescaling | layers.Normalization):
+            break
+        pixels = layer.output
+    if pixels is backbone.input:
+        return backbone
+    rest = keras.Model(pixels, backbone.output, name=backbone.name)
+    # With layers of its own: those of `rest` are still connected to the ones that were left out.
+    network = keras.models.clone_model(rest)
+    network.set_weights(rest.get_weights())
+    return network
 
 
 def _small_resnet(shape: tuple[int, int, int]) -> keras.Model:

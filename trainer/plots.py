@@ -14,13 +14,13 @@ _COLUMNS = 6
 
 
 def training(history: Mapping[str, Sequence[float]], path: str) -> None:
-    """Draws a panel for each metric, with its training and its validation curve.
+    """Draws a panel for each metric, with its training and its validation curve, where there are both.
 
     Args:
         history: values of each epoch by name, as Keras has them: `loss`, `val_loss`, ...
         path: of the PNG.
     """
-    names = [name for name in history if not name.startswith("val_")]
+    names = list(dict.fromkeys(name.removeprefix("val_") for name in history))
     figure = Figure(figsize=(4.5 * len(names), 3.5), layout="constrained")
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for panel, name in zip(panels, names, strict=True):
@@ -28,7 +28,7 @@ def training(history: Mapping[str, Sequence[float]], path: str) -> None:
             if key in history:
                 epochs = range(1, len(history[key]) + 1)
                 panel.plot(epochs, history[key], label=label, marker="." if len(epochs) < 20 else "")
-        panel.set(title=name.replace("_", " ").replace("pr auc", "PR AUC"), xlabel="epoch")
+        panel.set(title=name.replace("_", " "), xlabel="epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         panel.grid(alpha=0.3)
         panel.legend()

@@ -28,12 +28,13 @@ import tensorflow as tf
 
 import schemas
 from schemas.errors import UserError
-from trainer import caching, dataset, evaluation, model, plots, run_folder, runs, sources, throughput
+from trainer import caching, checks, dataset, evaluation, model, numerics, plots, run_folder, runs, sources, throughput
 from trainer.caching import Features, Plan
 from trainer.config import TrainConfig
 from trainer.run_folder import RunFolder
 from trainer.sources import Sources
 from trainer.throughput import Throughput
+from trainer.validation import Validate
 
 _WARMUP_EPOCHS = 3
 _NUM_SAMPLES = 24
@@ -100,18 +101,21 @@ def _set_up(config: TrainConfig, data: Sources) -> _Setup:
     """Builds the model, and decides what is cached."""
     for split in (config.train_split, config.validation_split):
         data.split(split)
+    checks.check_overlap(config, data)
+    numerics.fix()
     keras.utils.set_random_seed(config.seed)
     network = compile_model(config, data)
     extractor, head = model.split(network)
     plan = caching.choose(config, data, extractor.output.shape[1] if config.features_are_fixed else None)
-    print(plan.reason)
+    for line in (plan.reason, *checks.notes(config, data)):
+        print(line)
     if config.freeze_backbone and config.weights == "none":
         print("The backbone is frozen with random weights: only the head learns. --weights gives it others.")
     if plan.content != "features":
         return _Setup(network, network, plan, None)
     _compile(head, config, data, steps_per_execution=_HEAD_STEPS_PER_EXECUTION)
     digest = hashlib.sha256(b"".join(np.asarray(variable).tobytes() for variable in extractor.variables))
-    key = f"{config.model} {config.preprocessing} {digest.hexdigest()}"
+    key = f"{config.model} {config.preprocessing} {network.dtype_policy.name} {digest.hexdigest()}"
     extract = tf.function(functools.partial(extractor, training=False), reduce_retracing=True)
     return _Setup(network, head, plan, Features(extract, extractor.output.shape[1], key))
 
@@ -154,11 +158,11 @@ def _fit_and_evaluate(config: TrainConfig, data: Sources, setup: _Setup, folder:
     output = folder.path
     network, trained = setup.network, setup.trained
     print(f"Model: {config.model}, {network.count_params():,} weights; {len(train)} steps an epoch.")
+    validate = Validate(validation, data.split(config.validation_split).num_examples)
     history = trained.fit(
         train,
-        validation_data=validation,
         epochs=config.epochs,
-        callbacks=[*_callbacks(output), throughput.ReportThroughput(measured, config, setup.plan.content)],
+        callbacks=[validate, *_callbacks(output), throughput.ReportThroughput(measured, config, setup.plan.content)],
         shuffle=False,  # The dataset does that.
         # A bar on a terminal; in a log, where it would be written again at every step, a line for each epoch.
         verbose="auto" if os.isatty(1) else 2,
@@ -170,7 +174,7 @@ def _fit_and_evaluate(config: TrainConfig, data: Sources, setup: _Setup, folder:
     run_folder.write(output / "history.json", json.dumps(history, indent=1) + "\n")
     with run_folder.whole(output / "training.png") as path:
         plots.training(history, str(path))
-    predictions = evaluation.predict(trained, validation)
+    predictions = validate.predictions()
     result = evaluation.evaluate(predictions, data.classes)
     run_folder.write(output / runs.EVALUATION, json.dumps(result, indent=1) + "\n")
     pictures = dataset.decoded(config, data, config.validation_split, config.image_size)
@@ -207,7 +211,7 @@ def named_shards(config: TrainConfig, data: Sources) -> Iterator[None]:
 
 
 def compile_model(config: TrainConfig, data: Sources) -> keras.Model:
-    """Builds the model and gives it its loss, optimizer and metrics."""
+    """Builds the model and gives it its loss and optimizer; metrics are computed after an epoch (validation.py)."""
     network = model.build(config, data.split(config.train_split).statistics)
     _compile(network, config, data)
     return network
@@ -216,15 +220,9 @@ def compile_model(config: TrainConfig, data: Sources) -> keras.Model:
 def _compile(network: keras.Model, config: TrainConfig, data: Sources, steps_per_execution: int = 1) -> None:
     split = data.split(config.train_split)
     steps = -(-split.num_examples // config.batch_size)
-    metric: keras.Metric
-    if config.loss == "binary_crossentropy":
-        metric = keras.metrics.AUC(curve="PR", multi_label=True, num_labels=len(data.classes), name="mean_pr_auc")
-    else:
-        metric = keras.metrics.CategoricalAccuracy()
     network.compile(
         optimizer=keras.optimizers.AdamW(_schedule(config, steps), weight_decay=config.weight_decay),
         loss=config.loss,
-        metrics=[metric],
         # XLA made an epoch of the default recipe half as long again on CPU.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
         steps_per_execution=steps_per_execution,

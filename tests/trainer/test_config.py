@@ -93,6 +93,12 @@ def test_it_is_frozen_and_takes_names_only() -> None:
         pytest.param(
             {"schedule": "step"}, "--schedule must be one of cosine, constant. Received: 'step'", id="unknown schedule"
         ),
+        pytest.param(
+            {"train_split": "validation"},
+            "--train_split and --validation_split must differ: a model that is evaluated on what it was trained on "
+            "looks better than it is. Received: 'validation' for both",
+            id="evaluated on what it was trained on",
+        ),
         pytest.param({"image_size": 0}, "--image_size must be at least 1. Received: 0", id="no pixels"),
         pytest.param({"batch_size": -4}, "--batch_size must be at least 1. Received: -4", id="negative batches"),
         pytest.param({"epochs": 0}, "--epochs must be at least 1. Received: 0", id="no epochs"),

@@ -1,6 +1,8 @@
 """The models: every name is found, and what stands between images and probabilities is what was asked for."""
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,8 +12,9 @@ import pytest
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from schemas.statistics import Statistics
-from trainer import model
+from trainer import caching, model
 from trainer.config import TrainConfig
+from trainer.sources import Sources
 
 Config = Callable[..., TrainConfig]
 NAMES = sorted(name for name, value in vars(keras.applications).items() if callable(value))
@@ -120,6 +123,99 @@ def test_a_backbone_gets_0_to_1_when_asked_for(name: str, config: Config, statis
     )
 
 
+SCALING = {  # The fastest to build of each kind, of which all others differ in depth and width.
+    "mobilenet_v3_small": False, "mobilenet_v3_large": True, "efficientnet_b0": True, "efficientnet_b1": True,
+    "efficientnet_v2_b0": True, "efficientnet_v2_s": True, "convnext_tiny": True,
+}  # fmt: skip
+OTHERS = {
+    "vgg16": False, "vgg19": True, "mobilenet": False, "mobilenet_v2": True, "resnet50": True, "resnet50_v2": True,
+    "xception": True, "inception_v3": True, "inception_resnet_v2": True, "densenet121": True, "nasnet_mobile": True,
+    "small_resnet": False,
+}  # fmt: skip
+
+
+def _reaches_the_first_convolution(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Returns the input of the first layer with a kernel, wherever it is, while a model looks at images."""
+    seen: list[np.ndarray] = []
+    call = keras.layers.Conv2D.call
+
+    def look(layer: Any, inputs: Any) -> Any:
+        seen.append(np.asarray(inputs))
+        return call(layer, inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.layers.Conv2D, "call", look)
+        _predict(network, images)
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, id=name, marks=[pytest.mark.slow] if slow else [])
+        for name, slow in {**SCALING, **OTHERS}.items()
+    ],
+)
+def test_the_first_convolution_gets_the_range_that_was_asked_for(
+    name: str, config: Config, statistics: Statistics, tmp_path: Path
+) -> None:
+    images = np.zeros((2, 80, 80, 3), np.uint8)
+    images[1] = 255
+    network = model.build(config(model=name, preprocessing="unit", image_size=80), statistics)
+    pixels = _reaches_the_first_convolution(network, images)
+    assert (pixels.min(), pixels.max()) == (0, pytest.approx(1))
+    if name in SCALING:
+        network.save(tmp_path / "model.keras")
+        saved = keras.saving.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(_predict(saved, images), _predict(network, images), rtol=1e-4)
+        pixels = _reaches_the_first_convolution(model.build(config(model=name, image_size=80), statistics), images)
+        assert 0.9 < pixels.max() - pixels.min() < 6
+
+
+def test_weights_of_a_backbone_that_scales_itself_are_those_of_the_file(
+    config: Config, statistics: Statistics, tmp_path: Path
+) -> None:
+    published = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
+    path = tmp_path / "b0.weights.h5"
+    published.save_weights(path)
+    network = model.build(config(model="efficientnet_b0", weights=str(path), preprocessing="unit"), statistics)
+    kept = _backbone(network).get_weights()
+    # All but what its normalization has: a mean, a variance and a count.
+    expected = published.get_weights()[3:]
+    assert len(kept) == len(expected)
+    for weight, value in zip(kept, expected, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_features_and_scores_are_float32_whatever_the_backbone_computes_in(
+    policy: str, config: Config, sources: Sources
+) -> None:
+    statistics = sources.split("validation").statistics
+    asked = config(freeze_backbone=True, augment="none")
+    exact = model.build(asked, statistics)
+    keras.config.set_dtype_policy(policy)
+    try:
+        network = model.build(asked, statistics)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert _backbone(network).compute_dtype == policy.removeprefix("mixed_")
+    network.set_weights(exact.get_weights())
+    extractor, head = model.split(network)
+    features = caching.Features(functools.partial(extractor, training=False), extractor.output.shape[1], "")
+    cached = caching.load(caching.Plan("features", False, ""), asked, sources, "validation", 32, features)
+    assert cached
+    expected = caching.load(
+        caching.Plan("features", False, ""), asked, sources, "validation", 32,
+        features._replace(extract=functools.partial(model.split(exact)[0], training=False)),
+    )  # fmt: skip
+    assert expected
+    assert cached.inputs.dtype == "float32"
+    assert np.asarray(expected.inputs).std() > 0
+    np.testing.assert_allclose(cached.inputs, expected.inputs, atol=0.05 * float(np.max(expected.inputs)))
+    assert _predict(head, np.asarray(cached.inputs)).dtype == _predict(network, _images()).dtype == np.float32
+
+
 def _headed(network: keras.Model, prepared: np.ndarray) -> np.ndarray:
     """Returns what a model says of images that are prepared already."""
     features = _predict(_backbone(network), prepared).mean(axis=(1, 2))
@@ -172,6 +268,11 @@ def test_a_frozen_backbone_stays_as_it_is(
     for weight, old in zip(backbone.weights, before[0], strict=True):
         # The mean and variance of batch normalization are weights too, though not trainable ones.
         assert np.array_equal(weight, old) == frozen, weight.path
+
+
+def test_a_softmax_of_one_class_is_refused(config: Config) -> None:
+    with pytest.raises(UserError, match=r"^--loss=categorical_crossentropy needs two classes .*binary_crossentropy\.$"):
+        model.build(config(loss="categorical_crossentropy"), Statistics(positives=(7,)))
 
 
 def test_one_class_is_a_model_too(config: Config) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
@@ -30,6 +31,8 @@ METRICS = {
     "ranking_loss",
     "num_examples",
 }
+# What is shown of an epoch.
+FIGURES = {"loss", "val_loss", "val_mean_average_precision"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +102,35 @@ def test_the_evaluation_is_written_as_it_is_returned(run: Run) -> None:
 
 def test_it_learns(run: Run, info: DatasetInfo) -> None:
     history = run.json("history.json")
-    assert set(history) >= {"loss", "val_loss"}
+    assert set(history) == FIGURES
     assert all(len(values) == 5 for values in history.values())
     assert history["loss"][-1] < history["loss"][0] / 2
     # Without looking at the picture, the precision of a class is how frequent it is.
     prior = np.mean(info.split("validation").statistics.positives) / 21
     assert run.result["mean_average_precision"] > (1 + prior) / 2
     assert run.result["hamming_loss"] < prior / 2
+
+
+def test_what_is_shown_while_training_is_the_evaluation(run: Run) -> None:
+    history = run.json("history.json")
+    assert history["val_mean_average_precision"][-1] == run.json("evaluation.json")["mean_average_precision"]
+    assert len(set(history["val_mean_average_precision"])) > 1
+    shown: dict[str, list[float]] = {}
+    for path in (run.folder / "tensorboard" / "validation").glob("events.out.tfevents.*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            for value in tf.compat.v1.Event.FromString(record).summary.value:
+                shown.setdefault(value.tag, []).append(float(tf.make_ndarray(value.tensor)))
+    assert shown["epoch_mean_average_precision"] == pytest.approx(history["val_mean_average_precision"])
+    assert shown["epoch_loss"] == pytest.approx(history["val_loss"])
+
+
+def test_a_class_without_positives_is_left_out_of_what_is_shown(config: Config, tmp_path: Path, data: Path) -> None:
+    asked = config(output=str(tmp_path / "a"), image_size=8, epochs=1, validation_split="modes")
+    # All pictures of this split have all four classes.
+    train.train_and_evaluate(asked)
+    run = Run(asked, json.loads((tmp_path / "a" / "evaluation.json").read_text()))
+    assert run.result["mean_average_precision"] is None
+    assert set(run.json("history.json")) == FIGURES - {"val_mean_average_precision"}
 
 
 def test_the_saved_model_is_the_evaluated_one(run: Run, sources: Sources) -> None:
@@ -248,7 +273,11 @@ def test_the_recipe_of_the_tutorial_runs(command: Command, data: Path, tmp_path:
         "epochs": 1,
     }
     assert {name: found[name] for name in asked} == asked
-    assert set(json.loads((tmp_path / "run" / "history.json").read_text())) >= {"loss", "categorical_accuracy"}
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert set(history) == FIGURES
+    result = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert history["val_mean_average_precision"][-1] == result["mean_average_precision"]
+    assert "--loss=categorical_crossentropy takes one label for each image" in ended.stdout
     assert set(json.loads((tmp_path / "run" / "evaluation.json").read_text())) == METRICS
 
 

@@ -1,0 +1,55 @@
+"""What is shown of the validation split while training: the loss, and the mean average precision of the evaluation."""
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer import evaluation
+from trainer.evaluation import Predictions, Predictor
+
+LOSS = "val_loss"
+MEAN_AVERAGE_PRECISION = "val_mean_average_precision"
+
+
+class Validate(keras.callbacks.Callback):
+    """Runs the model over the validation split after each epoch, and adds what it finds to the logs of the epoch.
+
+    It has to be the first callback: those after it read the logs. A mean average precision that is undefined is left
+    out of them, since neither Keras nor TensorBoard takes None.
+    """
+
+    def __init__(self, dataset: tf.data.Dataset, num_examples: int) -> None:
+        """Takes the split.
+
+        Args:
+            dataset: its batches, images or features and labels.
+            num_examples: in it.
+        """
+        super().__init__()
+        self._dataset, self._num_examples = dataset, num_examples
+        self._predictor: Predictor | None = None
+        self._predictions: Predictions | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Forgets what the model said before: its weights change."""
+        self._predictions = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Adds the loss and, where it is defined, the mean average precision."""
+        predictions = self.predictions()
+        assert logs is not None
+        assert predictions.loss is not None
+        logs[LOSS] = predictions.loss
+        # Of scores that are no numbers there is no order; the run ends because of the loss.
+        if math.isfinite(predictions.loss):
+            mean = evaluation.mean(evaluation.average_precisions(predictions))
+            logs |= {} if mean is None else {MEAN_AVERAGE_PRECISION: mean}
+
+    def predictions(self) -> Predictions:
+        """Returns what the model says of the split: after an epoch the same that its logs are about."""
+        if self._predictions is None:
+            self._predictor = self._predictor or Predictor(self.model, self._dataset, self._num_examples)
+            self._predictions = self._predictor()
+        return self._predictions

@@ -69,21 +69,26 @@ def measure(network: keras.Model, dataset: tf.data.Dataset, seconds: float = _SE
 
     Args:
         network: compiled.
-        dataset: the batches of an epoch.
+        dataset: the batches of an epoch, which are read once, and again only where the time is longer than an epoch.
         seconds: that each of the three measurements takes, about.
 
     Returns:
-        Rates without the first batch, in which functions are traced and buffers filled.
+        Rates without the first batches, in which functions are traced and buffers filled.
     """
     state = [variable.numpy() for variable in _variables(network)]
-    dataset = dataset.repeat()
+    batches = iter(dataset.repeat())
+
+    def read() -> int:
+        return _size(next(batches))
+
     try:
-        batch, input_rate = _read(dataset, seconds)
-        in_memory = tf.data.Dataset.from_tensors(batch).repeat()
-        alone = _steps(network, in_memory)
-        is_fast = input_rate > _rate(alone, seconds / _TURNS) * _size(batch)
-        # A slow input would be flattered by what it has done while it was not its turn.
-        together, model = _in_turns([_steps(network, dataset), alone], _TURNS if is_fast else 1, seconds)
+        batch = next(batches)
+        alone, both = (_steps(network, some) for some in (iter(tf.data.Dataset.from_tensors(batch).repeat()), batches))
+        roughly = _rate(alone, seconds / _TURNS) * _size(batch)
+        # A slow input would look faster than it is by the batches that it has prepared while others ran.
+        _rate(read, seconds / _TURNS)
+        input_rate = _rate(read, seconds)
+        together, model = _in_turns([both, alone], _TURNS if input_rate > roughly else 1, seconds)
     finally:
         for variable, value in zip(_variables(network), state, strict=True):
             variable.assign(value)
@@ -92,22 +97,15 @@ def measure(network: keras.Model, dataset: tf.data.Dataset, seconds: float = _SE
 
 def _variables(network: keras.Model) -> list[Any]:
     """Returns all that a training step changes and a later one reads: weights, the optimizer's, and random seeds."""
-    network.optimizer.build(network.trainable_variables)
+    if not network.optimizer.built:
+        network.optimizer.build(network.trainable_variables)
     metrics = {id(variable) for variable in network.metrics_variables}  # Reset at the start of each epoch.
     return [*(one for one in network.variables if id(one) not in metrics), *network.optimizer.variables]
 
 
-def _read(dataset: tf.data.Dataset, seconds: float) -> tuple[Any, float]:
-    """Returns a batch, and the images per second."""
-    batches = iter(dataset)
-    batch = next(batches)
-    return batch, _rate(lambda: _size(next(batches)), seconds)
-
-
-def _steps(network: keras.Model, dataset: tf.data.Dataset) -> Callable[[], int]:
-    """Returns what trains, and returns by how many steps; it has done so once."""
+def _steps(network: keras.Model, batches: Iterator[Any]) -> Callable[[], int]:
+    """Returns a function that trains and returns the number of its steps. It has been called once, to be traced."""
     network.make_train_function()
-    batches: Iterator[Any] = iter(dataset)
 
     def step() -> int:
         network.train_function(batches)

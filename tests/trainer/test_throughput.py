@@ -1,7 +1,7 @@
 """What is measured of input and model, and what the user is told of it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -59,6 +59,25 @@ def test_the_model_is_left_as_it_was() -> None:
     throughput.measure(network, _data(0), seconds=0.05)
     for variable, value in zip(throughput._variables(network), before, strict=True):
         np.testing.assert_array_equal(np.array(variable), value)
+
+
+def test_the_data_is_opened_once_and_the_optimizer_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, built = [], []
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        opened.append(True)
+        while True:
+            yield np.zeros((4, 3), np.float32), np.ones((4, 1), np.float32)
+
+    spec = (tf.TensorSpec((4, 3), tf.float32), tf.TensorSpec((4, 1), tf.float32))
+    network = _model(0)
+    build = network.optimizer.build
+    monkeypatch.setattr(network.optimizer, "build", lambda variables: (built.append(True), build(variables)))
+    for _ in range(2):
+        opened.clear()
+        throughput.measure(network, tf.data.Dataset.from_generator(batches, output_signature=spec), seconds=0.05)
+        assert len(opened) == 1
+    assert len(built) == 1
 
 
 @pytest.mark.parametrize(

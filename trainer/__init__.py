@@ -13,6 +13,10 @@ caching.py      what is kept between epochs, and where: chosen, filled, found ag
 model.py        backbones, preprocessing, head
 train.py        compile, fit, callbacks; the order of a run
 run_folder.py   the folder of a run: claimed by one run at a time, files whole or not there
+checkpoints.py  what a run saves after each epoch
+leftovers.py    what a run has left that did not come to its end, and how one goes on
+devices.py      CPU or GPU, and why a GPU that is there is not used
+memory.py       a lack of memory as a sentence that names the flags
 throughput.py   how fast the input is, and the model, and which of them a run waits for
 evaluation.py   one exact pass over a split: the multi-label metrics
 validation.py   the same after every epoch: what is shown while training

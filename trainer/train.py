@@ -27,10 +27,27 @@ import numpy as np
 import tensorflow as tf
 
 import schemas
+from schemas import command
 from schemas.errors import UserError
-from trainer import caching, checks, dataset, evaluation, model, numerics, plots, run_folder, runs, sources, throughput
+from trainer import (
+    caching,
+    checks,
+    dataset,
+    devices,
+    evaluation,
+    memory,
+    model,
+    numerics,
+    plots,
+    run_folder,
+    runs,
+    sources,
+    throughput,
+)
 from trainer.caching import Features, Plan
+from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
+from trainer.leftovers import Leftovers
 from trainer.run_folder import RunFolder
 from trainer.sources import Sources
 from trainer.throughput import Throughput
@@ -62,9 +79,13 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     data = sources.load(config)
     # Claimed before the model is built, which takes seconds.
     with run_folder.claimed(config.output, overwrite=config.overwrite) as folder:
-        setup = _set_up(config, data)
-        with named_shards(config, data):
-            return _fit_and_evaluate(config, data, setup, folder)
+        left = Leftovers(config, folder)
+        with command.leaves(left.describe):
+            print(devices.line())
+            setup = _set_up(config, data)
+            left.plan = setup.plan
+            with named_shards(config, data):
+                return _fit_and_evaluate(config, data, setup, folder, left)
 
 
 def benchmark_input(config: TrainConfig) -> Throughput:
@@ -76,7 +97,9 @@ def benchmark_input(config: TrainConfig) -> Throughput:
     data = sources.load(config)
     setup = _set_up(config, data)
     with named_shards(config, data):
-        measured = throughput.measure(setup.trained, _datasets(config, data, setup).train)
+        datasets = _datasets(config, data, setup)
+        with memory.explained(config, "training", _flags(setup.plan)):
+            measured = throughput.measure(setup.trained, datasets.train)
     print(measured.line(config, setup.plan.content))
     return measured
 
@@ -104,7 +127,8 @@ def _set_up(config: TrainConfig, data: Sources) -> _Setup:
     checks.check_overlap(config, data)
     numerics.fix()
     keras.utils.set_random_seed(config.seed)
-    network = compile_model(config, data)
+    with memory.explained(config, "the model", ("model", "image_size")):
+        network = compile_model(config, data)
     extractor, head = model.split(network)
     plan = caching.choose(config, data, extractor.output.shape[1] if config.features_are_fixed else None)
     for line in (plan.reason, *checks.notes(config, data)):
@@ -139,10 +163,11 @@ def _datasets(config: TrainConfig, data: Sources, setup: _Setup) -> _Datasets:
     plan, features = setup.plan, setup.features
     encoded = plan.content == "encoded"
     size = config.image_size if features else dataset.cached_size(config)
-    train, validation = (
-        caching.load(plan, config, data, split, pixels, features)
-        for split, pixels in ((config.train_split, size), (config.validation_split, config.image_size))
-    )
+    with memory.explained(config, "what is cached", ("cache", "image_size")):
+        train, validation = (
+            caching.load(plan, config, data, split, pixels, features)
+            for split, pixels in ((config.train_split, size), (config.validation_split, config.image_size))
+        )
     return _Datasets(
         dataset.training_dataset(config, data, train, keep_encoded=encoded),
         # Encoded records are not kept a second time: there may be no room for that.
@@ -151,22 +176,36 @@ def _datasets(config: TrainConfig, data: Sources, setup: _Setup) -> _Datasets:
     )
 
 
-def _fit_and_evaluate(config: TrainConfig, data: Sources, setup: _Setup, folder: RunFolder) -> dict[str, Any]:
+def _flags(plan: Plan) -> tuple[str, ...]:
+    """Returns the names of the flags that decide how much memory training takes."""
+    in_memory = plan.content != "none" and not plan.on_disk
+    return ("batch_size", "image_size", "model", *(("cache",) if in_memory else ()))
+
+
+def _fit_and_evaluate(
+    config: TrainConfig, data: Sources, setup: _Setup, folder: RunFolder, left: Leftovers
+) -> dict[str, Any]:
     train, measured, validation = _datasets(config, data, setup)
     # Only now: what is wrong with the model, the weights or the caches leaves no folder, and no run is replaced by it.
     folder.begin(_description(config, data, setup.plan))
     output = folder.path
     network, trained = setup.network, setup.trained
+    left.checkpoints = Checkpoints(output / "checkpoints")
     print(f"Model: {config.model}, {network.count_params():,} weights; {len(train)} steps an epoch.")
     validate = Validate(validation, data.split(config.validation_split).num_examples)
-    history = trained.fit(
-        train,
-        epochs=config.epochs,
-        callbacks=[validate, *_callbacks(output), throughput.ReportThroughput(measured, config, setup.plan.content)],
-        shuffle=False,  # The dataset does that.
-        # A bar on a terminal; in a log, where it would be written again at every step, a line for each epoch.
-        verbose="auto" if os.isatty(1) else 2,
-    ).history
+    with memory.explained(config, "training", _flags(setup.plan)):
+        history = trained.fit(
+            train,
+            epochs=config.epochs,
+            callbacks=[
+                validate,
+                *_callbacks(output, left.checkpoints),
+                throughput.ReportThroughput(measured, config, setup.plan.content),
+            ],
+            shuffle=False,  # The dataset does that.
+            # A bar on a terminal; in a log, where it would be written again at every step, a line for each epoch.
+            verbose="auto" if os.isatty(1) else 2,
+        ).history
     with run_folder.whole(output / "model.keras") as path:
         network.save(path)
     if trained is not network:
@@ -174,7 +213,8 @@ def _fit_and_evaluate(config: TrainConfig, data: Sources, setup: _Setup, folder:
     run_folder.write(output / "history.json", json.dumps(history, indent=1) + "\n")
     with run_folder.whole(output / "training.png") as path:
         plots.training(history, str(path))
-    predictions = validate.predictions()
+    with memory.explained(config, "the evaluation", _flags(setup.plan)):
+        predictions = validate.predictions()
     result = evaluation.evaluate(predictions, data.classes)
     run_folder.write(output / runs.EVALUATION, json.dumps(result, indent=1) + "\n")
     pictures = dataset.decoded(config, data, config.validation_split, config.image_size)
@@ -190,7 +230,8 @@ def _complete_checkpoints(folder: Path, network: keras.Model, head: keras.Model)
     weights = head.get_weights()
     for path in sorted(folder.glob("*.keras")):
         head.set_weights(keras.saving.load_model(path, compile=False).get_weights())
-        network.save(path)
+        with run_folder.whole(path) as whole:
+            network.save(whole)
     head.set_weights(weights)
 
 
@@ -276,14 +317,8 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
             )
 
 
-def _callbacks(output: Path) -> list[keras.callbacks.Callback]:
-    checkpoints = output / "checkpoints"
-    return [
-        StopOnNonFiniteLoss(),
-        keras.callbacks.ModelCheckpoint(checkpoints / "last.keras"),
-        keras.callbacks.ModelCheckpoint(checkpoints / "best.keras", monitor="val_loss", save_best_only=True),
-        keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False),
-    ]
+def _callbacks(output: Path, checkpoints: Checkpoints) -> list[keras.callbacks.Callback]:
+    return [StopOnNonFiniteLoss(), checkpoints, keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False)]
 
 
 def _description(config: TrainConfig, data: Sources, plan: Plan) -> dict[str, Any]:

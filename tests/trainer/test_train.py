@@ -16,6 +16,7 @@ import tensorflow as tf
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from trainer import dataset, evaluation, train
+from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
 from trainer.sources import Sources, combine
 
@@ -146,12 +147,12 @@ def test_the_saved_model_is_the_evaluated_one(run: Run, sources: Sources) -> Non
 
 def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(tmp_path: Path) -> None:
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
-    checkpoints = [c for c in train._callbacks(tmp_path) if isinstance(c, keras.callbacks.ModelCheckpoint)]
+    callback = Checkpoints(tmp_path / "checkpoints")
+    callback.set_model(network)
     for epoch, val_loss in enumerate([0.5, 0.3, 0.4]):
         network.set_weights([np.array([[float(epoch)]])])
-        for callback in checkpoints:
-            callback.set_model(network)
-            callback.on_epoch_end(epoch, {"loss": 1 - val_loss, "val_loss": val_loss})
+        callback.on_epoch_end(epoch, {"loss": 1 - val_loss, "val_loss": val_loss})
+    assert (callback.last, callback.best) == (3, 2)
     kept = {path.name: keras.saving.load_model(path).get_weights()[0] for path in (tmp_path / "checkpoints").iterdir()}
     assert kept == {"best.keras": 1.0, "last.keras": 2.0}
 

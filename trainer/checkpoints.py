@@ -1,0 +1,40 @@
+"""What a run saves while it trains: after each epoch the model as it is then, and the best one so far."""
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from trainer import run_folder
+
+LAST, BEST = "last.keras", "best.keras"
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves after each epoch; a file that is there is always whole.
+
+    Attributes:
+        last: the epoch whose model is in last.keras, counted from 1; None before the first one has ended.
+        best: the epoch whose model is in best.keras, the one with the lowest validation loss so far.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.last: int | None = None
+        self.best: int | None = None
+        self._folder = folder
+        self._lowest = math.inf
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves the model."""
+        self._folder.mkdir(exist_ok=True)
+        with run_folder.whole(self._folder / LAST) as path:
+            self.model.save(path)
+        self.last = epoch + 1
+        loss = (logs or {}).get("val_loss", math.inf)
+        if loss < self._lowest:
+            with run_folder.whole(self._folder / BEST) as path:
+                shutil.copyfile(self._folder / LAST, path)
+            self.best, self._lowest = epoch + 1, loss

@@ -1,0 +1,137 @@
+"""On which device a run trains; and where a GPU is there that TensorFlow does not use, why.
+
+TensorFlow tells that to those who read its log only, and trains on the CPU, many times slower.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from schemas import machine
+
+_INSTALL = "pip install 'tensorflow[and-cuda]'"
+_TIMEOUT_SECONDS = 60
+_ASK = "import tensorflow as tf; tf.config.list_physical_devices()"
+
+
+def line() -> str:
+    """Returns what a run says of its device when it starts, in one line, or in two where a GPU is not used."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        names = [tf.config.experimental.get_device_details(gpu).get("device_name") or "GPU" for gpu in gpus]
+        return (
+            f"Training on {on_gpu(names, nvidia_smi('--query-gpu=name,memory.total', '--format=csv,noheader,nounits'))}"
+        )
+    cores = machine.usable_cores()
+    lines = [f"Training on CPU ({cores} core{'s' if cores > 1 else ''})."]
+    found = find_gpus()
+    if found:
+        environment = os.environ.get("CUDA_VISIBLE_DEVICES")
+        lines.append(why_not(found, environment, tf.test.is_built_with_cuda(), ask_tensorflow()))
+    return "\n".join(lines)
+
+
+def on_gpu(names: Sequence[str], memory: str) -> str:
+    """Returns the name of the GPU that is used, with its memory where that is known.
+
+    Args:
+        names: of those that TensorFlow can use; it takes the first.
+        memory: what nvidia-smi tells of all: `name, MiB`, a line each.
+    """
+    sizes: dict[str, float] = {}
+    for one in memory.splitlines():
+        name, _, mebibytes = one.rpartition(",")
+        if mebibytes.strip().isdecimal():
+            sizes[name.strip()] = int(mebibytes) * 2**20 / 1e9
+    size = f", {sizes[names[0]]:.0f} GB" if names[0] in sizes else ""
+    others = f" The others are not used: there are {len(names)}." if len(names) > 1 else ""
+    return f"GPU: {names[0]}{size}.{others}"
+
+
+def find_gpus(proc: Path = Path("/proc/driver/nvidia/gpus"), dev: Path = Path("/dev")) -> list[str]:
+    """Returns the names of the GPUs of NVIDIA that this machine has, without asking TensorFlow.
+
+    Args:
+        proc: where the driver describes them, a folder each.
+        dev: where their devices are, which containers have without the descriptions.
+    """
+    models = [re.search(r"^Model:\s*(.+?)\s*$", _read(path), re.M) for path in sorted(proc.glob("*/information"))]
+    names = [model[1] if model else "NVIDIA GPU" for model in models]
+    names = names or ["NVIDIA GPU" for path in dev.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name)]
+    # Windows Subsystem for Linux has neither.
+    return names or re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", nvidia_smi("-L"), re.M)
+
+
+def why_not(found: Sequence[str], visible: str | None, built_with_cuda: bool, words: str) -> str:
+    """Returns in a sentence why TensorFlow does not use a GPU that is there, and what to do.
+
+    Args:
+        found: names of the GPUs.
+        visible: the variable CUDA_VISIBLE_DEVICES; None if it is not set.
+        built_with_cuda: whether this TensorFlow can use GPUs of NVIDIA at all.
+        words: that TensorFlow has logged when it looked for GPUs.
+    """
+    reason = _reason(visible, built_with_cuda, words)
+    there = f"{found[0]} is" if len(found) == 1 else f"{len(found)} GPUs ({found[0]}) are"
+    return f"{there} there and not used: {reason}"
+
+
+def _reason(visible: str | None, built_with_cuda: bool, words: str) -> str:
+    if visible is not None and not re.match(r"\s*(\d|GPU-|MIG-)", visible):
+        return f"CUDA_VISIBLE_DEVICES is {visible!r}, which hides it. Unset it: unset CUDA_VISIBLE_DEVICES"
+    if not built_with_cuda:
+        return f"this TensorFlow is built without CUDA. Install the one that has it: {_INSTALL}"
+    driver = re.search(r"cuInit[^\n]*?(CUDA_ERROR_\w+)|(CUDA driver version is insufficient)", words)
+    if driver:
+        return (
+            f"its driver does not start ({driver[1] or driver[2]}). `nvidia-smi` must work; a container needs "
+            "--gpus=all, and a new driver a restart of the machine."
+        )
+    missing = re.findall(r"Could not load dynamic library '([^']+)'", words)
+    if missing or re.search(r"Cannot dlopen some GPU libraries|Could not find cuda drivers", words):
+        named = f" ({', '.join(missing)})" if missing else ""
+        return f"CUDA libraries cannot be loaded{named}. Install them: {_INSTALL}"
+    if visible is not None:
+        return f"CUDA_VISIBLE_DEVICES is {visible!r}, and there may be no such GPU. The first is CUDA_VISIBLE_DEVICES=0"
+    return f'TensorFlow does not say why. To see its log: TF_CPP_MIN_LOG_LEVEL=0 python -c "{_ASK}"'
+
+
+def ask_tensorflow() -> str:
+    """Returns what TensorFlow logs when it looks for GPUs: in another process, since in this one it is kept still."""
+    return _run([sys.executable, "-c", _ASK], {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"})
+
+
+def nvidia_smi(*arguments: str) -> str:
+    """Returns what nvidia-smi prints; "" where there is none, or no driver."""
+    program = shutil.which("nvidia-smi")
+    return _run([program, *arguments], os.environ) if program else ""
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    try:
+        process = subprocess.run(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=_TIMEOUT_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return process.stdout
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

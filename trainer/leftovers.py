@@ -1,0 +1,63 @@
+"""What a run has left that did not come to its end, and how one goes on."""
+
+import shlex
+from pathlib import Path
+
+from schemas import signals
+from trainer import runs
+from trainer.caching import Plan
+from trainer.checkpoints import BEST, LAST, Checkpoints
+from trainer.config import TrainConfig
+from trainer.run_folder import RunFolder
+
+_AGAIN = "The same command with --overwrite deletes them and starts again."
+
+
+class Leftovers:
+    """What a run has left so far.
+
+    Attributes:
+        plan: what it caches, when that is known.
+        checkpoints: that it saves, when it trains.
+    """
+
+    def __init__(self, config: TrainConfig, folder: RunFolder):
+        self.plan: Plan | None = None
+        self.checkpoints: Checkpoints | None = None
+        self._config, self._folder = config, folder
+
+    def describe(self) -> str:
+        """Returns what is kept, in lines; "" if there is nothing to say, as of a run that failed before it began."""
+        if self._folder.begun:
+            return "\n".join(self._run())
+        # Of an error this is taken for granted.
+        return "Training had not begun. The same command starts again." if signals.received() else ""
+
+    def _run(self) -> list[str]:
+        lines = self._files()
+        if self.plan and self.plan.on_disk:  # They were complete before training began.
+            lines.append("The caches on disk are kept: the next run finds them.")
+        return lines
+
+    def _files(self) -> list[str]:
+        path, saved = self._folder.path, self.checkpoints
+        if (path / runs.EVALUATION).exists():
+            return [f"The run in {path} is trained and evaluated; only pictures of it may be missing."]
+        if (path / "model.keras").exists():
+            return [f"Kept in {path}: model.keras, trained to the end, but not evaluated. {_AGAIN}"]
+        if not saved or not saved.last:
+            return [
+                f"{path} holds no checkpoint yet: no epoch has ended. The same command with --overwrite starts again.",
+                f"To clear it: rm -r {shlex.quote(str(path))}",
+            ]
+        files = [f"{Path('checkpoints', LAST)} of epoch {saved.last}"]
+        if saved.best:
+            files.append(f"{Path('checkpoints', BEST)} of epoch {saved.best}")
+        of_heads = ", of the head alone, which takes cached features" if self._is_head() else ""
+        return [
+            f"Kept in {path}: {' and '.join(files)} of {self._config.epochs}{of_heads}.",
+            f"Training does not go on from a checkpoint yet. {_AGAIN}",
+        ]
+
+    def _is_head(self) -> bool:
+        return self.plan is not None and self.plan.content == "features"

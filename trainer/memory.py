@@ -1,0 +1,80 @@
+"""Turns a lack of memory, of the machine or of a GPU, into a sentence that names the flags."""
+
+import contextlib
+import errno
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+
+from schemas.errors import UserError
+from trainer.config import TrainConfig
+
+_BYTES = {"half": 2, "bfloat16": 2, "float": 4, "double": 8, "uint8": 1, "bool": 1, "int32": 4, "int64": 8}
+_OUT_OF_MEMORY = re.compile(r"out of memory|\bOOM\b|OUT_OF_MEMORY|ALLOC_FAILED|failed to allocate memory", re.I)
+# TensorFlow gives them the same class of error.
+_OTHER_RESOURCES = re.compile(r"No space left on device|Disk quota exceeded|Too many open files", re.I)
+
+
+@contextlib.contextmanager
+def explained(config: TrainConfig, work: str, flags: Sequence[str]) -> Iterator[None]:
+    """Says which flags take less memory, when there is none left.
+
+    Args:
+        config: of the run.
+        work: that is done in this context, as in `training`.
+        flags: names of those that decide how much memory it takes.
+
+    Raises:
+        UserError: there is no memory left; or no disk, which TensorFlow says in the same way.
+    """
+    try:
+        yield
+    except (MemoryError, OSError, tf.errors.OpError) as error:
+        text = str(error)
+        if isinstance(error, tf.errors.OpError) and (other := _OTHER_RESOURCES.search(text)):
+            raise UserError(f"{other[0]}: {text.splitlines()[0]}") from error
+        if not _is_out_of_memory(error):
+            raise
+        place = "of a GPU" if re.search(r"device:GPU|GPU_\d|CUDA|cudnn", text, re.I) else "of this machine"
+        size = _asked(text)
+        asked = f": {_readable(size)} were asked for" if size else ""
+        raise UserError(f"The memory {place} is too small for {work}{asked}. {_advice(config, flags)}") from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError | tf.errors.ResourceExhaustedError) or bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def _advice(config: TrainConfig, flags: Sequence[str]) -> str:
+    advice = {
+        "batch_size": f"a smaller --batch_size (it is {config.batch_size})",
+        "image_size": f"a smaller --image_size (it is {config.image_size})",
+        "model": f"a smaller --model (it is {config.model})",
+        "cache": "--cache=disk or --cache=none, which keep nothing in memory",
+    }
+    return f"What takes less: {', '.join(advice[flag] for flag in flags)}."
+
+
+def _asked(text: str) -> int | None:
+    """Returns the bytes that were asked for, where an error tells.
+
+    That is `shape[32,64,224,224] and type float` of TensorFlow, `allocate 123 bytes` of XLA, `8.0 GiB` of numpy.
+    """
+    if found := re.search(r"shape\[([\d,]*)\] and type (\w+)", text):
+        return math.prod(int(size) for size in found[1].split(",") if size) * _BYTES.get(found[2], 4)
+    if found := re.search(r"allocate (\d+) bytes|allocating (\d+) bytes", text):
+        return int(found[1] or found[2])
+    if found := re.search(r"allocate ([\d.]+) ([KMGTPE])iB", text):
+        return int(float(found[1]) * 1024 ** (" KMGTPE".index(found[2])))
+    return None
+
+
+def _readable(num_bytes: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:,.1f} {unit}"
+    return f"{num_bytes} bytes"

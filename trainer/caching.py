@@ -1,24 +1,12 @@
 """What is kept of a split between epochs: chosen by the room that there is, filled once, read as one tensor.
 
 A cache is one array of images or features and one of labels. In memory they are anonymous pages; on disk they are two
-files, mapped, of which the system keeps as much in memory as there is room for. Those on disk stay for later runs:
-
-    <cache_dir>/<key>/        key: a digest of the dataset and of everything that was done to its examples
-        inputs, labels        the arrays, raw
-        description.json      what they are, for people; written last
-
-The folder gets its name when it is complete, so that a run that was killed leaves nothing that could be mistaken for
-one, and a run that needs the same waits for it.
+files (diskcache.py), mapped, of which the system keeps as much in memory as there is room for.
 """
 
-import contextlib
-import fcntl
-import hashlib
-import json
 import math
 import mmap
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +18,7 @@ from tqdm import tqdm
 
 from schemas import machine
 from schemas.errors import UserError
-from trainer import dataset
+from trainer import buffers, dataset, diskcache
 from trainer.config import TrainConfig
 from trainer.dataset import Cached
 from trainer.sources import Sources
@@ -38,7 +26,7 @@ from trainer.sources import Sources
 # To be raised when what is cached of the same examples changes.
 _VERSION = 1
 _NAMES = {"features": "features", "decoded": "decoded images", "encoded": "encoded images"}
-_INPUTS, _LABELS, _DESCRIPTION = "inputs", "labels", "description.json"
+_INPUTS, _LABELS = "inputs", "labels"
 
 
 class Features(NamedTuple):
@@ -69,61 +57,124 @@ class Plan(NamedTuple):
     reason: str
 
 
-def choose(config: TrainConfig, sources: Sources, num_features: int | None) -> Plan:
+class Need(NamedTuple):
+    """The bytes that a content takes.
+
+    Attributes:
+        kept: of both splits, with their labels: on disk, or in memory.
+        held: in memory beside that: by the pipelines, and to shuffle; about.
+    """
+
+    kept: int
+    held: int
+
+
+def choose(config: TrainConfig, sources: Sources, features: Features | None = None) -> Plan:
     """Decides what is kept between epochs.
 
     What needs least work in every epoch, if it fits into half of the memory that is left; then the same on disk, if it
-    fits into half of that; then records as they are in memory.
+    is there already or fits into half of that; then records as they are in memory.
+
+    Args:
+        config: of the run.
+        sources: its datasets.
+        features: that the backbone makes of an image, if they are the same in every epoch.
+
+    Raises:
+        UserError: what was asked for does not fit.
+    """
+    needs = needed(config, sources, features and features.num)
+    best = "features" if features else "decoded"
+    root = Path(_folder(config))
+    if config.cache in ("auto", "disk"):
+        diskcache.clear(root)
+    memory_left, disk_left = machine.available_memory(), machine.free_disk(str(root))
+    missing = _missing_on_disk(config, sources, features)
+
+    def in_memory(content: str) -> int:
+        return needs[content].kept + needs[content].held
+
+    def plan(content: str, on_disk: bool, why: str) -> Plan:
+        where = "nothing"
+        if content != "none":
+            place = f"on disk, in {root}{'' if missing else ', where they are already'}" if on_disk else "in memory"
+            where = f"{_NAMES[content]} ({_size(needs[content].kept)}) {place}"
+        where += f", with {_size(needs[content].held)} of buffers"
+        rooms = f"{_size(memory_left)} of memory and {_size(disk_left)} of disk are free"
+        return Plan(content, on_disk, f"Cache: {where}: {why}{rooms}.")
+
+    if config.cache == "auto":
+        # Crops of the originals cannot be cut from images that were resized.
+        if not config.crops_originals:
+            if in_memory(best) < memory_left / 2:
+                return plan(best, False, "")
+            if not missing or (missing < disk_left / 2 and diskcache.is_writable(root)):
+                return plan(best, True, "")
+        if in_memory("encoded") < memory_left / 2:
+            return plan("encoded", False, "")
+        return plan("none", False, f"{_NAMES[best]} take {_size(needs[best].kept)}, and ")
+    if config.cache == "disk":
+        if missing and missing >= disk_left:
+            raise UserError(
+                f"--cache=disk takes {_size(missing)} of disk, and {_size(disk_left)} are free in {root}. "
+                "Choose another --cache_dir, or --cache."
+            )
+        return plan(best, True, "as asked; ")
+    if config.cache != "none" and in_memory(config.cache) >= memory_left:
+        raise UserError(
+            f"--cache={config.cache} takes {_size(in_memory(config.cache))} of memory, and {_size(memory_left)} are "
+            "free. Choose another one, or let --cache=auto do so."
+        )
+    return plan(config.cache, False, "as asked; ")
+
+
+def needed(config: TrainConfig, sources: Sources, num_features: int | None = None) -> dict[str, Need]:
+    """Returns the bytes that each content takes.
 
     Args:
         config: of the run.
         sources: its datasets.
         num_features: that the backbone makes of an image, if they are the same in every epoch.
-
-    Raises:
-        UserError: what was asked for does not fit.
     """
-    needed = _needed(config, sources, num_features)
-    best = "decoded" if num_features is None else "features"
-    memory_left, disk_left = machine.available_memory(), machine.free_disk(_folder(config))
-
-    def plan(content: str, on_disk: bool, why: str) -> Plan:
-        where = "nothing"
-        if content in needed:
-            place = f"on disk, in {_folder(config)}" if on_disk else "in memory"
-            where = f"{_NAMES[content]} ({_size(needed[content])}) {place}"
-        rooms = f"{_size(memory_left)} of memory and {_size(disk_left)} of disk are free"
-        return Plan(content, on_disk, f"Cache: {where}: {why}{rooms}.")
-
-    if config.cache == "auto":
-        for content, on_disk, room in (
-            (best, False, memory_left),
-            (best, True, disk_left),
-            ("encoded", False, memory_left),
-        ):
-            if needed[content] < room / 2:
-                return plan(content, on_disk, "")
-        return plan("none", False, f"{_NAMES[best]} take {_size(needed[best])}, and ")
-    if config.cache == "disk":  # It may be there already; if not, a full disk is told when it is.
-        return plan(best, True, "as asked; ")
-    if needed.get(config.cache, 0) >= memory_left:
-        raise UserError(
-            f"--cache={config.cache} takes {_size(needed[config.cache])} of memory, and {_size(memory_left)} are free. "
-            "Choose another one, or let --cache=auto do so."
-        )
-    return plan(config.cache, False, "as asked; ")
-
-
-def _needed(config: TrainConfig, sources: Sources, num_features: int | None) -> dict[str, int]:
-    """Returns the bytes that each content takes, of both splits."""
-    train, validation = (sources.split(name) for name in (config.train_split, config.validation_split))
-    pixels = (
-        train.num_examples * dataset.cached_size(config) ** 2 + validation.num_examples * config.image_size**2
-    )  # fmt: skip
-    needed = {"decoded": 3 * pixels, "encoded": sum(shard.num_bytes for shard in (*train.shards, *validation.shards))}
+    splits = [sources.split(name) for name in (config.train_split, config.validation_split)]
+    numbers = [split.num_examples for split in splits]
+    labels = 4 * len(sources.classes)
+    # A training and its validation have a pipeline each, and so have the two measurements of throughput.py.
+    decoding = 2 * dataset.held(config, sources, decodes=True).num_bytes
+    records = sum(shard.num_bytes for split in splits for shard in split.shards)
+    # Encoded records are not kept a second time for throughput.py, and shuffled there.
+    decoding += dataset.shuffled_records(config, sources)
+    needs = {
+        "none": Need(0, decoding),
+        "encoded": Need(records + buffers.ELEMENT_BYTES * sum(numbers), decoding),
+    }
+    inputs = {"decoded": [3 * size**2 for size in (dataset.cached_size(config), config.image_size)]}
     if num_features is not None:
-        needed["features"] = 4 * num_features * (train.num_examples + validation.num_examples)
-    return needed
+        inputs["features"] = [4 * num_features] * 2
+    for content, each in inputs.items():
+        held = dataset.held(
+            config, sources, decodes=False, num_features=num_features if content == "features" else None
+        ).num_bytes
+        # Elements of the shuffle are examples with their labels, or numbers.
+        shuffled = buffers.ELEMENT_BYTES * numbers[0]
+        if dataset.shuffles_examples(config, each[0] * numbers[0]):
+            shuffled = (each[0] + labels + 2 * buffers.ELEMENT_BYTES) * numbers[0]
+        kept = sum(number * (size + labels) for number, size in zip(numbers, each, strict=True))
+        # To fill the cache, records are decoded.
+        needs[content] = Need(kept, max(2 * held + shuffled, decoding))
+    return needs
+
+
+def _missing_on_disk(config: TrainConfig, sources: Sources, features: Features | None) -> int:
+    """Returns the bytes of the caches that are not yet on disk."""
+    missing = 0
+    for split, size in (
+        (config.train_split, dataset.cached_size(config)),
+        (config.validation_split, config.image_size),
+    ):
+        if not diskcache.is_complete(Path(_folder(config)), _describe(config, sources, split, size, features)):
+            missing += sum(_num_bytes(*shape) for shape in _shapes(sources, split, size, features))
+    return missing
 
 
 def load(
@@ -147,24 +198,31 @@ def load(
     """
     if plan.content not in ("features", "decoded"):
         return None
-    num_examples = sources.split(split).num_examples
-    shapes = (
-        ((num_examples, features.num), np.dtype(np.float32))
-        if features
-        else ((num_examples, size, size, 3), np.dtype(np.uint8)),
-        ((num_examples, len(sources.classes)), np.dtype(np.float32)),
-    )
-    chunks = _chunks(dataset.decoded(config, sources, split, size), num_examples, features)
+    examples = dataset.decoded(config, sources, split, size)
+    if features:  # Chunks are as large as decoding likes them; a backbone likes batches.
+        examples = examples.rebatch(config.batch_size)
+    chunks = _chunks(examples, sources.split(split).num_examples, features)
+    shapes = _shapes(sources, split, size, features)
     if not plan.on_disk:
-        buffers = [mmap.mmap(-1, _num_bytes(*shape)) for shape in shapes]
-        _fill(buffers, chunks)
+        arrays = [_in_memory(_num_bytes(*shape)) for shape in shapes]
+        diskcache.fill(arrays, chunks)
     else:
         description = _describe(config, sources, split, size, features)
-        folder = _on_disk(Path(_folder(config)), description, chunks)
-        buffers = [
-            _map(folder / name, _num_bytes(*shape)) for name, shape in zip((_INPUTS, _LABELS), shapes, strict=True)
+        folder = diskcache.make(Path(_folder(config)), description, (_INPUTS, _LABELS), chunks)
+        arrays = [
+            diskcache.mapped(folder / name, _num_bytes(*shape))
+            for name, shape in zip((_INPUTS, _LABELS), shapes, strict=True)
         ]
-    return Cached(*(_tensor(buffer, *shape) for buffer, shape in zip(buffers, shapes, strict=True)))
+    return Cached(*(_tensor(array, *shape) for array, shape in zip(arrays, shapes, strict=True)))
+
+
+def _shapes(sources: Sources, split: str, size: int, features: Features | None) -> list[tuple[Any, np.dtype[Any]]]:
+    """Returns shape and type of the two arrays."""
+    num_examples = sources.split(split).num_examples
+    inputs: tuple[Any, np.dtype[Any]] = ((num_examples, size, size, 3), np.dtype(np.uint8))
+    if features:
+        inputs = ((num_examples, features.num), np.dtype(np.float32))
+    return [inputs, ((num_examples, len(sources.classes)), np.dtype(np.float32))]
 
 
 def _chunks(examples: tf.data.Dataset, num_examples: int, features: Features | None) -> Iterator[tuple[Any, Any]]:
@@ -175,57 +233,13 @@ def _chunks(examples: tf.data.Dataset, num_examples: int, features: Features | N
             bar.update(len(labels))
 
 
-def _fill(files: Sequence[Any], chunks: Iterator[tuple[Any, Any]]) -> None:
-    """Writes arrays to files, one chunk after the other."""
-    for chunk in chunks:
-        for file, array in zip(files, chunk, strict=True):
-            file.write(np.ascontiguousarray(array).data)
-
-
-def _on_disk(root: Path, description: dict[str, Any], chunks: Iterator[tuple[Any, Any]]) -> Path:
-    """Returns the folder of a cache, and makes it if it is not there."""
-    text = json.dumps(description, indent=1, sort_keys=True)
-    folder = root / hashlib.sha256(text.encode()).hexdigest()[:32]
+def _in_memory(num_bytes: int) -> mmap.mmap:
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / f"{folder.name}.lock"):
-            if folder.exists():
-                return folder
-            # What a run left that was killed.
-            unfinished = root / f"{folder.name}.incomplete"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            with contextlib.ExitStack() as stack:
-                files = [stack.enter_context((unfinished / name).open("wb")) for name in (_INPUTS, _LABELS)]
-                _fill(files, chunks)
-                for file in files:
-                    file.flush()
-                    os.fsync(file.fileno())
-            (unfinished / _DESCRIPTION).write_text(text + "\n")
-            unfinished.rename(folder)
-            return folder
+        return mmap.mmap(-1, num_bytes)
     except OSError as error:
         raise UserError(
-            f"The cache cannot be written to {root}: {error.strerror or error}. Choose another --cache_dir, or --cache."
+            f"The cache takes {_size(num_bytes)} of memory: {error.strerror or error}. Choose another --cache."
         ) from error
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Lets one process at a time make a cache; a lock ends with its process."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _map(path: Path, num_bytes: int) -> mmap.mmap:
-    if not path.exists() or path.stat().st_size != num_bytes:
-        raise UserError(
-            f"The cache {path.parent} is damaged: {path.name} must have {num_bytes} bytes. Remove the folder."
-        )
-    with path.open("rb") as file:
-        # Nothing is written to it; TensorFlow asks for memory that could be.
-        return mmap.mmap(file.fileno(), num_bytes, access=mmap.ACCESS_COPY)
 
 
 def _tensor(buffer: mmap.mmap, shape: Sequence[int], dtype: np.dtype[Any]) -> tf.Tensor:

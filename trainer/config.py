@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from schemas.errors import UserError
 
 AUGMENTS = ("none", "flip", "crop", "full")
+CROPS_FROM = ("resized", "original")
 CACHES = ("auto", "features", "decoded", "encoded", "disk", "none")
 DECODES = ("scaled", "exact")
 LOSSES = ("binary_crossentropy", "categorical_crossentropy")
@@ -35,6 +36,8 @@ class TrainConfig:
         weight_decay: of AdamW; 0 makes it Adam.
         augment: `none`; `flip`: left to right; `crop`: random resized crops and flips; `full`: colour and mixup too.
         decode: `scaled` has libjpeg leave out pixels that resizing would average away; `exact` decodes all of them.
+        crop_from: what random crops are cut from: `resized` is the image reduced to a square of 9/8 of the size, cached
+            or not; `original` is the encoded image, of which only the crop is decoded.
         cache: what is kept between epochs: `decoded` or `encoded` images or `features` of a frozen backbone in memory,
             or on `disk` the first or the last of them; `auto` chooses by the room that there is.
         cache_dir: folder for what is cached on disk, for this run and later ones; by default ~/.cache/multihot.
@@ -61,6 +64,7 @@ class TrainConfig:
     weight_decay: float = 0.05
     augment: str = "full"
     decode: str = "scaled"
+    crop_from: str = "resized"
     cache: str = "auto"
     cache_dir: str = ""
     loss: str = "binary_crossentropy"
@@ -86,6 +90,7 @@ class TrainConfig:
         for name, choices in (
             ("augment", AUGMENTS),
             ("cache", CACHES),
+            ("crop_from", CROPS_FROM),
             ("decode", DECODES),
             ("loss", LOSSES),
             ("preprocessing", PREPROCESSINGS),
@@ -109,6 +114,17 @@ class TrainConfig:
             raise UserError(f"--weight_decay must be at least 0 and less than 1. Received: {self.weight_decay}")
         if self.cache == "features" and not self.features_are_fixed:
             raise UserError("--cache=features needs --freeze_backbone and --augment=none: they change otherwise.")
+
+        if self.cache in ("decoded", "disk") and self.crops_originals:
+            raise UserError(
+                f"--cache={self.cache} keeps resized images, and --crop_from=original cuts crops from images that are "
+                "not. Choose --cache=encoded or --cache=none, let --cache=auto do so, or choose --crop_from=resized."
+            )
+
+    @property
+    def crops_originals(self) -> bool:
+        """Whether images are cropped at random, each before it is resized."""
+        return self.crops and self.crop_from == "original"
 
     @property
     def crops(self) -> bool:

@@ -6,9 +6,9 @@
 
 Without a cache records are shuffled before they are decoded, while they are small. With one (caching.py) all images of
 a split lie in one tensor, so that what is shuffled are numbers, exactly, whatever the size of the dataset; or, where
-they are few and nothing is to be done with them, the images themselves. Either way whole batches go through each step
-together, about half a megabyte of images. Evaluation has every example once, always in the same order: an example of
-each open shard in turn.
+they are few and nothing is to be done with them, the images themselves. Either way about half a megabyte of images goes
+through each step together (buffers.py). Crops are cut from the same pixels with a cache and without one. Evaluation has
+every example once, always in the same order: an example of each open shard in turn.
 
 Several datasets are mixed, each example once; with weights each is shuffled and repeated on its own. Evaluation has
 them one after the other.
@@ -24,20 +24,13 @@ import tensorflow as tf
 
 from schemas import machine
 from schemas.statistics import JPEG
-from trainer import augment
+from trainer import augment, buffers
 from trainer.augment import Crops
+from trainer.buffers import Buffers
 from trainer.config import TrainConfig
 from trainer.decoding import Decoder
 from trainer.sources import Source, Sources
 
-# Files open at a time: so many that one slow file does not hold up the rest.
-_OPEN_SHARDS = 8
-_PREFETCH_BATCHES = 4
-# Bytes of images that go through a step together, about, in whole batches: what surrounds the work on them is done once
-# for all. At 32 pixels, 192 images or more together took 3 to 6 % less than 32 (scripts/bench_input, row `ours`). But
-# at the end of an epoch a core idles while the last ones are decoded: with 320 together, an epoch of 1608 images took
-# 14 % longer than with 192.
-_CHUNK_BYTES = 1 << 19
 # What crops are cut from is larger than what comes out, so that they do not have to be enlarged as much.
 _CROP_MARGIN = 1.125
 # Of encoded records, which are in a random order on disk already; and of cached images that are shuffled themselves.
@@ -58,13 +51,54 @@ class Cached(NamedTuple):
     labels: tf.Tensor
 
 
+def shuffles_examples(config: TrainConfig, num_bytes: int) -> bool:
+    """Returns whether cached examples are shuffled themselves, and not their numbers.
+
+    This needs no function, and each that a pipeline has takes two milliseconds at the start of each epoch, while
+    TensorFlow optimizes it anew (scripts/bench_input, `ours, whole epochs`). The shuffle holds copies of all: of
+    what is larger, the start of an epoch is a smaller part.
+
+    Args:
+        config: of the run.
+        num_bytes: of the cached inputs of the training split.
+    """
+    return config.augment == "none" and not config.data_weights and num_bytes <= _SHUFFLE_BYTES
+
+
+def shuffled_records(config: TrainConfig, sources: Sources) -> int:
+    """Returns the bytes of encoded records of the training split that are shuffled at a time, about."""
+    split = sources.split(config.train_split)
+    num_bytes = max(1, sum(shard.num_bytes for shard in split.shards))
+    shuffled = min(_SHUFFLE_BYTES, num_bytes)
+    return shuffled + buffers.ELEMENT_BYTES * math.ceil(split.num_examples * shuffled / num_bytes)
+
+
+def training_batch(config: TrainConfig, sources: Sources) -> int:
+    """Returns the examples of every training batch: `batch_size`, or all examples of a split that has fewer."""
+    return min(config.batch_size, _num_training(config, sources))
+
+
+def steps_per_epoch(config: TrainConfig, sources: Sources) -> int:
+    """Returns the number of training batches in an epoch, at least 1.
+
+    All have one size: a small last batch would move the statistics of batch normalization right before the validation,
+    and XLA would compile the step once more for it. The examples that remain are left out, other ones in each epoch.
+    """
+    return _num_training(config, sources) // training_batch(config, sources)
+
+
+def _num_training(config: TrainConfig, sources: Sources) -> int:
+    return sum(source.info.split(config.train_split).num_examples for source in sources.each)
+
+
 def training_dataset(
     config: TrainConfig, sources: Sources, cached: Cached | None = None, *, keep_encoded: bool = False
 ) -> tf.data.Dataset:
     """Returns the batches of one epoch after the other, each freshly shuffled and augmented.
 
-    An epoch has as many examples as there are. With weights an example comes from each dataset with that probability,
-    and none of a dataset comes again before all of it have been seen, or the epoch ends.
+    An epoch has as many examples as there are, but for those that do not fill a batch (see `steps_per_epoch`). With
+    weights an example comes from each dataset with that probability, and none of a dataset comes again before all of
+    it have been seen, or the epoch ends.
 
     Args:
         config: of the run.
@@ -73,36 +107,43 @@ def training_dataset(
         keep_encoded: whether records stay in memory, as they are, when they have been read once.
 
     Returns:
-        inputs and labels float32 [batch, k]. Inputs are images uint8 [batch, size, size, 3], float32 with
-            `augment="full"`; or cached features.
+        inputs and labels float32 [batch, k], the batch a static dimension. Inputs are images uint8 [batch, size, size,
+            3], float32 with `augment="full"`; or cached features.
     """
     sizes = [source.info.split(config.train_split).num_examples for source in sources.each]
-    if cached and config.augment == "none" and not config.data_weights and _num_bytes(cached.inputs) <= _SHUFFLE_BYTES:
-        # Themselves instead of their numbers: this needs no function, and each that a pipeline has takes two
-        # milliseconds at the start of each epoch, while TensorFlow optimizes it anew (scripts/bench_input, `ours, whole
-        # epochs`). The shuffle holds copies of all: of what is larger, the start of an epoch is a smaller part.
-        dataset = tf.data.Dataset.from_tensor_slices(tuple(cached))
-        dataset = dataset.shuffle(sum(sizes), seed=config.seed).batch(_chunk(config))
+    amount, batch = _held(config, sources, cached), training_batch(config, sources)
+    num_seen = steps_per_epoch(config, sources) * batch
+    # Nothing is dropped then: it makes the size of a batch static.
+    in_batches = amount.chunk == batch
+    if cached and shuffles_examples(config, _num_bytes(cached.inputs)):
+        dataset = tf.data.Dataset.from_tensor_slices(tuple(cached)).shuffle(sum(sizes), seed=config.seed)
+        dataset = dataset.take(num_seen).batch(amount.chunk, drop_remainder=in_batches)
     elif cached:
-        dataset = _loaded(_shuffled_indices(config, sizes), functools.partial(_gather, cached, config), config)
+        indices = _shuffled_indices(config, sizes).take(num_seen).batch(amount.chunk, drop_remainder=in_batches)
+        dataset = _loaded(indices, functools.partial(_gather, cached, config), config, amount)
     else:
         parts = [
             _loaded(
-                _shuffled_records(config, source, len(sizes), keep_encoded),
-                _decoder(config, source, config.train_split, config.image_size),
+                _shuffled_records(config, source, len(sizes), keep_encoded)
+                .take(num_seen)
+                .batch(amount.chunk, drop_remainder=in_batches and len(sizes) == 1),
+                _loader(config, source),
                 config,
+                amount,
             )
             for source in sources.each
         ]
         dataset = parts[0]
         if len(parts) > 1:
             dataset = _mix([part.unbatch() for part in parts], config.data_weights or sizes, config.seed)
-            dataset = dataset.take(sum(sizes)).batch(_chunk(config))
+            dataset = dataset.take(num_seen).batch(amount.chunk, drop_remainder=in_batches)
     if config.augment == "full":
         dataset = _with_seeds(dataset, config.seed + 1).map(
-            lambda batch, seed: augment.change(batch[0], batch[1], seed), num_parallel_calls=machine.usable_cores()
+            lambda chunk, seed: augment.change(chunk[0], chunk[1], seed), num_parallel_calls=amount.changes
         )
-    return _finished(dataset, config, sum(sizes))
+    if not in_batches:
+        dataset = dataset.rebatch(batch, drop_remainder=True)
+    return _finished(dataset, amount, num_seen // batch)
 
 
 def evaluation_dataset(
@@ -118,14 +159,18 @@ def evaluation_dataset(
         keep_encoded: whether records stay in memory, as they are, when they have been read once.
 
     Returns:
-        images uint8 [batch, size, size, 3] or cached features; labels float32 [batch, k].
+        images uint8 [batch, size, size, 3] or cached features; labels float32 [batch, k]. The last batch has what
+            remains.
     """
     num_examples = sum(source.info.split(split).num_examples for source in sources.each)
+    amount = _held(config, sources, cached)
     if cached:
-        chunks = tf.data.Dataset.from_tensor_slices(tuple(cached)).batch(_chunk(config))
+        chunks = tf.data.Dataset.from_tensor_slices(tuple(cached)).batch(amount.chunk)
     else:
         chunks = decoded(config, sources, split, config.image_size, keep_encoded=keep_encoded)
-    return _finished(chunks, config, num_examples)
+    if amount.chunk != config.batch_size:
+        chunks = chunks.rebatch(config.batch_size)
+    return _finished(chunks, amount, -(-num_examples // config.batch_size))
 
 
 def decoded(
@@ -143,18 +188,39 @@ def decoded(
     Returns:
         images uint8 [chunk, size, size, 3] and labels float32 [chunk, k].
     """
+    amount = buffers.measure(config, sources, decodes=True, size=size)
     parts = [
         _records(source, split, keep=keep_encoded)
-        .batch(_chunk(config))
-        .map(_decoder(config, source, split, size), num_parallel_calls=machine.usable_cores())
+        .batch(amount.chunk)
+        .map(_decoder(config, source, split, size), num_parallel_calls=amount.loads)
         for source in sources.each
     ]
     return functools.reduce(tf.data.Dataset.concatenate, parts).with_options(_options())
 
 
 def cached_size(config: TrainConfig) -> int:
-    """Returns the height and width of cached training images, pixels."""
+    """Returns the height and width of cached training images, pixels; of those that crops are cut from, if any are."""
     return round(config.image_size * _CROP_MARGIN) if config.crops else config.image_size
+
+
+def held(config: TrainConfig, sources: Sources, *, decodes: bool, num_features: int | None = None) -> Buffers:
+    """Returns what the batches of a training hold at a time, or those of a validation at most.
+
+    Args:
+        config: of the run.
+        sources: its datasets.
+        decodes: whether records are decoded; otherwise examples come from a cache.
+        num_features: of an example, if they are cached instead of images.
+    """
+    cut_from = 0 if config.augment == "none" or config.crops_originals or not decodes else cached_size(config)
+    return buffers.measure(
+        config, sources, decodes=decodes, size=config.image_size, cut_from=cut_from, num_features=num_features
+    )
+
+
+def _held(config: TrainConfig, sources: Sources, cached: Cached | None) -> Buffers:
+    num_features = int(cached.inputs.shape[1]) if cached and len(cached.inputs.shape) == 2 else None
+    return held(config, sources, decodes=not cached, num_features=num_features)
 
 
 def _records(source: Source, split: str, *, keep: bool = False, seed: int | tf.Tensor | None = None) -> tf.data.Dataset:
@@ -165,9 +231,9 @@ def _records(source: Source, split: str, *, keep: bool = False, seed: int | tf.T
         shards = shards.shuffle(len(info.shards), seed=seed)
     records = shards.interleave(
         tf.data.TFRecordDataset,
-        cycle_length=_OPEN_SHARDS,
+        cycle_length=buffers.OPEN_SHARDS,
         # More calls than open files are an error.
-        num_parallel_calls=min(_OPEN_SHARDS, machine.usable_cores()),
+        num_parallel_calls=min(buffers.OPEN_SHARDS, machine.usable_cores()),
         deterministic=True,
     )
     # Known from the manifest: shards that do not hold what it says are an error. Of examples and not of batches, which
@@ -180,12 +246,18 @@ def _shuffled_records(config: TrainConfig, source: Source, num_sources: int, kee
     """Returns the records of a training split, in a new order for each epoch; for ever, if sources have weights."""
     split = source.info.split(config.train_split)
     mean_bytes = max(1, sum(shard.num_bytes for shard in split.shards) // split.num_examples)
-    room = split.num_examples if keep else max(1, _SHUFFLE_BYTES // num_sources // mean_bytes)
+    # Room for one more than there are: records are kept only if their end has been read, and an epoch of one example
+    # would be over before.
+    room = split.num_examples + 1
+    shuffle_shards = False
+    if not keep and _SHUFFLE_BYTES // num_sources // mean_bytes < split.num_examples:
+        room, shuffle_shards = max(1, _SHUFFLE_BYTES // num_sources // mean_bytes), True
     kept = _records(source, split.name, keep=True) if keep else None
 
     def shuffled(seed: int | tf.Tensor) -> tf.data.Dataset:
-        records = kept if kept is not None else _records(source, split.name, seed=seed)
-        return records.shuffle(min(room, split.num_examples), seed=seed)
+        # Where all records are shuffled together, shards need no order of their own, and epochs are those of a cache.
+        records = kept if kept is not None else _records(source, split.name, seed=seed if shuffle_shards else None)
+        return records.shuffle(room, seed=seed)
 
     if not config.data_weights:
         return shuffled(config.seed)
@@ -209,7 +281,7 @@ def _shuffled_indices(config: TrainConfig, sizes: Sequence[int]) -> tf.data.Data
         tf.data.Dataset.range(end - size, end).shuffle(size, seed=config.seed).repeat()
         for end, size in zip(ends, sizes, strict=True)
     ]
-    return _mix(parts, config.data_weights, config.seed).take(sum(sizes))
+    return _mix(parts, config.data_weights, config.seed)
 
 
 def _mix(datasets: Sequence[tf.data.Dataset], weights: Sequence[float], seed: int) -> tf.data.Dataset:
@@ -219,27 +291,45 @@ def _mix(datasets: Sequence[tf.data.Dataset], weights: Sequence[float], seed: in
     )
 
 
-def _loaded(items: tf.data.Dataset, load: _Load, config: TrainConfig) -> tf.data.Dataset:
-    """Returns the images and labels of items, many at a time; with crops where there is augmentation."""
-    chunks = items.batch(_chunk(config))
+def _loaded(chunks: tf.data.Dataset, load: _Load, config: TrainConfig, amount: Buffers) -> tf.data.Dataset:
+    """Returns the images and labels of items that come many at a time; with crops where there is augmentation."""
     if config.augment == "none":
-        return chunks.map(lambda items: load(items, None), num_parallel_calls=machine.usable_cores())
+        return chunks.map(lambda items: load(items, None), num_parallel_calls=amount.loads)
     return _with_seeds(chunks, config.seed).map(
         lambda items, seed: load(items, augment.random_crops(tf.size(items), seed, crop=config.crops)),
-        num_parallel_calls=machine.usable_cores(),
+        num_parallel_calls=amount.loads,
     )
+
+
+def _loader(config: TrainConfig, source: Source) -> _Load:
+    """Returns the function from records to images and labels.
+
+    Images come out as they would from a cache of decoded ones, unless crops are cut from the originals.
+    """
+    if config.augment == "none" or config.crops_originals:
+        return _decoder(config, source, config.train_split, config.image_size)
+    decoder = _decoder(config, source, config.train_split, cached_size(config))
+
+    def load(records: tf.Tensor, crops: Crops | None) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = decoder(records)
+        return _augmented(images, tf.range(tf.size(records)), crops, config), labels
+
+    return load
 
 
 def _gather(
     cached: Cached, config: TrainConfig, indices: tf.Tensor, crops: Crops | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
+    return _augmented(cached.inputs, indices, crops, config), tf.gather(cached.labels, indices)
+
+
+def _augmented(inputs: tf.Tensor, chosen: tf.Tensor, crops: Crops | None, config: TrainConfig) -> tf.Tensor:
+    """Returns the chosen ones of images of `cached_size`, or of features; images are cut, or mirrored."""
     if not crops:
-        inputs = tf.gather(cached.inputs, indices)
-    elif config.crops:
-        inputs = augment.cut(cached.inputs, indices, crops, config.image_size)
-    else:
-        inputs = augment.flip(cached.inputs, indices, crops.mirrored)
-    return inputs, tf.gather(cached.labels, indices)
+        return tf.gather(inputs, chosen)
+    if config.crops:
+        return augment.cut(inputs, chosen, crops, config.image_size)
+    return augment.flip(inputs, chosen, crops.mirrored)
 
 
 def _num_bytes(tensor: tf.Tensor) -> int:
@@ -262,13 +352,11 @@ def _with_seeds(dataset: tf.data.Dataset, seed: int) -> tf.data.Dataset:
     return tf.data.Dataset.zip(dataset, seeds)
 
 
-def _finished(dataset: tf.data.Dataset, config: TrainConfig, num_examples: int) -> tf.data.Dataset:
+def _finished(batches: tf.data.Dataset, amount: Buffers, num_batches: int) -> tf.data.Dataset:
     """Adds what every pipeline ends with."""
-    if _chunk(config) != config.batch_size:
-        dataset = dataset.rebatch(config.batch_size)
     # So that Keras shows the number of steps from the first epoch on.
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-num_examples // config.batch_size)))
-    return dataset.prefetch(_PREFETCH_BATCHES).with_options(_options())
+    batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
+    return batches.prefetch(amount.prefetched).with_options(_options())
 
 
 def _options() -> tf.data.Options:
@@ -276,9 +364,3 @@ def _options() -> tf.data.Options:
     # The autotuner ends an epoch on a tick of its own clock, up to seconds late; parallelism is set by hand instead.
     options.autotune.enabled = False
     return options
-
-
-def _chunk(config: TrainConfig) -> int:
-    """Returns how many examples go through a step at a time: whole batches."""
-    batch_bytes = 3 * config.batch_size * config.image_size**2
-    return config.batch_size * max(1, _CHUNK_BYTES // batch_bytes)

@@ -54,6 +54,12 @@ flags.DEFINE_enum(
     "scaled: JPEGs are decoded at 1/2, 1/4 or 1/8 where that is enough; exact: in full, resized with antialiasing.",
 )
 flags.DEFINE_enum(
+    "crop_from",
+    _DEFAULTS["crop_from"],
+    choices.CROPS_FROM,
+    "resized: crops are cut from images reduced to 9/8 of the size, cached or not; original: from the encoded image.",
+)
+flags.DEFINE_enum(
     "cache",
     _DEFAULTS["cache"],
     choices.CACHES,

@@ -130,7 +130,8 @@ def _set_up(config: TrainConfig, data: Sources) -> _Setup:
     with memory.explained(config, "the model", ("model", "image_size")):
         network = compile_model(config, data)
     extractor, head = model.split(network)
-    plan = caching.choose(config, data, extractor.output.shape[1] if config.features_are_fixed else None)
+    features = _features(config, network, extractor) if config.features_are_fixed else None
+    plan = caching.choose(config, data, features)
     for line in (plan.reason, *checks.notes(config, data)):
         print(line)
     if config.freeze_backbone and config.weights == "none":
@@ -138,10 +139,14 @@ def _set_up(config: TrainConfig, data: Sources) -> _Setup:
     if plan.content != "features":
         return _Setup(network, network, plan, None)
     _compile(head, config, data, steps_per_execution=_HEAD_STEPS_PER_EXECUTION)
+    return _Setup(network, head, plan, features)
+
+
+def _features(config: TrainConfig, network: keras.Model, extractor: keras.Model) -> Features:
     digest = hashlib.sha256(b"".join(np.asarray(variable).tobytes() for variable in extractor.variables))
     key = f"{config.model} {config.preprocessing} {network.dtype_policy.name} {digest.hexdigest()}"
     extract = tf.function(functools.partial(extractor, training=False), reduce_retracing=True)
-    return _Setup(network, head, plan, Features(extract, extractor.output.shape[1], key))
+    return Features(extract, extractor.output.shape[1], key)
 
 
 class _Datasets(NamedTuple):
@@ -162,11 +167,13 @@ def _datasets(config: TrainConfig, data: Sources, setup: _Setup) -> _Datasets:
     """Fills the caches, and builds the pipelines."""
     plan, features = setup.plan, setup.features
     encoded = plan.content == "encoded"
-    size = config.image_size if features else dataset.cached_size(config)
     with memory.explained(config, "what is cached", ("cache", "image_size")):
         train, validation = (
             caching.load(plan, config, data, split, pixels, features)
-            for split, pixels in ((config.train_split, size), (config.validation_split, config.image_size))
+            for split, pixels in (
+                (config.train_split, dataset.cached_size(config)),
+                (config.validation_split, config.image_size),
+            )
         )
     return _Datasets(
         dataset.training_dataset(config, data, train, keep_encoded=encoded),
@@ -259,10 +266,10 @@ def compile_model(config: TrainConfig, data: Sources) -> keras.Model:
 
 
 def _compile(network: keras.Model, config: TrainConfig, data: Sources, steps_per_execution: int = 1) -> None:
-    split = data.split(config.train_split)
-    steps = -(-split.num_examples // config.batch_size)
     network.compile(
-        optimizer=keras.optimizers.AdamW(_schedule(config, steps), weight_decay=config.weight_decay),
+        optimizer=keras.optimizers.AdamW(
+            _schedule(config, dataset.steps_per_epoch(config, data)), weight_decay=config.weight_decay
+        ),
         loss=config.loss,
         # XLA made an epoch of the default recipe half as long again on CPU.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,

@@ -16,16 +16,25 @@ import pytest
 import tensorflow as tf
 
 from schemas.errors import UserError
-from schemas.metadata import DatasetInfo
+from schemas.metadata import DatasetInfo, SplitInfo
 from trainer import caching, dataset
 from trainer.caching import Features, Plan
 from trainer.config import TrainConfig
 from trainer.sources import Sources, combine
 
 Config = Callable[..., TrainConfig]
-# 48 training images of 1125 x 1125 pixels, since crops are cut from them, and 21 of 1000 x 1000.
-DECODED = 3 * (48 * 1125**2 + 21 * 1000**2)
-FEATURES = 4 * 69 * 512
+# 48 training images of 1125 x 1125 pixels, since crops are cut from them, and 21 of 1000 x 1000; four labels of each.
+DECODED = 3 * (48 * 1125**2 + 21 * 1000**2) + 69 * 4 * 4
+FEATURES = 4 * 69 * (512 + 4)
+
+
+def features(num: int | None) -> Features | None:
+    return None if num is None else Features(lambda images: images, num, "a backbone")
+
+
+def total(config: TrainConfig, sources: Sources, content: str) -> int:
+    """Returns the bytes of memory that a content takes, with what pipelines hold."""
+    return sum(caching.needed(config, sources, 512)[content])
 
 
 @pytest.fixture
@@ -42,16 +51,16 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
 @pytest.mark.parametrize(
     ("memory", "disk", "num_features", "content", "on_disk"),
     [
-        pytest.param(2 * DECODED + 2, 0, None, "decoded", False, id="there is room in memory"),
-        pytest.param(2 * DECODED, 2 * DECODED + 2, None, "decoded", True, id="half of the memory is not enough"),
-        pytest.param(2 * DECODED, 2 * DECODED, None, "encoded", False, id="nor half of the disk"),
-        pytest.param(1000, 1000, None, "none", False, id="there is no room at all"),
-        pytest.param(2 * FEATURES + 2, 0, 512, "features", False, id="features, in memory"),
-        pytest.param(0, 2 * FEATURES + 2, 512, "features", True, id="features, on disk"),
+        pytest.param(("decoded", 2), 0, None, "decoded", False, id="there is room in memory"),
+        pytest.param(("decoded", 0), 2 * DECODED + 2, None, "decoded", True, id="half of the memory is not enough"),
+        pytest.param(("decoded", 0), 2 * DECODED, None, "encoded", False, id="nor half of the disk"),
+        pytest.param(("encoded", 0), 1000, None, "none", False, id="there is no room at all"),
+        pytest.param(("features", 2), 0, 512, "features", False, id="features, in memory"),
+        pytest.param(("features", 0), 2 * FEATURES + 2, 512, "features", True, id="features, on disk"),
     ],
 )
 def test_auto_takes_what_there_is_room_for(
-    memory: int,
+    memory: tuple[str, int],
     disk: int,
     num_features: int | None,
     content: str,
@@ -59,11 +68,61 @@ def test_auto_takes_what_there_is_room_for(
     config: Config,
     sources: Sources,
     room: Callable[[float, float], None],
+    tmp_path: Path,
 ) -> None:
-    room(memory, disk)
-    plan = caching.choose(config(image_size=1000, augment="full"), sources, num_features)
+    asked = config(image_size=1000, augment="full", batch_size=1, cache_dir=str(tmp_path))
+    room(2 * total(asked, sources, memory[0]) + memory[1], disk)
+    plan = caching.choose(asked, sources, features(num_features))
     assert (plan.content, plan.on_disk) == (content, on_disk)
     assert re.fullmatch(r"Cache: .*: .*of memory and .* of disk are free\.", plan.reason)
+
+
+def test_where_crops_are_cut_from_does_not_depend_on_memory(
+    config: Config, sources: Sources, room: Callable[[float, float], None]
+) -> None:
+    """Decoded images are resized: crops of the originals are cut from records, in memory or not."""
+    for memory, content in ((1e12, "encoded"), (0, "none")):
+        room(memory, 1e12)
+        for augment in ("crop", "full"):
+            asked = config(augment=augment, crop_from="original")
+            assert caching.choose(asked, sources).content == content
+    room(1e12, 1e12)
+    for augment in ("none", "flip"):  # Without crops there is nothing to decide.
+        assert caching.choose(config(augment=augment, crop_from="original"), sources).content == "decoded"
+
+
+@pytest.mark.parametrize("crop_from", ["resized", "original"])
+def test_labels_count(
+    crop_from: str, config: Config, sources: Sources, info: DatasetInfo, room: Callable[[float, float], None]
+) -> None:
+    """A million images with ten thousand classes: 40 GB of labels, and 3 GB of pixels."""
+    many = wide(sources, 1_000_000, 10_000)
+    asked = config(image_size=32, augment="full", crop_from=crop_from)
+    needs = caching.needed(asked, many)
+    assert needs["decoded"].kept == 1_000_021 * 4 * 10_000 + 3 * (1_000_000 * 36**2 + 21 * 32**2)
+    room(32e9, 0)
+    # Records have their labels too.
+    assert caching.choose(asked, many).content in ("encoded", "none")
+    few = wide(sources, 1_000_000, 10)
+    assert caching.choose(asked, few).content == ("decoded" if crop_from == "resized" else "encoded")
+
+
+def wide(sources: Sources, num_examples: int, num_classes: int) -> Sources:
+    """Returns a dataset with a larger training split, and more classes, whose shards are not there."""
+    [one] = sources.each
+
+    def stretched(split: SplitInfo) -> SplitInfo:
+        statistics = dataclasses.replace(split.statistics, positives=(1,) * num_classes)
+        shards = split.shards
+        if split.name == "train":
+            shards = (dataclasses.replace(shards[0], num_examples=num_examples, num_bytes=1000 * num_examples),)
+            moments = dataclasses.replace(statistics.example_bytes, count=num_examples, total=1000 * num_examples)
+            statistics = dataclasses.replace(statistics, example_bytes=moments)
+        return dataclasses.replace(split, shards=shards, statistics=statistics)
+
+    classes = tuple(f"class {i}" for i in range(num_classes))
+    info = dataclasses.replace(one.info, classes=classes, splits=tuple(map(stretched, one.info.splits)))
+    return combine([(one.directory, info)])
 
 
 @pytest.mark.parametrize(
@@ -73,36 +132,38 @@ def test_auto_takes_what_there_is_room_for(
             "auto",
             None,
             Plan("decoded", on_disk=False, reason=""),
-            "Cache: decoded images (245 MB) in memory: 1.0 GB of memory and 2.0 GB of disk are free.",
+            "Cache: decoded images (245 MB) in memory, with BUFFERS: 4.0 GB of memory and 2.0 GB of disk are free.",
             id="auto",
         ),
         pytest.param(
             "disk",
             None,
             Plan("decoded", on_disk=True, reason=""),
-            "Cache: decoded images (245 MB) on disk, in FOLDER: as asked; "
-            "1.0 GB of memory and 2.0 GB of disk are free.",
+            "Cache: decoded images (245 MB) on disk, in FOLDER, with BUFFERS: as asked; "
+            "4.0 GB of memory and 2.0 GB of disk are free.",
             id="disk",
         ),
         pytest.param(
             "disk",
             100,
             Plan("features", on_disk=True, reason=""),
-            "Cache: features (0 MB) on disk, in FOLDER: as asked; 1.0 GB of memory and 2.0 GB of disk are free.",
+            "Cache: features (0 MB) on disk, in FOLDER, with BUFFERS: as asked; "
+            "4.0 GB of memory and 2.0 GB of disk are free.",
             id="features on disk",
         ),
         pytest.param(
             "decoded",
             100,
             Plan("decoded", on_disk=False, reason=""),
-            "Cache: decoded images (245 MB) in memory: as asked; 1.0 GB of memory and 2.0 GB of disk are free.",
+            "Cache: decoded images (245 MB) in memory, with BUFFERS: as asked; "
+            "4.0 GB of memory and 2.0 GB of disk are free.",
             id="images and not features",
         ),
         pytest.param(
             "none",
             None,
             Plan("none", on_disk=False, reason=""),
-            "Cache: nothing: as asked; 1.0 GB of memory and 2.0 GB of disk are free.",
+            "Cache: nothing, with BUFFERS: as asked; 4.0 GB of memory and 2.0 GB of disk are free.",
             id="none",
         ),
     ],
@@ -117,20 +178,31 @@ def test_a_line_says_what_is_cached_and_why(
     room: Callable[[float, float], None],
     tmp_path: Path,
 ) -> None:
-    room(1e9, 2e9)
-    asked = config(image_size=1000, augment="full", cache=cache, cache_dir=str(tmp_path))
-    plan = caching.choose(asked, sources, num_features)
-    assert plan == expected._replace(reason=line.replace("FOLDER", str(tmp_path)))
+    room(4e9, 2e9)
+    asked = config(image_size=1000, augment="full", batch_size=1, cache=cache, cache_dir=str(tmp_path))
+    plan = caching.choose(asked, sources, features(num_features))
+    assert plan._replace(reason="") == expected
+    assert re.sub(r"with (\d+ MB|\d\.\d GB) of buffers", "with BUFFERS", plan.reason) == line.replace(
+        "FOLDER", str(tmp_path)
+    )
 
 
 def test_what_does_not_fit_is_refused_before_it_fills_the_machine(
-    config: Config, sources: Sources, room: Callable[[float, float], None]
+    config: Config, sources: Sources, room: Callable[[float, float], None], tmp_path: Path
 ) -> None:
     room(200e6, 200e6)
+    asked = config(image_size=1000, augment="full", cache="decoded")
     with pytest.raises(UserError) as caught:
-        caching.choose(config(image_size=1000, augment="full", cache="decoded"), sources, None)
+        caching.choose(asked, sources)
+    assert re.fullmatch(
+        r"--cache=decoded takes \d\.\d GB of memory, and 200 MB are free. "
+        "Choose another one, or let --cache=auto do so.",
+        str(caught.value),
+    )
+    with pytest.raises(UserError) as caught:
+        caching.choose(dataclasses.replace(asked, cache="disk", cache_dir=str(tmp_path)), sources)
     assert str(caught.value) == (
-        "--cache=decoded takes 245 MB of memory, and 200 MB are free. Choose another one, or let --cache=auto do so."
+        f"--cache=disk takes 245 MB of disk, and 200 MB are free in {tmp_path}. Choose another --cache_dir, or --cache."
     )
 
 
@@ -215,6 +287,39 @@ def test_features_are_computed_once_for_each_backbone(asked: TrainConfig, source
     )
 
 
+@pytest.mark.parametrize("cache", ["auto", "disk"])
+def test_a_complete_cache_is_used_where_there_is_no_room_for_a_second_one(
+    cache: str, asked: TrainConfig, sources: Sources, room: Callable[[float, float], None]
+) -> None:
+    asked = dataclasses.replace(asked, cache=cache)
+    room(0, 1000)
+    if cache == "auto":
+        assert caching.choose(asked, sources).content == "none"
+    else:
+        with pytest.raises(UserError, match=r"^--cache=disk takes 0 MB of disk, and 0 MB are free in "):
+            caching.choose(asked, sources)
+    caching.load(ON_DISK, asked, sources, "train", dataset.cached_size(asked))
+    # Half of it is no cache: the validation split takes 21 images of 32 x 32 pixels and 4 labels, and there is room for
+    # half of them only.
+    needed = 21 * (3 * 32**2 + 4 * 4)
+    room(0, needed)
+    if cache == "auto":
+        assert caching.choose(asked, sources).content == "none"
+    else:
+        with pytest.raises(UserError, match="--cache_dir"):
+            caching.choose(asked, sources)
+    room(0, 2 * needed + 1)
+    assert caching.choose(asked, sources).on_disk
+    caching.load(ON_DISK, asked, sources, "validation", asked.image_size)
+    room(0, 0)
+    plan = caching.choose(asked, sources)
+    assert (plan.content, plan.on_disk) == ("decoded", True)
+    assert f"on disk, in {asked.cache_dir}, where they are already, with " in plan.reason
+    # That is for the same pixels only.
+    if cache == "auto":
+        assert not caching.choose(dataclasses.replace(asked, image_size=33), sources).on_disk
+
+
 def test_a_folder_that_cannot_be_written_is_a_sentence(config: Config, sources: Sources, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     asked = config(cache_dir=str(tmp_path / "file" / "caches"))
@@ -254,7 +359,7 @@ def test_a_damaged_shard_leaves_no_cache(asked: TrainConfig, sources: Sources, i
     wrong = combine([(sources.each[0].directory, dataclasses.replace(info, splits=splits))])
     with pytest.raises(tf.errors.FailedPreconditionError):
         caching.load(ON_DISK, asked, wrong, "train", 32)
-    assert [path.name for path in folders(asked) if not path.name.endswith(".incomplete")] == []
+    assert list(Path(asked.cache_dir).iterdir()) == []
 
 
 _KILLED = """
@@ -262,14 +367,13 @@ import os, signal, sys
 from trainer import caching, sources
 from trainer.config import TrainConfig
 config = TrainConfig(data=(sys.argv[1],), output="none", image_size=32, cache_dir=sys.argv[2])
-write = caching._fill
 def fill(files, chunks):
     for file in files:
         file.write(b"half of it")
         file.flush()
     print("filling", flush=True)
     signal.pause()
-caching._fill = fill
+caching.diskcache.fill = fill
 caching.load(caching.Plan("decoded", True, ""), config, sources.load(config), "train", 32)
 """
 
@@ -291,7 +395,8 @@ def test_what_a_killed_run_left_is_no_cache_and_a_run_that_needs_the_same_waits(
             os.kill(killed.pid, signal.SIGKILL)
             assert second.wait(60) == 0
         assert time.monotonic() - waiting > 12
-    [folder] = folders(asked)
+    [folder] = Path(asked.cache_dir).iterdir()
+    assert folder.is_dir()
     assert not folder.name.endswith(".incomplete")
     cached = caching.load(ON_DISK, asked, sources, "train", 32)
     expected = caching.load(ON_DISK._replace(on_disk=False), asked, sources, "train", 32)
@@ -302,8 +407,8 @@ def test_what_a_killed_run_left_is_no_cache_and_a_run_that_needs_the_same_waits(
 
 _WAITS = "\n".join(
     line
-    for line in _KILLED.replace("caching._fill = fill", "").splitlines()
-    if not line.startswith(("def ", "    ", "write"))
+    for line in _KILLED.replace("caching.diskcache.fill = fill", "").splitlines()
+    if not line.startswith(("def ", "    "))
 )
 
 

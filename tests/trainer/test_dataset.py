@@ -13,9 +13,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from schemas import example
+from converter.options import ConvertOptions
+from converter.pipeline import convert
+from schemas import example, metadata
 from schemas.metadata import DatasetInfo, SplitInfo
-from trainer import dataset
+from trainer import augment as augmentation
+from trainer import caching, dataset
+from trainer.augment import Crops
 from trainer.config import AUGMENTS, TrainConfig
 from trainer.sources import Sources, combine
 
@@ -59,17 +63,52 @@ def source_labels(source: Path) -> dict[str, tuple[float, ...]]:
 
 @pytest.mark.parametrize("kept", KEPT)
 @pytest.mark.parametrize("augment", ["none", "full"])
-def test_cardinality_is_known_before_the_first_epoch(
+@pytest.mark.parametrize(
+    ("batch_size", "size", "steps"),
+    [
+        pytest.param(1, 1, 48, id="one example"),
+        pytest.param(10, 10, 4, id="a remainder"),
+        pytest.param(16, 16, 3, id="no remainder"),
+        pytest.param(47, 47, 1, id="one example remains"),
+        pytest.param(48, 48, 1, id="all in one batch"),
+        pytest.param(1000, 48, 1, id="fewer than a batch"),
+    ],
+)
+def test_all_training_batches_have_one_size(
+    batch_size: int,
+    size: int,
+    steps: int,
     augment: str,
     kept: str,
     config: Callable[..., TrainConfig],
     sources: Sources,
     training: Pipeline,
-    validation: Pipeline,
 ) -> None:
-    asked = config(augment=augment, batch_size=10)
-    assert len(training(asked, sources, kept)) == 5
-    assert len(validation(asked, sources, kept=kept)) == 3
+    asked = config(augment=augment, batch_size=batch_size)
+    pipeline = training(asked, sources, kept)
+    assert [each.shape[0] for each in pipeline.element_spec] == [size, size]
+    assert dataset.steps_per_epoch(asked, sources) == len(pipeline) == steps
+    for _ in range(2):
+        assert [len(labels) for _, labels in pipeline] == [size] * steps
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_other_examples_remain_in_each_epoch(
+    kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
+) -> None:
+    asked = config(augment="none", batch_size=32)
+    stored = set(examples(dataset.evaluation_dataset(asked, sources, "train")))
+    pipeline = training(asked, sources, kept)
+    remaining = [stored - set(examples(pipeline)) for _ in range(3)]
+    assert [len(some) for some in remaining] == [16] * 3
+    assert len(set(map(frozenset, remaining))) == 3
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_the_number_of_evaluation_batches_is_known(
+    kept: str, config: Callable[..., TrainConfig], sources: Sources, validation: Pipeline
+) -> None:
+    assert len(validation(config(batch_size=10), sources, kept=kept)) == 3
 
 
 @pytest.mark.parametrize("kept", KEPT)
@@ -98,7 +137,7 @@ def test_training_batches_are_as_documented(
 
 
 @pytest.mark.parametrize("kept", KEPT)
-@pytest.mark.parametrize("batch_size", [1, 5, 48, 50])
+@pytest.mark.parametrize("batch_size", [1, 6, 48, 50])
 def test_every_training_epoch_has_every_example_once_in_an_order_of_its_own(
     batch_size: int, kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
@@ -111,8 +150,8 @@ def test_every_training_epoch_has_every_example_once_in_an_order_of_its_own(
         assert Counter(epoch) == Counter(stored)
     for one, other in itertools.combinations([stored, *epochs], 2):
         assert one != other
-        if batch_size == 5:  # Not only the order of batches: what is in them.
-            assert not set(map(frozenset, _batches(one, 5))) & set(map(frozenset, _batches(other, 5)))
+        if batch_size == 6:  # Not only the order of batches: what is in them.
+            assert not set(map(frozenset, _batches(one, 6))) & set(map(frozenset, _batches(other, 6)))
 
 
 def _batches(epoch: list[Example], size: int) -> list[list[Example]]:
@@ -243,7 +282,7 @@ def test_from_the_second_epoch_on_the_cache_is_read_and_not_the_shards(
     training: Pipeline,
     validation: Pipeline,
 ) -> None:
-    asked, sources = config(augment=augment), combine([(str(removable), info)])
+    asked, sources = config(augment=augment, batch_size=16), combine([(str(removable), info)])
     train, evaluate = training(asked, sources, kept), validation(asked, sources, kept=kept)
     first, evaluated = examples(train), examples(evaluate)
     for split in ("train", "validation"):
@@ -253,6 +292,115 @@ def test_from_the_second_epoch_on_the_cache_is_read_and_not_the_shards(
     if augment == "none":
         assert Counter(first) == Counter(second)
     assert examples(evaluate) == evaluated
+
+
+@pytest.mark.parametrize("decode", ["scaled", "exact"])
+@pytest.mark.parametrize("augment", AUGMENTS)
+@pytest.mark.parametrize("size", [pytest.param(16, id="made smaller"), pytest.param(80, id="made larger")])
+def test_what_a_model_sees_does_not_depend_on_the_cache(
+    size: int, augment: str, decode: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
+) -> None:
+    asked = config(augment=augment, decode=decode, image_size=size, batch_size=15)
+    seen = []
+    for kept in KEPT:
+        pipeline = training(asked, sources, kept)
+        seen.append([examples(pipeline) for _ in range(2)])
+    assert [len(epoch) for epoch in seen[0]] == [45, 45]
+    assert seen.count(seen[0]) == len(KEPT)
+
+
+def crops_of(cached: bool, asked: TrainConfig, sources: Sources, chosen: list[Crops]) -> list[np.ndarray]:
+    """Returns the training images of given crops, in the order of evaluation."""
+    size = dataset.cached_size(asked)
+    kept = caching.load(caching.Plan("decoded", on_disk=False, reason=""), asked, sources, "train", size)
+    assert kept is not None
+    found = []
+    for crops in chosen:
+        if cached:
+            images, _ = dataset._gather(kept, asked, tf.range(len(crops.mirrored)), crops)
+        else:
+            [records] = dataset._records(sources.each[0], "train").batch(1000)
+            images, _ = dataset._loader(asked, sources.each[0])(records, crops)
+        found.append(images.numpy().astype(int))
+    return found
+
+
+PICTURES = {"small and upright": (40, 30), "small and lying": (37, 53), "large": (700, 500), "wide": (90, 1200)}
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Sources:
+    """Waves of all lengths in each shape, as JPEG and as PNG, 8 images in a split."""
+    folder = tmp_path_factory.mktemp("photographs")
+    (folder / "images").mkdir()
+    rows = []
+    for name, (height, width) in PICTURES.items():
+        y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+        pixels = np.stack([127 + 120 * np.sin(a * x * x + 9 * y + 50 * x * y) for a in (5, 40, 300)], axis=-1)
+        for ending in ("jpg", "png"):
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / f"{name}.{ending}")
+            rows.append([f"{name}.{ending}", "train", 1])
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["filename", "split", "wave"], *rows])
+    options = ConvertOptions(
+        csv=str(folder / "labels.csv"),
+        images=str(folder / "images"),
+        output=str(folder / "data"),
+        name="waves",
+        split_column="split",
+        num_shards={"train": 1},
+        num_threads=1,
+    )
+    convert(options)
+    return combine([(options.dataset, metadata.load(options.dataset))])
+
+
+@pytest.mark.parametrize("decode", ["scaled", "exact"])
+@pytest.mark.parametrize("augment", ["flip", "crop"])
+@pytest.mark.parametrize("size", [24, 64, 224])
+def test_a_crop_has_the_same_pixels_from_a_cache_and_from_a_record(
+    size: int, augment: str, decode: str, config: Callable[..., TrainConfig], photographs: Sources
+) -> None:
+    asked = config(augment=augment, decode=decode, image_size=size)
+    chosen = [augmentation.random_crops(8, tf.constant([3, seed], tf.int64), crop=asked.crops) for seed in range(4)]
+    cached, decoded = (crops_of(way, asked, photographs, chosen) for way in (True, False))
+    for one, other in zip(cached, decoded, strict=True):
+        assert one.shape == (8, size, size, 3)
+        assert np.abs(one - other).max() <= 2
+    if augment == "crop" and decode == "scaled" and size < 224:
+        # From the originals they are others: the test would see a difference.
+        originals = dataclasses.replace(asked, crop_from="original")
+        assert np.abs(crops_of(False, originals, photographs, chosen)[0] - cached[0]).max() > 20
+
+
+def test_crops_of_the_originals_are_the_same_with_records_in_memory_and_without(
+    config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
+) -> None:
+    asked = config(augment="full", crop_from="original", batch_size=48)
+    kept, read = (training(asked, sources, kept) for kept in ("encoded", "none"))
+    for _ in range(2):
+        assert examples(kept) == examples(read)
+    assert examples(read) != examples(training(dataclasses.replace(asked, crop_from="resized"), sources, "none"))
+
+
+@pytest.mark.parametrize(("kept", "crop_from"), [("none", "resized"), ("encoded", "original"), ("decoded", "resized")])
+@pytest.mark.parametrize("image_size", [16, 200])
+def test_what_a_model_sees_does_not_depend_on_the_number_of_cores(
+    image_size: int,
+    crop_from: str,
+    kept: str,
+    config: Callable[..., TrainConfig],
+    sources: Sources,
+    training: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = config(augment="full", crop_from=crop_from, image_size=image_size, batch_size=20)
+    seen = []
+    for cores in (1, 9, 64, 200):
+        monkeypatch.setattr(dataset.machine, "usable_cores", lambda cores=cores: cores)
+        seen.append(examples(training(asked, sources, kept)))
+    assert len(seen[0]) == 40
+    assert seen.count(seen[0]) == 4
 
 
 def test_without_a_cache_every_epoch_reads_the_shards(

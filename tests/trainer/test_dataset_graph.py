@@ -37,17 +37,30 @@ def test_training_runs_no_python(
     # The walk went into the functions: decoding and augmentation are there.
     found = ops(pipeline)
     decoded_before = kept in ("decoded", "disk")
-    jpeg = "DecodeJpeg" if augment == "none" else "DecodeAndCropJpeg"
-    assert (jpeg in found) == (not decoded_before)
+    assert ("DecodeJpeg" in found) == (not decoded_before)
+    assert "DecodeAndCropJpeg" not in found
     assert ("DecodeImage" in found) == (split != "jpegs" and not decoded_before)
-    # Cached images are cut and resized one by one, flipped all at once, or taken as they are. Decoding resizes as well.
+    # Images are cut and resized one by one, flipped all at once, or taken as they are. Decoding resizes as well.
     crops = augment in ("crop", "full")
     for op in ("StatelessWhile", "ResizeBilinear"):
         assert (op in found) == (crops or not decoded_before)
-    assert ("Slice" in found) == (decoded_before and crops)
-    assert ("DynamicStitch" in found) == (decoded_before and augment == "flip")
+    assert ("Slice" in found) >= crops
+    assert ("DynamicStitch" in found) == (augment == "flip")
     assert ("ReverseV2" in found) == (augment != "none")
     assert ("CacheDatasetV2" in found) == (kept == "encoded")
+
+
+@pytest.mark.parametrize("augment", AUGMENTS)
+@pytest.mark.parametrize("kept", ["none", "encoded"])
+@pytest.mark.parametrize("split", ["train", "jpegs"])
+def test_of_originals_only_the_crop_is_decoded(
+    split: str, kept: str, augment: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
+) -> None:
+    pipeline = training(config(augment=augment, train_split=split, crop_from="original"), sources, kept)
+    assert python_ops(pipeline) == set()
+    crops = augment in ("crop", "full")
+    assert ("DecodeAndCropJpeg" in ops(pipeline)) == crops
+    assert ("DecodeJpeg" in ops(pipeline)) != crops
 
 
 @pytest.mark.parametrize(("room", "weights"), [(0, ()), (-1, ()), (0, (1.0,))])

@@ -144,7 +144,7 @@ def test_benchmark_input_names_the_bottleneck_and_leaves_nothing(command: Comman
     ended = command("--benchmark_input", f"--data={data}", "--image_size=16", "--batch_size=8")
     assert ended.returncode == 0, ended.stderr
     cache, throughput = ended.stdout.splitlines()
-    assert cache.startswith("Cache: decoded images (0 MB) in memory: ")
+    assert cache.startswith("Cache: decoded images (0 MB) in memory, with ")
     assert re.fullmatch(
         r"Throughput: input [\d,]+, model [\d,]+, together [\d,]+ images/s\. "
         r"The input costs \d+\.\d% of a step; the bottleneck is the (model|input): .*--.*\.",

@@ -89,7 +89,7 @@ def test_labels_are_those_of_the_names_whatever_their_order(config: Config, both
 def test_every_training_epoch_has_every_example_of_all_once(
     kept: str, config: Config, both: Sources, training: Pipeline
 ) -> None:
-    asked = config(augment="none", batch_size=10)
+    asked = config(augment="none", batch_size=9)
     pipeline = training(asked, both, kept)
     assert len(pipeline) == 6
     stored = alone(asked, both, 0, "train") + alone(asked, both, 1, "train")
@@ -128,7 +128,7 @@ def test_with_weights_datasets_are_seen_in_these_proportions(
     kept: str, room: int, config: Config, both: Sources, training: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset, "_SHUFFLE_BYTES", room)
-    asked = config(augment="none", batch_size=10, data=("a", "b"), data_weights=(1.0, 3.0))
+    asked = config(augment="none", batch_size=9, data=("a", "b"), data_weights=(1.0, 3.0))
     large, small = (Counter(alone(asked, both, i, "train")) for i in range(2))
     pipeline = training(asked, both, kept)
     assert len(pipeline) == 6

@@ -1,0 +1,115 @@
+"""How many examples a pipeline holds at a time: bounded in bytes, whatever the number of cores.
+
+Each step that runs in parallel holds a chunk of examples for every call, and a machine may have 200 cores. What a
+pipeline holds is also part of the estimate by which caching.py chooses what is kept between epochs.
+"""
+
+import math
+from typing import NamedTuple
+
+from schemas import machine
+from trainer.config import TrainConfig
+from trainer.sources import Sources
+
+# Bytes of examples that go through a step together, about: what surrounds the work on them is done once for all. At 32
+# pixels, 192 images or more together took 3 to 6 % less than 32 (scripts/bench_input, row `ours`). But at the end of an
+# epoch a core idles while the last ones are decoded: with 320 together, an epoch of 1608 images took 14 % longer than
+# with 192. At 224 pixels, 8 together were 1.5 times as fast as a batch of 32 (augment=full, two cores).
+_CHUNK_BYTES = 1 << 19
+# Images in a chunk at least: mixup blends images of a chunk.
+_CHUNK_EXAMPLES = 8
+# Of all calls of a step together, those that wait to be read and those that run. Two calls there may be always.
+_CALLS_BYTES = 1 << 28
+_PREFETCH_BATCHES, _PREFETCH_BYTES = 4, 1 << 27
+# What an element of a shuffle takes beside its bytes: 200 bytes for a number, 440 for a slice of an array, 410 for a
+# record, measured with a million of each.
+ELEMENT_BYTES = 400
+# Files open at a time: so many that one slow file does not hold up the rest; and what TensorFlow reads ahead of each.
+OPEN_SHARDS = 8
+_READ_BYTES = 1 << 18
+
+
+class Buffers(NamedTuple):
+    """What a pipeline holds.
+
+    Attributes:
+        chunk: examples that go through a step together: whole batches, or parts of one.
+        loads: calls at a time that decode, or read a cache; for each dataset.
+        changes: calls at a time that change colours and blend.
+        prefetched: batches that are ready.
+        num_bytes: that all of this takes, about; without what is shuffled.
+    """
+
+    chunk: int
+    loads: int
+    changes: int
+    prefetched: int
+    num_bytes: int
+
+
+def measure(
+    config: TrainConfig,
+    sources: Sources,
+    *,
+    decodes: bool,
+    size: int,
+    cut_from: int = 0,
+    num_features: int | None = None,
+) -> Buffers:
+    """Returns what a pipeline of a run holds.
+
+    Args:
+        config: of the run.
+        sources: its datasets.
+        decodes: whether records are decoded; otherwise examples come from a cache.
+        size: of the images that come out, pixels.
+        cut_from: size of the decoded images that crops are cut from, pixels; 0 if none are.
+        num_features: of an example, if they are read instead of images.
+    """
+    pixels = 3 * size**2  # uint8
+    example = 4 * num_features if num_features else pixels
+    labels = 4 * len(sources.classes)
+    batch = config.batch_size
+    chunk = _chunk(batch, example + labels)
+    # A loop makes images one by one, and then one array of them.
+    load = chunk * (2 * example + labels)
+    reading = 0
+    if decodes:
+        statistics = [source.info.split(config.train_split).statistics for source in sources.each]
+        record = max(each.example_bytes.mean for each in statistics)
+        reading = OPEN_SHARDS * (_READ_BYTES + 4 * round(record))
+        load += round(chunk * record + 3 * max(each.pixels.mean for each in statistics))
+        load += chunk * 2 * 3 * cut_from**2
+    changed = 4 * example if config.augment == "full" else example  # float32
+    change = chunk * (3 * changed + 2 * labels)
+    batch_bytes = batch * (changed + labels)
+    loads = _calls(load, len(sources.each) if decodes else 1)
+    changes = _calls(change) if config.augment == "full" else 0
+    prefetched = max(1, min(_PREFETCH_BATCHES, _PREFETCH_BYTES // batch_bytes))
+    parts = len(sources.each) if decodes else 1
+    return Buffers(
+        chunk=chunk,
+        loads=loads,
+        changes=changes,
+        prefetched=prefetched,
+        # One batch is put together, and one is used.
+        num_bytes=parts * (reading + loads * load) + changes * change + (prefetched + 2) * batch_bytes,
+    )
+
+
+def _chunk(batch: int, example_bytes: int) -> int:
+    """Returns how many examples go through a step together.
+
+    The number of cores has no part in it: random numbers are drawn for a chunk at a time.
+    """
+    if batch * example_bytes <= _CHUNK_BYTES:
+        return batch * (_CHUNK_BYTES // (batch * example_bytes))
+    most = max(_CHUNK_EXAMPLES, _CHUNK_BYTES // example_bytes)
+    part = math.ceil(batch / math.ceil(batch / most))
+    # An even number, so that none is left without another one to blend it with.
+    return min(batch, part + part % 2)
+
+
+def _calls(call_bytes: int, num_steps: int = 1) -> int:
+    """Returns how many calls of a step run at a time, where each takes so many bytes."""
+    return min(machine.usable_cores(), max(2, _CALLS_BYTES // num_steps // call_bytes))

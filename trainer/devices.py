@@ -87,10 +87,13 @@ def _reason(visible: str | None, built_with_cuda: bool, words: str) -> str:
         return f"CUDA_VISIBLE_DEVICES is {visible!r}, which hides it. Unset it: unset CUDA_VISIBLE_DEVICES"
     if not built_with_cuda:
         return f"this TensorFlow is built without CUDA. Install the one that has it: {_INSTALL}"
-    driver = re.search(r"cuInit[^\n]*?(CUDA_ERROR_\w+)|(CUDA driver version is insufficient)", words)
+    # Before the libraries, of which TensorFlow complains as well when there is no driver.
+    driver = re.search(r"failed call to cuInit:[^\n]*?(CUDA_ERROR_\w+|UNKNOWN ERROR \(\d+\)|$)", words, re.M)
+    driver = driver or re.search(r"(CUDA driver version is insufficient)", words)
     if driver:
+        code = f" ({driver[1]})" if driver[1] else ""
         return (
-            f"its driver does not start ({driver[1] or driver[2]}). `nvidia-smi` must work; a container needs "
+            f"its driver does not start{code}. `nvidia-smi` must work; a container needs "
             "--gpus=all, and a new driver a restart of the machine."
         )
     missing = re.findall(r"Could not load dynamic library '([^']+)'", words)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
+from schemas import machine
 from schemas.errors import UserError
 from trainer.config import TrainConfig
 
@@ -15,6 +16,26 @@ _BYTES = {"half": 2, "bfloat16": 2, "float": 4, "double": 8, "uint8": 1, "bool":
 _OUT_OF_MEMORY = re.compile(r"out of memory|\bOOM\b|OUT_OF_MEMORY|ALLOC_FAILED|failed to allocate memory", re.I)
 # TensorFlow gives them the same class of error.
 _OTHER_RESOURCES = re.compile(r"No space left on device|Disk quota exceeded|Too many open files", re.I)
+
+
+def check_batch(config: TrainConfig, num_examples: int) -> None:
+    """Refuses a batch of images that alone is larger than the memory: the system would kill the process.
+
+    Args:
+        config: of the run.
+        num_examples: of the training split.
+
+    Raises:
+        UserError: it is. What the model takes beside it is known only when it runs.
+    """
+    images = min(config.batch_size, num_examples)
+    size, left = 4 * 3 * images * config.image_size**2, machine.available_memory()
+    if size > left:
+        raise UserError(
+            f"The memory of this machine is too small for a batch: {images} images of {config.image_size} x "
+            f"{config.image_size} pixels take {_readable(size)} as float32, and {_readable(left)} are free. "
+            f"{_advice(config, ('batch_size', 'image_size'))}"
+        )
 
 
 @contextlib.contextmanager

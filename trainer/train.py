@@ -127,6 +127,7 @@ def _set_up(config: TrainConfig, data: Sources) -> _Setup:
     checks.check_overlap(config, data)
     numerics.fix()
     keras.utils.set_random_seed(config.seed)
+    memory.check_batch(config, data.split(config.train_split).num_examples)
     with memory.explained(config, "the model", ("model", "image_size")):
         network = compile_model(config, data)
     extractor, head = model.split(network)

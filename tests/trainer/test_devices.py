@@ -1,0 +1,162 @@
+"""The line that names the device, and why a GPU is not used, for machines that are made up here."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from trainer import devices
+
+INSTALL = "pip install 'tensorflow[and-cuda]'"
+
+
+@pytest.fixture
+def no_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Returns the only folder in which programs are looked for."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def _nvidia_smi(folder: Path, text: str, status: int = 0) -> None:
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\nwhile read -r line; do echo \"$line\"; done <<'END'\n{text}\nEND\nexit {status}\n")
+    program.chmod(0o755)
+
+
+def test_a_machine_without_a_gpu_says_its_cores(no_programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "find_gpus", lambda: [])
+    monkeypatch.setattr(devices.machine, "usable_cores", lambda: 2)
+    assert devices.line() == "Training on CPU (2 cores)."
+    monkeypatch.setattr(devices.machine, "usable_cores", lambda: 1)
+    assert devices.line() == "Training on CPU (1 core)."
+
+
+def test_a_gpu_that_is_not_used_is_named_in_a_second_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "find_gpus", lambda: ["NVIDIA A10G"])
+    monkeypatch.setattr(devices, "ask_tensorflow", lambda: "Cannot dlopen some GPU libraries.")
+    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    first, second = devices.line().splitlines()
+    assert first.startswith("Training on CPU (")
+    assert second == (f"NVIDIA A10G is there and not used: CUDA libraries cannot be loaded. Install them: {INSTALL}")
+
+
+@pytest.mark.parametrize(
+    ("names", "memory", "expected"),
+    [
+        (["NVIDIA A10G"], "NVIDIA A10G, 23028\n", "GPU: NVIDIA A10G, 24 GB."),
+        (["NVIDIA A10G"], "", "GPU: NVIDIA A10G."),
+        (["NVIDIA A10G"], "NVIDIA A10G, [N/A]\n", "GPU: NVIDIA A10G."),
+        (["NVIDIA T4"], "NVIDIA A10G, 23028\nNVIDIA T4, 15360\n", "GPU: NVIDIA T4, 16 GB."),
+        (["NVIDIA T4"] * 4, "NVIDIA T4, 15360\n" * 4, "GPU: NVIDIA T4, 16 GB. The others are not used: there are 4."),
+    ],
+)
+def test_a_gpu_is_named_with_its_memory(names: Sequence[str], memory: str, expected: str) -> None:
+    assert devices.on_gpu(names, memory) == expected
+
+
+def test_gpus_are_found_where_the_driver_describes_them(no_programs: Path, tmp_path: Path) -> None:
+    for i, text in enumerate(["Model: \t\t NVIDIA A10G\nIRQ: 10\n", "Model:  NVIDIA T4\n", "nothing\n"]):
+        folder = tmp_path / f"gpus/0000:0{i}:1e.0"
+        folder.mkdir(parents=True)
+        (folder / "information").write_text(text)
+    assert devices.find_gpus(tmp_path / "gpus", tmp_path) == ["NVIDIA A10G", "NVIDIA T4", "NVIDIA GPU"]
+
+
+def test_gpus_are_found_by_their_devices(no_programs: Path, tmp_path: Path) -> None:
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    assert devices.find_gpus(tmp_path / "missing", tmp_path) == ["NVIDIA GPU", "NVIDIA GPU"]
+
+
+def test_gpus_are_found_by_nvidia_smi(no_programs: Path, tmp_path: Path) -> None:
+    nothing = tmp_path / "missing"
+    assert devices.find_gpus(nothing, nothing) == []
+    _nvidia_smi(no_programs, "GPU 0: NVIDIA GeForce RTX 3090 (UUID: GPU-1b2c)\nGPU 1: NVIDIA T4 (UUID: GPU-3d)")
+    assert devices.find_gpus(nothing, nothing) == ["NVIDIA GeForce RTX 3090", "NVIDIA T4"]
+    # Images for GPUs have the program on machines without one, too.
+    _nvidia_smi(no_programs, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", status=9)
+    assert devices.find_gpus(nothing, nothing) == []
+
+
+@pytest.mark.parametrize(
+    ("visible", "built_with_cuda", "words", "expected"),
+    [
+        pytest.param("", True, "", "CUDA_VISIBLE_DEVICES is '', which hides it. Unset it: ", id="hidden by nothing"),
+        pytest.param("-1", True, "", "CUDA_VISIBLE_DEVICES is '-1', which hides it. Unset it: ", id="hidden by -1"),
+        pytest.param(
+            None,
+            False,
+            "",
+            f"this TensorFlow is built without CUDA. Install the one that has it: {INSTALL}",
+            id="no CUDA",
+        ),
+        pytest.param(
+            None,
+            True,
+            "I0000 cudart_stub.cc:28] Could not find cuda drivers on your machine, GPU will not be used.\n",
+            f"CUDA libraries cannot be loaded. Install them: {INSTALL}",
+            id="no CUDA libraries",
+        ),
+        pytest.param(
+            None,
+            True,
+            "W0000 gpu_device.cc:2343] Cannot dlopen some GPU libraries. Please make sure the missing libraries ...\n"
+            "Skipping registering GPU devices...",
+            f"CUDA libraries cannot be loaded. Install them: {INSTALL}",
+            id="some CUDA libraries",
+        ),
+        pytest.param(
+            None,
+            True,
+            "Could not load dynamic library 'libcudnn.so.9'; dlerror: libcudnn.so.9: cannot open shared object file",
+            f"CUDA libraries cannot be loaded (libcudnn.so.9). Install them: {INSTALL}",
+            id="a library by name",
+        ),
+        pytest.param(
+            "0",
+            True,
+            "E0000 cuda_platform.cc:51] failed call to cuInit: INTERNAL: CUDA error: Failed call to cuInit: "
+            "CUDA_ERROR_UNKNOWN: unknown error",
+            "its driver does not start (CUDA_ERROR_UNKNOWN). `nvidia-smi` must work; ",
+            id="a driver that does not start",
+        ),
+        pytest.param(
+            None,
+            True,
+            "I0000 cudart_stub.cc:31] Could not find cuda drivers on your machine, GPU will not be used.\n"
+            "E0000 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error: Failed call to cuInit: "
+            "UNKNOWN ERROR (303)\n",
+            "its driver does not start (UNKNOWN ERROR (303)). `nvidia-smi` must work; ",
+            id="neither a driver nor libraries",
+        ),
+        pytest.param(
+            None,
+            True,
+            "CUDA driver version is insufficient for CUDA runtime version",
+            "its driver does not start (CUDA driver version is insufficient). ",
+            id="an old driver",
+        ),
+        pytest.param("7", True, "", "CUDA_VISIBLE_DEVICES is '7', and there may be no such GPU.", id="no such GPU"),
+        pytest.param(
+            None, True, "?", "TensorFlow does not say why. To see its log: TF_CPP_MIN_LOG_LEVEL=0 ", id="unknown"
+        ),
+    ],
+)
+def test_why_a_gpu_is_not_used(visible: str | None, built_with_cuda: bool, words: str, expected: str) -> None:
+    said = devices.why_not(["NVIDIA A10G"], visible, built_with_cuda, words)
+    assert said.startswith(f"NVIDIA A10G is there and not used: {expected}")
+    assert "\n" not in said
+    assert devices.why_not(["NVIDIA T4"] * 2, visible, built_with_cuda, words).startswith(
+        "2 GPUs (NVIDIA T4) are there and not used: "
+    )
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="TensorFlow finds a GPU here")
+def test_tensorflow_tells_its_words_when_it_is_asked() -> None:
+    assert os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0"
+    assert "uda" in devices.ask_tensorflow()

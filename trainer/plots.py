@@ -24,10 +24,11 @@ def training(history: Mapping[str, Sequence[float]], path: str) -> None:
     figure = Figure(figsize=(4.5 * len(names), 3.5), layout="constrained")
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for panel, name in zip(panels, names, strict=True):
-        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+        curves = ((name, "training", "tab:blue"), (f"val_{name}", "validation", "tab:orange"))
+        for key, label, colour in curves:
             if key in history:
                 epochs = range(1, len(history[key]) + 1)
-                panel.plot(epochs, history[key], label=label, marker="." if len(epochs) < 20 else "")
+                panel.plot(epochs, history[key], label=label, color=colour, marker="." if len(epochs) < 20 else "")
         panel.set(title=name.replace("_", " "), xlabel="epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         panel.grid(alpha=0.3)

@@ -13,7 +13,7 @@ of a copy: where nothing remains to complain of, the file is sound.
 
 Bytes behind the codes (5) are padding, or they are codes that were left over, since others were lost before them. An
 encoder fills the last byte of the codes with bits that are all the same. Codes that were left over begin anywhere in a
-byte. So the last byte tells most of them.
+byte. So the last byte tells most of them, but not in a progressive JPEG, of which the last bits may not matter.
 """
 
 import hashlib
@@ -27,16 +27,19 @@ from converter import jpeg
 _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
 # Where the codes of a scan end: at a marker that is neither a stuffed byte nor a restart. It may be preceded by FF.
 _AFTER_CODES = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
+_UNKNOWN_COLOURS = "Unknown Adobe color transform code"
+_ADOBE = re.compile(rb"\xff\xee\x00\x0eAdobe.{7}", re.DOTALL)
 _MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
 _START, _END, _SCAN, _APP0 = 0xD8, 0xD9, 0xDA, 0xE0
 # EXIF, profiles, comments; not the segment of Adobe (EE), which tells the colours.
 _UNUSED = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
-_SEQUENTIAL = frozenset((0xC0, 0xC1, 0xC9))
+_BASELINE = frozenset((0xC0, 0xC1))
+_SEQUENTIAL = _BASELINE | {0xC9}  # With arithmetic codes.
 # Bytes that libjpeg-turbo reads ahead at most: it does not count them as left over.
 _READ_AHEAD = 16
 # Scans behind which bytes are looked for, at most: a file has one, or about ten.
-_MAX_SCANS = 20
+_MAX_SCANS = 10
 
 
 class Heard(NamedTuple):
@@ -44,19 +47,26 @@ class Heard(NamedTuple):
 
     Attributes:
         damage: its words for the damage, "" where the JPEG is sound.
-        data: where it is sound, a JPEG with the same pixels that it has no complaint about: the file itself, or a copy
-            without what is harmless.
+        data: a JPEG with the same pixels, without what is harmless: there is no complaint about one that is sound. It
+            is the file itself where there was none at all.
     """
 
     damage: str
-    data: bytes = b""
+    data: bytes
 
 
 class _Copy(NamedTuple):
-    """A copy of a JPEG without what is harmless, and the places where the codes of its scans end."""
+    """A copy of a JPEG without what is harmless.
+
+    Attributes:
+        data: the copy.
+        ends: where the codes of its scans end.
+        is_baseline: whether it is sequential, with Huffman codes.
+    """
 
     data: bytes
     ends: tuple[int, ...]
+    is_baseline: bool
 
     def without(self, end: int, number: int) -> bytes:
         """Returns it without some bytes before the end of a scan."""
@@ -97,7 +107,16 @@ def hear(data: bytes) -> Heard:
             break
         copy = _tidied(shorter)
         words = complaint(copy.data)
-    return Heard(words)
+    return Heard(words, _with_colours(copy.data))
+
+
+def _with_colours(data: bytes) -> bytes:
+    """Returns a JPEG with the colours of Adobe that libjpeg assumes for unknown ones, which simplejpeg refuses."""
+    if adobe := _ADOBE.search(data):
+        for code in (b"\1", b"\2"):
+            if _UNKNOWN_COLOURS in complaint(data):
+                data = data[: adobe.end() - 1] + code + data[adobe.end() :]
+    return data
 
 
 def _without_rest(copy: _Copy, words: str) -> bytes | None:
@@ -105,10 +124,11 @@ def _without_rest(copy: _Copy, words: str) -> bytes | None:
     extraneous = _EXTRANEOUS.fullmatch(words)
     if not extraneous:
         return None
-    number, marker = int(extraneous[1]), int(extraneous[2], 16)
-    for end in copy.ends[:_MAX_SCANS]:
-        # The end of a scan is not at a restart marker: what stands before these is always damage.
-        if copy.data[end + 1] == marker and complaint(copy.without(end, number)) != words:
+    number, marker = int(extraneous[1]), bytes.fromhex(extraneous[2])
+    # No scan ends at a restart marker: what stands before these is always damage.
+    ends = [end for end in copy.ends if copy.data[end + 1 : end + 2] == marker]
+    for end in ends[:_MAX_SCANS]:
+        if complaint(copy.without(end, number)) != words:
             rest = _rest(copy, end, number)
             return None if rest is None else copy.without(end, rest)
     return None
@@ -127,7 +147,7 @@ def _rest(copy: _Copy, end: int, number: int) -> int | None:
     rest = number + most - 1
     codes = bytearray(copy.without(end, rest))
     last = codes[end - rest - 1]
-    if last in (0x00, 0xFF):  # And FF is followed by 00.
+    if last in (0x00, 0xFF) or not copy.is_baseline:  # And FF is followed by 00.
         return rest
     # The first bit, from the lowest, that differs from those below: it must be one of the codes.
     bit = next(i for i in range(1, 8) if last >> i & 1 != last & 1)
@@ -151,11 +171,11 @@ def _tidied(data: bytes) -> _Copy:
     From a place on where the file is cut or is no sequence of segments, the copy has all bytes as they are.
     """
     parts, ends = [b"\xff\xd8"], list[int]()
-    at, size, sequential = 2, 2, False
+    at, size, sequential, baseline = 2, 2, False, False
     while found := _MARKER.search(data, at):
         marker, segment = found[0][-1], found.end() - 2
         if marker == _END:
-            return _Copy(b"".join((*parts, b"\xff\xd9")), tuple(ends))
+            return _Copy(b"".join((*parts, b"\xff\xd9")), tuple(ends), baseline)
         at = found.end()
         if marker in _WITHOUT_LENGTH:
             continue
@@ -168,7 +188,7 @@ def _tidied(data: bytes) -> _Copy:
             continue
         if marker == _APP0 and part[4:9] == b"JFIF\0" and len(part) >= 11:
             part[9:11] = b"\x01\x01"
-        sequential = sequential or marker in _SEQUENTIAL
+        sequential, baseline = sequential or marker in _SEQUENTIAL, baseline or marker in _BASELINE
         if marker == _SCAN:
             if sequential and len(part) >= 7:
                 part[-3:] = b"\x00\x3f\x00"
@@ -178,4 +198,4 @@ def _tidied(data: bytes) -> _Copy:
             ends.append(size + len(part))
         parts.append(bytes(part))
         size += len(part)
-    return _Copy(b"".join((*parts, data[at:])), tuple(ends))
+    return _Copy(b"".join((*parts, data[at:])), tuple(ends), baseline)

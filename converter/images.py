@@ -12,6 +12,7 @@ their header says how they are to be shown, that is all. Of other JPEGs complain
 TensorFlow decodes no JPEG that libjpeg complains of: it would print the complaint, without the name of the image.
 """
 
+import contextlib
 import dataclasses
 import io
 from typing import NamedTuple
@@ -118,10 +119,12 @@ def prepare(data: bytes, preparation: Preparation) -> Image:
     if turn is not None or resized or rescaled or damage:
         pixels = jpeg.decode(data) if decoded.pixels is None else decoded.pixels
         image = _changed(pixels, turn, preparation.resize_shorter if resized else 0)
+        if rescaled and np.array_equal(pixels[..., :2], pixels[..., 1:]):
+            image = image.convert("L")
         data, image_format = _encode(image, image_format)
         if len(data) > preparation.max_bytes:
             detail = limits.too_many_bytes(len(data), preparation.max_bytes)
-            raise ImageError(Reason.TOO_LARGE, f"turned upright or made smaller, {detail}")
+            raise ImageError(Reason.TOO_LARGE, f"encoded anew, {detail}")
         decoded = _decode(data, image_format)
     height, width, grey, *_ = decoded
     return Image(data, image_format, height, width, turn is not None, resized, grey, rescaled, damage)
@@ -209,21 +212,18 @@ def _decode(data: bytes, image_format: str) -> _Decoded:
 def _decode_jpeg(data: bytes, keep_damaged: bool = False) -> _Decoded:
     proved = jpeg.prove(data, min_side=_MIN_GREY)
     if not proved:
-        damage, sound = complaints.hear(data)
+        damage, copy = complaints.hear(data)
         if damage:
-            return _damaged(data, damage, keep_damaged)
-        proved = jpeg.prove(sound, min_side=_MIN_GREY)
-        if not proved:
-            return _decoded(decoders.by_tensorflow(sound, JPEG))
+            return _damaged(copy, damage, keep_damaged)
+        is_sequential = jpeg.prove(copy) is not None
+        return _decoded(jpeg.decode(copy) if is_sequential else decoders.by_tensorflow(copy, JPEG))
     return _Decoded(proved.height, proved.width, _small(proved.grey))
 
 
 def _damaged(data: bytes, damage: str, keep: bool) -> _Decoded:
     if keep:
-        try:
+        with contextlib.suppress(ValueError):
             return _decoded(jpeg.decode(data))._replace(damage=damage)
-        except ValueError as error:
-            damage = str(error)
     raise ImageError(Reason.CORRUPT_IMAGE, f"{JPEG}: {damage}"[:200])
 
 

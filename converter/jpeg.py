@@ -79,10 +79,10 @@ def prove(data: bytes, max_pixels: int | None = None, min_side: int = 1) -> Prov
 
 
 def decode(data: bytes) -> npt.NDArray[np.uint8]:
-    """Returns the pixels of a JPEG as far as they can be decoded, whatever libjpeg-turbo complains of.
+    """Returns the pixels of a JPEG as far as they can be decoded, whatever libjpeg-turbo complains of in its codes.
 
     Args:
-        data: the file.
+        data: the file, or `complaints.Heard.data`: what is odd in the header is an error for simplejpeg.
 
     Returns:
         uint8 [height, width, 3]. Where codes are missing, libjpeg-turbo paints grey.

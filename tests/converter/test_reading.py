@@ -1,20 +1,32 @@
 """Images are read several at a time, in order, and never far ahead."""
 
+import errno
+import os
+import resource
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from converter import reading
+from converter import images, reading, storage
+from converter.decoders import DecoderError
 from converter.images import Preparation
 from converter.matching import Source
 from converter.reading import Good
 from converter.rejects import Reason, Reject
 from converter.rows import Row
 from converter.storage import File
+from schemas.errors import UserError
+
+Draw = Callable[..., bytes]
 
 
 @pytest.mark.parametrize("window", [1, 2, 6])
@@ -77,3 +89,238 @@ def test_a_file_that_has_grown_since_it_was_listed_is_rejected(tmp_path: Path, d
     assert list(reading.read([source], preparation, 1)) == [
         [Reject("a.csv", 2, "a.jpg", Reason.TOO_LARGE, "the file has more than the 5 MB that are allowed")]
     ]
+
+
+def _read(folder: Path, name: str = "a.jpg", num_threads: int = 1) -> Good | Reject:
+    source = Source(Row("a.csv", 2, name, b"\1", "", ""), File(name, f"{folder}/{name}", 1000))
+    ((one,),) = reading.read([source], Preparation(max_pixels=10**8), num_threads)
+    return one
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Returns the pauses that are made, and lets none of them take time."""
+    made: list[float] = []
+    monkeypatch.setattr(reading.time, "sleep", made.append)
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path, draw: Draw) -> Path:
+    """Returns a folder with the image a.jpg."""
+    (tmp_path / "a.jpg").write_bytes(draw())
+    return tmp_path
+
+
+def test_a_file_that_is_gone_since_the_listing_is_missing(tmp_path: Path, pauses: list[float]) -> None:
+    detail = "the file was there when the folder was listed, and is gone"
+    assert _read(tmp_path) == Reject("a.csv", 2, "a.jpg", Reason.MISSING_FILE, detail)
+    (tmp_path / "b").write_bytes(b"")
+    assert _read(tmp_path, "b/a.jpg") == Reject("a.csv", 2, "b/a.jpg", Reason.MISSING_FILE, detail)
+    assert pauses == []
+
+
+def test_what_has_become_of_a_file_is_said(tmp_path: Path, pauses: list[float]) -> None:
+    (tmp_path / "a.jpg").mkdir()
+    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
+    (tmp_path / "long.jpg").symlink_to("x" * 300)
+    for name, detail in (
+        ("a.jpg", "Is a directory"),
+        ("circle.jpg", "Too many levels of symbolic links"),
+        ("long.jpg", "File name too long"),
+    ):
+        assert _read(tmp_path, name) == Reject("a.csv", 2, name, Reason.UNREADABLE_FILE, detail)
+    assert pauses == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user who may not read the file")
+def test_a_file_without_permission_is_unreadable(folder: Path, pauses: list[float]) -> None:
+    (folder / "a.jpg").chmod(0)
+    result: list[Good | Reject] = []
+
+    def read_as_nobody() -> None:
+        # Of this thread alone, which the wrapper of the C library would not do: setfsuid (x86-64: 122).
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        libc.setfsuid(65534)
+        try:
+            result.append(_read(folder))
+        finally:
+            libc.setfsuid(0)
+
+    for path in (folder, *folder.parents):
+        if path.stat().st_uid == 0 and str(path).startswith("/tmp/"):
+            path.chmod(0o755)
+    thread = threading.Thread(target=read_as_nobody)
+    thread.start()
+    thread.join()
+    assert result == [Reject("a.csv", 2, "a.jpg", Reason.UNREADABLE_FILE, "Permission denied")]
+    assert pauses == []
+
+
+def _failing(number: int, times: int) -> Callable[..., int]:
+    """Returns an `os.open` that fails so many times."""
+    left, open_ = [number] * times, os.open
+
+    def fail(path: Any, *args: Any, **kwargs: Any) -> int:
+        if left and str(path).endswith("a.jpg"):
+            raise OSError(left.pop(), os.strerror(number), path)
+        return open_(path, *args, **kwargs)
+
+    return fail
+
+
+@pytest.mark.parametrize("name", ["EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ETIMEDOUT", "EINTR", "EIO", "EAGAIN"])
+def test_what_passes_is_tried_again(
+    folder: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(os, "open", _failing(getattr(errno, name), 2))
+    assert isinstance(_read(folder), Good)
+    assert pauses == [0.1, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("EMFILE", r"Too many open files\. Allow more open files \(ulimit -n\), .*--num_threads=1"),
+        ("ENFILE", r"Too many open files in system\. Allow more open files"),
+        ("ENOMEM", r"Cannot allocate memory\. There is not enough memory .*--num_threads=1"),
+        ("ESTALE", r"Stale file handle\. Look at the disk or the network"),
+        ("ENOSPC", r"No space left on device\. Look at the disk or the network"),
+    ],
+)
+def test_what_does_not_pass_fails_the_run_and_rejects_nothing(
+    folder: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch, name: str, sentence: str
+) -> None:
+    monkeypatch.setattr(os, "open", _failing(getattr(errno, name), 99))
+    with pytest.raises(UserError, match=rf"/a\.jpg cannot be used, in 5 attempts: {sentence}"):
+        _read(folder)
+    assert pauses == [0.1, 0.5, 2.0, 4.0]
+
+
+def test_bytes_that_the_disk_cannot_read_are_of_the_file(
+    folder: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "open", _failing(errno.EIO, 99))
+    assert _read(folder) == Reject("a.csv", 2, "a.jpg", Reason.UNREADABLE_FILE, "Input/output error")
+    assert len(pauses) == 4
+
+
+@pytest.mark.parametrize("error", [MemoryError(), MemoryError("case 4"), DecoderError("TensorFlow: InternalError: x")])
+def test_a_decoder_that_fails_is_not_damage(
+    folder: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    prepare, left = images.prepare, [error] * 2
+
+    def fail(data: bytes, preparation: Preparation) -> images.Image:
+        if left:
+            raise left.pop()
+        return prepare(data, preparation)
+
+    monkeypatch.setattr(images, "prepare", fail)
+    assert isinstance(_read(folder), Good)
+    left[:] = [error] * 5
+    with pytest.raises(UserError, match=r"a\.jpg cannot be used, in 5 attempts: \w+"):
+        _read(folder)
+
+
+def test_a_failure_of_a_store_is_raised(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: str, *_: Any) -> bytes:
+        raise OSError(errno.ENOENT, "gone", path)
+
+    monkeypatch.setattr(storage, "read", fail)
+    source = Source(Row("a.csv", 2, "a.jpg", b"\1", "", ""), File("a.jpg", "gs://bucket/a.jpg", 1000))
+    with pytest.raises(OSError, match="gone"):
+        next(reading.read([source], Preparation(max_pixels=10**6), 1))
+    assert pauses == []
+
+
+@pytest.fixture
+def no_more_files() -> Iterator[list[int]]:
+    """Lets this process open no more files, until the descriptors in the list are closed."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, limits[1]))
+    taken: list[int] = []
+    try:
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        assert error.errno == errno.EMFILE
+    yield taken
+    for descriptor in taken:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_too_many_open_files(folder: Path, no_more_files: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system itself says it, and the image is read when another thread has closed its file."""
+    with monkeypatch.context() as patch:
+        patch.setattr(reading.time, "sleep", lambda _: None)
+        with pytest.raises(UserError, match="Too many open files"):
+            _read(folder)
+    timer = threading.Timer(0.3, lambda: os.close(no_more_files.pop()))
+    timer.start()
+    assert isinstance(_read(folder), Good)
+    timer.join()
+
+
+_SCARCE = """
+import resource, sys
+from pathlib import Path
+from converter import images, reading
+from converter.matching import Source
+from converter.rows import Row
+from converter.storage import File
+from schemas.errors import UserError
+from schemas.quiet import tensorflow
+
+reading._PAUSES = (0.01,)
+small, large = sys.argv[1:]
+if not small.endswith("plain.jpg"):
+    tensorflow()
+
+def read(path):
+    source = Source(Row("a.csv", 2, "a", b"\\1", "", ""), File("a", path, 1000))
+    try:
+        return type(next(reading.read([source], images.Preparation(max_pixels=10**8), 1))[0]).__name__
+    except UserError as error:
+        return "not enough memory" if "There is not enough memory" in str(error) else str(error)
+
+assert read(small) == "Good"
+there = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+for more in range(0, 300_000_001, 20_000_000):
+    resource.setrlimit(resource.RLIMIT_AS, (there + more, resource.RLIM_INFINITY))
+    result = read(large)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(result)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("plain.jpg", {}),
+        ("progressive.jpg", {"progressive": True}),
+        ("a.png", {}),
+        ("a.webp", {}),
+        ("a.gif", {}),
+        ("a.bmp", {}),
+    ],
+)
+def test_a_lack_of_memory_is_no_damage(tmp_path: Path, name: str, save: dict[str, Any]) -> None:
+    """With any limit of address space, a large image is read, or the run says that memory is missing."""
+    noise = np.random.default_rng(0).integers(0, 64, (2200, 2200, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    paths = [str(tmp_path / f"{size}{name}") for size in ("small", "large")]
+    image.crop((0, 0, 60, 50)).save(paths[0], **save)
+    image.save(paths[1], **save)
+    process = subprocess.run(
+        [sys.executable, "-c", _SCARCE, *paths], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert process.stderr == ""
+    results = process.stdout.split("\n")[:-1]
+    assert set(results) == {"not enough memory", "Good"}
+    assert results[0] == "not enough memory"
+    assert results[-1] == "Good"

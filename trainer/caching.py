@@ -159,9 +159,10 @@ def needed(config: TrainConfig, sources: Sources, num_features: int | None = Non
         shuffled = buffers.ELEMENT_BYTES * numbers[0]
         if dataset.shuffles_examples(config, each[0] * numbers[0]):
             shuffled = (each[0] + labels + 2 * buffers.ELEMENT_BYTES) * numbers[0]
-        kept = sum(number * (size + labels) for number, size in zip(numbers, each, strict=True))
+        kept = [number * (size + labels) for number, size in zip(numbers, each, strict=True)]
+        copied = sum(map(dataset.copied_bytes, kept))
         # To fill the cache, records are decoded.
-        needs[content] = Need(kept, max(2 * held + shuffled, decoding))
+        needs[content] = Need(sum(kept), max(2 * held + shuffled + copied, decoding))
     return needs
 
 

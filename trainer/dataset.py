@@ -143,7 +143,7 @@ def training_dataset(
         )
     if not in_batches:
         dataset = dataset.rebatch(batch, drop_remainder=True)
-    return _finished(dataset, amount, num_seen // batch)
+    return _finished(dataset, amount, num_seen // batch, cached)
 
 
 def evaluation_dataset(
@@ -170,7 +170,7 @@ def evaluation_dataset(
         chunks = decoded(config, sources, split, config.image_size, keep_encoded=keep_encoded)
     if amount.chunk != config.batch_size:
         chunks = chunks.rebatch(config.batch_size)
-    return _finished(chunks, amount, -(-num_examples // config.batch_size))
+    return _finished(chunks, amount, -(-num_examples // config.batch_size), cached)
 
 
 def decoded(
@@ -352,15 +352,24 @@ def _with_seeds(dataset: tf.data.Dataset, seed: int) -> tf.data.Dataset:
     return tf.data.Dataset.zip(dataset, seeds)
 
 
-def _finished(batches: tf.data.Dataset, amount: Buffers, num_batches: int) -> tf.data.Dataset:
+def _finished(batches: tf.data.Dataset, amount: Buffers, num_batches: int, cached: Cached | None) -> tf.data.Dataset:
     """Adds what every pipeline ends with."""
     # So that Keras shows the number of steps from the first epoch on.
     batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
-    return batches.prefetch(amount.prefetched).with_options(_options())
+    return batches.prefetch(amount.prefetched).with_options(_options(cached))
 
 
-def _options() -> tf.data.Options:
+def _options(cached: Cached | None = None) -> tf.data.Options:
     options = tf.data.Options()
     # The autotuner ends an epoch on a tick of its own clock, up to seconds late; parallelism is set by hand instead.
     options.autotune.enabled = False
+    # TensorFlow copies all arrays of a pipeline when it rewrites its graph, at the start of each epoch: a cache on disk
+    # may be larger than the memory. Of small ones that takes less time than rewriting saves.
+    if cached and copied_bytes(sum(map(_num_bytes, cached))) == 0:
+        options.experimental_optimization.apply_default_optimizations = False
     return options
+
+
+def copied_bytes(num_bytes: int) -> int:
+    """Returns how many bytes of a cached split, of so many, TensorFlow copies when an epoch starts: all, or none."""
+    return num_bytes if num_bytes <= _SHUFFLE_BYTES else 0

@@ -57,8 +57,12 @@ _MODEL_ADVICE = "--model and --image_size decide, and --batch_size where cores a
 def _advice(config: TrainConfig, content: str) -> str:
     """Returns the flag that makes the input faster, the one with the most to gain first."""
     if content in ("none", "encoded"):
-        exact = ", --decode=scaled decodes less" if config.decode == "exact" else ""
-        return f"--cache=decoded or --cache=disk keep decoded images{exact}"
+        less = ", --decode=scaled decodes less" if config.decode == "exact" else ""
+        if config.crops_originals:
+            return f"--crop_from=resized with --cache=decoded or --cache=disk keeps decoded images{less}"
+        if config.crops:
+            less += ", --crop_from=original decodes no more than the crops"
+        return f"--cache=decoded or --cache=disk keep decoded images{less}"
     if config.augment == "full":
         return "--augment=crop does without changes of colour"
     return "a larger --batch_size has fewer steps"

@@ -159,6 +159,31 @@ def _cache(
     return caching.load(plan, asked, sources, split, size)
 
 
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a dataset of 1500 small images with 3 of 500 classes."""
+    folder = tmp_path_factory.mktemp("many")
+    (folder / "images").mkdir()
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(1500):
+        Image.fromarray(rng.integers(0, 255, (30, 40, 3), np.uint8)).save(folder / "images" / f"{i}.jpg")
+        rows.append([f"{i}.jpg", "train" if i < 1490 else "validation", *(int(i % 500 == j) for j in range(500))])
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["filename", "split", *(f"class {j}" for j in range(500))], *rows])
+    options = ConvertOptions(
+        csv=str(folder / "labels.csv"),
+        images=str(folder / "images"),
+        output=str(folder / "data"),
+        name="many",
+        split_column="split",
+        num_shards={"train": 8, "validation": 1},
+        num_threads=2,
+    )
+    convert(options)
+    return options.dataset
+
+
 # Imports the program once, and then runs it in a child process for each line of arguments: as `python -m trainer`
 # would, but for the seconds that TensorFlow takes to come and go.
 _SERVER = """

@@ -29,6 +29,8 @@ def _dataset(request: Request) -> Any:
         batch_size=request.batch,
         augment=kind,
         decode=decode or "scaled",
+        # As one would choose where nothing is cached: only the crop is decoded.
+        crop_from="resized" if request.cached else "original",
     )
     data = sources.load(config)
     plan = Plan("decoded" if request.cached else "none", on_disk=False, reason="asked for")

@@ -1,0 +1,140 @@
+"""Whole trainings on other machines: with one core and with two hundred, and where there is little memory."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+
+_RUNS = """
+import json, os, sys
+asked = json.loads(sys.argv[1])
+# Before anything is imported.
+os.sched_getaffinity = lambda pid: set(range(asked["cores"]))
+from schemas import machine
+machine._groups = lambda *_: iter(())  # The quota of the machine that tests run on.
+assert machine.usable_cores() == asked["cores"]
+import tensorflow as tf
+tf.config.threading.set_inter_op_parallelism_threads(asked["cores"])
+from trainer.config import TrainConfig
+from trainer.train import train_and_evaluate
+for i, settings in enumerate(asked["runs"]):
+    config = TrainConfig(
+        data=(asked["data"],), output=f"{asked['output']}/{i}", cache_dir=f"{asked['output']}/caches", epochs=2,
+        **{"image_size": 16, "batch_size": 5, **settings},
+    )
+    print("examples:", train_and_evaluate(config)["num_examples"], flush=True)
+"""
+
+RUNS = [
+    {"cache": "decoded", "augment": "full"},
+    {"cache": "decoded", "augment": "none"},
+    {"cache": "encoded", "augment": "crop", "crop_from": "original"},
+    {"cache": "encoded", "augment": "flip"},
+    {"cache": "none", "augment": "full", "image_size": 100},
+    {"cache": "disk", "augment": "crop"},
+    {"cache": "features", "augment": "none", "freeze_backbone": True},
+    {"cache": "none", "augment": "none", "batch_size": 1000},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cores", [1, 9, 64, 200])
+def test_any_number_of_cores_trains(cores: int, data: Path, tmp_path: Path) -> None:
+    asked = {"cores": cores, "data": str(data), "output": str(tmp_path), "runs": RUNS}
+    ended = subprocess.run(
+        [sys.executable, "-c", _RUNS, json.dumps(asked)], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("examples: 21\n") == len(RUNS)
+
+
+@contextlib.contextmanager
+def _control_group(num_bytes: int) -> Iterator[Path]:
+    """Makes a control group with a limit of memory; yields the file that takes processes."""
+    version1 = Path("/sys/fs/cgroup/memory")
+    root, limit = (version1, "memory.limit_in_bytes") if version1.is_dir() else (version1.parent, "memory.max")
+    group = root / f"multihot-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(num_bytes))
+        members = group / "cgroup.procs"
+        assert members.exists()
+    except OSError:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+        pytest.skip("needs the right to make a control group with a limit of memory")
+    try:
+        yield members
+    finally:
+        group.rmdir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crop_from", ["resized", "original"])
+def test_a_container_with_little_memory_trains_and_is_not_killed(crop_from: str, many: str, tmp_path: Path) -> None:
+    """The process itself takes some 800 MB; 64 calls that hold a batch each would take 1.5 GB."""
+    with _control_group(1_600_000_000) as members:
+        program = _RUNS.replace("machine._groups =", f"open({str(members)!r}, 'w').write('0'); unused =")
+        runs = [{"augment": "full", "image_size": 224, "batch_size": 32, "crop_from": crop_from}]
+        # The model is not what is tested.
+        program = program.replace(
+            "for i, ",
+            "from trainer import model, train\\nimport keras\\n"
+            "model._backbone = None\\n"
+            "def build(config, statistics):\\n"
+            "    i = keras.Input((224, 224, 3))\\n"
+            "    x = keras.layers.GlobalAveragePooling2D()(keras.layers.AveragePooling2D(32)(i))\\n"
+            "    return keras.Model(i, keras.layers.Dense(500, 'sigmoid')(x))\\n"
+            "model.build = build\\nmodel.split = lambda network: (network, network)\\nfor i, ",
+        )
+        asked = {"cores": 64, "data": many, "output": str(tmp_path), "runs": runs}
+        ended = subprocess.run(
+            [sys.executable, "-c", program.replace("\\n", "\n"), json.dumps(asked)],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 0, (ended.returncode, ended.stderr)
+    assert "examples: 10\n" in ended.stdout
+    # What was kept is not the decoded images in memory, which would have had room on the machine itself.
+    found = re.search(r"Cache: (.*?), with ", ended.stdout)
+    assert found, ended.stdout
+    assert "decoded images" not in found[1] or "on disk" in found[1], ended.stdout
+
+
+_LIMITED = """
+import resource, sys
+import tensorflow as tf, keras
+import psutil
+from schemas import machine
+from trainer import main
+used = psutil.Process().memory_info().vms
+resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv.pop(1)), -1))
+assert machine.available_memory() <= used + 2_500_000_000
+main.run()
+"""
+
+
+@pytest.mark.slow
+def test_a_limit_of_address_space_decides_what_is_kept(data: Path, tmp_path: Path) -> None:
+    """`ulimit -v`: 48 images of 1125 x 1125 pixels do not fit into half of what it leaves, with the buffers."""
+    run = [f"--data={data}", f"--output={tmp_path / 'run'}", f"--cache_dir={tmp_path}", "--epochs=1", "--batch_size=4"]
+    command = [sys.executable, "-c", _LIMITED, "2500000000", *run]
+    small = subprocess.run([*command, "--image_size=16"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert small.returncode == 0, small.stderr
+    assert "Cache: decoded images (0 MB) in memory" in small.stdout
+    large = [*command, "--image_size=1000", "--cache=decoded", "--overwrite"]
+    large[3] = "500000000"
+    ended = subprocess.run(large, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert re.search(r"error: --cache=decoded takes .* of memory, and \d+ MB are free\.", ended.stderr), ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -4,6 +4,8 @@ import contextlib
 import errno
 import math
 import re
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
@@ -14,6 +16,10 @@ from trainer.config import TrainConfig
 
 _BYTES = {"half": 2, "bfloat16": 2, "float": 4, "double": 8, "uint8": 1, "bool": 1, "int32": 4, "int64": 8}
 _OUT_OF_MEMORY = re.compile(r"out of memory|\bOOM\b|OUT_OF_MEMORY|ALLOC_FAILED|failed to allocate memory", re.I)
+# With less than this left, the next allocation may be the last one. It is looked at five times a second, which takes a
+# thousandth of a core.
+_LITTLE_BYTES = 128_000_000
+_WATCH_SECONDS = 0.2
 # TensorFlow gives them the same class of error.
 _OTHER_RESOURCES = re.compile(r"No space left on device|Disk quota exceeded|Too many open files", re.I)
 
@@ -62,6 +68,38 @@ def explained(config: TrainConfig, work: str, flags: Sequence[str]) -> Iterator[
         size = _asked(text)
         asked = f": {_readable(size)} were asked for" if size else ""
         raise UserError(f"The memory {place} is too small for {work}{asked}. {_advice(config, flags)}") from error
+
+
+@contextlib.contextmanager
+def watched(config: TrainConfig) -> Iterator[None]:
+    """Says once on standard error when nearly all memory is used, and which flags take less.
+
+    Linux kills a process that uses up the memory of its machine or container: no error reaches the process, and the
+    shell says no more than "Killed".
+
+    Args:
+        config: of the run.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_WATCH_SECONDS):
+            left = machine.available_memory()
+            if left < _LITTLE_BYTES:
+                flags = ("batch_size", "image_size", "model", "cache")
+                print(
+                    f"\nOnly {_readable(left)} of memory are left. The system may kill this run, without another word. "
+                    f"{_advice(config, flags)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                return
+
+    threading.Thread(target=watch, name="memory", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _is_out_of_memory(error: Exception) -> bool:

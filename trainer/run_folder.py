@@ -108,11 +108,18 @@ def whole(path: Path) -> Iterator[Path]:
     """Yields the path to write a file to, with the same ending, which gets its own name when the context ends.
 
     After an exception nothing is left of it, and what was there before is as it was.
+
+    Raises:
+        OSError: the file cannot be written. The error names it, whatever library was writing.
     """
     unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield unfinished
         os.replace(unfinished, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(unfinished)):
+            raise
+        raise OSError(error.errno, error.strerror or os.strerror(error.errno), str(path)) from error
     finally:
         unfinished.unlink(missing_ok=True)
 

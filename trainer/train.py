@@ -74,13 +74,13 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
         The contents of evaluation.json.
 
     Raises:
-        UserError: the dataset or the configuration are at fault, or the loss is no number any more.
+        UserError: the dataset or the configuration are at fault, or the loss is NaN or infinite.
     """
     data = sources.load(config)
     # Claimed before the model is built, which takes seconds.
     with run_folder.claimed(config.output, overwrite=config.overwrite) as folder:
         left = Leftovers(config, folder)
-        with command.leaves(left.describe):
+        with command.leaves(left.describe), memory.watched(config):
             print(devices.line())
             setup = _set_up(config, data)
             left.plan = setup.plan
@@ -95,8 +95,8 @@ def benchmark_input(config: TrainConfig) -> Throughput:
         UserError: the dataset or the configuration are at fault.
     """
     data = sources.load(config)
-    setup = _set_up(config, data)
-    with named_shards(config, data):
+    with memory.watched(config), named_shards(config, data):
+        setup = _set_up(config, data)
         datasets = _datasets(config, data, setup)
         with memory.explained(config, "training", _flags(setup.plan)):
             measured = throughput.measure(setup.trained, datasets.train)

@@ -4,6 +4,8 @@ import errno
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,3 +145,31 @@ def test_a_training_that_takes_all_memory_ends_with_the_flags(data: Path, tmp_pa
     assert sentence.startswith("error: The memory of this machine is too small for training")
     assert "--batch_size (it is 48)" in sentence
     assert left[-1] == f"To clear it: rm -r {tmp_path / 'run'}"
+
+
+def test_a_run_that_uses_nearly_all_memory_says_so_once(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rooms = iter([900_000_000, 500_000_000, 90_000_000])
+    said = threading.Event()
+
+    def available() -> int:
+        room = next(rooms, None)
+        if room is None:
+            pytest.fail("it is not looked at again")
+        if room < 100_000_000:
+            said.set()
+        return room
+
+    monkeypatch.setattr(memory.machine, "available_memory", available)
+    with memory.watched(config(batch_size=64)):
+        assert said.wait(10)
+        time.sleep(0.5)
+    expected = "Only 90.0 MB of memory are left. The system may kill this run, without another word. "
+    assert capfd.readouterr().err.startswith(f"\n{expected}What takes less: a smaller --batch_size (it is 64), ")
+
+
+def test_a_run_with_enough_memory_says_nothing(config: Config, capfd: pytest.CaptureFixture[str]) -> None:
+    with memory.watched(config()):
+        time.sleep(0.5)
+    assert not capfd.readouterr().err

@@ -179,45 +179,51 @@ def test_what_is_kept_is_turned_and_resized(draw: Draw) -> None:
 
 def _damaged(data: bytes, kind: str, rng: random.Random) -> bytes:
     start, end = _codes(data)
-    at, size = rng.randrange(start, end - 1), rng.choice((1, 2, 16, 64, 300))
-    stop = min(end, at + size)
+    at = rng.randrange(start, end - 1)
+    stop = min(end, at + rng.choice((1, 2, 16, 64, 300)))
     match kind:
-        case "flip":
+        case "flipped":
             return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
         case "zero":
             return data[:at] + bytes(stop - at) + data[stop:]
-        case "drop":
+        case "missing":
             return data[:at] + data[stop:]
-    return data[:at] + rng.randbytes(stop - at) + data[stop:]
+        case "random":
+            return data[:at] + rng.randbytes(stop - at) + data[stop:]
+    return data[:at] + (b"" if kind == "cut" else b"\xff\xd9")
+
+
+def _is_seen(data: bytes, good: NDArray[np.uint8]) -> bool:
+    try:
+        pixels = jpeg.decode(data)
+    except ValueError:
+        return True
+    return pixels.shape != good.shape or (np.abs(pixels.astype(int) - good).max(axis=2) > 24).mean() > 0.01
 
 
 @pytest.mark.slow
 def test_damage_to_real_photographs(miml: Path) -> None:
-    """Most damage that is seen and that libjpeg complains of is named; what is not has the pixels of TensorFlow."""
+    """Prints the table of docs/rejects.md: `pytest -s`."""
     rng = random.Random(1)
-    paths = sorted((miml / "images").iterdir())
-    counts: Counter[str] = Counter()
-    for path in rng.sample(paths, 250):
+    counts: dict[str, Counter[str]] = {}
+    for path in rng.sample(sorted((miml / "images").iterdir()), 500):
         data = path.read_bytes()
         good = simplejpeg.decode_jpeg(data)
-        for kind in ("flip", "zero", "drop", "random"):
+        for kind in ("cut", "cut, with an end", "missing", "random", "zero", "flipped") * 2:
             bad = _damaged(data, kind, rng)
-            words = complaints.complaint(bad)
-            heard = complaints.hear(bad)
+            words, heard = complaints.complaint(bad), complaints.hear(bad)
             if not heard.damage:  # Then the copy has the pixels of the file.
                 np.testing.assert_array_equal(jpeg.decode(heard.data), _pixels(bad))
                 assert complaints.complaint(heard.data) == ""
-            try:
-                pixels = jpeg.decode(heard.data)
-            except ValueError:
-                assert heard.damage
-                continue
-            seen = pixels.shape != good.shape or (np.abs(pixels.astype(int) - good).max(axis=2) > 24).mean() > 0.01
-            if seen:
-                counts["named" if heard.damage else "told by nothing" if not words else "taken for harmless"] += 1
-    print(counts)
-    assert counts["named"] > 6 * counts["taken for harmless"]
-    assert counts["named"] > counts.total() / 2
+            if _is_seen(heard.data, good):
+                result = "named" if heard.damage else "harmless" if words else "no complaint"
+                counts.setdefault(kind, Counter())[result] += 1
+                if "extraneous bytes before marker 0xd9" in words:
+                    counts.setdefault("codes left over", Counter())[result] += 1
+    for kind, found in counts.items():
+        print(f"{kind}: {found.total()} seen, {found['named'] / found.total():.0%} named, {dict(found)}")
+        least = {"cut": 1, "cut, with an end": 1, "missing": 0.6, "random": 0.6, "zero": 0.45, "flipped": 0.35}
+        assert found["named"] >= least.get(kind, 0.6) * found.total()
 
 
 @pytest.mark.slow

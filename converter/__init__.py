@@ -42,6 +42,7 @@ examples.py     reads examples of a dataset, in order or by name
 gallery.py      a picture of examples, or files of them
 inspect.py      `python -m converter.inspect`: looks into a dataset
 diff.py         `python -m converter.diff`: in what two datasets differ
+room.py         memory that images take at a time, in all processes
 processes.py    processes that write shards, where the job runs in this process
 graph.py        the graph of the Beam job: wires the above into one readable expression
 pipeline.py     runs it: looks at what there is before, and at what came of it

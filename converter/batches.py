@@ -22,6 +22,9 @@ _MAX_BUCKETS = 1 << 12
 _PART_BYTES = 1 << 23
 # With less CSV, 5000 rows or so, processes would be started for longer than they work.
 _PROCESSES_BYTES = 1 << 17
+# What a process takes once it has met an image that TensorFlow decodes: 280 MB of its own, and its part of what all of
+# them share; and some batches of images. Without such an image it takes 15 MB.
+_PROCESS_BYTES = 400_000_000
 # What is held back at a time by one who fills buckets, as an estimate.
 _MAX_HELD_BYTES = 1 << 26
 _ITEM_BYTES = 1 << 9
@@ -64,9 +67,15 @@ def num_parts(csv_bytes: int) -> int:
     return max(1, min(_MAX_BUCKETS, csv_bytes // _PART_BYTES))
 
 
-def num_processes(csv_bytes: int, most: int) -> int:
-    """Returns in how many processes to write the shards of so many bytes of CSV: 1 where more would not pay."""
-    return most if csv_bytes >= _PROCESSES_BYTES else 1
+def num_processes(csv_bytes: int, most: int, memory: int) -> int:
+    """Returns in how many processes to write shards: 1 where more would not pay.
+
+    Args:
+        csv_bytes: of all that is to be read.
+        most: that may be started.
+        memory: bytes that are left on this machine. Processes take half of them at most; images want the rest.
+    """
+    return max(1, min(most, memory // 2 // _PROCESS_BYTES)) if csv_bytes >= _PROCESSES_BYTES else 1
 
 
 def fill(

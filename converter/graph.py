@@ -293,7 +293,7 @@ def _stratify(examples: Sequence[tuple[str, bytes]], options: ConvertOptions) ->
 
 
 def _fingerprints_of_groups(sources: Batch[Source], options: ConvertOptions) -> Batch[Fingerprint]:
-    read = itertools.chain.from_iterable(reading.read(sources, _preparation(options), options.num_threads))
+    read = itertools.chain.from_iterable(reading.read(sources, _preparation(options), options.threads))
     return Batch(one.fingerprint._replace(filename=one.row.group) for one in read if not isinstance(one, Reject))
 
 
@@ -333,7 +333,7 @@ def _begin_shard(
         num_shards=num_shards,
         sources=Batch(itertools.chain.from_iterable(sources)),
         preparation=_preparation(options),
-        num_threads=-(-options.num_threads // processes.number()),
+        num_threads=-(-options.threads // processes.number()),
     )
     return functools.partial(_written, begun)
 

@@ -54,7 +54,7 @@ flags.DEFINE_bool(
 )
 flags.DEFINE_string("max_rejects", "1%", "Publish nothing if more rows are rejected: 20, 0.01 or 1%.")
 # As many as there are cores: scripts/bench_convert compares numbers of threads.
-flags.DEFINE_integer("num_threads", machine.usable_cores(), "Images that each worker reads at a time.")
+flags.DEFINE_integer("num_threads", None, "Images that each worker reads at a time. Default: as many as it has cores.")
 flags.DEFINE_bool("overwrite", False, "Replace the dataset that is there.")
 
 
@@ -94,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
         num_threads=FLAGS.num_threads,
         overwrite=FLAGS.overwrite,
     )
-    info = pipeline.convert(options, beam_options, max_processes=min(options.num_threads, machine.usable_cores()))
+    info = pipeline.convert(options, beam_options, max_processes=min(options.threads, machine.usable_cores()))
     if info is None:
         print("The job was built or submitted, as asked: there is no dataset yet.")
     else:

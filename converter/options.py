@@ -57,7 +57,7 @@ class ConvertOptions:
         keep_damaged: whether JPEGs that libjpeg calls damaged are kept, and listed in damaged.csv.
         rescale_16bit: whether the values of each image of 16 bits are mapped to the whole range of 8 bits.
         max_rejects: a count (int) or a fraction of the rows (Fraction): with more rejects nothing is published.
-        num_threads: images read and proved at a time by each worker.
+        num_threads: images read and proved at a time by each worker; by default as many as it has cores.
         overwrite: whether to replace a dataset that is already there.
     """
 
@@ -85,7 +85,7 @@ class ConvertOptions:
     keep_damaged: bool = False
     rescale_16bit: bool = False
     max_rejects: int | Fraction = Fraction(1, 100)
-    num_threads: int = dataclasses.field(default_factory=machine.usable_cores)
+    num_threads: int | None = None
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class ConvertOptions:
             ("--max_megapixels", self.max_pixels, mega, 1, limits.MOST_MEGAPIXELS, " (TensorFlow)"),
             ("--max_image_mb", self.max_image_bytes, mega, 1, limits.MOST_IMAGE_MB, " (a record)"),
             ("--resize_shorter", self.resize_shorter, 1, 0, _MOST_SHORTER, " (0: no image)"),
-            ("--num_threads", self.num_threads, 1, 1, _MOST_THREADS, ""),
+            ("--num_threads", 1 if self.num_threads is None else self.num_threads, 1, 1, _MOST_THREADS, ""),
         ):
             # In Python and in tests, limits of less than a million bytes or pixels are of use.
             if not min(least, 1) <= value <= most * unit:
@@ -167,6 +167,11 @@ class ConvertOptions:
     def folders(self) -> tuple[str, ...]:
         """The folders that a conversion replaces or deletes."""
         return self.dataset, self.incomplete, layout.replaced_dir(self.dataset)
+
+    @property
+    def threads(self) -> int:
+        """Images to read and prove at a time: asked for on a worker, whose cores are not those of the launcher."""
+        return machine.usable_cores() if self.num_threads is None else self.num_threads
 
     def rejects_allowed(self, num_rows: int) -> int:
         """Returns how many of `num_rows` may be rejected."""

@@ -17,7 +17,7 @@ import schemas
 from converter import batches, commit, graph, leftovers, processes, progress, publishing, runners, storage
 from converter.options import ConvertOptions
 from converter.table import Table, read_tables
-from schemas import command, layout
+from schemas import command, layout, machine
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 
@@ -70,11 +70,12 @@ def _run(
     here = runners.runs_here(beam_options)
     # In a store, images are waited for, and threads do. (And it would have to be told Beam's options.)
     beside = here and all(map(storage.is_local, (options.csv, options.images, options.output)))
-    number = batches.num_processes(graph.csv_bytes(tables), max_processes) if beside else 1
+    memory = machine.available_memory()
+    number = batches.num_processes(graph.csv_bytes(tables), max_processes, memory) if beside else 1
     with (
         tempfile.TemporaryDirectory() as staged,
         progress.bar() if here else contextlib.nullcontext(),
-        processes.started(number),
+        processes.started(number, memory),
     ):
         runners.stage(beam_options, staged)
         pipeline = beam.Pipeline(runner=runner, options=beam_options)

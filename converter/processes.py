@@ -14,12 +14,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, resource_tracker
 from typing import ParamSpec, TypeVar
 
+from converter import room
+from schemas import machine
 from schemas.errors import UserError
 from schemas.quiet import quiet
 
@@ -31,8 +33,13 @@ _number = 1
 
 
 @contextlib.contextmanager
-def started(number: int) -> Iterator[None]:
-    """Lets so many processes work while the context is open; fewer than two are none, and the work is done here."""
+def started(number: int, memory: int | None = None) -> Iterator[None]:
+    """Lets so many processes work while the context is open; fewer than two are none, and the work is done here.
+
+    Args:
+        number: of processes. They are started when there is work for them.
+        memory: bytes that the conversion may take; by default as many as are left.
+    """
     global _executor, _number
     if number < 2:
         yield
@@ -43,9 +50,10 @@ def started(number: int) -> Iterator[None]:
     context.set_forkserver_preload(["converter.shards", "converter.neighbours"])
     with quiet():
         resource_tracker.ensure_running()  # When this process ends at once, it would tell of semaphores that it clears.
-    with _without_interrupts():
+    with _environment(machine.SINGLE_THREADED), _without_interrupts():
         forkserver.ensure_running()  # It imports while this process reads the CSV.
-    _executor, _number = ProcessPoolExecutor(number, context, _start, (os.getcwd(),)), number
+    shared = room.of_processes(machine.available_memory() if memory is None else memory, context)
+    _executor, _number = ProcessPoolExecutor(number, context, _start, (os.getcwd(), shared)), number
     try:
         yield
     except BaseException:
@@ -71,21 +79,43 @@ def begin(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Ca
         process is gone.
     """
     call = functools.partial(function, *args, **kwargs)
-    return functools.partial(_result, _executor.submit(call)) if _executor else call
+    if not _executor:
+        return call
+    try:
+        return functools.partial(_result, _executor.submit(call))
+    except BrokenProcessPool as error:  # By an earlier call, whose result was not asked for yet.
+        raise _killed() from error
 
 
 def _result(future: Future[_T]) -> _T:
     try:
         return future.result()
     except BrokenProcessPool as error:
-        raise UserError(
-            "A process that wrote shards was killed, most likely because there was no memory left. Finished shards are "
-            "kept: the same command goes on with the others, and takes less memory with --num_threads=1."
-        ) from error
+        raise _killed() from error
 
 
-def _start(folder: str) -> None:
+def _killed() -> UserError:
+    return UserError(
+        "A process that wrote shards was killed, most likely because there was no memory left. Finished shards are "
+        "kept: the same command goes on with the others, and takes less memory with --num_threads=1."
+    )
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables that the user has not set, for processes that are started while the context is open."""
+    new = [name for name in variables if name not in os.environ]
+    os.environ.update({name: variables[name] for name in new})
+    try:
+        yield
+    finally:
+        for name in new:
+            del os.environ[name]
+
+
+def _start(folder: str, shared: room.Room) -> None:
     """Prepares a new process."""
+    room.share(shared)
     os.chdir(folder)  # It begins where the first one of all was started.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

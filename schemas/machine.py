@@ -7,10 +7,21 @@ All parts of the project ask here. A machine may have 64 cores of which a batch 
 import math
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import psutil
+
+from schemas.errors import UserError
+
+# In the environment of a process, keep native libraries from starting threads of their own, as many as there are cores:
+# with 200 cores OpenBLAS starts 126 and TensorFlow 400, in each process. For programs that have threads enough.
+SINGLE_THREADED: Mapping[str, str] = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+}
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
@@ -45,10 +56,35 @@ def available_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -
     """
     rooms = (_memory_left(folder, version) for folder, version in _groups("memory", cgroups, membership))
     left = [psutil.virtual_memory().available, *(room for room in rooms if room is not None)]
+    addresses = addresses_left()
+    return max(0, min(left if addresses is None else [*left, addresses]))
+
+
+def addresses_left() -> int | None:
+    """Returns the bytes of addresses that this process may still take (`ulimit -v`); None where there is no limit.
+
+    Programs and libraries take many more addresses than memory.
+    """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        left.append(limit - psutil.Process().memory_info().vms)
-    return max(0, min(left))
+    return None if limit == resource.RLIM_INFINITY else max(0, limit - psutil.Process().memory_info().vms)
+
+
+def check_addresses(needed: int, name: str) -> None:
+    """Checks that something can be loaded at all, since native libraries end a process that has no addresses left.
+
+    Args:
+        needed: bytes of addresses.
+        name: of the program or of the library, for the message.
+
+    Raises:
+        UserError: the limit of addresses leaves less.
+    """
+    left = addresses_left()
+    if left is not None and left < needed:
+        raise UserError(
+            f"{name} needs {needed / 1e9:g} GB of addresses, and the limit of this shell leaves {left / 1e9:.1f} GB. "
+            "Raise it: ulimit -v unlimited. (It counts addresses and not memory, which a control group limits.)"
+        )
 
 
 def _groups(controller: str, cgroups: Path, membership: Path) -> Iterator[tuple[Path, int]]:
@@ -101,6 +137,24 @@ def _memory_left(folder: Path, version: int) -> int | None:
         return None if most == "max" else int(most) - used + int(statistics.get(files, 0))
     except (OSError, ValueError):
         return None
+
+
+def check_memory(needed: int, name: str) -> None:
+    """Checks that there is memory for something that is large in any case, since the system kills what takes too much.
+
+    Args:
+        needed: bytes.
+        name: of what takes them, for the message.
+
+    Raises:
+        UserError: there is less.
+    """
+    left = available_memory()
+    if left < needed:
+        raise UserError(
+            f"{name} needs {needed / 1e6:.0f} MB of memory, and {left / 1e6:.0f} MB are left, of this machine or of "
+            "the control group that limits this process. End other programs, or raise that limit."
+        )
 
 
 def free_disk(folder: str) -> int:

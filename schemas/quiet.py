@@ -9,6 +9,13 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from schemas import machine
+
+# Measured: with 1.8 GB it can be imported, and decodes an image; with 1.6 GB it aborts.
+_TENSORFLOW_ADDRESSES = 2_000_000_000
+# What it takes of its own; with 250 MB left in a control group, a conversion was killed.
+_TENSORFLOW_MEMORY = 280_000_000
+
 _importing = threading.Lock()
 
 
@@ -47,6 +54,8 @@ def tensorflow() -> Any:
 
 @functools.cache
 def _tensorflow() -> Any:
+    machine.check_addresses(_TENSORFLOW_ADDRESSES, "TensorFlow")
+    machine.check_memory(_TENSORFLOW_MEMORY, "TensorFlow")
     with quiet():
         import tensorflow as tf
 

@@ -46,6 +46,21 @@ def test_the_number_of_buckets_and_parts(csv_bytes: int, buckets: int, parts: in
     assert (batches.num_buckets(csv_bytes), batches.num_parts(csv_bytes)) == (buckets, parts)
 
 
+@pytest.mark.parametrize(
+    ("most", "memory", "expected"),
+    [
+        (8, 1 << 40, 8),
+        (8, 3_200_000_000, 4),
+        (200, 16_000_000_000, 20),
+        (8, 700_000_000, 1),
+        (8, 0, 1),
+        (1, 1 << 40, 1),
+    ],
+)
+def test_processes_take_half_of_the_memory_at_most(most: int, memory: int, expected: int) -> None:
+    assert batches.num_processes(1 << 20, most, memory) == expected
+
+
 def test_items_of_one_key_stay_together_in_their_order() -> None:
     groups = batches.grouped([3, 1, 4, 1, 5], lambda number: number % 2)
     assert groups == {1: [3, 1, 1, 5], 0: [4]}

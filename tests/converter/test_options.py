@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converter.options import ConvertOptions, parse_max_rejects, parse_num_shards, parse_splits
+from schemas import machine
 from schemas.errors import UserError
 
 
@@ -22,7 +23,7 @@ def test_defaults() -> None:
     assert options.max_rejects == Fraction(1, 100)
     assert options.shard_bytes == 128_000_000
     assert (options.max_pixels, options.resize_shorter) == (128_000_000, 0)
-    assert options.num_threads >= 1
+    assert options.threads >= 1
     assert (options.dataset, options.incomplete) == ("data/dataset/1.0.0", "data/dataset/1.0.0.incomplete")
 
 
@@ -260,3 +261,11 @@ def test_max_rejects_out_of_range(text: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_max_rejects(text)
     assert str(caught.value) == f"--max_rejects must be a count, or a fraction from 0 to 1. Received: {text!r}"
+
+
+def test_threads_are_those_of_the_machine_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = _options()
+    for cores in (1, 7):
+        monkeypatch.setattr(machine, "usable_cores", lambda cores=cores: cores)
+        assert options.threads == cores
+        assert _options(num_threads=3).threads == 3

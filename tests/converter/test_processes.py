@@ -57,6 +57,14 @@ def test_a_process_that_is_killed_is_an_error_that_says_what_to_do(two: None) ->
         processes.begin(signal.raise_signal, signal.SIGKILL)()
 
 
+def test_after_one_that_was_killed_no_other_call_is_begun(two: None) -> None:
+    killed = processes.begin(signal.raise_signal, signal.SIGKILL)
+    with pytest.raises(UserError, match=r"killed.*--num_threads=1"):
+        killed()
+    with pytest.raises(UserError, match=r"killed.*--num_threads=1"):
+        processes.begin(os.getpid)
+
+
 def test_none_are_left_behind(tmp_path: Path) -> None:
     with processes.started(2):
         pid = processes.begin(os.getpid)()
@@ -76,8 +84,8 @@ def test_nobody_waits_for_them_after_an_exception() -> None:
 
 
 def test_a_small_csv_starts_none() -> None:
-    assert batches.num_processes(1 << 10, 8) == 1
-    assert batches.num_processes(1 << 20, 8) == 8
+    assert batches.num_processes(1 << 10, 8, 1 << 40) == 1
+    assert batches.num_processes(1 << 20, 8, 1 << 40) == 8
 
 
 def test_the_dataset_is_the_same(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

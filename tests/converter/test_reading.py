@@ -49,6 +49,20 @@ def test_reads_ahead_but_not_further_than_the_window(window: int) -> None:
     assert taken == len(started) == 40
 
 
+def test_large_items_do_not_wait_in_memory() -> None:
+    started: list[int] = []
+    taken = 0
+    with ThreadPoolExecutor(4) as executor:
+        results = reading._map_in_order(
+            executor, started.append, list(range(20)), window=8, num_bytes=lambda item: reading._AHEAD_BYTES // 2
+        )
+        for _ in results:
+            time.sleep(0.002)
+            assert len(started) <= taken + 2 + 1  # One is handed over before the next one is waited for.
+            taken += 1
+    assert started == list(range(20))
+
+
 def test_works_on_several_items_at_a_time() -> None:
     """Each of four items waits until all four are at work: one after the other they would never get there."""
     barrier = threading.Barrier(4, timeout=10)

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from schemas import machine
+from schemas.errors import UserError
 
 
 def _group(folder: Path, **files: str) -> None:
@@ -131,6 +132,7 @@ def test_a_limit_of_address_space_counts() -> None:
     program = """
 import resource
 from schemas import machine
+from schemas.errors import UserError
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 print(machine.available_memory())
 """
@@ -138,3 +140,16 @@ print(machine.available_memory())
         [sys.executable, "-c", program], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
     )
     assert 1 << 30 < int(found.stdout) < 3 << 30
+
+
+def test_what_cannot_be_loaded_is_said_before_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "available_memory", lambda: 150_000_000)
+    machine.check_memory(150_000_000, "TensorFlow")
+    with pytest.raises(UserError, match="TensorFlow needs 280 MB of memory, and 150 MB are left"):
+        machine.check_memory(280_000_000, "TensorFlow")
+    monkeypatch.setattr(machine, "addresses_left", lambda: None)
+    machine.check_addresses(1 << 60, "TensorFlow")
+    monkeypatch.setattr(machine, "addresses_left", lambda: 1_500_000_000)
+    machine.check_addresses(1_500_000_000, "TensorFlow")
+    with pytest.raises(UserError, match=r"TensorFlow needs 2 GB of addresses, .* leaves 1\.5 GB\. .*ulimit -v"):
+        machine.check_addresses(2_000_000_000, "TensorFlow")

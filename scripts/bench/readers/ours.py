@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 from serve import Request, serve
@@ -13,10 +14,13 @@ from trainer.config import TrainConfig
 
 def batches(request: Request) -> Any:
     """Returns the batches of a training."""
+    if request.check:  # An epoch leaves out what does not fill a batch: of these batches all are full.
+        request = dataclasses.replace(request, batch=math.gcd(request.batch, request.num_images))
     kept = _dataset if request.cached else _dataset.__wrapped__
     # One cache for all ways to read it.
     same = dataclasses.replace(request, epochs=1, check=False, in_graph=False, whole_epochs=False)
-    return kept(same).repeat(request.epochs)
+    # What was left out is read in one more: a reader is asked for a number of images.
+    return kept(same).repeat(request.epochs + 1 if request.epochs > 1 else 1)
 
 
 @functools.cache

@@ -5,10 +5,11 @@ import posixpath
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from converter import headers, images, storage
+from converter import decoders, headers, images, storage
 from converter.limits import DEFAULT, Limits
 from converter.rejects import Reason
 from schemas import example
+from schemas.errors import UserError
 from schemas.example import Example
 from schemas.metadata import ShardInfo
 from schemas.printable import printable
@@ -72,6 +73,9 @@ def check_shard(
 
     Returns:
         What was found; a shard that cannot be read is a problem, and raises nothing.
+
+    Raises:
+        UserError: there is not enough memory to decode an image, or the decoder fails and not because of the image.
     """
     checked = Checked(shard=shard, statistics=Statistics(positives=(0,) * num_classes))
     try:
@@ -118,6 +122,8 @@ def _check_record(
             raise ValueError(f"the filename must be relative, with '/' and without '..'. Received: {one.filename!r}")
         if decode(one.filename):
             _check_image(one, limits)
+    except UserError:  # Of the machine, and not of the record.
+        raise
     except ValueError as error:
         checked.problem(str(error), offset)
         return
@@ -144,7 +150,8 @@ def _check_image(one: Example, limits: Limits) -> None:
         ValueError: it cannot be decoded, is too large, or is not as large as its record says.
     """
     try:
-        height, width = images.size(one.image, limits.max_pixels)
+        with decoders.told(repr(one.filename)):
+            height, width = images.size(one.image, limits.max_pixels)
     except headers.ImageError as error:
         verb = "was not" if error.args[0] == Reason.TOO_LARGE else "cannot be"
         raise ValueError(f"{one.filename!r} {verb} decoded: {error.args[1]}") from error

@@ -5,7 +5,9 @@ TensorFlow fails. But it calls all failures of its libraries (libpng, libwebp) I
 cannot copy the file. So the memory that an image needs is allocated, and given back, before TensorFlow decodes it.
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy.typing as npt
 
 from converter.headers import ImageError, check_memory
 from converter.rejects import Reason
+from schemas.errors import UserError
 from schemas.quiet import tensorflow
 from schemas.statistics import JPEG
 
@@ -23,6 +26,24 @@ _MIN_LARGEST = 1 << 13
 
 class DecoderError(Exception):
     """A decoder failed, and nothing says that the image is why."""
+
+
+@contextlib.contextmanager
+def told(where: str) -> Iterator[None]:
+    """Raises as a UserError that an image cannot be decoded now: for programs that look at a dataset.
+
+    Args:
+        where: the image is.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        words = f" ({error})" if str(error) else ""
+        raise UserError(
+            f"{where}: there is not enough memory to decode it{words}. Free some, and try again."
+        ) from error
+    except DecoderError as error:
+        raise UserError(f"{where} cannot be decoded now: {error}. Try again.") from error
 
 
 def by_tensorflow(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 import PIL.Image
 from matplotlib.figure import Figure
 
-from converter import formulas, images, storage
+from converter import decoders, formulas, images, storage
 from converter.examples import Located
 from converter.headers import ImageError, read_header
 from converter.limits import DEFAULT
@@ -120,7 +120,8 @@ def _picture(located: Located, max_pixels: int) -> PIL.Image.Image:
     where = f"{located.shard} at byte {located.offset}: {one.filename!r}"
     try:
         image_format, _ = read_header(one.image, max_pixels)
-        pixels = images.decode(one.image, image_format)
+        with decoders.told(where):
+            pixels = images.decode(one.image, image_format)
     except ImageError as error:
         if error.args[0] == Reason.TOO_LARGE:
             raise UserError(f"{where} is too large to be shown: {error.args[1]}") from error

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter import verify
+from converter import images, verify
 from converter.checks import check_shard
 from schemas import derived, example, layout, metadata
+from schemas.errors import UserError
 from schemas.example import Example
 from schemas.metadata import DatasetInfo, ShardInfo
 from schemas.tfrecord import ShardReader, ShardWriter
@@ -339,6 +340,18 @@ def test_an_image_that_does_not_decode_is_found_unless_none_is_decoded(copy: Pat
     assert decoded[0].startswith(f"{FIRST} at byte 0: ")
     assert "cannot be decoded" in decoded[0]
     assert [line.split(":")[1] for line in not_decoded] == [" the statistics of train are not those of its examples"]
+
+
+def test_a_lack_of_memory_is_no_problem_of_the_dataset(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(data: bytes, max_pixels: int) -> tuple[int, int]:
+        raise MemoryError("Unable to allocate")
+
+    monkeypatch.setattr(images, "size", fail)
+    with pytest.raises(
+        UserError, match=r"^'.+\.\w+': there is not enough memory to decode it \(Unable to allocate\)\."
+    ):
+        _found(dataset)
+    assert _found(dataset, decode=0) == []
 
 
 def test_flipped_labels_are_found_in_the_statistics(copy: Path) -> None:

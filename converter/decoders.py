@@ -111,8 +111,12 @@ def _tensorflow() -> Any:
     try:
         return tensorflow()
     except ImportError as error:
-        if "allocate memory" in str(error):
-            raise MemoryError(str(error)) from error
+        # What has failed half way cannot be imported again: there is no second attempt.
+        if re.search("failed to map segment|allocate memory", str(error)):
+            raise UserError(
+                f"There is not enough memory to load TensorFlow, which decodes all but plain JPEGs: {error}. Free "
+                "some, or raise the limit (ulimit -v): it takes 500 MB in each process, and more of the address space."
+            ) from error
         raise
 
 

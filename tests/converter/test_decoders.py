@@ -15,6 +15,7 @@ from converter.headers import ImageError
 from converter.images import Preparation
 from converter.rejects import Reason
 from schemas import example
+from schemas.errors import UserError
 from trainer.decoding import Decoder
 
 Draw = Callable[..., bytes]
@@ -149,4 +150,15 @@ def test_what_an_error_of_tensorflow_means(
 
     monkeypatch.setattr(tf.io, "decode_image", fail)
     with pytest.raises(raised, match="words"):
+        images.prepare(draw(file_format="PNG"), _PREPARATION)
+
+
+def test_without_the_memory_to_load_tensorflow_one_sentence_says_so(
+    draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ImportError("libtensorflow_framework.so.2: failed to map segment from shared object")
+
+    monkeypatch.setattr(decoders, "tensorflow", fail)
+    with pytest.raises(UserError, match="There is not enough memory to load TensorFlow"):
         images.prepare(draw(file_format="PNG"), _PREPARATION)

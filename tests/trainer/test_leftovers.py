@@ -91,7 +91,7 @@ def test_an_interrupted_training_says_what_can_be_used(
         program.send_signal(sent)
         said = program.communicate(timeout=60)[1].splitlines()
         assert time.monotonic() - start < 30
-    assert program.returncode == status
+    assert program.returncode == status, said
     assert said[0] == "Interrupted."
     if moment == "Cache: ":
         assert said[1:] in (

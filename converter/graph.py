@@ -27,6 +27,7 @@ from converter import (
     assignment,
     batches,
     duplicates,
+    lookalikes,
     matching,
     neighbours,
     planning,
@@ -43,6 +44,7 @@ from converter.commit import Outcome, commit
 from converter.duplicates import Groups
 from converter.fingerprints import Fingerprint
 from converter.images import Preparation
+from converter.lookalikes import Candidates
 from converter.matching import Source
 from converter.neighbours import Columns, Links
 from converter.options import ConvertOptions
@@ -54,6 +56,9 @@ from converter.table import Table, composed
 _REJECTS = "rejects"
 _ROWS_READ = "rows_read"
 _UNLISTED = "unlisted"
+
+# Tasks in which candidates are compared, for each part of a band: as many as there are bands.
+_TASKS = neighbours.MAX_DISTANCE + 1
 
 
 def build(
@@ -208,12 +213,19 @@ class FindGroups(beam.PTransform):
 
     def expand(self, fingerprints: beam.PCollection) -> beam.PCollection:
         """Returns the dictionary, the only element."""
-        return (
+        candidates = (
             fingerprints
             | "Bands" >> beam.FlatMap(_bands, self._num_parts)
             | "GroupByBand" >> beam.GroupByKey()  # ((band or all of them, part), [Columns])
             | "Links" >> beam.ParDo(_InProcesses(_begin_links))  # Links
             | "Connect" >> beam.CombineGlobally(_Connect())
+        )  # {name: the first name of its group of candidates}
+        return (
+            fingerprints
+            | "Candidates" >> beam.FlatMap(_candidates, AsSingleton(candidates), _TASKS * self._num_parts)
+            | "GroupCandidates" >> beam.GroupByKey()  # (part, [Candidates])
+            | "Compare" >> beam.ParDo(_InProcesses(_begin_comparing))  # Links
+            | "ConnectCopies" >> beam.CombineGlobally(_Connect())
         )
 
 
@@ -308,6 +320,16 @@ def _bands(some: Batch[Fingerprint], num_parts: int) -> Iterator[tuple[tuple[int
 def _begin_links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Callable[[], Links]:
     (band, _), columns = group
     return neighbours.begin_links(band, columns)
+
+
+def _candidates(
+    some: Batch[Fingerprint], groups: Mapping[str, str], num_parts: int
+) -> Iterator[tuple[int, Candidates]]:
+    return lookalikes.parts(some, groups, num_parts)
+
+
+def _begin_comparing(part: tuple[int, Iterable[Candidates]]) -> Callable[[], Links]:
+    return lookalikes.begin_links(part[1])
 
 
 def _preparation(options: ConvertOptions) -> Preparation:

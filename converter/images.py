@@ -33,9 +33,9 @@ __all__ = ["JPEG_QUALITY", "Image", "ImageError", "Preparation", "decode", "prep
 # Of photographs that are encoded anew, with all of their colours (4:4:4).
 JPEG_QUALITY = 95
 
-# Pixels that a side of `Image.grey` has at least. Of the copies that neighbours.py speaks of, 97.5 % are within 6 bits
+# Pixels that a side of `Image.small` has at least. Of the copies that neighbours.py speaks of, 97.5 % are within 6 bits
 # with 32 of them, 98.3 % with 48, 98.4 % with 64; an image of 570 x 470 takes 99, 99 and 116 us to decode.
-_MIN_GREY = 48
+_MIN_SMALL = 48
 
 # What an image takes while it is decoded in full, turned and encoded again. Measured on 48 megapixels: a BMP 11.2 bytes
 # a pixel, a PNG that is turned 8.4, a GIF and a JPEG that is turned 8.2, a progressive JPEG 5.
@@ -77,7 +77,7 @@ class Image(NamedTuple):
         width: pixels.
         oriented: whether its EXIF orientation was applied.
         resized: whether it was made smaller.
-        grey: what is compared with other images: uint8 [h, w], a small picture; 48 to 255 pixels a side, fewer
+        small: what is compared with other images: uint8 [h, w, 3], a small picture; 48 to 255 pixels a side, fewer
             where the image has fewer.
         rescaled: whether its 16 bits were mapped to the range of 8 bits.
         damage: the words of libjpeg, where it is damaged and was kept.
@@ -89,7 +89,7 @@ class Image(NamedTuple):
     width: int
     oriented: bool
     resized: bool
-    grey: npt.NDArray[np.uint8]
+    small: npt.NDArray[np.uint8]
     rescaled: bool = False
     damage: str = ""
 
@@ -99,7 +99,7 @@ class _Decoded(NamedTuple):
 
     height: int
     width: int
-    grey: npt.NDArray[np.uint8]
+    small: npt.NDArray[np.uint8]
     pixels: npt.NDArray[np.uint8] | None = None
     rescaled: bool = False
     damage: str = ""
@@ -150,14 +150,14 @@ def _prepare(data: bytes, preparation: Preparation, memory: _Memory) -> Image:
             detail = limits.too_many_bytes(len(data), preparation.max_bytes)
             raise ImageError(Reason.TOO_LARGE, f"encoded anew, {detail}")
         decoded = _decode(data, image_format)
-    height, width, grey, *_ = decoded
-    return Image(data, image_format, height, width, turn is not None, resized, grey, rescaled, damage)
+    height, width, small, *_ = decoded
+    return Image(data, image_format, height, width, turn is not None, resized, small, rescaled, damage)
 
 
 def _prove(data: bytes, preparation: Preparation, memory: _Memory) -> tuple[str, Transpose | None, _Decoded]:
     """Returns the format, how the image has to be turned to stand upright, and that its pixels are the right ones."""
-    proved = jpeg.prove(data, preparation.max_pixels, _MIN_GREY)
-    decoded = proved and _Decoded(proved.height, proved.width, _small(proved.grey))
+    proved = jpeg.prove(data, preparation.max_pixels, _MIN_SMALL)
+    decoded = proved and _Decoded(proved.height, proved.width, _reduced(proved.small))
     if proved and decoded and proved.silent:
         return JPEG, None, decoded
     image_format, header = read_header(data, preparation.max_pixels)
@@ -236,14 +236,14 @@ def _decode(data: bytes, image_format: str) -> _Decoded:
 
 
 def _decode_jpeg(data: bytes, keep_damaged: bool = False) -> _Decoded:
-    proved = jpeg.prove(data, min_side=_MIN_GREY)
+    proved = jpeg.prove(data, min_side=_MIN_SMALL)
     if not proved:
         damage, copy = complaints.hear(data)
         if damage:
             return _damaged(copy, damage, keep_damaged)
         is_sequential = jpeg.prove(copy) is not None
         return _decoded(jpeg.decode(copy) if is_sequential else decoders.by_tensorflow(copy, JPEG))
-    return _Decoded(proved.height, proved.width, _small(proved.grey))
+    return _Decoded(proved.height, proved.width, _reduced(proved.small))
 
 
 def _damaged(data: bytes, damage: str, keep: bool) -> _Decoded:
@@ -255,22 +255,16 @@ def _damaged(data: bytes, damage: str, keep: bool) -> _Decoded:
 
 def _decoded(pixels: npt.NDArray[np.uint8]) -> _Decoded:
     height, width, _ = pixels.shape
-    return _Decoded(height, width, _grey(pixels), pixels)
+    return _Decoded(height, width, _reduced(pixels), pixels)
 
 
-def _grey(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Returns a small grey picture, as `jpeg.prove` does: of a JPEG saved as PNG nearly the same one."""
-    rows = np.ascontiguousarray(pixels[:: max(1, pixels.shape[0] // 256)])  # Not to look at millions of pixels.
-    return _small(np.asarray(PIL.Image.fromarray(rows).convert("L")))  # By the weights that the Y of a JPEG has.
-
-
-def _small(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Returns a grey picture with no side of 256 pixels or more."""
-    height, width = grey.shape
+def _reduced(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Returns a picture with no side of 256 pixels or more; all of its pixels count, since lines may be thin."""
+    height, width, _ = picture.shape
     if max(height, width) < 256:
-        return grey
-    factors = max(1, width // _MIN_GREY), max(1, height // _MIN_GREY)
-    return np.asarray(PIL.Image.fromarray(grey).reduce(factors))
+        return picture
+    factors = max(1, width // _MIN_SMALL), max(1, height // _MIN_SMALL)
+    return np.asarray(PIL.Image.fromarray(picture).reduce(factors))
 
 
 def _changed(pixels: npt.NDArray[np.uint8], turn: Transpose | None, shorter: int) -> PIL.Image.Image:

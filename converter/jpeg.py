@@ -40,13 +40,13 @@ class Proved(NamedTuple):
     Attributes:
         height: pixels.
         width: pixels.
-        grey: uint8 [h, w], a small picture of it: at 1/8, 2/8, ... of its size.
+        small: uint8 [h, w, 3], a small picture of it: at 1/8, 2/8, ... of its size.
         silent: whether nothing in its header says how the picture is to be shown.
     """
 
     height: int
     width: int
-    grey: npt.NDArray[np.uint8]
+    small: npt.NDArray[np.uint8]
     silent: bool
 
 
@@ -71,11 +71,11 @@ def prove(data: bytes, max_pixels: int | None = None, min_side: int = 1) -> Prov
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=True)
         if colours not in _COLOURS or (max_pixels is not None and height * width > max_pixels):
             return None
-        grey = simplejpeg.decode_jpeg(data, colorspace="GRAY", min_height=min_side, min_width=min_side, strict=True)
+        small = simplejpeg.decode_jpeg(data, min_height=min_side, min_width=min_side, strict=True)
     except ValueError as error:
         _raise_memory_error(error)
         return None
-    return Proved(height, width, grey[:, :, 0], silent)
+    return Proved(height, width, small, silent)
 
 
 def decode(data: bytes) -> npt.NDArray[np.uint8]:

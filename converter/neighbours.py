@@ -1,6 +1,8 @@
-"""Finds the images whose fingerprints are near each other, without comparing all with all.
+"""Finds candidates: images whose hashes are near each other, without comparing all with all.
 
     fingerprints -> columns -> (band, part) -> GroupByKey -> links
+
+Links connect candidates, of which lookalikes.py keeps those that are copies.
 
 Hashes of 64 bits that differ in at most MAX_DISTANCE of them agree in at least one of MAX_DISTANCE + 1 bands, so only
 images that agree in a band are compared. A part is a share of the values of a band: as many of them as one task takes.
@@ -23,8 +25,9 @@ from converter.fingerprints import Fingerprint
 # quality 50 to 90, resized by 0.5 to 2, cropped by 1 or 2 % a side, lit or dimmed by 20 %, 98 % are within 6 bits (86 %
 # of those cropped by 2 %), and 94 % within 4. Within 8 bits are also photographs of one sunset and another.
 MAX_DISTANCE = 6
-# How alike the thumbnails of near duplicates must be. Of 72 million pairs of different photographs, mirror images and
-# quarters of them, 53 are within 6 bits, and 11 of those are as alike as this. One copy in 2500 is lost to it.
+# How alike the grey thumbnails of candidates must be. Of 72 million pairs of different photographs, mirror images and
+# quarters of them, 53 are within 6 bits, and 11 of those are as alike as this. One copy in 2500 is lost to it. Drawings
+# are as alike as this on plain ground, whatever is drawn.
 MIN_CORRELATION = 0.95
 
 # Every seventh bit, and not seven ranges of them: neighbouring bits of the hash are of like frequencies.
@@ -41,12 +44,12 @@ class Columns(NamedTuple):
     """Fingerprints by their columns.
 
     Attributes:
-        names: of the images, bytes [n]: see `_encoded`.
+        names: of the images, str [n]; objects, so that one long name does not set the size of all.
         hashes: uint64 [n].
         thumbnails: uint8 [n, 64]; not all the same within one.
     """
 
-    names: NDArray[np.bytes_]
+    names: NDArray[np.object_]
     hashes: NDArray[np.uint64]
     thumbnails: NDArray[np.uint8]
 
@@ -62,23 +65,14 @@ class Columns(NamedTuple):
 
 
 class Links(NamedTuple):
-    """Pairs of images that are duplicates: bytes [n] and bytes [n], names as in Columns."""
+    """Pairs of images that belong together: names as in Columns, [n] and [n]."""
 
-    ones: NDArray[np.bytes_]
-    others: NDArray[np.bytes_]
+    ones: NDArray[np.object_]
+    others: NDArray[np.object_]
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Yields the pairs of names."""
-        return zip(map(_decoded, self.ones.tolist()), map(_decoded, self.others.tolist()), strict=True)
-
-
-def _encoded(names: Iterable[str]) -> NDArray[np.bytes_]:
-    """Returns names in an array, which is copied and pickled at once. It drops zeros at the end: there are none."""
-    return np.array([f"{name}.".encode() for name in names])
-
-
-def _decoded(name: bytes) -> str:
-    return name[:-1].decode()
+        return zip(self.ones.tolist(), self.others.tolist(), strict=True)
 
 
 def bands(fingerprints: Sequence[Fingerprint], num_parts: int) -> Iterator[tuple[tuple[int, int], Columns]]:
@@ -102,9 +96,16 @@ def bands(fingerprints: Sequence[Fingerprint], num_parts: int) -> Iterator[tuple
         yield from _parts(_columns(plain, digests, [bytes(range(64))] * len(plain)), _DIGESTS, num_parts)
 
 
+def objects(names: Sequence[str]) -> NDArray[np.object_]:
+    """Returns names in an array of objects."""
+    array = np.empty(len(names), object)
+    array[:] = names
+    return array
+
+
 def _columns(fingerprints: Sequence[Fingerprint], hashes: Sequence[int | None], thumbnails: Sequence[bytes]) -> Columns:
     grey = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, 64)
-    return Columns(_encoded(one.filename for one in fingerprints), np.array(hashes, np.uint64), grey)
+    return Columns(objects([one.filename for one in fingerprints]), np.array(hashes, np.uint64), grey)
 
 
 def _parts(columns: Columns, band: int, num_parts: int) -> Iterator[tuple[tuple[int, int], Columns]]:
@@ -136,13 +137,13 @@ def begin_links(band: int, columns: Iterable[Columns]) -> Callable[[], Links]:
     ]
 
     def result() -> Links:
-        ones, others = _fewest(np.hstack([one() for one in found]), len(names))
+        ones, others = fewest(np.hstack([one() for one in found]), len(names))
         return Links(names[ones], names[others])
 
     return result
 
 
-def _fewest(links: NDArray[np.intp], number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def fewest(links: NDArray[np.intp], number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Returns as few links of so many images that connect the same: from the first of a group to each other one."""
     ones, others = links
     graph = scipy.sparse.coo_array((np.ones(len(ones), np.int8), (ones, others)), (number, number))
@@ -159,19 +160,36 @@ def _links(
     values = hashes & mask
     order = np.argsort(values, kind="stable")
     runs = np.cumsum(np.diff(values[order], prepend=values[order[:1]]) != 0)
-    ones, others = map(np.concatenate, zip(*_walk(runs, hashes[order], thumbnails[order]), strict=True))
+    hashes, thumbnails = hashes[order], thumbnails[order]
+    links = walk(runs, lambda some, others: are_near(hashes, thumbnails, some, others))
+    ones, others = map(np.concatenate, zip(*links, strict=True))
     return order[ones], order[others]
 
 
-def _walk(
-    runs: NDArray[np.intp], hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]
+def are_near(
+    hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8], some: NDArray[np.intp], others: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Returns which pairs are candidates: bool [n].
+
+    Args:
+        hashes: of all images.
+        thumbnails: of all images.
+        some: numbers of images, [n].
+        others: numbers of those to compare them with, [n].
+    """
+    near = np.bitwise_count(hashes[some] ^ hashes[others]) <= MAX_DISTANCE
+    near[near] = _correlations(thumbnails[some[near]], thumbnails[others[near]]) >= MIN_CORRELATION
+    return near
+
+
+def walk(
+    runs: NDArray[np.intp], near: Callable[[NDArray[np.intp], NDArray[np.intp]], NDArray[np.bool_]]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Walks from each image to those of its run that are near it and were not reached before: in all runs at a time.
 
     Args:
         runs: the number of the run that each image belongs to, ascending.
-        hashes: of the images.
-        thumbnails: of the images.
+        near: tells of pairs of images, by their numbers, which are near.
 
     Yields:
         The links of one step: the images that were left, and those that were reached.
@@ -185,10 +203,9 @@ def _walk(
             pivots[runs[first]] = first
         reached, rest = (some[some != pivots[runs[some]]] for some in (reached, rest))
         sources = pivots[runs[rest]]
-        near = np.bitwise_count(hashes[rest] ^ hashes[sources]) <= MAX_DISTANCE
-        near[near] = _correlations(thumbnails[rest[near]], thumbnails[sources[near]]) >= MIN_CORRELATION
-        yield sources[near], rest[near]
-        reached, rest = np.sort(np.concatenate([reached, rest[near]])), rest[~near]
+        found = near(rest, sources)
+        yield sources[found], rest[found]
+        reached, rest = np.sort(np.concatenate([reached, rest[found]])), rest[~found]
         reached = reached[np.isin(runs[reached], runs[rest])]
 
 

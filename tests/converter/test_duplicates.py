@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import pickle
 import random
 import time
@@ -17,10 +18,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from converter import neighbours
+from converter import lookalikes, neighbours
 from converter.duplicates import Groups, Leaks, Member, leaks, to_csv
-from converter.fingerprints import Fingerprint, _projection, digest, fingerprints, views
+from converter.fingerprints import _GREY_SCALE, Fingerprint, _averaging, _projection, digest, fingerprints, views
 from converter.images import Preparation, prepare
+from converter.likeness import SIDE
 from converter.neighbours import MAX_DISTANCE
 
 Draw = Callable[..., bytes]
@@ -48,21 +50,21 @@ def _saved(pixels: NDArray[np.uint8], file_format: str) -> bytes:
     return file.getvalue()
 
 
-def _fingerprint(name: str, data: bytes, grey: NDArray[np.uint8]) -> Fingerprint:
-    (one,) = fingerprints([name], [digest(data)], [views(grey)])
+def _fingerprint(name: str, data: bytes, picture: NDArray[np.uint8]) -> Fingerprint:
+    (one,) = fingerprints([name], [digest(data)], [views(picture)])
     return one
 
 
 def _of(name: str, data: bytes) -> Fingerprint:
-    return _fingerprint(name, data, prepare(data, _AS_IT_IS).grey)
+    return _fingerprint(name, data, prepare(data, _AS_IT_IS).small)
 
 
-def _with(name: str, phash: int | None, digest: bytes = b"", thumbnail: bytes = bytes(range(64))) -> Fingerprint:
-    return Fingerprint(name, digest or name.encode(), phash, thumbnail)
+def _with(name: str, phash: int | None, digest: bytes = b"", thumbnail: bytes = bytes(range(0, 256, 4))) -> Fingerprint:
+    return Fingerprint(name, digest or f"{name:>8.8}".encode(), phash, thumbnail, bytes(SIDE * SIDE * 3))
 
 
 def _links(fingerprints: Iterable[Fingerprint], num_parts: int = 1) -> list[list[tuple[str, str]]]:
-    """Returns the links under each key, of fingerprints that come one by one."""
+    """Returns the links of candidates under each key, of fingerprints that come one by one."""
     by_key = defaultdict(list)
     for one in fingerprints:
         for key, columns in neighbours.bands([one], num_parts):
@@ -70,11 +72,25 @@ def _links(fingerprints: Iterable[Fingerprint], num_parts: int = 1) -> list[list
     return [list(neighbours.begin_links(band, columns)().pairs()) for (band, _), columns in by_key.items()]
 
 
+def _candidates(fingerprints: Iterable[Fingerprint], num_parts: int = 1) -> dict[str, str]:
+    return _connected(_links(fingerprints, num_parts))
+
+
 def _grouped(fingerprints: Iterable[Fingerprint], num_parts: int = 1) -> dict[str, str]:
+    """Returns the groups of duplicates, of fingerprints that come one by one."""
+    ones = list(fingerprints)
+    candidates = _candidates(ones, num_parts)
+    by_part = defaultdict(list)
+    for one in ones:
+        for part, some in lookalikes.parts([one], candidates, num_parts):
+            by_part[part].append(some)
+    return _connected(list(lookalikes.begin_links(some)().pairs()) for some in by_part.values())
+
+
+def _connected(links: Iterable[Iterable[tuple[str, str]]]) -> dict[str, str]:
     groups = Groups()
-    for links in _links(fingerprints, num_parts):
-        for link in links:
-            groups.add(*link)
+    for link in itertools.chain.from_iterable(links):
+        groups.add(*link)
     return groups.result()
 
 
@@ -137,10 +153,10 @@ def test_every_shape_has_a_fingerprint(shape: tuple[int, int], file_format: str)
 
 
 def test_the_hash_is_that_of_imagehash_but_for_its_rounding(miml: Path) -> None:
-    greys = [prepare(path.read_bytes(), _AS_IT_IS).grey for path in sorted((miml / "images").iterdir())[:200]]
+    pictures = [prepare(path.read_bytes(), _AS_IT_IS).small for path in sorted((miml / "images").iterdir())[:200]]
     differ = []
-    for grey, one in zip(greys, fingerprints(["a"] * 200, [b""] * 200, list(map(views, greys))), strict=True):
-        expected = int(str(imagehash.phash(Image.fromarray(grey))), 16)
+    for picture, one in zip(pictures, fingerprints(["a"] * 200, [b""] * 200, list(map(views, pictures))), strict=True):
+        expected = int(str(imagehash.phash(Image.fromarray(picture))), 16)
         assert one.phash is not None
         differ.append((one.phash ^ expected).bit_count())
     assert differ.count(0) > 170
@@ -161,19 +177,22 @@ def test_no_sum_of_a_projection_is_rounded(length: int) -> None:
     """Whatever the pixels are: whole numbers below 2**53 are exact in any order of adding."""
     matrix = _projection(length)
     np.testing.assert_array_equal(matrix, np.rint(matrix))
-    assert 255 * np.abs(matrix).sum(axis=1).max() ** 2 < 2**53
+    assert 255 * _GREY_SCALE * np.abs(matrix).sum(axis=1).max() ** 2 < 2**53
+    weights, sums = _averaging(length)
+    np.testing.assert_array_equal(weights, np.rint(weights))
+    assert 255 * sums.max() ** 2 < 2**24
 
 
 def test_the_thumbnail_has_the_means_of_grey() -> None:
     grey = np.repeat(np.repeat(np.arange(64, dtype=np.uint8).reshape(8, 8), 12, axis=0), 10, axis=1)
-    assert _fingerprint("a", b"", grey).thumbnail == bytes(range(64))
+    assert _fingerprint("a", b"", np.stack([grey] * 3, axis=2)).thumbnail == bytes(range(64))
 
 
 def test_a_fingerprint_never_changes() -> None:
     """The same on every machine: what is kept of a dataset is compared with what is new."""
     rows, columns = np.mgrid[:150, :200]
     grey = ((rows * 7 + columns * 3) % 251 * (columns > 50)).astype(np.uint8)
-    one = _fingerprint("a", b"file", grey)
+    one = _fingerprint("a", b"file", np.stack([grey, grey.T[:150, :1] + 0 * grey, 255 - grey], axis=2))
     assert (one.digest.hex(), one.phash) == ("3b9c358f36f0a31b", 0x873B521B561B561B)
 
 
@@ -221,7 +240,7 @@ def test_components_are_those_of_all_pairs(phashes: list[int | None], rng: rando
             if one.filename != other.filename and (one.digest == other.digest or near):
                 expected.add(one.filename, other.filename)
     rng.shuffle(ones)
-    assert _grouped(ones, num_parts) == expected.result()
+    assert _candidates(ones, num_parts) == expected.result()
 
 
 def test_links_of_n_images_that_are_all_near_are_n_minus_1() -> None:
@@ -234,7 +253,7 @@ def test_images_of_one_value_of_a_band_that_are_not_near_take_seconds_at_most() 
     rng = random.Random(0)
     bands = sum(1 << bit for bit in range(0, 64, MAX_DISTANCE + 1))
     start = time.process_time()
-    assert len(_grouped(_with(f"{i}", rng.getrandbits(64) & ~bands) for i in range(3000))) < 30
+    assert len(_candidates(_with(f"{i}", rng.getrandbits(64) & ~bands) for i in range(3000))) < 30
     assert time.process_time() - start < 5
 
 

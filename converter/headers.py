@@ -203,8 +203,8 @@ def _check_size(width: int, height: int, num_pixels: int, max_pixels: int) -> No
     if num_pixels > max_pixels:
         raise ImageError(
             Reason.TOO_LARGE,
-            f"{width} x {height}, {num_pixels / 1e6:.1f} megapixels in all; --max_megapixels={max_pixels / 1e6:g} are "
-            "allowed. Save a smaller image, or raise the limit",
+            f"{width} x {height}, {num_pixels / 1e6:.1f} megapixels in all, and --max_megapixels={max_pixels / 1e6:g} "
+            "are allowed. Save a smaller image, or raise the limit",
         )
 
 

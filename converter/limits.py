@@ -43,8 +43,8 @@ DEFAULT = Limits()
 def too_many_bytes(num_bytes: int, max_bytes: int) -> str:
     """Returns the detail of a reject whose file has too many bytes."""
     return (
-        f"the file has {num_bytes / 1e6:.1f} MB; --max_image_mb={max_bytes / 1e6:g} are allowed. Save a smaller image, "
-        "or raise the limit"
+        f"the file has {num_bytes / 1e6:.1f} MB, and --max_image_mb={max_bytes / 1e6:g} are allowed. Save a smaller "
+        "image, or raise the limit"
     )
 
 

@@ -527,7 +527,7 @@ def test_a_bomb_is_refused_by_its_header(draw: Draw, make: Callable[[Draw], byte
     python_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     limit = "--max_megapixels=10 are allowed. Save a smaller image, or raise the limit"
-    assert caught.value.args == (Reason.TOO_LARGE, f"{size} megapixels in all; {limit}")
+    assert caught.value.args == (Reason.TOO_LARGE, f"{size} megapixels in all, and {limit}")
     assert seconds < 0.1
     assert python_bytes < 2_000_000 + 2 * len(data)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # Kilobytes.

@@ -100,7 +100,7 @@ def bomb(tmp_path: Path) -> Path:
         (
             "verify {}",
             1,
-            r"'gigabyte.png' was not decoded: 20000 x 20000, 400.0 megapixels in all; --max_megapixels=128",
+            r"'gigabyte.png' was not decoded: 20000 x 20000, 400.0 megapixels in all, and --max_megapixels=128",
         ),
         ("inspect {} --examples=9", 1, r"'gigabyte.png' is too large to be shown: 20000 x 20000"),
         ("inspect {} --filename=gigabyte.png", 0, r"20000 x 20000 pixels"),

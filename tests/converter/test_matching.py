@@ -67,7 +67,7 @@ def test_the_limit_of_bytes_is_inclusive() -> None:
     (reject,) = match([_row(2)], [_FILE._replace(size=2_000_000)], max_bytes=1_000_000)
     assert isinstance(reject, Reject)
     assert reject.detail == (
-        "the file has 2.0 MB; --max_image_mb=1 are allowed. Save a smaller image, or raise the limit"
+        "the file has 2.0 MB, and --max_image_mb=1 are allowed. Save a smaller image, or raise the limit"
     )
 
 

@@ -441,7 +441,9 @@ def test_an_image_that_is_cut_while_it_is_read_never_reaches_a_shard(
     convert: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels_of: Labels, read_shards: ReadShards
 ) -> None:
     read = storage.read
-    monkeypatch.setattr(storage, "read", lambda path: read(path)[: -50 if path.endswith("/7.jpg") else None])
+    monkeypatch.setattr(
+        storage, "read", lambda path, *most: read(path, *most)[: -50 if path.endswith("/7.jpg") else None]
+    )
     info = convert(max_rejects=1)
     assert info.rejects == {"corrupt_image": 1}
     assert _membership(tmp_path / "out/scenes/1.0.0", read_shards).keys() == labels_of.keys() - {"7.jpg"}
@@ -548,4 +550,4 @@ def test_a_row_that_names_a_file_of_40_gb_is_rejected_unread(convert: Convert, s
     info = convert(csv=csv, images=images, max_rejects=1)
     assert info.rejects == {"too_large": 1}
     rejects = (tmp_path / "out/scenes/1.0.0/rejects.csv").read_text()
-    assert "the file has 40000.0 MB; --max_image_mb=400 are allowed." in rejects
+    assert "the file has 40000.0 MB, and --max_image_mb=400 are allowed." in rejects

@@ -58,8 +58,8 @@ _MULTI_HOT: list[tuple[str, Reason | None, str]] = [
     (
         "huge.png,1,0,train",
         Reason.TOO_LARGE,
-        "60000 x 60000, 3600.0 megapixels in all; --max_megapixels=128 are allowed. Save a smaller image, or raise the "
-        "limit",
+        "60000 x 60000, 3600.0 megapixels in all, and --max_megapixels=128 are allowed. Save a smaller image, or raise "
+        "the limit",
     ),
     ("cut.jpg,1,0,validation", Reason.CORRUPT_IMAGE, "jpeg: "),
     ("other.jpg,1,0,train", Reason.CONFLICTING_ROWS, "line 21 names this file too, and differs in labels and split"),
@@ -137,10 +137,10 @@ def _options(folder: Path, kind: str, **given: Any) -> ConvertOptions:
 def converted(request: pytest.FixtureRequest, folder: Path) -> Converted:
     read = storage.read
 
-    def fail(path: str) -> bytes:
+    def fail(path: str, *most: int) -> bytes:
         if path.endswith("/unreadable.jpg"):
             raise OSError(errno.EIO, "Input/output error", path)
-        return read(path)
+        return read(path, *most)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage, "read", fail)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from schemas import machine
 from trainer.config import TrainConfig
-from trainer.sources import Sources
+from trainer.sources import Source, Sources
 
 # Bytes of examples that go through a step together, about: what surrounds the work on them is done once for all. At 32
 # pixels, 192 images or more together took 3 to 6 % less than 32 (scripts/bench_input, row `ours`). But at the end of an
@@ -87,14 +87,22 @@ def measure(
     changes = _calls(change) if config.augment == "full" else 0
     prefetched = max(1, min(_PREFETCH_BATCHES, _PREFETCH_BYTES // batch_bytes))
     parts = len(sources.each) if decodes else 1
+    # Of a small dataset there are fewer chunks than calls.
+    most = math.ceil(max(_num_examples(source) for source in sources.each) / chunk)
+    num_bytes = parts * (reading + min(loads, most) * load) + min(changes, parts * most) * change
     return Buffers(
         chunk=chunk,
         loads=loads,
         changes=changes,
         prefetched=prefetched,
         # One batch is put together, and one is used.
-        num_bytes=parts * (reading + loads * load) + changes * change + (prefetched + 2) * batch_bytes,
+        num_bytes=num_bytes + (prefetched + 2) * batch_bytes,
     )
+
+
+def _num_examples(source: Source) -> int:
+    """Returns the number of examples in the largest split of a dataset."""
+    return max(split.num_examples for split in source.info.splits)
 
 
 def _chunk(batch: int, example_bytes: int) -> int:

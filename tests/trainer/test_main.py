@@ -164,6 +164,7 @@ def test_the_flags_are_the_fields_of_the_configuration(command: Command) -> None
         "augment": config.AUGMENTS,
         "cache": config.CACHES,
         "decode": config.DECODES,
+        "crop_from": config.CROPS_FROM,
         "loss": config.LOSSES,
         "preprocessing": config.PREPROCESSINGS,
         "schedule": config.SCHEDULES,

@@ -1,15 +1,16 @@
 """Ctrl-C and SIGTERM: both end a program, in the same way.
 
 Batch systems, containers and `kill` send SIGTERM. Python knows KeyboardInterrupt only, and raises it between two
-bytecodes of the main thread, which may be inside of TensorFlow for minutes.
+bytecodes of the main thread, which may be inside of TensorFlow for minutes, or where TensorFlow cannot bear it.
 """
 
+import contextlib
 import os
 import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -17,6 +18,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_SECONDS = 5.0
 
 _received: list[int] = []
+_deferred = False
 
 
 def received() -> int | None:
@@ -50,6 +52,29 @@ def interrupt(give_up: Callable[[int], object]) -> None:
     _handle(_raise)
 
 
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Has signals raise KeyboardInterrupt in this context only where `check` is called, and at its end.
+
+    TensorFlow crashes when Python raises what it does not expect: where it makes an iterator, it calls Python from C++
+    with lists that it then frees twice, and the process ended with SIGSEGV or SIGABRT. A main thread that does not come
+    to a `check` in some seconds is not waited for, see `interrupt`.
+    """
+    global _deferred
+    before, _deferred = _deferred, True
+    try:
+        yield
+        check()
+    finally:
+        _deferred = before
+
+
+def check() -> None:
+    """Raises KeyboardInterrupt if a signal has come."""
+    if _received:
+        raise KeyboardInterrupt
+
+
 def _handle(handler: Callable[[int, FrameType | None], object]) -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # As `nohup` and shells start what runs in the background.
@@ -63,7 +88,8 @@ def _raise(number: int, _: FrameType | None) -> None:
     # What fails from now on fails because of this, and tells nobody anything.
     sys.unraisablehook = lambda _: None
     threading.excepthook = lambda _: None
-    raise KeyboardInterrupt
+    if not _deferred:
+        raise KeyboardInterrupt
 
 
 def _watch(wake: int, give_up: Callable[[int], object]) -> None:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from schemas import machine
+from schemas import machine, signals
 from schemas.errors import UserError
 from trainer import buffers, dataset, diskcache
 from trainer.config import TrainConfig
@@ -230,6 +230,7 @@ def _chunks(examples: tf.data.Dataset, num_examples: int, features: Features | N
     """Yields what is to be kept, with a bar on a terminal. Nothing is read before the first is asked for."""
     with tqdm(desc="caching", total=num_examples, unit=" images", disable=None, dynamic_ncols=True) as bar:
         for images, labels in examples.prefetch(2).as_numpy_iterator():
+            signals.check()
             yield features.extract(images) if features else images, labels
             bar.update(len(labels))
 

@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 from sklearn import metrics
 
+from schemas import signals
+
 # From this probability on a label counts as predicted.
 THRESHOLD = 0.5
 # Elements that a metric of scikit-learn gets in one call: it makes several copies of them, in float64 and int64.
@@ -62,6 +64,7 @@ class Predictor:
         arrays: list[np.ndarray] = []
         done, loss = 0, 0.0
         for images, labels in self._dataset:
+            signals.check()
             scores, batch_loss = self._step(images, labels)
             if not arrays:  # Of their full size from the start: parts that are put together take twice the memory.
                 arrays.append(np.empty((self._num_examples, *labels.shape[1:]), np.bool_))

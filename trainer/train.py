@@ -27,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 import schemas
-from schemas import command
+from schemas import command, signals
 from schemas.errors import UserError
 from trainer import (
     caching,
@@ -80,7 +80,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     # Claimed before the model is built, which takes seconds.
     with run_folder.claimed(config.output, overwrite=config.overwrite) as folder:
         left = Leftovers(config, folder)
-        with command.leaves(left.describe), memory.watched(config):
+        with command.leaves(left.describe), signals.deferred(), memory.watched(config):
             print(devices.line())
             setup = _set_up(config, data)
             left.plan = setup.plan
@@ -95,7 +95,7 @@ def benchmark_input(config: TrainConfig) -> Throughput:
         UserError: the dataset or the configuration are at fault.
     """
     data = sources.load(config)
-    with memory.watched(config), named_shards(config, data):
+    with signals.deferred(), memory.watched(config), named_shards(config, data):
         setup = _set_up(config, data)
         datasets = _datasets(config, data, setup)
         with memory.explained(config, "training", _flags(setup.plan)):
@@ -326,7 +326,13 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
 
 def _callbacks(output: Path, checkpoints: Checkpoints) -> list[keras.callbacks.Callback]:
-    return [StopOnNonFiniteLoss(), checkpoints, keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False)]
+    interrupts = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: signals.check())
+    return [
+        interrupts,
+        StopOnNonFiniteLoss(),
+        checkpoints,
+        keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False),
+    ]
 
 
 def _description(config: TrainConfig, data: Sources, plan: Plan) -> dict[str, Any]:

@@ -66,6 +66,14 @@ def _run(body: str, status: int = 1) -> tuple[int, str, str]:
         ("raise KeyboardInterrupt", (130, "", "Interrupted.\n")),
         ("signal.raise_signal(signal.SIGINT)", (130, "", "Interrupted.\n")),
         ("signal.raise_signal(signal.SIGTERM)", (143, "", "Interrupted.\n")),
+        (
+            "with signals.deferred(): interrupted(); print('on'); signals.check(); print('off')",
+            (143, "on\n", "Interrupted.\n"),
+        ),
+        ("with signals.deferred(): interrupted(); print('on')", (143, "on\n", "Interrupted.\n")),
+        ("with signals.deferred(): interrupted(); raise UserError('because')", (143, "", "Interrupted.\n")),
+        ("with signals.deferred(): signals.check()", (0, "", "")),
+        ("with signals.deferred(): interrupted(); time.sleep(100)", (143, "", "Interrupted.\n")),
         # What fails because of it is not what is told.
         ("interrupted(); return 1 / 0", (143, "", "Interrupted.\n")),
         ("interrupted(); raise TypeError", (143, "", "Interrupted.\n")),

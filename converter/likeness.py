@@ -25,7 +25,7 @@ _NOISE, _OF_SLOPE, _OF_SURROUNDINGS = 4.0, 0.1, 0.5
 # are never as alike as drawings of one layout.
 _OF_STRUCTURE, _SLOPED = 2.0, 6.0
 # scripts/bench_duplicates measures what this gives.
-_MAX_EXCESS = 0.72
+_MAX_EXCESS = 0.65
 # Cells at the border count less: cropping removes what is there.
 _BORDER = 0.25
 # Surroundings of a cell, cells along a side.

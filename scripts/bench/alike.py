@@ -74,7 +74,7 @@ def measure(kind: str, number: int, photographs: Sequence[Path] = ()) -> Figures
         number: of pictures, at most.
         photographs: no two of them alike.
     """
-    made = [_with_copies(kind, index, photographs) for index in _indices(kind, number, photographs)]
+    made = list(_distinct(_with_copies(kind, index, photographs) for index in _indices(kind, number, photographs)))
     originals = [one for one, *_ in made]
     each = range(len(drawings.CHANGES))
     found = [[len(grouped([one, copies[i]])) == 2 for one, *copies in made] for i in each]
@@ -93,6 +93,15 @@ def measure(kind: str, number: int, photographs: Sequence[Path] = ()) -> Figures
 
 def _indices(kind: str, number: int, photographs: Sequence[Path]) -> range:
     return range(min(number, len(photographs) if kind == PHOTOGRAPHS else number))
+
+
+def _distinct(made: Iterable[list[Fingerprint]]) -> Iterator[list[Fingerprint]]:
+    """Leaves out pictures that were drawn twice, which happens where one shape hides all others."""
+    seen: set[bytes] = set()
+    for one in made:
+        if one[0].colours not in seen:
+            seen.add(one[0].colours)
+            yield one
 
 
 def _with_copies(kind: str, index: int, photographs: Sequence[Path]) -> list[Fingerprint]:

@@ -54,8 +54,9 @@ def tensorflow() -> Any:
 
 @functools.cache
 def _tensorflow() -> Any:
-    machine.check_addresses(_TENSORFLOW_ADDRESSES, "TensorFlow")
-    machine.check_memory(_TENSORFLOW_MEMORY, "TensorFlow")
+    if "tensorflow" not in sys.modules:  # The trainer has imported it, and may have used what it needs.
+        machine.check_addresses(_TENSORFLOW_ADDRESSES, "TensorFlow")
+        machine.check_memory(_TENSORFLOW_MEMORY, "TensorFlow")
     with quiet():
         import tensorflow as tf
 

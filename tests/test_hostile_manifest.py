@@ -20,17 +20,20 @@ from trainer.config import TrainConfig
 
 SHARD = "train/train-00000-of-00003.tfrecord"
 
+_LIMITS = {"max_megapixels": 128, "max_image_mb": 400}
 # Each reads a dataset, as a user does.
 READERS = {
     "trainer": lambda folder, scenes, out: sources.load(TrainConfig(data=(folder,), output=out)),
-    "verify": lambda folder, scenes, out: verify.main(Namespace(directory=folder, decode=None)),
+    "verify": lambda folder, scenes, out: verify.main(Namespace(directory=folder, decode=None, **_LIMITS)),
     "inspect": lambda folder, scenes, out: inspect.main(
-        Namespace(directory=folder, output=out, examples=9, filename=None, split="", where="")
+        Namespace(directory=folder, output=out, examples=9, filename=None, split="", where="", **_LIMITS)
     ),
     "inspect by name": lambda folder, scenes, out: inspect.main(
-        Namespace(directory=folder, output="", examples=None, filename="0.jpg", split="", where="")
+        Namespace(directory=folder, output="", examples=None, filename="0.jpg", split="", where="", **_LIMITS)
     ),
-    "report": lambda folder, scenes, out: report.main(Namespace(directory=folder, output=f"{out}/report.html")),
+    "report": lambda folder, scenes, out: report.main(
+        Namespace(directory=folder, output=f"{out}/report.html", **_LIMITS)
+    ),
     "diff": lambda folder, scenes, out: diff.diff(folder, folder),
     "--schema": lambda folder, scenes, out: pipeline.convert(
         ConvertOptions(csv=f"{scenes}/labels.csv", images=f"{scenes}/images", output=out, schema=folder)

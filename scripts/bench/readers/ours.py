@@ -19,8 +19,10 @@ def batches(request: Request) -> Any:
     kept = _dataset if request.cached else _dataset.__wrapped__
     # One cache for all ways to read it.
     same = dataclasses.replace(request, epochs=1, check=False, in_graph=False, whole_epochs=False)
-    # What was left out is read in one more: a reader is asked for a number of images.
-    return kept(same).repeat(request.epochs + 1 if request.epochs > 1 else 1)
+    # A reader is asked for a number of images. Those that an epoch leaves out are read in more epochs.
+    batch = min(request.batch, request.num_images)
+    in_an_epoch = request.num_images // batch * batch
+    return kept(same).repeat(math.ceil(request.epochs * request.num_images / in_an_epoch) if request.epochs > 1 else 1)
 
 
 @functools.cache

@@ -15,7 +15,11 @@ from schemas.errors import UserError
 from trainer.config import TrainConfig
 
 _BYTES = {"half": 2, "bfloat16": 2, "float": 4, "double": 8, "uint8": 1, "bool": 1, "int32": 4, "int64": 8}
-_OUT_OF_MEMORY = re.compile(r"out of memory|\bOOM\b|OUT_OF_MEMORY|ALLOC_FAILED|failed to allocate memory", re.I)
+_OUT_OF_MEMORY = re.compile(
+    # The last is of a large constant of the graph, for which TensorFlow gets no memory.
+    r"out of memory|\bOOM\b|OUT_OF_MEMORY|ALLOC_FAILED|failed to allocate memory|Cannot parse tensor from proto",
+    re.I,
+)
 # With less than this left, the next allocation may be the last one. It is looked at five times a second, which takes a
 # thousandth of a core.
 _LITTLE_BYTES = 128_000_000

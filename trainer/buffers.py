@@ -14,7 +14,7 @@ from trainer.sources import Source, Sources
 # Bytes of examples that go through a step together, about: what surrounds the work on them is done once for all. At 32
 # pixels, 192 images or more together took 3 to 6 % less than 32 (scripts/bench_input, row `ours`). But at the end of an
 # epoch a core idles while the last ones are decoded: with 320 together, an epoch of 1608 images took 14 % longer than
-# with 192. At 224 pixels, 8 together were 1.5 times as fast as a batch of 32 (augment=full, two cores).
+# with 192.
 _CHUNK_BYTES = 1 << 19
 # Images in a chunk at least: mixup blends images of a chunk.
 _CHUNK_EXAMPLES = 8

@@ -54,6 +54,6 @@ import sys
 
 from schemas import signals
 
-# What sys.argv has while Python looks for the module of `python -m converter...`: a program of this package starts.
+# sys.argv is ["-m"] while Python looks for the module of `python -m converter...`: a program of this package starts.
 if sys.argv[:1] == ["-m"]:
     signals.end_at_once()

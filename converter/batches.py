@@ -22,7 +22,7 @@ _MAX_BUCKETS = 1 << 12
 _PART_BYTES = 1 << 23
 # With less CSV, 5000 rows or so, processes would be started for longer than they work.
 _PROCESSES_BYTES = 1 << 17
-# What a process takes once it has met an image that TensorFlow decodes: 280 MB of its own, and its part of what all of
+# Memory of a process that has met an image that TensorFlow decodes: 280 MB of its own, and its part of what all of
 # them share; and some batches of images. Without such an image it takes 15 MB.
 _PROCESS_BYTES = 400_000_000
 # What is held back at a time by one who fills buckets, as an estimate.

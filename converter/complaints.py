@@ -1,4 +1,4 @@
-r"""What libjpeg complains of in a JPEG, and whether that is damage.
+r"""Tells damaged JPEGs from sound ones by the complaints of libjpeg.
 
 libjpeg goes on after a complaint: where codes are missing it paints grey, and where they are wrong it shifts the rest.
 So a JPEG that decodes may still be damaged, and its words are all that tells. Of these some are harmless:
@@ -43,7 +43,7 @@ _MAX_SCANS = 10
 
 
 class Heard(NamedTuple):
-    """What libjpeg-turbo says of a JPEG.
+    """The verdict on a JPEG.
 
     Attributes:
         damage: its words for the damage, "" where the JPEG is sound.

@@ -111,7 +111,7 @@ def _tensorflow() -> Any:
     try:
         return tensorflow()
     except ImportError as error:
-        # What has failed half way cannot be imported again: there is no second attempt.
+        # A module that failed half way cannot be imported again: there is no second attempt.
         if re.search("failed to map segment|allocate memory", str(error)):
             raise UserError(
                 f"There is not enough memory to load TensorFlow, which decodes all but plain JPEGs: {error}. Free "

@@ -29,7 +29,7 @@ _COLOUR_SCALE = 128
 
 
 class Fingerprint(NamedTuple):
-    """What is compared of an image, about 1300 bytes.
+    """The features of an image that are compared, about 1300 bytes.
 
     Attributes:
         filename: as it is stored in the dataset, or another name that it goes by.
@@ -57,7 +57,7 @@ class Fingerprint(NamedTuple):
 
 
 class Views(NamedTuple):
-    """What a fingerprint needs of an image. No rounding depends on the processor.
+    """The reduced pictures that a fingerprint is made of. No rounding depends on the processor.
 
     Attributes:
         grey: float64 [16, 16]: in its first quarter [8, 8] the low frequencies, in its last one [8, 8] the means of

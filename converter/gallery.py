@@ -93,7 +93,7 @@ def export(examples: Iterable[Located], classes: Sequence[str], folder: str) -> 
     text = io.StringIO()
     # In quotes, so that no name has a part in what is found to be the delimiter.
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    header = [formulas.escaped(name) for name in (column, *classes)]  # Which the converter takes back.
+    header = [formulas.escaped(name) for name in (column, *classes)]  # The converter removes the escapes.
     writer.writerows([header, *((name, *labels) for name, labels in rows.items())])
     storage.write(f"{folder}/{_LABELS}", text.getvalue())
     return len(rows)

@@ -56,7 +56,7 @@ _READERS: dict[str, type[ImageFile]] = {
 }
 # A decoder goes through all pixels for each scan of a JPEG, which may take eleven bytes. Encoders make about ten scans.
 _MAX_SCANS = 500
-# What Pillow says in an OSError, and zlib in its error, where memory is missing.
+# Words of Pillow in an OSError, and of zlib in its error, where memory is missing.
 _NO_MEMORY = re.compile("out of memory|Error -4 while")
 # Pixels and bytes that decoders take: beyond so many pixels a header is not believed.
 _MAX_CLAIMED, _WORKING_BYTES = 1 << 27, 1 << 25

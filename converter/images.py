@@ -37,8 +37,8 @@ JPEG_QUALITY = 95
 # with 32 of them, 98.3 % with 48, 98.4 % with 64; an image of 570 x 470 takes 99, 99 and 116 us to decode.
 _MIN_SMALL = 48
 
-# What an image takes while it is decoded in full, turned and encoded again. Measured on 48 megapixels: a BMP 11.2 bytes
-# a pixel, a PNG that is turned 8.4, a GIF and a JPEG that is turned 8.2, a progressive JPEG 5.
+# Memory of an image for each pixel while it is decoded in full, turned and encoded again. Measured on 48 megapixels: a
+# BMP 11.2 bytes, a PNG that is turned 8.4, a GIF and a JPEG that is turned 8.2, a progressive JPEG 5.
 _PIXEL_BYTES = 12
 
 # Of these, TensorFlow decodes the common kinds, and others not at all or to other pixels. Pillow decodes all of them.

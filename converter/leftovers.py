@@ -1,4 +1,4 @@
-"""What a conversion has left that did not come to its end, and how one goes on."""
+"""Describes the files that an unfinished conversion has left, and how to go on."""
 
 import shlex
 

@@ -18,7 +18,7 @@ Pictures = NDArray[np.float32]  # [n, side, side, 3], levels from 0 to 255
 # Cells of a side of the small pictures. With 16 of them, one digit of a number is too small to be told from another.
 SIDE = 20
 
-# What a cell may differ by: levels that JPEG and resizing change, a share of the slope at the cell, which a shift by a
+# Tolerance of a cell: levels that JPEG and resizing change, a share of the slope at the cell, which a shift by a
 # part of a cell changes, and a share of the mean slope around it: where much is drawn, more of it is blurred.
 _NOISE, _OF_SLOPE, _OF_SURROUNDINGS = 4.0, 0.1, 0.5
 # All tolerances grow with the share of cells that have a slope of _SLOPED or more: photographs are full of them, and

@@ -10,7 +10,7 @@ from typing import NamedTuple
 # More than cameras give: 102 megapixels of medium format, 108 of telephones. Decoded, that is 384 MB for each thread,
 # and three times as much while a progressive JPEG is decoded.
 DEFAULT_MAX_MEGAPIXELS = 128
-# What so many pixels take when nothing is compressed (a BMP, a PNG of noise) is 384 MB.
+# So many pixels take 384 MB when nothing is compressed (a BMP, a PNG of noise).
 DEFAULT_MAX_IMAGE_MB = 400
 # A record has room for 2147 MB: its other fields need some of them.
 MOST_IMAGE_MB = 2000
@@ -21,7 +21,7 @@ _OTHER_FIELDS_BYTES = 16_000_000
 
 
 class Limits(NamedTuple):
-    """What one image may have.
+    """Limits of one image.
 
     Attributes:
         max_pixels: of all its frames; 3 bytes of memory each.

@@ -35,7 +35,7 @@ _AHEAD_BYTES = 1 << 28
 
 # Seconds before it is tried again.
 _PAUSES = (0.1, 0.5, 2.0, 4.0)
-# What the system says of a file, and not of itself. All else fails the run.
+# Errors of the system about a file, and not about the system. All others fail the run.
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR))  # Removed, or its folder was, since the folder was listed.
 _UNREADABLE = frozenset(
     (

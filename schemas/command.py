@@ -48,7 +48,7 @@ def run(
         _exit(end.code)
     except BaseException as error:
         number = signals.received()
-        # What a signal has interrupted may raise anything.
+        # Interrupted code may raise anything.
         if number or isinstance(error, KeyboardInterrupt):
             _say(_INTERRUPTED, error)
             _exit(signals.status(number) if number else 130)

@@ -13,7 +13,7 @@ from schemas import machine
 
 # Measured: with 1.8 GB it can be imported, and decodes an image; with 1.6 GB it aborts.
 _TENSORFLOW_ADDRESSES = 2_000_000_000
-# What it takes of its own; with 250 MB left in a control group, a conversion was killed.
+# Memory of its own; with 250 MB left in a control group, a conversion was killed.
 _TENSORFLOW_MEMORY = 280_000_000
 
 _importing = threading.Lock()

@@ -85,7 +85,7 @@ def _raise(number: int, _: FrameType | None) -> None:
     if _received:
         return
     _received.append(number)
-    # What fails from now on fails because of this, and tells nobody anything.
+    # Errors from now on follow from the signal, and are of no use to the user.
     sys.unraisablehook = lambda _: None
     threading.excepthook = lambda _: None
     if not _deferred:

@@ -35,6 +35,6 @@ from schemas import signals
 # Keras reads it once, when it is imported; the models are Keras on TensorFlow, whatever else it is set up for.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-# What sys.argv has while Python looks for the module of `python -m trainer...`: a program of this package starts.
+# sys.argv is ["-m"] while Python looks for the module of `python -m trainer...`: a program of this package starts.
 if sys.argv[:1] == ["-m"]:
     signals.end_at_once()

@@ -21,7 +21,7 @@ _CHUNK_EXAMPLES = 8
 # Of all calls of a step together, those that wait to be read and those that run. Two calls there may be always.
 _CALLS_BYTES = 1 << 28
 _PREFETCH_BATCHES, _PREFETCH_BYTES = 4, 1 << 27
-# What an element of a shuffle takes beside its bytes: 200 bytes for a number, 440 for a slice of an array, 410 for a
+# Memory of an element of a shuffle beside its own bytes: 200 bytes for a number, 440 for a slice of an array, 410 for a
 # record, measured with a million of each.
 ELEMENT_BYTES = 400
 # Files open at a time: so many that one slow file does not hold up the rest; and what TensorFlow reads ahead of each.
@@ -30,7 +30,7 @@ _READ_BYTES = 1 << 18
 
 
 class Buffers(NamedTuple):
-    """What a pipeline holds.
+    """Sizes of the buffers of a pipeline.
 
     Attributes:
         chunk: examples that go through a step together: whole batches, or parts of one.

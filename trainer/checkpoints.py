@@ -1,4 +1,4 @@
-"""What a run saves while it trains: after each epoch the model as it is then, and the best one so far."""
+"""Saves checkpoints: after each epoch the model as it is then, and the best one so far."""
 
 import math
 import shutil

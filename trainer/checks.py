@@ -1,4 +1,4 @@
-"""What can be told of a run from the manifests of its datasets, before anything is read."""
+"""Checks a run by the manifests of its datasets, before anything is read."""
 
 import posixpath
 from collections.abc import Iterator

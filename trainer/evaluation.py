@@ -48,7 +48,7 @@ class Predictor:
 
         def step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             scores = model(images, training=False)
-            # What Keras minimizes: of the logits, where probabilities would be rounded to 0 or 1.
+            # The loss that Keras minimizes: of the logits, where probabilities would be rounded to 0 or 1.
             loss = model.compute_loss(images, labels, scores, training=False) if has_loss else tf.constant(np.nan)
             return scores, loss
 

@@ -1,4 +1,4 @@
-"""What a run has left that did not come to its end, and how one goes on."""
+"""Describes the files that an unfinished run has left, and how to go on."""
 
 import shlex
 from pathlib import Path
@@ -14,7 +14,7 @@ _AGAIN = "The same command with --overwrite deletes them and starts again."
 
 
 class Leftovers:
-    """What a run has left so far.
+    """The files that a run has left so far.
 
     Attributes:
         plan: what it caches, when that is known.

@@ -18,7 +18,7 @@ from schemas import locking
 from schemas.errors import UserError
 from trainer import runs
 
-# What a file is called while it is written. A run that was killed may leave some, which are nobody's files.
+# Start of the name of a file while it is written. A run that was killed may leave such files.
 _UNFINISHED = ".unfinished-"
 # The config.json of a run that is being overwritten.
 _REPLACED = f"{runs.CONFIG}.replaced"
@@ -92,7 +92,7 @@ def claimed(output: str, *, overwrite: bool) -> Iterator[RunFolder]:
     """
     path = Path(output)
     handle, made = _claim(path)
-    # What is there is noted before it is looked at: what another run writes later is then no part of the old run.
+    # The files are listed before they are checked: files that another run writes later are no part of the old run.
     folder = RunFolder(path)
     try:
         _check(path, overwrite)

@@ -1,4 +1,4 @@
-"""What is shown of the validation split while training: the loss, and the mean average precision of the evaluation."""
+"""Validates after each epoch: the loss, and the mean average precision of the evaluation."""
 
 import math
 from typing import Any

@@ -31,7 +31,7 @@ _AS_IT_IS = Preparation(max_pixels=100_000_000)
 
 
 class Figures(NamedTuple):
-    """What was measured of a kind.
+    """Measurements of a kind of picture.
 
     Attributes:
         number: of pictures.

@@ -29,7 +29,7 @@ Box = tuple[float, float, float, float]
 
 
 class Change(NamedTuple):
-    """What was done to a copy.
+    """A change that makes a copy of a picture.
 
     Attributes:
         name: of the change.

@@ -1,4 +1,4 @@
-"""What a conversion that did not end well says of what it has left."""
+"""The message of a conversion that did not end well names the files that it leaves."""
 
 from pathlib import Path
 

@@ -17,7 +17,7 @@ _NUMBER = 12
 
 # Of small figures and numbers, those with a figure or a digit of a tenth of the side are taken for each other.
 _SHARPER = dict.fromkeys(drawings.KINDS, 0) | {"small figures": 4, "numbers": 6}
-# What the hash finds of these is little, with or without colours: shapes in the middle have no frequencies to hash.
+# The hash finds few copies of these kinds, with or without colours: shapes in the middle have no frequencies to hash.
 _LEAST = dict.fromkeys(drawings.KINDS, 0.8) | {
     "small figures": 0.6, "shapes in colours": 0.35, "letters": 0.5, "thin lines": 0.7, "sheared": 0.4,
 }  # fmt: skip

@@ -65,7 +65,7 @@ int get_nprocs_conf(void) { return cores(); }
 
 
 class Run(NamedTuple):
-    """What came of a conversion; `processes` and `threads` are the most that were seen at a time."""
+    """Outcome of a conversion; `processes` and `threads` are the most that were seen at a time."""
 
     status: int
     output: str

@@ -1,4 +1,4 @@
-"""What a pipeline holds: bounded whatever the number of cores, and as much as is reckoned."""
+"""The memory that a pipeline holds: bounded whatever the number of cores, and as much as is reckoned."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What the manifests tell of a run before it starts."""
+"""A run is checked by its manifests before it starts."""
 
 import dataclasses
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What an interrupted training says: which files can be used, and how one goes on."""
+"""The message of an interrupted training names the files that can be used, and how to go on."""
 
 import os
 import signal

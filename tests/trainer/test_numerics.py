@@ -1,4 +1,4 @@
-"""What Keras is set up for elsewhere does not decide about what is trained."""
+"""Settings of Keras elsewhere do not change the network that is trained."""
 
 import json
 import os

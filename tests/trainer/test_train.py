@@ -32,7 +32,7 @@ METRICS = {
     "ranking_loss",
     "num_examples",
 }
-# What is shown of an epoch.
+# The figures that are shown of an epoch.
 FIGURES = {"loss", "val_loss", "val_mean_average_precision"}
 
 

@@ -1,4 +1,4 @@
-"""What is shown of the validation split while training is what the evaluation says, to the last digit."""
+"""The figures of the validation split while training equal those of the evaluation, to the last digit."""
 
 import math
 from collections.abc import Iterator

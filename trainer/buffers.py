@@ -75,7 +75,8 @@ def measure(
     load = chunk * (2 * example + labels)
     reading = 0
     if decodes:
-        statistics = [source.info.split(config.train_split).statistics for source in sources.each]
+        # Of all splits: a dataset that is only evaluated has none to train on.
+        statistics = [split.statistics for source in sources.each for split in source.info.splits]
         record = max(each.example_bytes.mean for each in statistics)
         reading = OPEN_SHARDS * (_READ_BYTES + 4 * round(record))
         load += round(chunk * record + 3 * max(each.pixels.mean for each in statistics))

@@ -163,7 +163,9 @@ def test_the_number_of_threads_that_is_asked_for_is_obeyed(folder: Path, tmp_pat
 
 
 def _is_one_sentence(text: str) -> bool:
-    return re.fullmatch(r"error: [^\n]+\n", text) is not None
+    """Whether a conversion ended with one sentence, and with the lines about the files that it leaves, if any."""
+    left = r"(?:No shard was finished|\d+ finished shards? (?:is|are) kept)[^\n]+\nTo clear it: rm -r [^\n]+\n"
+    return re.fullmatch(rf"error: [^\n]+\n(?:{left})?", text) is not None
 
 
 @pytest.mark.slow

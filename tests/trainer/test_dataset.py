@@ -449,3 +449,11 @@ def test_a_damaged_shard_is_an_error(config: Callable[..., TrainConfig], removab
     shard.write_bytes(content)
     with pytest.raises(tf.errors.DataLossError):
         examples(dataset.evaluation_dataset(config(), combine([(str(removable), info)]), "validation"))
+
+
+def test_a_dataset_without_a_training_split_is_evaluated(
+    config: Callable[..., TrainConfig], data: Path, info: DatasetInfo
+) -> None:
+    alone = dataclasses.replace(info, splits=(info.split("validation"),))
+    batches = dataset.evaluation_dataset(config(), combine([(str(data), alone)]), "validation")
+    assert sum(len(labels) for _, labels in batches) == info.split("validation").num_examples

@@ -67,6 +67,11 @@ def located(one: Fingerprint, split: str) -> Fingerprint:
     return one._replace(filename="\0".join((one.filename, split, one.digest.hex())))
 
 
+def filename(one: Fingerprint) -> str:
+    """Returns the name of a fingerprint as it was before it was `located`."""
+    return one.filename.split("\0")[0]
+
+
 def members(groups: Mapping[str, str]) -> Iterator[Member]:
     """Yields the members of groups of `located` fingerprints."""
     for name, first in groups.items():

@@ -27,6 +27,7 @@ from converter import (
     assignment,
     batches,
     duplicates,
+    images,
     lookalikes,
     matching,
     neighbours,
@@ -44,7 +45,8 @@ from converter.commit import Outcome, commit
 from converter.duplicates import Groups
 from converter.fingerprints import Fingerprint
 from converter.images import Preparation
-from converter.lookalikes import Candidates
+from converter.likeness import SIDE
+from converter.lookalikes import Candidates, Picture
 from converter.matching import Source
 from converter.neighbours import Columns, Links
 from converter.options import ConvertOptions
@@ -56,6 +58,7 @@ from converter.table import Table, composed
 _REJECTS = "rejects"
 _ROWS_READ = "rows_read"
 _UNLISTED = "unlisted"
+_TO_READ = "to_read"
 
 # Tasks in which candidates are compared, for each part of a band: as many as there are bands.
 _TASKS = neighbours.MAX_DISTANCE + 1
@@ -93,7 +96,7 @@ def build(
     copies = (
         results
         | "Fingerprints" >> beam.Map(_fingerprints)  # [Fingerprint], located in their split
-        | "FindCopies" >> FindGroups(num_parts)
+        | "FindCopies" >> FindGroups(sources, options, num_parts, "filename")
     )  # {name: the first name of its group}
     rejects = (read[_REJECTS], matched[_REJECTS]) | "Rejects" >> beam.Flatten()  # Reject
     num_rows = read[_ROWS_READ] | "CountRows" >> beam.CombineGlobally(sum)  # int
@@ -165,7 +168,7 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts
         groups = (
             sources
             | "ReadFirst" >> beam.Map(_fingerprints_of_groups, options)  # [Fingerprint], by the names of their groups
-            | "FindDuplicates" >> FindGroups(num_parts)
+            | "FindDuplicates" >> FindGroups(sources, options, num_parts, "group")
         )  # {group: the first of those that it goes with}
         return sources | "KeepTogether" >> beam.Map(planning.keep_together, options, AsSingleton(groups))
     return sources
@@ -207,22 +210,41 @@ class _InProcesses(beam.DoFn):
 class FindGroups(beam.PTransform):
     """[Fingerprint] -> one dictionary, from each name that has duplicates to the first name of its group."""
 
-    def __init__(self, num_parts: int):
+    def __init__(self, sources: beam.PCollection, options: ConvertOptions, num_parts: int, named_by: str):
+        """Takes what is needed to read candidates a second time.
+
+        Args:
+            sources: [Source], of all images.
+            options: of the conversion.
+            num_parts: of each band.
+            named_by: the field of `Row` by which fingerprints are named, or with which `duplicates.located` begins.
+        """
         super().__init__()
-        self._num_parts = num_parts
+        self._sources, self._options, self._num_parts, self._named_by = sources, options, num_parts, named_by
 
     def expand(self, fingerprints: beam.PCollection) -> beam.PCollection:
         """Returns the dictionary, the only element."""
-        candidates = (
+        groups = AsSingleton(
             fingerprints
             | "Bands" >> beam.FlatMap(_bands, self._num_parts)
             | "GroupByBand" >> beam.GroupByKey()  # ((band or all of them, part), [Columns])
             | "Links" >> beam.ParDo(_InProcesses(_begin_links))  # Links
             | "Connect" >> beam.CombineGlobally(_Connect())
         )  # {name: the first name of its group of candidates}
+        num_tasks = _TASKS * self._num_parts
+        candidates = fingerprints | "Candidates" >> beam.FlatMap(_candidates, groups, num_tasks).with_outputs(
+            _TO_READ, main="parts"
+        )
+        to_read = AsDict(candidates[_TO_READ])  # {named_by: name}
+        pictured = (
+            self._sources
+            # Apart from the step that makes them: the two in one step would wait for each other.
+            | "Apart" >> beam.Reshuffle()
+            | "ReadAgain" >> beam.FlatMap(_read_again, self._options, self._named_by, to_read, groups, num_tasks)
+        )
         return (
-            fingerprints
-            | "Candidates" >> beam.FlatMap(_candidates, AsSingleton(candidates), _TASKS * self._num_parts)
+            (candidates.parts, pictured)
+            | "WithPictures" >> beam.Flatten()
             | "GroupCandidates" >> beam.GroupByKey()  # (part, [Candidates])
             | "Compare" >> beam.ParDo(_InProcesses(_begin_comparing))  # Links
             | "ConnectCopies" >> beam.CombineGlobally(_Connect())
@@ -322,10 +344,30 @@ def _begin_links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Callable[[
     return neighbours.begin_links(band, columns)
 
 
-def _candidates(
-    some: Batch[Fingerprint], groups: Mapping[str, str], num_parts: int
+def _candidates(some: Batch[Fingerprint], groups: Mapping[str, str], num_parts: int) -> Iterator[Any]:
+    """Yields candidates by part, and beside them the names of those to be read again, by the field of their rows."""
+    yield from lookalikes.parts(some, [None] * len(some), groups, num_parts)
+    for one in some:
+        if one.filename in groups and one.phash is not None:
+            yield TaggedOutput(_TO_READ, (duplicates.filename(one), one.filename))
+
+
+def _read_again(
+    sources: Batch[Source],
+    options: ConvertOptions,
+    named_by: str,
+    to_read: Mapping[str, str],
+    groups: Mapping[str, str],
+    num_parts: int,
 ) -> Iterator[tuple[int, Candidates]]:
-    return lookalikes.parts(some, groups, num_parts)
+    """Yields candidates with their pictures. One that cannot be read any more is compared by its hash."""
+    chosen = [source for source in sources if getattr(source.row, named_by) in to_read]
+    for read in reading.read(chosen, _preparation(options), options.threads):
+        good = [one for one in read if not isinstance(one, Reject)]
+        names = [to_read[getattr(one.row, named_by)] for one in good]
+        some = [one.fingerprint._replace(filename=name) for one, name in zip(good, names, strict=True)]
+        pictures = [Picture.of(images.picture(one.image, SIDE), min(one.image.height, one.image.width)) for one in good]
+        yield from lookalikes.parts(some, pictures, groups, num_parts)
 
 
 def _begin_comparing(part: tuple[int, Iterable[Candidates]]) -> Callable[[], Links]:

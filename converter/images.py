@@ -28,14 +28,14 @@ from converter.headers import ImageError, corrupt, has_16_bits, orientation, rea
 from converter.rejects import Reason
 from schemas.statistics import JPEG
 
-__all__ = ["JPEG_QUALITY", "Image", "ImageError", "Preparation", "decode", "prepare", "size"]
+__all__ = ["JPEG_QUALITY", "Image", "ImageError", "Preparation", "decode", "picture", "prepare", "size"]
 
 # Of photographs that are encoded anew, with all of their colours (4:4:4).
 JPEG_QUALITY = 95
 
-# Pixels that a side of `Image.small` has at least. Of the copies that neighbours.py speaks of, 97.5 % are within 6 bits
+# Pixels that a side of `Image.grey` has at least. Of the copies that neighbours.py speaks of, 97.5 % are within 6 bits
 # with 32 of them, 98.3 % with 48, 98.4 % with 64; an image of 570 x 470 takes 99, 99 and 116 us to decode.
-_MIN_SMALL = 48
+_MIN_GREY = 48
 
 # Memory of an image for each pixel while it is decoded in full, turned and encoded again. Measured on 48 megapixels: a
 # BMP 11.2 bytes, a PNG that is turned 8.4, a GIF and a JPEG that is turned 8.2, a progressive JPEG 5.
@@ -77,8 +77,8 @@ class Image(NamedTuple):
         width: pixels.
         oriented: whether its EXIF orientation was applied.
         resized: whether it was made smaller.
-        small: what is compared with other images: uint8 [h, w, 3], a small picture; 48 to 255 pixels a side, fewer
-            where the image has fewer.
+        grey: a small picture, by which candidates for near duplicates are found: uint8 [h, w]; 48 to 255 pixels a
+            side, fewer where the image has fewer.
         rescaled: whether its 16 bits were mapped to the range of 8 bits.
         damage: the words of libjpeg, where it is damaged and was kept.
     """
@@ -89,7 +89,7 @@ class Image(NamedTuple):
     width: int
     oriented: bool
     resized: bool
-    small: npt.NDArray[np.uint8]
+    grey: npt.NDArray[np.uint8]
     rescaled: bool = False
     damage: str = ""
 
@@ -99,7 +99,7 @@ class _Decoded(NamedTuple):
 
     height: int
     width: int
-    small: npt.NDArray[np.uint8]
+    grey: npt.NDArray[np.uint8]
     pixels: npt.NDArray[np.uint8] | None = None
     rescaled: bool = False
     damage: str = ""
@@ -150,14 +150,14 @@ def _prepare(data: bytes, preparation: Preparation, memory: _Memory) -> Image:
             detail = limits.too_many_bytes(len(data), preparation.max_bytes)
             raise ImageError(Reason.TOO_LARGE, f"encoded anew, {detail}")
         decoded = _decode(data, image_format)
-    height, width, small, *_ = decoded
-    return Image(data, image_format, height, width, turn is not None, resized, small, rescaled, damage)
+    height, width, grey, *_ = decoded
+    return Image(data, image_format, height, width, turn is not None, resized, grey, rescaled, damage)
 
 
 def _prove(data: bytes, preparation: Preparation, memory: _Memory) -> tuple[str, Transpose | None, _Decoded]:
     """Returns the format, how the image has to be turned to stand upright, and that its pixels are the right ones."""
-    proved = jpeg.prove(data, preparation.max_pixels, _MIN_SMALL)
-    decoded = proved and _Decoded(proved.height, proved.width, _reduced(proved.small))
+    proved = jpeg.prove(data, preparation.max_pixels, _MIN_GREY)
+    decoded = proved and _Decoded(proved.height, proved.width, _reduced(proved.grey))
     if proved and decoded and proved.silent:
         return JPEG, None, decoded
     image_format, header = read_header(data, preparation.max_pixels)
@@ -229,6 +229,29 @@ def decode(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
     return jpeg.decode(data) if decoded.pixels is None else decoded.pixels
 
 
+def picture(image: Image, side: int) -> npt.NDArray[np.uint8]:
+    """Returns an image in colours, squeezed into a square: uint8 [side, side, 3].
+
+    Args:
+        image: from `prepare`.
+        side: of the square, pixels.
+
+    Raises:
+        MemoryError: there is not enough memory to decode it.
+        decoders.DecoderError: the decoder failed, and not because of the image.
+    """
+    pixels = jpeg.small(image.data, side) if image.format == JPEG else None
+    if pixels is None:
+        with room.taken(image.height * image.width * _PIXEL_BYTES):
+            return _squeezed(decode(image.data, image.format), side)
+    return _squeezed(pixels, side)
+
+
+def _squeezed(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    # BILINEAR averages all pixels where it reduces.
+    return np.asarray(PIL.Image.fromarray(pixels).resize((side, side), Resampling.BILINEAR))
+
+
 def _decode(data: bytes, image_format: str) -> _Decoded:
     if image_format == JPEG:
         return _decode_jpeg(data)
@@ -236,14 +259,14 @@ def _decode(data: bytes, image_format: str) -> _Decoded:
 
 
 def _decode_jpeg(data: bytes, keep_damaged: bool = False) -> _Decoded:
-    proved = jpeg.prove(data, min_side=_MIN_SMALL)
+    proved = jpeg.prove(data, min_side=_MIN_GREY)
     if not proved:
         damage, copy = complaints.hear(data)
         if damage:
             return _damaged(copy, damage, keep_damaged)
         is_sequential = jpeg.prove(copy) is not None
         return _decoded(jpeg.decode(copy) if is_sequential else decoders.by_tensorflow(copy, JPEG))
-    return _Decoded(proved.height, proved.width, _reduced(proved.small))
+    return _Decoded(proved.height, proved.width, _reduced(proved.grey))
 
 
 def _damaged(data: bytes, damage: str, keep: bool) -> _Decoded:
@@ -255,15 +278,16 @@ def _damaged(data: bytes, damage: str, keep: bool) -> _Decoded:
 
 def _decoded(pixels: npt.NDArray[np.uint8]) -> _Decoded:
     height, width, _ = pixels.shape
-    return _Decoded(height, width, _reduced(pixels), pixels)
+    grey = PIL.Image.fromarray(_reduced(pixels)).convert("L")  # By the weights that the Y of a JPEG has.
+    return _Decoded(height, width, np.asarray(grey), pixels)
 
 
 def _reduced(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Returns a picture with no side of 256 pixels or more; all of its pixels count, since lines may be thin."""
-    height, width, _ = picture.shape
+    height, width = picture.shape[:2]
     if max(height, width) < 256:
         return picture
-    factors = max(1, width // _MIN_SMALL), max(1, height // _MIN_SMALL)
+    factors = max(1, width // _MIN_GREY), max(1, height // _MIN_GREY)
     return np.asarray(PIL.Image.fromarray(picture).reduce(factors))
 
 

@@ -40,13 +40,13 @@ class Proved(NamedTuple):
     Attributes:
         height: pixels.
         width: pixels.
-        small: uint8 [h, w, 3], a small picture of it: at 1/8, 2/8, ... of its size.
+        grey: uint8 [h, w], a small picture of it: at 1/8, 2/8, ... of its size.
         silent: whether nothing in its header says how the picture is to be shown.
     """
 
     height: int
     width: int
-    small: npt.NDArray[np.uint8]
+    grey: npt.NDArray[np.uint8]
     silent: bool
 
 
@@ -71,11 +71,38 @@ def prove(data: bytes, max_pixels: int | None = None, min_side: int = 1) -> Prov
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=True)
         if colours not in _COLOURS or (max_pixels is not None and height * width > max_pixels):
             return None
-        small = simplejpeg.decode_jpeg(data, min_height=min_side, min_width=min_side, strict=True)
+        grey = simplejpeg.decode_jpeg(data, colorspace="GRAY", min_height=min_side, min_width=min_side, strict=True)
     except ValueError as error:
         _raise_memory_error(error)
         return None
-    return Proved(height, width, small, silent)
+    return Proved(height, width, grey[:, :, 0], silent)
+
+
+def small(data: bytes, min_side: int) -> npt.NDArray[np.uint8] | None:
+    """Returns a small picture in colours, reduced as in `prove`: uint8 [h, w, 3].
+
+    Args:
+        data: the file.
+        min_side: of the picture, pixels; less where the original has less.
+
+    Returns:
+        None where `prove` returns None for the kind of the file, or for its faults.
+
+    Raises:
+        MemoryError: there is not enough memory to decode it.
+    """
+    if _is_silent(data) is None:
+        return None
+    try:
+        if simplejpeg.decode_jpeg_header(data, strict=True)[2] not in _COLOURS:
+            return None
+        pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            data, min_height=min_side, min_width=min_side, strict=True
+        )
+    except ValueError as error:
+        _raise_memory_error(error)
+        return None
+    return pixels
 
 
 def decode(data: bytes) -> npt.NDArray[np.uint8]:

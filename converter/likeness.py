@@ -1,10 +1,12 @@
-"""Whether one picture is a copy of another, by small colour pictures of both.
+"""Tells whether one picture is a copy of another, by small colour pictures of both.
 
-    pair -> light and frame are fitted -> the largest difference of a cell, in units of its tolerance
+    pair -> light and frame are fitted -> windows are compared -> the worst window decides
 
-A copy may be lit or dimmed, and cropped by a few percent. So one picture is fitted to the other first: by a factor and
-an offset of all its levels, and by a stretch and a shift along each side. What is left is compared cell by cell, since
-the plain ground that two drawings have in common must not hide that their figures differ.
+A copy may be lit or dimmed, cropped by a few percent, blurred by resizing, and compressed. So one picture is fitted to
+the other first: by a gain and an offset of its levels, and by a stretch and a shift along each side. The rest is
+compared window by window, as the structural similarity index (SSIM) does: the difference counts relative to the
+variance of the window, since edges differ most in copies. One window that differs is enough: the plain ground that two
+drawings have in common must not hide their figures.
 """
 
 from collections.abc import Callable
@@ -12,238 +14,345 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Pictures = NDArray[np.float32]  # [n, side, side, 3], levels from 0 to 255
+Planes = NDArray[np.float32]  # [n, side, side]
 
-# Cells of a side of the small pictures. With 16 of them, one digit of a number is too small to be told from another.
-SIDE = 20
+# Pixels of a side of the pictures. The digits of a number of a third of the side differ in three or four of them.
+SIDE = 64
 
-# Tolerance of a cell: levels that JPEG and resizing change, a share of the slope at the cell, which a shift by a
-# part of a cell changes, and a share of the mean slope around it: where much is drawn, more of it is blurred.
-_NOISE, _OF_SLOPE, _OF_SURROUNDINGS = 4.0, 0.1, 0.5
-# All tolerances grow with the share of cells that have a slope of _SLOPED or more: photographs are full of them, and
-# are never as alike as drawings of one layout.
-_OF_STRUCTURE, _SLOPED = 2.0, 6.0
-# scripts/bench_duplicates measures what this gives.
-_MAX_EXCESS = 0.65
-# Cells at the border count less: cropping removes what is there.
-_BORDER = 0.25
-# Surroundings of a cell, cells along a side.
-_AROUND = 7
+# Difference of a window, as a share of its variance, up to which pictures are copies. In photographs it may be large: a
+# sharper version with a mark of its site in a corner has 6, and pictures that are not copies have different hashes. The
+# constants of this module were chosen on drawings and photographs that scripts/bench_duplicates does not use.
+_MAX_DIFFERENCE, _MAX_DIFFERENCE_OF_FULL = 0.4, 7.0
+# Standard deviations, in levels, that are added to those of a window: JPEG and resizing change this much.
+_NOISE, _CHROMA_NOISE = 6.0, 8.0
+# Pixels of a side of a window.
+_WINDOW, _CHROMA_WINDOW = 5, 3
+# Windows at the border count less, since cropping removes their content.
+_BORDER, _BORDER_WEIGHT = 0.05, 0.1
+# Chroma is compared at a quarter of the resolution: JPEG halves it, and edges of strong colours bleed.
+_CHROMA_STEP = 4
+# Differences of hue count more: on black, orange is two thirds of yellow.
+_CHROMA_WEIGHT = 2.0
 
-# Limits of the fit. A copy is lit by a fifth more or less, or has an offset, or some of both.
-_MAX_GAIN, _MAX_OFFSET = 0.35, 60.0
-# Cropping by 2 % a side stretches by 4 %.
-_MAX_STRETCH, _MAX_SHIFT = 0.045, 0.012
-# Levels from here on are what a lit picture is cut at. Near them a lit cell may have any gain up to _CLIPPED_GAIN.
-_CLIPPED, _CLIPPED_GAIN = 250.0, 1.25
+# Limits of the fit. Cropping by 2 % a side stretches by 4 %.
+_MAX_GAIN, _MAX_OFFSET, _MAX_STRETCH, _MAX_SHIFT = 0.4, 60.0, 0.05, 0.02
+_FRAME_LIMITS = np.array([_MAX_STRETCH, _MAX_SHIFT] * 2)
+# Precision of the prior of gain and offset, and of stretches and shifts, in units of that of a pixel.
+_LIGHT_PRIOR = (400.0, 0.25)
+_FRAME_PRIOR = (6 / np.array([0.03, 0.006] * 2)) ** 2
+# The fit of the frame begins with the best of these stretches. From 0 alone it would not find one of several pixels.
+_STRETCHES = (0.0, 0.02, -0.02, 0.04, -0.04)
+# The second fit of the light begins with the best of these gains.
+_GAINS = (1.0, 1.06, 1.12, 1.18, 1.24, 1.3, 1.36)
+# Levels from here on are clipped, or nearly.
+_CLIPPED = 250.0
 
-_STEPS = 5
-# Excess after a rough fit beyond which a finer one is of no use.
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+# Difference at a quarter of the resolution beyond which a better fit is of no use: 99 of 100 copies have less.
 _HOPELESS = 4.0
-# Of `roughly_alike`: cells along a side, how many levels they may differ by, and the root of the gain.
-_ROUGH_SIDE, _ROUGHLY, _ROUGH_GAIN = 5, 45.0, 1.15
-# Of the fit: standard deviations of gain, offset, stretches and shifts that are expected, in units of those of a cell.
-_PRIOR = (3.0 / np.array([0.2, 8.0, 0.02, 0.005, 0.02, 0.005])) ** 2
-# Weights of the channels, as in JPEG.
-_GREY = np.array([[0.299], [0.587], [0.114]], np.float32)
-# Pairs that are compared at a time: some megabytes.
-_CHUNK = 256
+# Pairs that are compared at a time: some 50 MB.
+CHUNK = 100
 
 
-class _Fit(NamedTuple):
-    """How the darker picture of each pair becomes the lighter one.
+class _Light(NamedTuple):
+    """How the levels of the darker picture of each pair become those of the lighter one: float32 [n] each."""
 
-    Attributes:
-        gain: float64 [n].
-        offset: levels, float64 [n].
-        frame: stretch and shift along x, and along y, as shares of a side: float64 [n, 4].
-    """
-
-    gain: NDArray[np.float64]
-    offset: NDArray[np.float64]
-    frame: NDArray[np.float64]
+    gain: NDArray[np.float32]
+    offset: NDArray[np.float32]
 
 
-def alike(some: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Returns which pairs are copies of each other.
-
-    Args:
-        some: pictures, uint8 [n, SIDE, SIDE, 3].
-        others: as many, to compare with these.
-
-    Returns:
-        bool [n]; the same if `some` and `others` are exchanged.
-    """
-    return _in_chunks(_alike, some, others)
+_FitLight = Callable[[Pictures, Pictures, _Light], _Light]
 
 
-def roughly_alike(some: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Returns which pairs have about the same colours in the same places: a hundredth of the time of `alike`.
-
-    Args:
-        some: pictures, uint8 [n, SIDE, SIDE, 3].
-        others: as many, to compare with these.
-
-    Returns:
-        bool [n]; true of nearly all pairs that are alike.
-    """
-    return _in_chunks(_roughly_alike, some, others)
-
-
-def _in_chunks(
-    compare: Callable[[Pictures, Pictures], NDArray[np.bool_]], some: NDArray[np.uint8], others: NDArray[np.uint8]
+def alike(
+    some: NDArray[np.uint8], others: NDArray[np.uint8], sides: NDArray[np.integer], full: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    chunks = [slice(start, start + _CHUNK) for start in range(0, len(some), _CHUNK)]
-    found = [compare(some[chunk].astype(np.float32), others[chunk].astype(np.float32)) for chunk in chunks]
-    return np.concatenate([np.zeros(0, bool), *found])
+    """Returns which pairs are copies of each other; the same if `some` and `others` are exchanged.
 
+    Args:
+        some: pictures, uint8 [n, SIDE, SIDE, 3].
+        others: the pictures to compare with these, uint8 [n, SIDE, SIDE, 3].
+        sides: shorter sides of the smaller image of each pair, pixels: [n]. Small images are compared more coarsely.
+        full: whether neither picture has plain areas: bool [n].
 
-def _roughly_alike(some: Pictures, others: Pictures) -> NDArray[np.bool_]:
-    (a, a_mean), (b, b_mean) = ((rough(one), one.mean((1, 2, 3)) + 1) for one in (some, others))
-    # In levels of the mean of both, so that one may be lit.
-    scale = np.clip(np.sqrt(b_mean / a_mean), 1 / _ROUGH_GAIN, _ROUGH_GAIN)[:, None]
-    near: NDArray[np.bool_] = np.abs(a * scale - b / scale).max(1) <= _ROUGHLY
-    return near
-
-
-def rough(pictures: Pictures) -> NDArray[np.float32]:
-    """Returns the mean colours of large cells: float32 [n, 75]."""
-    cells = SIDE // _ROUGH_SIDE
-    means = pictures.reshape(len(pictures), _ROUGH_SIDE, cells, _ROUGH_SIDE, cells, 3).mean((2, 4), dtype=np.float32)
-    return means.reshape(len(pictures), -1)
-
-
-def _alike(some: Pictures, others: Pictures) -> NDArray[np.bool_]:
-    totals = some.sum((1, 2, 3)), others.sum((1, 2, 3))
-    swapped = (totals[0] > totals[1])[:, None, None, None]
-    dark, light = np.where(swapped, others, some), np.where(swapped, some, others)
-    found = np.zeros(len(dark), bool)
-    rest, fit = np.arange(len(dark)), _unfitted(len(dark))
-    # As they are; fitted by few grey cells, which is enough for most; and by all cells.
-    for reduced in (None, _halved, _whole):
-        if reduced:
-            fit = _fitted(reduced(dark[rest]), reduced(light[rest]), fit)
-        excess = _excess(dark[rest], light[rest], fit)
-        found[rest] = excess <= _MAX_EXCESS
-        left = (excess > _MAX_EXCESS) & ((excess <= _HOPELESS) | (reduced is None))
-        rest, fit = rest[left], _Fit(*(values[left] for values in fit))
-        if not rest.size:
-            break
+    Returns:
+        bool [n].
+    """
+    found = np.zeros(len(some), bool)
+    for start in range(0, len(some), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        one, other = (pictures[chunk].astype(np.float32) for pictures in (some, others))
+        found[chunk] = _alike(one, other, sides[chunk], full[chunk])
     return found
 
 
-def _unfitted(number: int) -> _Fit:
-    return _Fit(np.ones(number), np.zeros(number), np.zeros((number, 4)))
+def coarse(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Returns the mean colours of large cells, relative to the mean level: float32 [n, 192], near for copies."""
+    cells = _pooled(pictures.astype(np.float32), SIDE // 8).reshape(len(pictures), -1)
+    return cells / (cells.mean(1, keepdims=True) + 1)
 
 
-def _whole(pictures: Pictures) -> Pictures:
-    return pictures
+def _alike(some: Pictures, others: Pictures, sides: NDArray[np.integer], full: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    swapped = (some.sum((1, 2, 3)) > others.sum((1, 2, 3)))[:, None, None, None]
+    dark, light = np.where(swapped, others, some), np.where(swapped, some, others)
+    limits = np.where(full, _MAX_DIFFERENCE_OF_FULL, _MAX_DIFFERENCE)
+    found = np.zeros(len(dark), bool)
+    rest = np.flatnonzero(full | _is_hopeful(_pooled(dark, 4), _pooled(light, 4)))
+    found[rest] = (
+        _difference(dark[rest], light[rest], _no_light(len(rest)), np.zeros((len(rest), 4)), sides[rest])
+        <= limits[rest]
+    )
+    rest = rest[~found[rest]]
+    # The first fit is right unless much is clipped. The second one would light up drawings on white.
+    for fit_light in (_fit_unclipped, _fit_clipped):
+        if not rest.size:
+            break
+        fit, frame = _fit(dark[rest], light[rest], fit_light)
+        found[rest] = _difference(dark[rest], light[rest], fit, frame, sides[rest]) <= limits[rest]
+        rest = rest[~found[rest] & (light[rest] >= _CLIPPED).any((1, 2, 3))]
+    return found
 
 
-def _halved(pictures: Pictures) -> Pictures:
-    """Returns grey pictures of half the side: enough for the fit, in a twelfth of the numbers."""
-    number, side, *_ = pictures.shape
-    halved: Pictures = (pictures @ _GREY).reshape(number, side // 2, 2, side // 2, 2, 1).mean((2, 4))
-    return halved
+def _no_light(number: int) -> _Light:
+    return _Light(np.ones(number, np.float32), np.zeros(number, np.float32))
 
 
-def _fitted(dark: Pictures, light: Pictures, start: _Fit) -> _Fit:
-    """Fits the pairs by least squares, in a few steps of which each starts from the last one."""
-    number, side, *_ = dark.shape
-    gain, offset, frame = start
-    x = np.linspace(-0.5, 0.5, 2 * side + 1)[1::2, None].astype(np.float32)
-    y = x[:, None]
-    weights = _border(side)[:, :, None]
-    for _ in range(_STEPS):
-        seen, wanted = _framed(dark, frame / 2), _framed(light, -frame / 2)
-        clipped = wanted >= _CLIPPED
-        lit = gain[:, None, None, None] * seen + offset[:, None, None, None]
-        slope_y, slope_x = (side * slope for slope in _slopes((lit + wanted) / 2))
-        terms = np.stack([seen, np.ones_like(seen), slope_x * x, slope_x, slope_y * y, slope_y], -1)
-        terms = terms.reshape(number, -1, 6)
-        # Clipped levels say that a cell is bright, and no more; levels near them say little.
-        says = np.where(clipped, np.where(lit < _CLIPPED, 0.02, 0.0), np.where(_widened(clipped), 0.1, 1.0))
-        weight = (weights * says).reshape(number, -1, 1)
-        reached = np.where(clipped, np.maximum(np.minimum(lit, 255), seen), lit)
-        left = (weight * terms).swapaxes(1, 2).astype(np.float64)
-        right = left @ (wanted - reached).reshape(number, -1, 1)
-        right[:, :, 0] -= _PRIOR * np.column_stack([gain - 1, offset, frame])
-        step = np.linalg.solve(left @ terms + np.diag(_PRIOR), right)[:, :, 0]
-        gain, offset = gain + step[:, 0], offset + step[:, 1]
-        too_far = np.maximum(1, np.abs(gain - 1) / _MAX_GAIN + np.abs(offset) / _MAX_OFFSET)
-        gain, offset = 1 + (gain - 1) / too_far, offset / too_far
-        limits = np.array([_MAX_STRETCH, _MAX_SHIFT] * 2)
-        frame = np.clip(frame + step[:, 2:], -limits, limits)
-    return _Fit(gain, offset, frame)
+def _is_hopeful(dark: Pictures, light: Pictures) -> NDArray[np.bool_]:
+    """Returns which pairs may be copies, by pictures of a quarter of the side, of which the frame matters little."""
+    least = np.full(len(dark), np.inf, np.float32)
+    for fit_light in (None, _fit_unclipped, _fit_clipped):
+        fit = fit_light(dark, light, _no_light(len(dark))) if fit_light else _no_light(len(dark))
+        ratio = _ratio([(_expected(dark, light, fit)[0] @ _LUMA, light @ _LUMA)], 3, _CHROMA_NOISE)
+        least = np.minimum(least, ratio)
+    return least <= _HOPELESS
 
 
-def _excess(dark: Pictures, light: Pictures, fit: _Fit) -> NDArray[np.float32]:
-    """Returns the largest difference of a cell of each pair, in units of its tolerance: [n]."""
-    if fit.frame.any():
-        dark, light = _framed(dark, fit.frame / 2), _framed(light, -fit.frame / 2)
-    near_clipped = _widened(light >= _CLIPPED)
-    lit = (fit.gain[:, None, None, None] * dark + fit.offset[:, None, None, None]).astype(np.float32)
-    least = np.where(near_clipped, np.minimum(dark, lit), lit)
-    most = np.where(near_clipped, np.maximum(_CLIPPED_GAIN * dark, lit), lit)
-    seen = np.minimum(light, 255)
-    differences = np.maximum(np.minimum(least, 255) - seen, seen - np.minimum(most, 255)).max(-1)
-    slope_y, slope_x = _slopes((lit + light) / 2)
-    slope = np.sqrt(slope_x**2 + slope_y**2).max(-1)
-    structure = 1 + _OF_STRUCTURE * (slope > _SLOPED).mean((1, 2))
-    tolerance = _NOISE + _OF_SLOPE * slope + _OF_SURROUNDINGS * _surroundings(slope)
-    excess: NDArray[np.float32] = (_border(dark.shape[1]) * differences / tolerance).max((1, 2)) / structure
-    return excess
+def _fit(dark: Pictures, light: Pictures, fit_light: _FitLight) -> tuple[_Light, NDArray[np.float64]]:
+    """Returns the light and the frame, float64 [n, 4], of each pair: fitted in turns, at growing resolutions."""
+    dark2, light2 = _pooled(dark, 2), _pooled(light, 2)
+    fit = fit_light(_pooled(dark, 4), _pooled(light, 4), _no_light(len(dark)))
+    frame = _best_stretch(_lit(dark2, fit) @ _LUMA, light2 @ _LUMA)
+    frame = _fit_frame(_lit(dark2, fit) @ _LUMA, light2 @ _LUMA, frame, steps=3)
+    fit = fit_light(_framed(dark2, frame / 2), _framed(light2, -frame / 2), fit)
+    frame = _fit_frame(_lit(dark2, fit) @ _LUMA, light2 @ _LUMA, frame, steps=2)
+    frame = _fit_frame(_lit(dark, fit) @ _LUMA, light @ _LUMA, frame, steps=2)
+    return fit_light(_framed(dark2, frame / 2), _framed(light2, -frame / 2), fit), frame
 
 
-def _border(side: int) -> NDArray[np.float32]:
-    """Returns how much each cell counts: float32 [side, side]."""
-    weights = np.full((side, side), _BORDER, np.float32)
-    weights[1:-1, 1:-1] = 1
-    return weights
+# ------------------------------------------------------------------------------------------------------- the light
 
 
-def _framed(pictures: Pictures, frame: NDArray[np.float64]) -> Pictures:
-    """Returns stretched and shifted pictures: cubic interpolation, along one side and then along the other."""
-    number, side, _, channels = pictures.shape
-    along_x, along_y = (_resampling(side, *frame[:, at : at + 2].T) for at in (0, 2))
-    rows = (along_y @ pictures.reshape(number, side, -1)).reshape(number, side, side, channels)
-    return along_x[:, None] @ rows
+def _lit(dark: Pictures, fit: _Light) -> Pictures:
+    lit: Pictures = np.clip(_unclipped(dark, fit), 0, 255)
+    return lit
+
+
+def _unclipped(dark: Pictures, fit: _Light) -> Pictures:
+    gain, offset = (values[:, None, None, None] for values in fit)
+    levels: Pictures = gain * dark + offset
+    return levels
+
+
+def _expected(dark: Pictures, light: Pictures, fit: _Light) -> tuple[Pictures, NDArray[np.bool_]]:
+    """Returns the levels of `light` that are expected of `dark`, as near as possible, and where some are uncertain.
+
+    A pixel of these small pictures is the mean of many. Where lighting clips the brightest of them, the mean loses up
+    to as much as they do. Their level is that of the brightest pixel around.
+    """
+    levels = _unclipped(dark, fit)
+    if levels.max(initial=0) <= 255:
+        return levels, np.zeros(levels.shape, bool)
+    around = 2 * (dark.shape[1] // 12) + 1
+    loss = np.maximum(ndimage.maximum_filter(levels, (0, around, around, 0)) - 255, 0)
+    return np.clip(light, levels - loss, np.minimum(levels, 255)), loss > 0
+
+
+def _fit_unclipped(dark: Pictures, light: Pictures, start: _Light) -> _Light:
+    """Fits the light by least squares; levels that are clipped, and those around them, count little."""
+    weights = _border(dark.shape[1])[:, :, None] * np.where(_widened(light >= _CLIPPED), 0.1, 1).astype(np.float32)
+    fit = start
+    for _ in range(3):
+        levels = _unclipped(dark, fit)
+        counts = weights * ~((levels >= 255) & (light >= _CLIPPED))
+        fit = _step(dark, light - np.minimum(levels, 255), counts, fit)
+    return fit
+
+
+def _fit_clipped(dark: Pictures, light: Pictures, start: _Light) -> _Light:
+    """Fits the light where much is clipped: begins with the best of some gains, and lets outliers count little."""
+    border = _border(dark.shape[1])[:, :, None]
+
+    def cost(fit: _Light) -> NDArray[np.float32]:
+        levels, uncertain = _expected(dark, light, fit)
+        squares = (levels - light) ** 2
+        # What clipping explains costs something too. Otherwise any gain would do on a white ground.
+        sums: NDArray[np.float32] = (border * (squares / (squares + 100) + 0.05 * uncertain)).sum((1, 2, 3))
+        return sums
+
+    fit, least = start, cost(start)
+    for gain in _GAINS:
+        other = _no_light(len(dark))._replace(gain=np.full(len(dark), gain, np.float32))
+        costs = cost(other)
+        fit = _Light(*(np.where(costs < least, b, a) for a, b in zip(fit, other, strict=True)))
+        least = np.minimum(least, costs)
+    for _ in range(3):
+        levels, uncertain = _expected(dark, light, fit)
+        rest = light - levels
+        counts = border / (1 + rest**2 / 100) * np.where(uncertain, np.where(rest == 0, 0, 0.02), 1)
+        fit = _step(dark, rest, counts.astype(np.float32), fit)
+    return fit
+
+
+def _step(dark: Pictures, rest: Pictures, weights: Pictures, fit: _Light) -> _Light:
+    """Returns the light after one step of weighted least squares, within its limits."""
+    gain, offset = (values.astype(np.float64) for values in fit)
+    weighted = weights * dark
+    squares = (weighted * dark).sum((1, 2, 3), dtype=np.float64) + _LIGHT_PRIOR[0]
+    mixed = weighted.sum((1, 2, 3), dtype=np.float64)
+    ones = weights.sum((1, 2, 3), dtype=np.float64) + _LIGHT_PRIOR[1]
+    of_gain = (weighted * rest).sum((1, 2, 3), dtype=np.float64) - _LIGHT_PRIOR[0] * (gain - 1)
+    of_offset = (weights * rest).sum((1, 2, 3), dtype=np.float64) - _LIGHT_PRIOR[1] * offset
+    determinant = squares * ones - mixed**2
+    gain = gain + (ones * of_gain - mixed * of_offset) / determinant
+    offset = offset + (squares * of_offset - mixed * of_gain) / determinant
+    too_far = np.maximum(1, np.abs(gain - 1) / _MAX_GAIN + np.abs(offset) / _MAX_OFFSET)
+    return _Light((1 + (gain - 1) / too_far).astype(np.float32), (offset / too_far).astype(np.float32))
+
+
+# ------------------------------------------------------------------------------------------------------- the frame
+
+
+def _best_stretch(dark: Planes, light: Planes) -> NDArray[np.float64]:
+    """Returns for each pair the best of some frames, which stretch both sides alike: float64 [n, 4]."""
+    frames = np.array([[stretch, 0.0, stretch, 0.0] for stretch in _STRETCHES])
+    border = _border(dark.shape[1])
+    errors = [
+        (border * (_framed(dark, one / 2) - _framed(light, -one / 2)) ** 2).sum((1, 2)) for one in frames[:, None]
+    ]
+    errors[0] *= 0.98  # Of equals, the picture as it is.
+    best: NDArray[np.float64] = frames[np.argmin(errors, axis=0)]
+    return best
+
+
+def _fit_frame(dark: Planes, light: Planes, frame: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+    """Returns better frames of pairs of equal light, by steps of least squares (Lucas and Kanade, 1981)."""
+    number, side, _ = dark.shape
+    x = ((np.arange(side) + 0.5) / side - 0.5).astype(np.float32)
+    border = _border(side).reshape(1, -1, 1)
+    for _ in range(steps):
+        one, other = _framed(dark, frame / 2), _framed(light, -frame / 2)
+        down, across = (side * slope for slope in np.gradient((one + other) / 2, axis=(1, 2)))
+        terms = np.stack([across * x, across, down * x[:, None], down], -1).reshape(number, -1, 4)
+        left = (border * terms).swapaxes(1, 2)
+        right = (left @ (other - one).reshape(number, -1, 1)).astype(np.float64) - (_FRAME_PRIOR * frame)[:, :, None]
+        step = np.linalg.solve((left @ terms).astype(np.float64) + np.diag(_FRAME_PRIOR), right)
+        frame = np.clip(frame + step[:, :, 0], -_FRAME_LIMITS, _FRAME_LIMITS)
+    return frame
+
+
+def _framed(pictures: NDArray[np.float32], frame: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Returns stretched and shifted pictures or planes: cubic interpolation, along one side and then the other."""
+    side = pictures.shape[1]
+    across, down = (_resampling(side, *frame[:, at : at + 2].T) for at in (0, 2))
+    if pictures.ndim == 3:
+        return (down @ pictures @ across.swapaxes(1, 2)).astype(np.float32)
+    planes = [down @ pictures[..., channel] @ across.swapaxes(1, 2) for channel in range(3)]
+    return np.stack(planes, -1)
 
 
 def _resampling(side: int, stretch: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Returns the matrices that take a line of cells to a stretched and shifted one: float32 [n, side, side]."""
+    """Returns the matrices that take a line of pixels to a stretched and shifted one: float32 [n, side, side]."""
     middles = (np.arange(side) + 0.5) / side - 0.5
     at = (middles * (1 + stretch[:, None]) + shift[:, None] + 0.5) * side - 0.5
-    distance = np.abs(np.clip(at, 0, side - 1)[:, :, None] - np.arange(side))
-    near = 1 - 2.5 * distance**2 + 1.5 * distance**3
-    far = 2 - 4 * distance + 2.5 * distance**2 - 0.5 * distance**3
+    distance = np.abs(np.clip(at, 0, side - 1)[:, :, None] - np.arange(side)).astype(np.float32)
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    far = ((2.5 - 0.5 * distance) * distance - 4) * distance + 2
     weights = np.where(distance < 1, near, np.where(distance < 2, far, 0))
     return (weights / weights.sum(2, keepdims=True)).astype(np.float32)
 
 
-def _slopes(pictures: NDArray[np.floating]) -> tuple[Pictures, Pictures]:
-    """Returns by how many levels a cell differs from the next one, along y and along x."""
-    pictures = pictures.astype(np.float32)
-    return np.asarray(np.gradient(pictures, axis=1)), np.asarray(np.gradient(pictures, axis=2))
+# --------------------------------------------------------------------------------------------------- the comparison
 
 
-def _widened(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Returns these cells and the cells around them."""
-    wide = cells.copy()
-    wide[:, 1:] |= cells[:, :-1]
-    wide[:, :-1] |= cells[:, 1:]
-    tall = wide.copy()
-    tall[:, :, 1:] |= wide[:, :, :-1]
-    tall[:, :, :-1] |= wide[:, :, 1:]
-    return tall
+def _difference(
+    dark: Pictures, light: Pictures, fit: _Light, frame: NDArray[np.float64], sides: NDArray[np.integer]
+) -> NDArray[np.float32]:
+    """Returns the difference of the worst window of each pair, as a share of its variance: float32 [n]."""
+    if frame.any():
+        dark, light = (np.clip(_framed(one, by / 2), 0, 255) for one, by in ((dark, frame), (light, -frame)))
+    expected, _ = _expected(dark, light, fit)
+    # Two pixels of the image for each that is compared. In smaller images the halved copy is too blurred.
+    factors = np.select([sides >= 2 * SIDE, sides >= SIDE], [1, 2], 4)
+    differences = np.zeros(len(dark), np.float32)
+    for factor in (1, 2, 4):
+        chosen = factors == factor
+        if chosen.any():
+            differences[chosen] = _compared(expected[chosen], light[chosen], factor)
+    return differences
 
 
-def _surroundings(slope: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns the means of the cells around each cell: [n, side, side]."""
-    half = _AROUND // 2
-    wide = np.pad(slope, ((0, 0), (half, half), (half, half)), mode="edge")
-    sums = np.pad(wide.cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
-    rows = sums[:, _AROUND:] - sums[:, :-_AROUND]
-    means: NDArray[np.float32] = (rows[:, :, _AROUND:] - rows[:, :, :-_AROUND]) / _AROUND**2
+def _compared(expected: Pictures, light: Pictures, factor: int) -> NDArray[np.float32]:
+    lumas = [_pooled(one, factor) @ _LUMA for one in (expected, light)]
+    if factor == 1:
+        # Details of one pixel depend on how the image was reduced to so few of them.
+        lumas = [ndimage.convolve1d(ndimage.convolve1d(luma, _SMOOTH, 1), _SMOOTH, 2) for luma in lumas]
+    chroma = zip(*(_chroma(_pooled(one, min(factor * _CHROMA_STEP, 8))) for one in (expected, light)), strict=True)
+    of_chroma = _CHROMA_WEIGHT * _ratio(list(chroma), _CHROMA_WINDOW, _CHROMA_NOISE)
+    return np.maximum(_ratio([(lumas[0], lumas[1])], _WINDOW, _NOISE), of_chroma)
+
+
+_SMOOTH = np.array([0.25, 0.5, 0.25], np.float32)
+
+
+def _chroma(pictures: Pictures) -> tuple[Planes, Planes]:
+    """Returns Cb and Cr, as in JPEG."""
+    luma = pictures @ _LUMA
+    blue, red = ((pictures[..., channel] - luma).astype(np.float32) for channel in (2, 0))
+    return blue * np.float32(0.564), red * np.float32(0.713)
+
+
+def _ratio(planes: list[tuple[Planes, Planes]], window: int, noise: float) -> NDArray[np.float32]:
+    """Returns the mean square difference of the worst window, as a share of the variances: float32 [n]."""
+
+    def mean(plane: Planes) -> Planes:
+        means: Planes = ndimage.uniform_filter(plane, (0, window, window), mode="nearest")
+        return means
+
+    squares = sum(mean((one - other) ** 2) for one, other in planes)
+    variances = sum(np.sqrt(_variance(one, mean) * _variance(other, mean)) for one, other in planes)
+    worst: NDArray[np.float32] = (squares / (variances + noise**2) * _border(planes[0][0].shape[1])).max((1, 2))
+    return worst
+
+
+def _variance(plane: Planes, mean: Callable[[Planes], Planes]) -> Planes:
+    return np.maximum(mean(plane**2) - mean(plane) ** 2, 0)
+
+
+# --------------------------------------------------------------------------------------------------------- pictures
+
+
+def _pooled(pictures: Pictures, factor: int) -> Pictures:
+    """Returns the means of squares of pixels."""
+    if factor == 1:
+        return pictures
+    number, side, _, channels = pictures.shape
+    squares = pictures.reshape(number, side // factor, factor, side // factor, factor, channels)
+    means: Pictures = squares.mean((2, 4), dtype=np.float32)
     return means
+
+
+def _border(side: int) -> NDArray[np.float32]:
+    """Returns how much each pixel counts: float32 [side, side]."""
+    width = max(1, round(side * _BORDER))
+    weights = np.full((side, side), _BORDER_WEIGHT, np.float32)
+    weights[width:-width, width:-width] = 1
+    return weights
+
+
+def _widened(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Returns these pixels and those around them."""
+    widened: NDArray[np.bool_] = ndimage.maximum_filter(pixels, (0, 3, 3, 0))
+    return widened

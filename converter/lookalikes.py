@@ -1,11 +1,12 @@
-"""Tells copies from pictures that are merely candidates, in each group of candidates that neighbours.py connects.
+"""Tells copies from images that are only candidates, in each group of candidates that neighbours.py connects.
 
     fingerprints, groups of candidates -> columns -> part -> GroupByKey -> links
 
-A hash tells photographs apart, which differ everywhere. Of drawings on plain ground it sees the ground. So pictures
-with plain areas are compared by their colours, cell by cell: likeness.py.
+A hash tells photographs apart, which differ everywhere. Of drawings on plain ground it sees the ground. So candidates
+are read a second time, and likeness.py compares their pictures.
 """
 
+import itertools
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Self
@@ -23,12 +24,29 @@ from converter.neighbours import Links
 # quarters have at most one plain cell; text pages, forms, plots, screenshots and drawings have more.
 _PLAIN = 3
 _MAX_PLAIN_CELLS = 1
-# In a larger group, each image is compared with the nearest ones only: else 5000 drawings on one ground would take
-# 12 million comparisons.
-_CROWD = 64
-_NEAREST = 8
-# Directions in which the nearest are searched for, those in which a crowd differs most.
+# In a larger group, each picture is compared with the nearest ones only: 5000 drawings on one ground would take 12
+# million comparisons.
+_CROWD = 8
+_NEAREST = 3
+# Directions in which the nearest pictures are searched for: those in which a crowd differs most.
 _DIRECTIONS = 8
+
+
+class Picture(NamedTuple):
+    """A small picture of an image in colours, for likeness.py.
+
+    Attributes:
+        pixels: uint8 [SIDE, SIDE, 3] as bytes, packed by zlib: those of drawings become a third or less.
+        side: pixels of the shorter side of the image.
+    """
+
+    pixels: bytes
+    side: int
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.uint8], side: int) -> Self:
+        """Packs the pixels, uint8 [SIDE, SIDE, 3]."""
+        return cls(zlib.compress(pixels.tobytes(), 1), side)
 
 
 class Candidates(NamedTuple):
@@ -41,7 +59,8 @@ class Candidates(NamedTuple):
         hashes: uint64 [n], 0 where there is none.
         hashed: bool [n], whether there is one.
         thumbnails: uint8 [n, 64].
-        colours: uint8 [n, SIDE, SIDE, 3].
+        pictures: bytes [n], `Picture.pixels`, empty where the image was not read a second time: the hash decides then.
+        sides: int32 [n], `Picture.side`.
     """
 
     groups: NDArray[np.object_]
@@ -50,41 +69,54 @@ class Candidates(NamedTuple):
     hashes: NDArray[np.uint64]
     hashed: NDArray[np.bool_]
     thumbnails: NDArray[np.uint8]
-    colours: NDArray[np.uint8]
+    pictures: NDArray[np.object_]
+    sides: NDArray[np.int32]
 
     def take(self, chosen: NDArray[np.intp]) -> Self:
-        """Returns the chosen ones, by number."""
+        """Returns the chosen images, by number."""
         return type(self)(**{name: column[chosen] for name, column in self._asdict().items()})
 
     @classmethod
     def joined(cls, candidates: Iterable["Candidates"]) -> Self:
-        """Returns all of them in one, in an order that does not depend on theirs."""
+        """Returns all images, in an order that does not depend on that of the arguments.
+
+        An image that is there with its picture and without it is returned once, with its picture.
+        """
         whole = cls(*map(np.concatenate, zip(*candidates, strict=True)))
-        # Digests, since with groups of a column several images go by one name.
-        order = sorted(range(len(whole.names)), key=lambda i: (whole.groups[i], whole.names[i], int(whole.digests[i])))
-        return whole.take(np.array(order, np.intp))
+
+        def key(i: int) -> tuple[str, str, int, bool]:
+            return whole.groups[i], whole.names[i], int(whole.digests[i]), not whole.pictures[i]
+
+        # By digests too: where a column gives the groups, several images go by one name.
+        order = sorted(range(len(whole.names)), key=key)
+        firsts = [next(same) for _, same in itertools.groupby(order, lambda i: key(i)[:3])]
+        return whole.take(np.array(firsts, np.intp))
 
 
 def parts(
-    fingerprints: Sequence[Fingerprint], groups: Mapping[str, str], num_parts: int
+    fingerprints: Sequence[Fingerprint],
+    pictures: Sequence[Picture | None],
+    groups: Mapping[str, str],
+    num_parts: int,
 ) -> Iterator[tuple[int, Candidates]]:
     """Yields the keys to group by, and the images of `fingerprints` that have candidates: a group has one key.
 
     Args:
         fingerprints: of some images.
+        pictures: of the same images; None of those that were not read a second time.
         groups: the first name of its group, for each name that has candidates.
         num_parts: the number of keys.
     """
-    chosen: dict[int, list[Fingerprint]] = {}
-    for one in fingerprints:
+    chosen: dict[int, list[int]] = {}
+    for i, one in enumerate(fingerprints):
         if one.filename in groups:
             part = zlib.crc32(groups[one.filename].encode()) % num_parts
-            chosen.setdefault(part, []).append(one)
-    for part, some in chosen.items():
-        yield part, _columns(some, groups)
+            chosen.setdefault(part, []).append(i)
+    for part, numbers in chosen.items():
+        yield part, _columns([fingerprints[i] for i in numbers], [pictures[i] for i in numbers], groups)
 
 
-def _columns(some: Sequence[Fingerprint], groups: Mapping[str, str]) -> Candidates:
+def _columns(some: Sequence[Fingerprint], pictures: Sequence[Picture | None], groups: Mapping[str, str]) -> Candidates:
     return Candidates(
         groups=neighbours.objects([groups[one.filename] for one in some]),
         names=neighbours.objects([one.filename for one in some]),
@@ -92,7 +124,8 @@ def _columns(some: Sequence[Fingerprint], groups: Mapping[str, str]) -> Candidat
         hashes=np.array([one.phash or 0 for one in some], np.uint64),
         hashed=np.array([one.phash is not None for one in some]),
         thumbnails=np.frombuffer(b"".join(one.thumbnail for one in some), np.uint8).reshape(-1, 64),
-        colours=np.frombuffer(b"".join(one.colours for one in some), np.uint8).reshape(-1, SIDE, SIDE, 3),
+        pictures=neighbours.objects([picture.pixels if picture else b"" for picture in pictures]),
+        sides=np.array([picture.side if picture else 0 for picture in pictures], np.int32),
     )
 
 
@@ -123,7 +156,8 @@ def _links(
     hashes: NDArray[np.uint64],
     hashed: NDArray[np.bool_],
     thumbnails: NDArray[np.uint8],
-    colours: NDArray[np.uint8],
+    pictures: NDArray[np.object_],
+    sides: NDArray[np.int32],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Returns the links of images, by their numbers; the images of a group follow each other."""
     # Of files with the same bytes, the first one stands for all.
@@ -131,32 +165,26 @@ def _links(
     _, first, file = np.unique(keys, axis=1, return_index=True, return_inverse=True)
     links = [(first[file.ravel()], np.arange(len(groups)))]
     rest = np.sort(first[hashed[first]])
-    full = _are_full(thumbnails)
+    pictured = sides > 0
 
     def near(some: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.bool_]:
-        found = likeness.roughly_alike(colours[some], colours[others])
-        by_hash = full[some] & full[others] & found
-        plain = np.flatnonzero(found & ~by_hash)
-        found[plain] = likeness.alike(colours[some[plain]], colours[others[plain]])
-        found[by_hash] = neighbours.are_near(hashes, thumbnails, some[by_hash], others[by_hash])
-        return found
+        some, others = rest[some], rest[others]
+        return neighbours.are_near(hashes, thumbnails, some, others) & ~(pictured[some] & pictured[others])
 
-    _, run, sizes = np.unique(groups[rest], return_inverse=True, return_counts=True)
-    few = rest[sizes[run] <= _CROWD]
-    if few.size:
-        _, runs = np.unique(groups[few], return_inverse=True)
-        links += [(few[a], few[b]) for a, b in neighbours.walk(runs, lambda a, b: near(few[a], few[b]))]
-    for crowd in np.flatnonzero(sizes > _CROWD):
-        members = rest[run == crowd]
-        some, others = (members[side] for side in _nearest(colours[members]))
-        found = near(some, others)
-        links.append((some[found], others[found]))
+    if rest.size:
+        _, runs = np.unique(groups[rest], return_inverse=True)
+        links += [(rest[some], rest[others]) for some, others in neighbours.walk(runs, near)]
+    some, others = _pairs(groups, rest[pictured[rest]], pictures)
+    found = neighbours.are_near(hashes, thumbnails, some, others)
+    some, others = some[found], others[found]
+    found = _alike(pictures, sides, _are_full(thumbnails), some, others)
+    links.append((some[found], others[found]))
     ones, others = map(np.concatenate, zip(*links, strict=True))
     return ones, others
 
 
 def _are_full(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Returns which pictures have hardly a plain cell: bool [n]."""
+    """Returns which images have hardly a plain area: bool [n]."""
     grey = thumbnails.reshape(-1, 8, 8).astype(np.int16)
     sloped = np.zeros(grey.shape, bool)
     for axis in (1, 2):
@@ -166,15 +194,48 @@ def _are_full(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return full
 
 
-def _nearest(colours: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Returns the pairs of images that are near in colour, by their numbers: at most _NEAREST of each image."""
-    levels = likeness.rough(colours.astype(np.float32))
-    levels /= levels.mean(1, keepdims=True) + 1  # A copy may be lit.
-    levels -= levels.mean(0)
-    _, directions = np.linalg.eigh(levels.T @ levels)
-    places = levels @ directions[:, -_DIRECTIONS:]
-    _, near = scipy.spatial.cKDTree(places).query(places, _NEAREST + 1)
-    some = np.repeat(np.arange(len(colours)), _NEAREST + 1)
-    pairs = np.unique(np.sort(np.stack([some, near.ravel()]), axis=0), axis=1)
-    some, others = pairs[:, pairs[0] != pairs[1]]
+def _pairs(
+    groups: NDArray[np.intp], members: NDArray[np.intp], pictures: NDArray[np.object_]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Returns the pairs of pictures to compare, by the numbers of their images."""
+    pairs = [np.zeros((2, 0), np.intp)]
+    for group in np.split(members, np.flatnonzero(np.diff(groups[members])) + 1):
+        if group.size > 1:
+            numbers = np.stack(np.triu_indices(len(group), 1)) if len(group) <= _CROWD else _nearest(pictures[group])
+            pairs.append(group[numbers])
+    some, others = np.hstack(pairs)
     return some, others
+
+
+def _nearest(pictures: NDArray[np.object_]) -> NDArray[np.intp]:
+    """Returns the pairs of pictures that are near in colour, by their numbers: at most _NEAREST of each picture."""
+    places = np.concatenate([likeness.coarse(_unpacked([picture])) for picture in pictures])
+    places -= places.mean(0)
+    _, directions = np.linalg.eigh(places.T @ places)
+    places = places @ directions[:, -_DIRECTIONS:]
+    _, near = scipy.spatial.cKDTree(places).query(places, _NEAREST + 1)
+    some = np.repeat(np.arange(len(pictures)), _NEAREST + 1)
+    pairs: NDArray[np.intp] = np.unique(np.sort(np.stack([some, near.ravel()]), axis=0), axis=1)
+    return pairs[:, pairs[0] != pairs[1]]
+
+
+def _alike(
+    pictures: NDArray[np.object_],
+    sides: NDArray[np.int32],
+    full: NDArray[np.bool_],
+    some: NDArray[np.intp],
+    others: NDArray[np.intp],
+) -> NDArray[np.bool_]:
+    """Returns which pairs are copies: bool [n]. Unpacks few pictures at a time."""
+    found = np.zeros(len(some), bool)
+    for start in range(0, len(some), likeness.CHUNK):
+        chunk = slice(start, start + likeness.CHUNK)
+        a, b = some[chunk], others[chunk]
+        smaller = np.minimum(sides[a], sides[b])
+        found[chunk] = likeness.alike(_unpacked(pictures[a]), _unpacked(pictures[b]), smaller, full[a] & full[b])
+    return found
+
+
+def _unpacked(pictures: Iterable[bytes]) -> NDArray[np.uint8]:
+    pixels = b"".join(map(zlib.decompress, pictures))
+    return np.frombuffer(pixels, np.uint8).reshape(-1, SIDE, SIDE, 3)

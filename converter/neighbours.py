@@ -96,10 +96,10 @@ def bands(fingerprints: Sequence[Fingerprint], num_parts: int) -> Iterator[tuple
         yield from _parts(_columns(plain, digests, [bytes(range(64))] * len(plain)), _DIGESTS, num_parts)
 
 
-def objects(names: Sequence[str]) -> NDArray[np.object_]:
-    """Returns names in an array of objects."""
-    array = np.empty(len(names), object)
-    array[:] = names
+def objects(values: Sequence[object]) -> NDArray[np.object_]:
+    """Returns names, or bytes, in an array of objects."""
+    array = np.empty(len(values), object)
+    array[:] = values
     return array
 
 

@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from converter import fingerprints, images, storage
 from converter.decoders import DecoderError
-from converter.fingerprints import Fingerprint, Views
+from converter.fingerprints import Fingerprint
 from converter.images import Image, ImageError, Preparation
 from converter.matching import Source
 from converter.rejects import Reason, Reject
@@ -67,7 +70,7 @@ class _Proved(NamedTuple):
     row: Row
     image: Image
     digest: bytes
-    views: Views
+    views: NDArray[np.float64]
 
 
 def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) -> Iterator[list[Good | Reject]]:
@@ -124,7 +127,7 @@ def _read(source: Source, preparation: Preparation) -> _Proved | Reject:
     while True:
         try:
             image = images.prepare(storage.read(path, preparation.max_bytes), preparation)
-            return _Proved(row, image, fingerprints.digest(image.data), fingerprints.views(image.small))
+            return _Proved(row, image, fingerprints.digest(image.data), fingerprints.views(image.grey))
         except ImageError as error:
             return Reject(row.csv, row.line, row.filename, *error.args)
         except storage.FileTooLargeError as error:  # It has grown since it was listed.

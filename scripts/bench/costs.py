@@ -34,7 +34,6 @@ with quiet():
     from converter.batches import Batch
     from converter.fingerprints import Fingerprint
     from converter.images import Preparation
-    from converter.likeness import SIDE
     from converter.matching import Source
     from converter.neighbours import Columns
     from converter.options import ConvertOptions
@@ -50,8 +49,6 @@ _FEW_ROWS, _MANY_ROWS = 20_000, 200_000
 _FILE_BYTES = 12_000
 # Images of one part of a band, none near another: as many as converter/batches.py gives to one task.
 _PART = 300_000
-# Of images that are no candidates, nobody looks at the colours.
-_COLOURS = bytes(3 * SIDE * SIDE)
 # Of each band; in one part alone a fingerprint is sent once, and not once for each band.
 _PARTS = 2
 
@@ -219,11 +216,13 @@ def copies(number: int) -> None:
     """
     each = scaling.SHARD_BYTES // _FILE_BYTES
     with beam.Pipeline(runner=FnApiRunner()) as job:
+        no_sources = job | "NoSources" >> beam.Create([])  # No two are alike, so that none is read again.
+        options = ConvertOptions(csv="a.csv", images="images", output="out")
         _ = (
             job
             | beam.Create(range(0, number, each))
             | beam.Map(_some_fingerprints, each, number)
-            | graph.FindGroups(_PARTS)
+            | graph.FindGroups(no_sources, options, _PARTS, "filename")
         )
 
 
@@ -234,7 +233,7 @@ def _some_fingerprints(first: int, each: int, number: int) -> Batch[Fingerprint]
 def _fingerprints(start: int, end: int) -> Iterator[Fingerprint]:
     rng = random.Random(start)
     for i in range(start, end):
-        yield Fingerprint(made.name(i), rng.randbytes(8), rng.getrandbits(64), rng.randbytes(64), _COLOURS)
+        yield Fingerprint(made.name(i), rng.randbytes(8), rng.getrandbits(64), rng.randbytes(64))
 
 
 def _pairs(number: int) -> float:

@@ -57,7 +57,7 @@ def test_all_parts_see_the_upper_bits(channels: int, lowest: int, highest: int) 
     expected = np.repeat((values >> 8).astype(np.uint8)[..., None], 3, axis=-1)
     np.testing.assert_array_equal(tf.io.decode_image(data, channels=3), expected)
     np.testing.assert_array_equal(images.decode(data, "png"), expected)
-    np.testing.assert_array_equal(image.small, expected)
+    np.testing.assert_array_equal(image.grey, expected[..., 0])
     assert images.size(data, 10**6) == values.shape
     uri = pictures.thumbnail(data)
     small = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB"))
@@ -89,7 +89,7 @@ def test_rescaled_images_have_the_whole_range_in_8_bits(channels: int, lowest: i
         assert stored.mode == "L"  # All channels are equal.
         pixels = np.asarray(stored)
     np.testing.assert_array_equal(pixels, np.rint((values - lowest) * (255 / (highest - lowest))))
-    np.testing.assert_array_equal(image.small[..., 0], pixels)
+    np.testing.assert_array_equal(image.grey, pixels)
 
 
 def test_colours_are_rescaled_together() -> None:
@@ -120,7 +120,7 @@ def test_a_rescaled_image_is_resized_too() -> None:
         _png(_values(0, 4095), 1), Preparation(max_pixels=10**6, rescale_16bit=True, resize_shorter=16)
     )
     assert (image.height, image.width, image.rescaled, image.resized) == (16, 24, True, True)
-    assert image.small.max() > 250
+    assert image.grey.max() > 250
 
 
 def test_damage_is_damage_in_16_bits_as_well() -> None:

@@ -108,17 +108,21 @@ def test_more_pixels_than_allowed_are_not_decoded(draw: Draw) -> None:
 
 @pytest.mark.parametrize("kind", _TAKEN, ids=str)
 @pytest.mark.parametrize(("size", "least"), [((333, 251), (48, 48)), ((900, 500), (57, 102)), ((50, 20), (20, 50))])
-def test_the_picture_is_small_and_has_its_colours(
+def test_the_picture_is_small_and_grey(
     draw: Draw, kind: dict[str, Any], size: tuple[int, int], least: tuple[int, int]
 ) -> None:
     data = draw(width=size[0], height=size[1], **kind)
     proved = jpeg.prove(data, min_side=48)
     assert proved
-    assert all(side >= at_least for side, at_least in zip(proved.small.shape[:2], least, strict=True))
-    assert max(proved.small.shape[:2]) <= max(2 * 48 * max(size) / min(size), 50)
-    height, width, _ = proved.small.shape
-    expected = Image.open(io.BytesIO(data)).convert("RGB").resize((width, height), Image.Resampling.BOX)
-    assert np.abs(np.asarray(expected, np.float64) - proved.small).mean() < 4
+    assert all(side >= at_least for side, at_least in zip(proved.grey.shape, least, strict=True))
+    assert max(proved.grey.shape) <= max(2 * 48 * max(size) / min(size), 50)
+    grey = Image.open(io.BytesIO(data)).convert("L").resize(proved.grey.shape[::-1], Image.Resampling.BOX)
+    assert np.abs(np.asarray(grey, np.float64) - proved.grey).mean() < 4
+    colours = jpeg.small(data, 48)
+    assert colours is not None
+    assert colours.shape == (*proved.grey.shape, 3)
+    expected = Image.open(io.BytesIO(data)).convert("RGB").resize(proved.grey.shape[::-1], Image.Resampling.BOX)
+    assert np.abs(np.asarray(expected, np.float64) - colours).mean() < 4
 
 
 @pytest.mark.parametrize("kind", [{}, {"mode": "L"}, {"restart_marker_blocks": 2}], ids=str)

@@ -21,11 +21,11 @@ decoders.py     decodes other images as training does; 16 bits
 images.py       proves that one image decodes, and makes of it what is stored
 origin.py       what a finished shard was made from, so that it is kept
 reading.py      reads and proves the images of some rows, several at a time
-fingerprints.py what is compared of an image: digest, perceptual hash, thumbnails
+fingerprints.py what is compared of an image: digest, perceptual hash, thumbnail
 duplicates.py   same and nearly same images, and the groups that they form
 neighbours.py   candidates, whose hashes are near each other, without comparing all with all
 lookalikes.py   which candidates are copies of each other
-likeness.py     compares two small colour pictures, cell by cell
+likeness.py     compares two small colour pictures, window by window
 shards.py       writes one whole shard from its rows
 commit.py       the last step: reconcile counts, write the metadata, publish
 pictures.py     a sample of the examples of a dataset, and small pictures of them

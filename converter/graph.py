@@ -27,7 +27,6 @@ from converter import (
     assignment,
     batches,
     duplicates,
-    images,
     lookalikes,
     matching,
     neighbours,
@@ -45,7 +44,6 @@ from converter.commit import Outcome, commit
 from converter.duplicates import Groups
 from converter.fingerprints import Fingerprint
 from converter.images import Preparation
-from converter.likeness import SIDE
 from converter.lookalikes import Candidates, Picture
 from converter.matching import Source
 from converter.neighbours import Columns, Links
@@ -240,7 +238,9 @@ class FindGroups(beam.PTransform):
             self._sources
             # Apart from the step that makes them: the two in one step would wait for each other.
             | "Apart" >> beam.Reshuffle()
-            | "ReadAgain" >> beam.FlatMap(_read_again, self._options, self._named_by, to_read, groups, num_tasks)
+            | "ToRead" >> beam.FlatMap(_to_read, self._named_by, to_read)  # (0, [[(name, Source)]])
+            | "ReadAgain" >> beam.ParDo(_InProcesses(_begin_reading_again, self._options))  # [(Fingerprint, Picture)]
+            | "Pictured" >> beam.FlatMap(_pictured, groups, num_tasks)
         )
         return (
             (candidates.parts, pictured)
@@ -347,26 +347,33 @@ def _begin_links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Callable[[
 def _candidates(some: Batch[Fingerprint], groups: Mapping[str, str], num_parts: int) -> Iterator[Any]:
     """Yields candidates by part, and beside them the names of those to be read again, by the field of their rows."""
     yield from lookalikes.parts(some, [None] * len(some), groups, num_parts)
-    for one in some:
-        if one.filename in groups and one.phash is not None:
+    chosen = [one for one in some if one.filename in groups and one.phash is not None]
+    for one, is_plain in zip(chosen, lookalikes.are_plain(chosen), strict=True):
+        if is_plain:
             yield TaggedOutput(_TO_READ, (duplicates.filename(one), one.filename))
 
 
-def _read_again(
-    sources: Batch[Source],
-    options: ConvertOptions,
-    named_by: str,
-    to_read: Mapping[str, str],
-    groups: Mapping[str, str],
-    num_parts: int,
+def _to_read(
+    sources: Batch[Source], named_by: str, to_read: Mapping[str, str]
+) -> Iterator[tuple[int, list[Batch[Any]]]]:
+    """Yields the sources that are to be read again, with the names of their fingerprints."""
+    keys = [getattr(row, named_by) for row, _ in sources]
+    chosen = Batch((to_read[key], source) for key, source in zip(keys, sources, strict=True) if key in to_read)
+    if chosen:
+        yield 0, [chosen]
+
+
+def _begin_reading_again(chosen: tuple[int, Iterable[Batch[Any]]], options: ConvertOptions) -> Callable[[], Batch[Any]]:
+    names, sources = zip(*itertools.chain.from_iterable(chosen[1]), strict=True)
+    num_threads = -(-options.threads // processes.number())
+    return processes.begin(reading.pictured, names, sources, _preparation(options), num_threads)
+
+
+def _pictured(
+    read: Sequence[tuple[Fingerprint, Picture]], groups: Mapping[str, str], num_parts: int
 ) -> Iterator[tuple[int, Candidates]]:
-    """Yields candidates with their pictures. One that cannot be read any more is compared by its hash."""
-    chosen = [source for source in sources if getattr(source.row, named_by) in to_read]
-    for read in reading.read(chosen, _preparation(options), options.threads):
-        good = [one for one in read if not isinstance(one, Reject)]
-        names = [to_read[getattr(one.row, named_by)] for one in good]
-        some = [one.fingerprint._replace(filename=name) for one, name in zip(good, names, strict=True)]
-        pictures = [Picture.of(images.picture(one.image, SIDE), min(one.image.height, one.image.width)) for one in good]
+    if read:
+        some, pictures = zip(*read, strict=True)
         yield from lookalikes.parts(some, pictures, groups, num_parts)
 
 

@@ -22,10 +22,12 @@ Planes = NDArray[np.float32]  # [n, side, side]
 # Pixels of a side of the pictures. The digits of a number of a third of the side differ in three or four of them.
 SIDE = 64
 
-# Difference of a window, as a share of its variance, up to which pictures are copies. In photographs it may be large: a
-# sharper version with a mark of its site in a corner has 6, and pictures that are not copies have different hashes. The
-# constants of this module were chosen on drawings and photographs that scripts/bench_duplicates does not use.
-_MAX_DIFFERENCE, _MAX_DIFFERENCE_OF_FULL = 0.4, 7.0
+# Difference of a window, as a share of its variance, up to which pictures are copies. The constants of this module were
+# chosen on drawings that scripts/bench_duplicates does not use.
+_MAX_DIFFERENCE = 0.4
+# The same at half the resolution: pictures are copies for sure, or are worth a look at the whole resolution. Different
+# digits differ by 0.1 and more.
+_SURE, _DOUBTFUL = 0.05, 5.0
 # Standard deviations, in levels, that are added to those of a window: JPEG and resizing change this much.
 _NOISE, _CHROMA_NOISE = 6.0, 8.0
 # Pixels of a side of a window.
@@ -67,16 +69,13 @@ class _Light(NamedTuple):
 _FitLight = Callable[[Pictures, Pictures, _Light], _Light]
 
 
-def alike(
-    some: NDArray[np.uint8], others: NDArray[np.uint8], sides: NDArray[np.integer], full: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def alike(some: NDArray[np.uint8], others: NDArray[np.uint8], sides: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Returns which pairs are copies of each other; the same if `some` and `others` are exchanged.
 
     Args:
         some: pictures, uint8 [n, SIDE, SIDE, 3].
         others: the pictures to compare with these, uint8 [n, SIDE, SIDE, 3].
         sides: shorter sides of the smaller image of each pair, pixels: [n]. Small images are compared more coarsely.
-        full: whether neither picture has plain areas: bool [n].
 
     Returns:
         bool [n].
@@ -85,7 +84,7 @@ def alike(
     for start in range(0, len(some), CHUNK):
         chunk = slice(start, start + CHUNK)
         one, other = (pictures[chunk].astype(np.float32) for pictures in (some, others))
-        found[chunk] = _alike(one, other, sides[chunk], full[chunk])
+        found[chunk] = _alike(one, other, sides[chunk])
     return found
 
 
@@ -95,54 +94,64 @@ def coarse(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     return cells / (cells.mean(1, keepdims=True) + 1)
 
 
-def _alike(some: Pictures, others: Pictures, sides: NDArray[np.integer], full: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _alike(some: Pictures, others: Pictures, sides: NDArray[np.integer]) -> NDArray[np.bool_]:
     swapped = (some.sum((1, 2, 3)) > others.sum((1, 2, 3)))[:, None, None, None]
     dark, light = np.where(swapped, others, some), np.where(swapped, some, others)
-    limits = np.where(full, _MAX_DIFFERENCE_OF_FULL, _MAX_DIFFERENCE)
     found = np.zeros(len(dark), bool)
-    rest = np.flatnonzero(full | _is_hopeful(_pooled(dark, 4), _pooled(light, 4)))
-    found[rest] = (
-        _difference(dark[rest], light[rest], _no_light(len(rest)), np.zeros((len(rest), 4)), sides[rest])
-        <= limits[rest]
-    )
-    rest = rest[~found[rest]]
+    rest = np.flatnonzero(_are_hopeful(_pooled(dark, 4), _pooled(light, 4)))
     # The first fit is right unless much is clipped. The second one would light up drawings on white.
     for fit_light in (_fit_unclipped, _fit_clipped):
-        if not rest.size:
-            break
-        fit, frame = _fit(dark[rest], light[rest], fit_light)
-        found[rest] = _difference(dark[rest], light[rest], fit, frame, sides[rest]) <= limits[rest]
-        rest = rest[~found[rest] & (light[rest] >= _CLIPPED).any((1, 2, 3))]
+        if rest.size:
+            found[rest] = _are_alike(dark[rest], light[rest], sides[rest], fit_light)
+            rest = rest[~found[rest] & (light[rest] >= _CLIPPED).any((1, 2, 3))]
     return found
+
+
+def _are_hopeful(dark: Pictures, light: Pictures) -> NDArray[np.bool_]:
+    """Returns which pairs may be copies, by pictures of a quarter of the side, of which the frame matters little."""
+    hopeful = np.zeros(len(dark), bool)
+    for fit_light in (None, _fit_unclipped, _fit_clipped):
+        rest = np.flatnonzero(~hopeful)
+        a, b, fit = dark[rest], light[rest], _no_light(len(rest))
+        if fit_light and rest.size:
+            fit = fit_light(a, b, fit)
+        lumas = _expected(a, b, fit)[0] @ _LUMA, b @ _LUMA
+        hopeful[rest] = _ratio([lumas], _CHROMA_WINDOW, _CHROMA_NOISE) <= _HOPELESS
+    return hopeful
+
+
+def _are_alike(dark: Pictures, light: Pictures, sides: NDArray[np.integer], fit_light: _FitLight) -> NDArray[np.bool_]:
+    """Returns which pairs are copies: most are told at half the resolution, in a third of the time."""
+    dark2, light2 = _pooled(dark, 2), _pooled(light, 2)
+    fit, frame = _fit(dark2, light2, fit_light)
+    difference = _difference(dark2, light2, fit, frame, np.where(sides >= SIDE, 1, 2))
+    found = difference <= _SURE
+    rest = np.flatnonzero(~found & (difference <= _DOUBTFUL))
+    if rest.size:
+        dark, light, dark2, light2 = dark[rest], light[rest], dark2[rest], light2[rest]
+        fit = _Light(*(values[rest] for values in fit))
+        frame = _fit_frame(_lit(dark, fit) @ _LUMA, light @ _LUMA, frame[rest], steps=2)
+        fit = fit_light(_framed(dark2, frame / 2), _framed(light2, -frame / 2), fit)
+        # Two pixels of an image for each that is compared. In smaller images the halved copy is too blurred.
+        factors = np.select([sides[rest] >= 2 * SIDE, sides[rest] >= SIDE], [1, 2], 4)
+        found[rest] = _difference(dark, light, fit, frame, factors) <= _MAX_DIFFERENCE
+    return found
+
+
+def _fit(dark: Pictures, light: Pictures, fit_light: _FitLight) -> tuple[_Light, NDArray[np.float64]]:
+    """Returns the light and the frame, float64 [n, 4], of each pair: fitted in turns."""
+    fit = fit_light(_pooled(dark, 2), _pooled(light, 2), _no_light(len(dark)))
+    frame = _best_stretch(_lit(dark, fit) @ _LUMA, light @ _LUMA)
+    frame = _fit_frame(_lit(dark, fit) @ _LUMA, light @ _LUMA, frame, steps=3)
+    fit = fit_light(_framed(dark, frame / 2), _framed(light, -frame / 2), fit)
+    return fit, _fit_frame(_lit(dark, fit) @ _LUMA, light @ _LUMA, frame, steps=2)
+
+
+# ------------------------------------------------------------------------------------------------------- the light
 
 
 def _no_light(number: int) -> _Light:
     return _Light(np.ones(number, np.float32), np.zeros(number, np.float32))
-
-
-def _is_hopeful(dark: Pictures, light: Pictures) -> NDArray[np.bool_]:
-    """Returns which pairs may be copies, by pictures of a quarter of the side, of which the frame matters little."""
-    least = np.full(len(dark), np.inf, np.float32)
-    for fit_light in (None, _fit_unclipped, _fit_clipped):
-        fit = fit_light(dark, light, _no_light(len(dark))) if fit_light else _no_light(len(dark))
-        ratio = _ratio([(_expected(dark, light, fit)[0] @ _LUMA, light @ _LUMA)], 3, _CHROMA_NOISE)
-        least = np.minimum(least, ratio)
-    return least <= _HOPELESS
-
-
-def _fit(dark: Pictures, light: Pictures, fit_light: _FitLight) -> tuple[_Light, NDArray[np.float64]]:
-    """Returns the light and the frame, float64 [n, 4], of each pair: fitted in turns, at growing resolutions."""
-    dark2, light2 = _pooled(dark, 2), _pooled(light, 2)
-    fit = fit_light(_pooled(dark, 4), _pooled(light, 4), _no_light(len(dark)))
-    frame = _best_stretch(_lit(dark2, fit) @ _LUMA, light2 @ _LUMA)
-    frame = _fit_frame(_lit(dark2, fit) @ _LUMA, light2 @ _LUMA, frame, steps=3)
-    fit = fit_light(_framed(dark2, frame / 2), _framed(light2, -frame / 2), fit)
-    frame = _fit_frame(_lit(dark2, fit) @ _LUMA, light2 @ _LUMA, frame, steps=2)
-    frame = _fit_frame(_lit(dark, fit) @ _LUMA, light @ _LUMA, frame, steps=2)
-    return fit_light(_framed(dark2, frame / 2), _framed(light2, -frame / 2), fit), frame
-
-
-# ------------------------------------------------------------------------------------------------------- the light
 
 
 def _lit(dark: Pictures, fit: _Light) -> Pictures:
@@ -267,25 +276,35 @@ def _resampling(side: int, stretch: NDArray[np.float64], shift: NDArray[np.float
     """Returns the matrices that take a line of pixels to a stretched and shifted one: float32 [n, side, side]."""
     middles = (np.arange(side) + 0.5) / side - 0.5
     at = (middles * (1 + stretch[:, None]) + shift[:, None] + 0.5) * side - 0.5
-    distance = np.abs(np.clip(at, 0, side - 1)[:, :, None] - np.arange(side)).astype(np.float32)
+    # Of a line, four pixels count. Two more at each end take those that would lie outside.
+    first = np.floor(np.clip(at, 0, side - 1)).astype(np.intp)[:, :, None] + np.arange(-1, 3)
+    distance = np.abs(np.clip(at, 0, side - 1)[:, :, None] - first).astype(np.float32)
     near = (1.5 * distance - 2.5) * distance * distance + 1
     far = ((2.5 - 0.5 * distance) * distance - 4) * distance + 2
     weights = np.where(distance < 1, near, np.where(distance < 2, far, 0))
-    return (weights / weights.sum(2, keepdims=True)).astype(np.float32)
+    matrices = np.zeros((len(stretch), side, side + 4), np.float32)
+    np.put_along_axis(matrices, first + 2, weights, 2)
+    matrices = matrices[:, :, 2:-2]
+    return matrices / matrices.sum(2, keepdims=True)
 
 
 # --------------------------------------------------------------------------------------------------- the comparison
 
 
 def _difference(
-    dark: Pictures, light: Pictures, fit: _Light, frame: NDArray[np.float64], sides: NDArray[np.integer]
+    dark: Pictures, light: Pictures, fit: _Light, frame: NDArray[np.float64], factors: NDArray[np.integer]
 ) -> NDArray[np.float32]:
-    """Returns the difference of the worst window of each pair, as a share of its variance: float32 [n]."""
-    if frame.any():
-        dark, light = (np.clip(_framed(one, by / 2), 0, 255) for one, by in ((dark, frame), (light, -frame)))
+    """Returns the difference of the worst window of each pair, as a share of its variance: float32 [n].
+
+    Args:
+        dark: pictures.
+        light: pictures.
+        fit: the light of each pair.
+        frame: of each pair.
+        factors: 1, 2 or 4, pixels of a side that are compared as one: [n].
+    """
+    dark, light = (np.clip(_framed(one, by / 2), 0, 255) for one, by in ((dark, frame), (light, -frame)))
     expected, _ = _expected(dark, light, fit)
-    # Two pixels of the image for each that is compared. In smaller images the halved copy is too blurred.
-    factors = np.select([sides >= 2 * SIDE, sides >= SIDE], [1, 2], 4)
     differences = np.zeros(len(dark), np.float32)
     for factor in (1, 2, 4):
         chosen = factors == factor
@@ -296,10 +315,11 @@ def _difference(
 
 def _compared(expected: Pictures, light: Pictures, factor: int) -> NDArray[np.float32]:
     lumas = [_pooled(one, factor) @ _LUMA for one in (expected, light)]
-    if factor == 1:
+    if lumas[0].shape[1] == SIDE:
         # Details of one pixel depend on how the image was reduced to so few of them.
         lumas = [ndimage.convolve1d(ndimage.convolve1d(luma, _SMOOTH, 1), _SMOOTH, 2) for luma in lumas]
-    chroma = zip(*(_chroma(_pooled(one, min(factor * _CHROMA_STEP, 8))) for one in (expected, light)), strict=True)
+    step = min(factor * _CHROMA_STEP, expected.shape[1] // 8)
+    chroma = zip(*(_chroma(_pooled(one, step)) for one in (expected, light)), strict=True)
     of_chroma = _CHROMA_WEIGHT * _ratio(list(chroma), _CHROMA_WINDOW, _CHROMA_NOISE)
     return np.maximum(_ratio([(lumas[0], lumas[1])], _WINDOW, _NOISE), of_chroma)
 
@@ -335,13 +355,11 @@ def _variance(plane: Planes, mean: Callable[[Planes], Planes]) -> Planes:
 
 
 def _pooled(pictures: Pictures, factor: int) -> Pictures:
-    """Returns the means of squares of pixels."""
+    """Returns the means of squares of pixels, of which a side is `factor`: 1, 2, 4, or 8."""
     if factor == 1:
         return pictures
-    number, side, _, channels = pictures.shape
-    squares = pictures.reshape(number, side // factor, factor, side // factor, factor, channels)
-    means: Pictures = squares.mean((2, 4), dtype=np.float32)
-    return means
+    halves = pictures[:, ::2] + pictures[:, 1::2]
+    return _pooled((halves[:, :, ::2] + halves[:, :, 1::2]) * np.float32(0.25), factor // 2)
 
 
 def _border(side: int) -> NDArray[np.float32]:

@@ -3,7 +3,8 @@
     fingerprints, groups of candidates -> columns -> part -> GroupByKey -> links
 
 A hash tells photographs apart, which differ everywhere. Of drawings on plain ground it sees the ground. So candidates
-are read a second time, and likeness.py compares their pictures.
+with plain areas are read a second time, and likeness.py compares the pictures of drawings. Of the other candidates, the
+order of the levels of their thumbnails has to agree.
 """
 
 import itertools
@@ -12,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
-import scipy.spatial
 from numpy.typing import NDArray
 
 from converter import likeness, neighbours, processes
@@ -20,16 +20,22 @@ from converter.fingerprints import Fingerprint
 from converter.likeness import SIDE
 from converter.neighbours import Links
 
-# A cell of the grey thumbnail is plain if no cell beside it differs by so many levels. Of 160 photographs (MIML), three
-# quarters have at most one plain cell; text pages, forms, plots, screenshots and drawings have more.
+# A cell of the grey thumbnail is plain if no cell beside it differs by so many levels. Nearly all drawings of
+# scripts/bench_duplicates have such a cell, also as JPEG; of photographs (MIML), 22 % have.
 _PLAIN = 3
-_MAX_PLAIN_CELLS = 1
-# In a larger group, each picture is compared with the nearest ones only: 5000 drawings on one ground would take 12
-# million comparisons.
-_CROWD = 8
+# Share of the pixels of a drawing that differ by at most one level from those to the right and below. All drawings of
+# scripts/bench_duplicates have more, also as JPEG; of photographs (MIML), 4 % have.
+_DRAWN_SHARE = 0.3
+# Rank correlation of the thumbnails of copies, where neither is a drawing, and where one is. 95 % of 760 copies of
+# photographs have 0.99 or more, and 99 % have 0.98. Of bright pictures with black corners, which have like hashes, 95 %
+# have less than 0.71; pages of one layout have up to 0.98.
+_MIN_RANK_CORRELATION, _MIN_MIXED = 0.85, 0.99
+# Pictures that each picture of a group is compared with, the nearest ones: 5000 drawings on one ground have 12 million
+# pairs.
 _NEAREST = 3
-# Directions in which the nearest pictures are searched for: those in which a crowd differs most.
-_DIRECTIONS = 8
+# Pictures of a group up to which all distances are computed. In a larger group, the nearest pictures are searched for
+# in few directions: those in which the group differs most.
+_CROWD, _DIRECTIONS = 64, 8
 
 
 class Picture(NamedTuple):
@@ -91,6 +97,24 @@ class Candidates(NamedTuple):
         order = sorted(range(len(whole.names)), key=key)
         firsts = [next(same) for _, same in itertools.groupby(order, lambda i: key(i)[:3])]
         return whole.take(np.array(firsts, np.intp))
+
+
+def are_plain(fingerprints: Sequence[Fingerprint]) -> NDArray[np.bool_]:
+    """Returns which images have plain areas, so that their hashes are not enough to compare them by: bool [n]."""
+    grey = np.frombuffer(b"".join(one.thumbnail for one in fingerprints), np.uint8).reshape(-1, 8, 8).astype(np.int16)
+    sloped = np.zeros(grey.shape, bool)
+    for axis in (1, 2):
+        steep = np.abs(np.diff(grey, axis=axis)) >= _PLAIN
+        sloped |= np.insert(steep, 7, False, axis) | np.insert(steep, 0, False, axis)
+    plain: NDArray[np.bool_] = np.any(~sloped, axis=(1, 2))
+    return plain
+
+
+def is_drawn(pixels: NDArray[np.uint8]) -> bool:
+    """Returns whether a small picture, uint8 [SIDE, SIDE, 3], is one of a drawing, a page or a screenshot."""
+    luma = (pixels.astype(np.int32) @ np.array([38, 75, 15])) >> 7
+    right, below = np.abs(np.diff(luma, axis=1))[:-1], np.abs(np.diff(luma, axis=0))[:, :-1]
+    return bool((np.maximum(right, below) <= 1).mean() > _DRAWN_SHARE)
 
 
 def parts(
@@ -169,70 +193,78 @@ def _links(
 
     def near(some: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.bool_]:
         some, others = rest[some], rest[others]
-        return neighbours.are_near(hashes, thumbnails, some, others) & ~(pictured[some] & pictured[others])
+        found = neighbours.are_near(hashes, thumbnails, some, others) & ~(pictured[some] & pictured[others])
+        some, others = some[found], others[found]
+        least = np.where(pictured[some] | pictured[others], _MIN_MIXED, _MIN_RANK_CORRELATION)
+        found[found] = neighbours.correlations(_ranks(thumbnails[some]), _ranks(thumbnails[others])) >= least
+        return found
 
     if rest.size:
         _, runs = np.unique(groups[rest], return_inverse=True)
         links += [(rest[some], rest[others]) for some, others in neighbours.walk(runs, near)]
-    some, others = _pairs(groups, rest[pictured[rest]], pictures)
-    found = neighbours.are_near(hashes, thumbnails, some, others)
-    some, others = some[found], others[found]
-    found = _alike(pictures, sides, _are_full(thumbnails), some, others)
-    links.append((some[found], others[found]))
-    ones, others = map(np.concatenate, zip(*links, strict=True))
+    members = rest[pictured[rest]]
+    ones, others = members[:0], members[:0]
+    for a, b in _rounds(groups, members, pictures):
+        # Most pairs of a group of copies are connected by those of earlier rounds.
+        component = neighbours.components(ones, others, len(groups))
+        unknown = (component[a] != component[b]) & neighbours.are_near(hashes, thumbnails, a, b)
+        a, b = a[unknown], b[unknown]
+        found = _alike(pictures, sides, a, b)
+        ones, others = np.append(ones, a[found]), np.append(others, b[found])
+    ones, others = map(np.concatenate, zip(*links, (ones, others), strict=True))
     return ones, others
 
 
-def _are_full(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Returns which images have hardly a plain area: bool [n]."""
-    grey = thumbnails.reshape(-1, 8, 8).astype(np.int16)
-    sloped = np.zeros(grey.shape, bool)
-    for axis in (1, 2):
-        steep = np.abs(np.diff(grey, axis=axis)) >= _PLAIN
-        sloped |= np.insert(steep, 7, False, axis) | np.insert(steep, 0, False, axis)
-    full: NDArray[np.bool_] = (~sloped).sum((1, 2)) <= _MAX_PLAIN_CELLS
-    return full
+def _ranks(thumbnails: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Returns the ranks of the levels of each thumbnail: 0 to 63; of equal levels in their order."""
+    return thumbnails.argsort(axis=1, kind="stable").argsort(axis=1)
 
 
-def _pairs(
+def _rounds(
     groups: NDArray[np.intp], members: NDArray[np.intp], pictures: NDArray[np.object_]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Returns the pairs of pictures to compare, by the numbers of their images."""
-    pairs = [np.zeros((2, 0), np.intp)]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yields the pairs of pictures to compare, by the numbers of their images: those of the nearest ones first."""
+    rounds: list[list[NDArray[np.intp]]] = [[] for _ in range(_NEAREST)]
     for group in np.split(members, np.flatnonzero(np.diff(groups[members])) + 1):
         if group.size > 1:
-            numbers = np.stack(np.triu_indices(len(group), 1)) if len(group) <= _CROWD else _nearest(pictures[group])
-            pairs.append(group[numbers])
-    some, others = np.hstack(pairs)
-    return some, others
+            for pairs, near in zip(rounds, _nearest(pictures[group]), strict=False):
+                both = np.sort(np.stack([np.arange(len(group)), near]), axis=0)
+                pairs.append(group[np.unique(both, axis=1)])
+    for pairs in filter(None, rounds):
+        some, others = np.hstack(pairs)
+        yield some, others
 
 
 def _nearest(pictures: NDArray[np.object_]) -> NDArray[np.intp]:
-    """Returns the pairs of pictures that are near in colour, by their numbers: at most _NEAREST of each picture."""
+    """Returns for each picture the nearest other ones in colour, by number: [_NEAREST or fewer, n]."""
     places = np.concatenate([likeness.coarse(_unpacked([picture])) for picture in pictures])
+    number = len(places)
+    count = min(_NEAREST, number - 1)
+    if number <= _CROWD:
+        distances = ((places[:, None] - places) ** 2).sum(-1)
+        np.fill_diagonal(distances, np.inf)
+        return distances.argsort(axis=1, kind="stable")[:, :count].T
+    from scipy.spatial import cKDTree  # Takes 0.2 s to be imported, and few conversions have such groups.
+
     places -= places.mean(0)
     _, directions = np.linalg.eigh(places.T @ places)
     places = places @ directions[:, -_DIRECTIONS:]
-    _, near = scipy.spatial.cKDTree(places).query(places, _NEAREST + 1)
-    some = np.repeat(np.arange(len(pictures)), _NEAREST + 1)
-    pairs: NDArray[np.intp] = np.unique(np.sort(np.stack([some, near.ravel()]), axis=0), axis=1)
-    return pairs[:, pairs[0] != pairs[1]]
+    _, near = cKDTree(places).query(places, count + 1)
+    # Each picture is the nearest one to itself, or others of the same colours are: then the last one is left out.
+    itself = near == np.arange(number)[:, None]
+    itself[~itself.any(1), -1] = True
+    return near[~itself].reshape(number, count).T
 
 
 def _alike(
-    pictures: NDArray[np.object_],
-    sides: NDArray[np.int32],
-    full: NDArray[np.bool_],
-    some: NDArray[np.intp],
-    others: NDArray[np.intp],
+    pictures: NDArray[np.object_], sides: NDArray[np.int32], some: NDArray[np.intp], others: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
     """Returns which pairs are copies: bool [n]. Unpacks few pictures at a time."""
     found = np.zeros(len(some), bool)
     for start in range(0, len(some), likeness.CHUNK):
         chunk = slice(start, start + likeness.CHUNK)
         a, b = some[chunk], others[chunk]
-        smaller = np.minimum(sides[a], sides[b])
-        found[chunk] = likeness.alike(_unpacked(pictures[a]), _unpacked(pictures[b]), smaller, full[a] & full[b])
+        found[chunk] = likeness.alike(_unpacked(pictures[a]), _unpacked(pictures[b]), np.minimum(sides[a], sides[b]))
     return found
 
 

@@ -11,7 +11,7 @@ enough, fingerprints go there once, and not once for each band.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse
@@ -145,12 +145,17 @@ def begin_links(band: int, columns: Iterable[Columns]) -> Callable[[], Links]:
 
 def fewest(links: NDArray[np.intp], number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Returns as few links of so many images that connect the same: from the first of a group to each other one."""
-    ones, others = links
-    graph = scipy.sparse.coo_array((np.ones(len(ones), np.int8), (ones, others)), (number, number))
-    _, group = connected_components(graph, directed=False)
+    group = components(links[0], links[1], number)
     _, first = np.unique(group, return_index=True)
     rest = np.flatnonzero(first[group] != np.arange(number))
     return first[group[rest]], rest
+
+
+def components(ones: NDArray[np.intp], others: NDArray[np.intp], number: int) -> NDArray[np.int32]:
+    """Returns the group of each of so many images, which these links connect: int32 [number]."""
+    graph = scipy.sparse.coo_array((np.ones(len(ones), np.int8), (ones, others)), (number, number))
+    component: NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    return component
 
 
 def _links(
@@ -178,7 +183,7 @@ def are_near(
         others: numbers of those to compare them with, [n].
     """
     near = np.bitwise_count(hashes[some] ^ hashes[others]) <= MAX_DISTANCE
-    near[near] = _correlations(thumbnails[some[near]], thumbnails[others[near]]) >= MIN_CORRELATION
+    near[near] = correlations(thumbnails[some[near]], thumbnails[others[near]]) >= MIN_CORRELATION
     return near
 
 
@@ -209,7 +214,7 @@ def walk(
         reached = reached[np.isin(runs[reached], runs[rest])]
 
 
-def _correlations(some: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
+def correlations(some: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
     """Returns how alike thumbnails are: of [n, 64] and [n, 64], float64 [n]."""
     a, b = (grey - grey.mean(axis=1, keepdims=True) for grey in (some, others))
     return (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))

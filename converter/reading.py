@@ -8,6 +8,7 @@ tried again a few times, and then the run fails.
 import collections
 import errno
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,10 +17,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from converter import fingerprints, images, storage
+from converter import fingerprints, images, lookalikes, storage
+from converter.batches import Batch
 from converter.decoders import DecoderError
 from converter.fingerprints import Fingerprint
 from converter.images import Image, ImageError, Preparation
+from converter.likeness import SIDE
+from converter.lookalikes import Picture
 from converter.matching import Source
 from converter.rejects import Reason, Reject
 from converter.rows import Row
@@ -91,6 +95,34 @@ def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) 
         return
     with ThreadPoolExecutor(num_threads) as executor:
         yield from _map_in_order(executor, work, _batches(sources), 2 * num_threads, num_bytes=_num_bytes)
+
+
+def pictured(
+    names: Sequence[str], sources: Sequence[Source], preparation: Preparation, num_threads: int
+) -> Batch[tuple[Fingerprint, Picture]]:
+    """Reads images a second time, and returns the fingerprints of drawings under these names, and their pictures.
+
+    Other images are left out, and those that cannot be read any more.
+
+    Args:
+        names: of the fingerprints.
+        sources: rows and the files that they name.
+        preparation: as in `read`.
+        num_threads: as in `read`.
+
+    Raises:
+        UserError: as in `read`.
+        OSError: as in `read`.
+    """
+    found = itertools.chain.from_iterable(read(sources, preparation, num_threads))
+    pairs = Batch[tuple[Fingerprint, Picture]]()
+    for name, one in zip(names, found, strict=True):
+        if not isinstance(one, Reject):
+            pixels = images.picture(one.image, SIDE)
+            if lookalikes.is_drawn(pixels):
+                side = min(one.image.height, one.image.width)
+                pairs.append((one.fingerprint._replace(filename=name), Picture.of(pixels, side)))
+    return pairs
 
 
 def _batches(sources: Iterable[Source]) -> Iterator[list[Source]]:

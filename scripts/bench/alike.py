@@ -52,17 +52,19 @@ class Figures(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """The features of an image that a conversion compares: the picture only of candidates."""
+    """The features of an image that a conversion compares: the picture of drawings, if they are candidates."""
 
     fingerprint: Fingerprint
-    picture: Picture
+    picture: Picture | None
 
 
 def compared(name: str, data: bytes) -> Compared:
     """Returns the features of a file, as a conversion makes them."""
     image = prepare(data, _AS_IT_IS)
     (one,) = fingerprints([name], [digest(data)], [views(image.grey)])
-    return Compared(one, Picture.of(picture(image, SIDE), min(image.height, image.width)))
+    pixels = picture(image, SIDE)
+    drawn = lookalikes.is_drawn(pixels)
+    return Compared(one, Picture.of(pixels, min(image.height, image.width)) if drawn else None)
 
 
 Grouped = Callable[[Sequence[Compared]], dict[str, str]]
@@ -77,7 +79,9 @@ def candidates(ones: Sequence[Compared]) -> dict[str, str]:
 def grouped(ones: Sequence[Compared]) -> dict[str, str]:
     """Returns for each image that has a duplicate the first name of its group: the steps of converter/graph.py."""
     some = [one.fingerprint for one in ones]
-    parts = lookalikes.parts(some, [one.picture for one in ones], candidates(ones), 1)
+    plain = lookalikes.are_plain(some)
+    pictures = [one.picture if is_plain else None for one, is_plain in zip(ones, plain, strict=True)]
+    parts = lookalikes.parts(some, pictures, candidates(ones), 1)
     return _connected(lookalikes.begin_links([columns])() for _, columns in parts)
 
 

@@ -6,7 +6,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import alike
 import drawings
@@ -18,11 +17,6 @@ from converter.lookalikes import Picture
 
 _NUMBER = 12
 
-# The hash finds few copies of these kinds: shapes in the middle have no frequencies to hash.
-_LEAST = dict.fromkeys(drawings.KINDS, 0.8) | {
-    "small figures": 0.6, "shapes in colours": 0.35, "letters": 0.5, "numbers": 0.75, "thin lines": 0.7, "sheared": 0.4,
-}  # fmt: skip
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", drawings.KINDS)
@@ -31,7 +25,7 @@ def test_drawings_are_told_apart_and_their_copies_are_found(kind: str) -> None:
     assert found.listed == 0
     assert found.precision >= 0.95
     recall, most = (sum(each.recall) / len(each.recall) for each in (found, by_hashes))
-    assert recall >= max(_LEAST[kind], most - 0.15)
+    assert recall >= most - 0.15
 
 
 def test_shapes_in_colours_are_no_duplicates() -> None:
@@ -61,7 +55,7 @@ def _pixels(data: bytes) -> np.ndarray:
 
 
 def _alike(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    return likeness.alike(some, others, np.full(len(some), 200), np.zeros(len(some), bool))
+    return likeness.alike(some, others, np.full(len(some), 200))
 
 
 def test_no_pairs_are_compared() -> None:
@@ -75,16 +69,6 @@ def test_plain_pictures_are_compared_without_a_warning(levels: tuple[int, int]) 
     with np.errstate(all="raise"):
         found = _alike(some, others)
     assert levels[0] != levels[1] or found.all()
-
-
-def test_photographs_differ_more_from_their_copies_than_drawings() -> None:
-    rng = np.random.default_rng(0)
-    one = np.asarray(Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8)).resize((SIDE, SIDE)))[None]
-    other = one.copy()
-    other[:, -8:-5, -16:-6] -= other[:, -8:-5, -16:-6] // 4  # The mark of a site.
-    same = np.array([200])
-    assert not likeness.alike(one, other, same, np.array([False])).any()
-    assert likeness.alike(one, other, same, np.array([True])).all()
 
 
 def _candidate(name: str, digest: bytes, pixels: np.ndarray) -> alike.Compared:

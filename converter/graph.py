@@ -94,7 +94,7 @@ def build(
     copies = (
         results
         | "Fingerprints" >> beam.Map(_fingerprints)  # [Fingerprint], located in their split
-        | "FindCopies" >> FindGroups(sources, options, num_parts, "filename")
+        | "FindCopies" >> FindGroups(sources, options, num_parts, _filename)
     )  # {name: the first name of its group}
     rejects = (read[_REJECTS], matched[_REJECTS]) | "Rejects" >> beam.Flatten()  # Reject
     num_rows = read[_ROWS_READ] | "CountRows" >> beam.CombineGlobally(sum)  # int
@@ -166,7 +166,7 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts
         groups = (
             sources
             | "ReadFirst" >> beam.Map(_fingerprints_of_groups, options)  # [Fingerprint], by the names of their groups
-            | "FindDuplicates" >> FindGroups(sources, options, num_parts, "group")
+            | "FindDuplicates" >> FindGroups(sources, options, num_parts, _group)
         )  # {group: the first of those that it goes with}
         return sources | "KeepTogether" >> beam.Map(planning.keep_together, options, AsSingleton(groups))
     return sources
@@ -208,14 +208,16 @@ class _InProcesses(beam.DoFn):
 class FindGroups(beam.PTransform):
     """[Fingerprint] -> one dictionary, from each name that has duplicates to the first name of its group."""
 
-    def __init__(self, sources: beam.PCollection, options: ConvertOptions, num_parts: int, named_by: str):
+    def __init__(
+        self, sources: beam.PCollection, options: ConvertOptions, num_parts: int, named_by: Callable[[Row], str]
+    ):
         """Takes what is needed to read candidates a second time.
 
         Args:
             sources: [Source], of all images.
             options: of the conversion.
             num_parts: of each band.
-            named_by: the field of `Row` by which fingerprints are named, or with which `duplicates.located` begins.
+            named_by: returns of a row the name of its fingerprint, or that with which `duplicates.located` begins.
         """
         super().__init__()
         self._sources, self._options, self._num_parts, self._named_by = sources, options, num_parts, named_by
@@ -353,11 +355,19 @@ def _candidates(some: Batch[Fingerprint], groups: Mapping[str, str], num_parts: 
             yield TaggedOutput(_TO_READ, (duplicates.filename(one), one.filename))
 
 
+def _filename(row: Row) -> str:
+    return row.filename
+
+
+def _group(row: Row) -> str:
+    return row.group
+
+
 def _to_read(
-    sources: Batch[Source], named_by: str, to_read: Mapping[str, str]
+    sources: Batch[Source], named_by: Callable[[Row], str], to_read: Mapping[str, str]
 ) -> Iterator[tuple[int, list[Batch[Any]]]]:
     """Yields the sources that are to be read again, with the names of their fingerprints."""
-    keys = [getattr(row, named_by) for row, _ in sources]
+    keys = [named_by(row) for row, _ in sources]
     chosen = Batch((to_read[key], source) for key, source in zip(keys, sources, strict=True) if key in to_read)
     if chosen:
         yield 0, [chosen]

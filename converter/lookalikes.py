@@ -15,8 +15,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from converter import likeness, neighbours, processes
+from converter import images, likeness, neighbours, processes
 from converter.fingerprints import Fingerprint
+from converter.images import Image
 from converter.likeness import SIDE
 from converter.neighbours import Links
 
@@ -110,8 +111,20 @@ def are_plain(fingerprints: Sequence[Fingerprint]) -> NDArray[np.bool_]:
     return plain
 
 
-def is_drawn(pixels: NDArray[np.uint8]) -> bool:
-    """Returns whether a small picture, uint8 [SIDE, SIDE, 3], is one of a drawing, a page or a screenshot."""
+def picture(image: Image) -> Picture | None:
+    """Returns the small picture of a drawing, a page or a screenshot, and None of other images.
+
+    Raises:
+        MemoryError: there is not enough memory to decode the image.
+        decoders.DecoderError: the decoder failed, and not because of the image.
+    """
+    pixels = images.picture(image, SIDE)
+    if not _is_drawn(pixels):
+        return None
+    return Picture.of(pixels, min(image.height, image.width))
+
+
+def _is_drawn(pixels: NDArray[np.uint8]) -> bool:
     luma = (pixels.astype(np.int32) @ np.array([38, 75, 15])) >> 7
     right, below = np.abs(np.diff(luma, axis=1))[:-1], np.abs(np.diff(luma, axis=0))[:, :-1]
     return bool((np.maximum(right, below) <= 1).mean() > _DRAWN_SHARE)

@@ -22,7 +22,6 @@ from converter.batches import Batch
 from converter.decoders import DecoderError
 from converter.fingerprints import Fingerprint
 from converter.images import Image, ImageError, Preparation
-from converter.likeness import SIDE
 from converter.lookalikes import Picture
 from converter.matching import Source
 from converter.rejects import Reason, Reject
@@ -118,10 +117,9 @@ def pictured(
     pairs = Batch[tuple[Fingerprint, Picture]]()
     for name, one in zip(names, found, strict=True):
         if not isinstance(one, Reject):
-            pixels = images.picture(one.image, SIDE)
-            if lookalikes.is_drawn(pixels):
-                side = min(one.image.height, one.image.width)
-                pairs.append((one.fingerprint._replace(filename=name), Picture.of(pixels, side)))
+            picture = lookalikes.picture(one.image)
+            if picture:
+                pairs.append((one.fingerprint._replace(filename=name), picture))
     return pairs
 
 

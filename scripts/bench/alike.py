@@ -24,8 +24,7 @@ import drawings
 from converter import lookalikes, neighbours
 from converter.duplicates import Groups
 from converter.fingerprints import Fingerprint, digest, fingerprints, views
-from converter.images import Preparation, picture, prepare
-from converter.likeness import SIDE
+from converter.images import Preparation, prepare
 from converter.lookalikes import Picture
 
 PHOTOGRAPHS = "photographs"
@@ -62,9 +61,7 @@ def compared(name: str, data: bytes) -> Compared:
     """Returns the features of a file, as a conversion makes them."""
     image = prepare(data, _AS_IT_IS)
     (one,) = fingerprints([name], [digest(data)], [views(image.grey)])
-    pixels = picture(image, SIDE)
-    drawn = lookalikes.is_drawn(pixels)
-    return Compared(one, Picture.of(pixels, min(image.height, image.width)) if drawn else None)
+    return Compared(one, lookalikes.picture(image))
 
 
 Grouped = Callable[[Sequence[Compared]], dict[str, str]]

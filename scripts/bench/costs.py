@@ -222,7 +222,7 @@ def copies(number: int) -> None:
             job
             | beam.Create(range(0, number, each))
             | beam.Map(_some_fingerprints, each, number)
-            | graph.FindGroups(no_sources, options, _PARTS, "filename")
+            | graph.FindGroups(no_sources, options, _PARTS, lambda row: row.filename)
         )
 
 

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from absl.flags import argparse_flags
 
-from converter import storage
-from converter.examples import read_shard
+from converter.dataset.examples import read_shard
 from converter.limits import DEFAULT, Limits, add_flags, limits_of
+from converter.system import storage
 from schemas import command, metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo

@@ -11,7 +11,9 @@ from schemas import command, machine
 from schemas.quiet import quiet
 
 with quiet():  # Beam tells of packages for Google Cloud that are not there.
-    from converter import commit, limits, pipeline, runners, summary
+    from converter import limits
+    from converter.dataset import summary
+    from converter.job import commit, pipeline, runners
     from converter.options import (
         DEFAULT_SHARD_MB,
         DEFAULT_SPLITS,

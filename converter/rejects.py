@@ -7,7 +7,8 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from converter import formulas, storage
+from converter import formulas
+from converter.system import storage
 from schemas.errors import UserError
 from schemas.printable import printable
 

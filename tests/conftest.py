@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from converter import commit, pipeline
+from converter.job import commit, pipeline
 from converter.options import ConvertOptions
 from schemas import example
 from schemas.metadata import DatasetInfo

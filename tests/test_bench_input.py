@@ -17,7 +17,7 @@ import input_rows
 import pixels
 import rounds
 import same_images
-from converter import pipeline
+from converter.job import pipeline
 from converter.options import ConvertOptions, parse_splits
 from input_rows import CACHED, FIRST_32, FIRST_224, ROWS, Row
 from reader_process import ReaderError, ReaderProcess

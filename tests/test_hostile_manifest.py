@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 
-from converter import diff, inspect, pipeline, report, verify
+from converter import diff
+from converter.inspect import selection
+from converter.job import pipeline
 from converter.options import ConvertOptions
+from converter.report import page
+from converter.verify import dataset_checks
 from schemas import layout, metadata
 from schemas.errors import UserError
 from trainer import sources
@@ -24,14 +28,14 @@ _LIMITS = {"max_megapixels": 128, "max_image_mb": 400}
 # Each reads a dataset, as a user does.
 READERS = {
     "trainer": lambda folder, scenes, out: sources.load(TrainConfig(data=(folder,), output=out)),
-    "verify": lambda folder, scenes, out: verify.main(Namespace(directory=folder, decode=None, **_LIMITS)),
-    "inspect": lambda folder, scenes, out: inspect.main(
+    "verify": lambda folder, scenes, out: dataset_checks.main(Namespace(directory=folder, decode=None, **_LIMITS)),
+    "inspect": lambda folder, scenes, out: selection.main(
         Namespace(directory=folder, output=out, examples=9, filename=None, split="", where="", **_LIMITS)
     ),
-    "inspect by name": lambda folder, scenes, out: inspect.main(
+    "inspect by name": lambda folder, scenes, out: selection.main(
         Namespace(directory=folder, output="", examples=None, filename="0.jpg", split="", where="", **_LIMITS)
     ),
-    "report": lambda folder, scenes, out: report.main(
+    "report": lambda folder, scenes, out: page.main(
         Namespace(directory=folder, output=f"{out}/report.html", **_LIMITS)
     ),
     "diff": lambda folder, scenes, out: diff.diff(folder, folder),
@@ -123,7 +127,7 @@ def test_a_shard_that_is_a_pipe_is_not_read(copy: Path, scenes: Path, tmp_path: 
         shard.unlink()
         os.mkfifo(shard)
     if reader == "verify":
-        found = [str(problem) for problem in verify.verify(str(copy), metadata.load(str(copy)))]
+        found = [str(problem) for problem in dataset_checks.verify(str(copy), metadata.load(str(copy)))]
         assert f"{SHARD}: is missing" in found
     elif reader == "diff":
         with pytest.raises(UserError, match="is missing or cut"):
@@ -137,8 +141,8 @@ def test_a_shard_may_lie_on_another_disk(copy: Path, tmp_path: Path) -> None:
     (copy / SHARD).rename(tmp_path / "elsewhere")
     (copy / SHARD).symlink_to(tmp_path / "elsewhere")
     info = metadata.load(str(copy))
-    assert list(verify.verify(str(copy), info)) == []
-    assert len(list(inspect.select(str(copy), info))) == info.num_examples
+    assert list(dataset_checks.verify(str(copy), info)) == []
+    assert len(list(selection.select(str(copy), info))) == info.num_examples
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,15 @@ _FILES = {value for name, value in vars(layout).items() if name.isupper() and is
 _KEYS = {feature.key for feature in example.features(1)}
 # Words that are something else there: fields of a row, columns of a list, the order of lines on a terminal.
 _OTHERWISE = {
-    "converter/duplicates.py": {"filename"},
-    "converter/gallery.py": {"filename"},
-    "converter/inspect.py": {"filename", "labels", "image"},
-    "converter/matching.py": {"labels"},
+    "converter/duplicates/grouping.py": {"filename"},
+    "converter/inspect/gallery.py": {"filename"},
+    "converter/inspect/selection.py": {"filename", "labels", "image"},
     "converter/rejects.py": {"filename"},
-    "converter/report.py": {"filename"},
-    "converter/rows.py": {"labels"},
-    "converter/sheets.py": {"filename"},
-    "converter/verify.py": {"filename"},
+    "converter/report/page.py": {"filename"},
+    "converter/report/sheets.py": {"filename"},
+    "converter/shards/matching.py": {"labels"},
+    "converter/table/rows.py": {"labels"},
+    "converter/verify/dataset_checks.py": {"filename"},
     "trainer/caching.py": {"labels"},
 }
 

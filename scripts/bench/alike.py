@@ -21,15 +21,15 @@ from typing import NamedTuple
 from PIL import Image
 
 import drawings
-from converter import lookalikes, neighbours
-from converter.duplicates import Groups
-from converter.fingerprints import Fingerprint, digest, fingerprints, views
-from converter.images import Preparation, prepare
-from converter.lookalikes import Picture
+from converter.duplicates import lookalikes, neighbours
+from converter.duplicates.fingerprints import Fingerprint, digest, fingerprints, views
+from converter.duplicates.grouping import Groups
+from converter.duplicates.lookalikes import Picture
+from converter.images.prove import Preparation, prepare
 
 PHOTOGRAPHS = "photographs"
-# Index of the first drawing. The constants of converter/likeness.py were chosen on drawings of smaller indices, and
-# on other photographs.
+# Index of the first drawing. The constants of converter/duplicates/likeness.py were chosen on drawings of smaller
+# indices, and on other photographs.
 _FIRST = 20_000
 _AS_IT_IS = Preparation(max_pixels=100_000_000)
 
@@ -74,7 +74,7 @@ def candidates(ones: Sequence[Compared]) -> dict[str, str]:
 
 
 def grouped(ones: Sequence[Compared]) -> dict[str, str]:
-    """Returns for each image that has a duplicate the first name of its group: the steps of converter/graph.py."""
+    """Returns for each image that has a duplicate the first name of its group: the steps of converter/job/graph.py."""
     some = [one.fingerprint for one in ones]
     plain = lookalikes.are_plain(some)
     pictures = [one.picture if is_plain else None for one, is_plain in zip(ones, plain, strict=True)]

@@ -30,24 +30,28 @@ with quiet():
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
-    from converter import batches, graph, neighbours, pipeline, reading, rows, shards, storage
-    from converter.batches import Batch
-    from converter.fingerprints import Fingerprint
-    from converter.images import Preparation
-    from converter.matching import Source
-    from converter.neighbours import Columns
+    from converter.duplicates import neighbours
+    from converter.duplicates.fingerprints import Fingerprint
+    from converter.duplicates.neighbours import Columns
+    from converter.images.prove import Preparation
+    from converter.job import graph, pipeline
     from converter.options import ConvertOptions
-    from converter.reading import Good
-    from converter.rows import Row
-    from converter.storage import File
-    from converter.table import read_tables
+    from converter.shards import batches, reading, writing
+    from converter.shards.batches import Batch
+    from converter.shards.matching import Source
+    from converter.shards.reading import Good
+    from converter.system import storage
+    from converter.system.storage import File
+    from converter.table import rows
+    from converter.table.header import read_tables
+    from converter.table.rows import Row
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "scaling.md"
 _PREPARATION = Preparation(max_pixels=100_000_000)
 # Rows of the two jobs whose difference is what rows cost: the first pays for what is made once.
 _FEW_ROWS, _MANY_ROWS = 20_000, 200_000
 _FILE_BYTES = 12_000
-# Images of one part of a band, none near another: as many as converter/batches.py gives to one task.
+# Images of one part of a band, none near another: as many as converter/shards/batches.py gives to one task.
 _PART = 300_000
 # Of each band; in one part alone a fingerprint is sent once, and not once for each band.
 _PARTS = 2
@@ -140,7 +144,7 @@ def _works(sources: Sequence[Source], folder: str) -> Iterator[Callable[[], obje
     yield lambda: [storage.read(source.file.path) for source in sources]
     yield lambda: sum(map(len, reading.read(sources, _PREPARATION, 1)))
     fresh = (f"{folder}-{i}" for i in itertools.count())
-    yield lambda: shards.write_shard(
+    yield lambda: writing.write_shard(
         next(fresh),
         published=f"{folder}-none",
         split="train",
@@ -193,7 +197,7 @@ def _of_job(name: str, apart: Callable[[int], float] = lambda number: 0) -> tupl
 
 
 def group(number: int) -> None:
-    """Joins rows with their files and groups them by shard: the steps of converter/graph.py."""
+    """Joins rows with their files and groups them by shard: the steps of converter/job/graph.py."""
     num_buckets = batches.num_buckets(_csv_bytes(number))
     options = ConvertOptions(csv="labels.csv", images="images", output="data")
     with beam.Pipeline(runner=FnApiRunner()) as job:
@@ -210,7 +214,7 @@ def group(number: int) -> None:
 
 
 def copies(number: int) -> None:
-    """Looks for duplicates among images of which no two are alike: the steps of converter/graph.py.
+    """Looks for duplicates among images of which no two are alike: the steps of converter/job/graph.py.
 
     Fingerprints come in batches, one for each shard.
     """

@@ -12,12 +12,13 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, NamedTuple, Self, get_type_hints
 
-from converter import batches
-from converter.neighbours import MAX_DISTANCE
+from converter.duplicates.neighbours import MAX_DISTANCE
+from converter.shards import batches
 
 _BEGIN, _END = "<!-- begin: scripts/bench_scaling --write -->\n", "<!-- end -->\n"
 SHARD_BYTES = 128_000_000
-# Hashes of 64 bits are compared where they agree in one of seven bands, most of them of nine bits: neighbours.py.
+# Hashes of 64 bits are compared where they agree in one of seven bands, most of them of nine bits:
+# converter/duplicates/neighbours.py.
 BANDS = MAX_DISTANCE + 1
 _BAND_VALUES = 2**9
 

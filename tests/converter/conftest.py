@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from converter import rows, table
 from converter.options import ConvertOptions
 from converter.rejects import Reject
-from converter.rows import Row
-from converter.table import Table
+from converter.table import header, rows
+from converter.table.header import Table
+from converter.table.rows import Row
 
 
 class Read(NamedTuple):
@@ -39,7 +39,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Read]:
         path = folder / "labels.csv"
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         options = ConvertOptions(csv=str(path), images="images", output="data", **given)
-        (found,) = table.read_tables(options)
+        (found,) = header.read_tables(options)
         return Read(found, list(rows.read_rows(options, found)))
 
     return read_csv

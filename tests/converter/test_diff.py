@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from converter import assignment, diff, options
+from converter import diff, options
 from converter.diff import Difference, Moved, Relabelled
+from converter.splits import assignment
 from schemas import layout
 from schemas.errors import UserError
 

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter import formulas, gallery, pipeline, rejects
-from converter.examples import Located, read_split
+from converter import formulas, rejects
+from converter.dataset.examples import Located, read_split
+from converter.inspect import gallery
+from converter.job import pipeline
 from converter.options import ConvertOptions
 from schemas import example
 

@@ -12,11 +12,16 @@ import psutil
 import pytest
 from PIL import Image
 
-from converter import duplicates, gallery, inspect, limits, pictures, pipeline, report, verify
-from converter.examples import Located
+from converter import limits
+from converter.dataset.examples import Located
+from converter.duplicates import grouping
+from converter.inspect import gallery, selection
+from converter.job import pipeline
 from converter.limits import Limits
 from converter.options import ConvertOptions, parse_splits
 from converter.rejects import Reject
+from converter.report import page, pictures
+from converter.verify import dataset_checks
 from schemas import example, layout, metadata
 from schemas.example import Example
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
@@ -90,7 +95,7 @@ def bomb(tmp_path: Path) -> Path:
     (tmp_path / layout.MANIFEST).write_text(info.to_json())
     for name, columns in ((layout.REJECTS, Reject._fields), (layout.UNLISTED, ["filename"])):
         (tmp_path / name).write_text(",".join(columns) + "\n")
-    (tmp_path / layout.DUPLICATES).write_text(",".join(duplicates.COLUMNS) + "\n")
+    (tmp_path / layout.DUPLICATES).write_text(",".join(grouping.COLUMNS) + "\n")
     return tmp_path
 
 
@@ -130,7 +135,7 @@ def test_a_png_that_asks_for_a_gigabyte_gets_none(bomb: Path, command: str, stat
 
 def test_verify_decodes_nothing_beyond_the_limit(several: Path) -> None:
     info = metadata.load(str(several))
-    found = [str(problem) for problem in verify.verify(str(several), info, limits=_SMALL)]
+    found = [str(problem) for problem in dataset_checks.verify(str(several), info, limits=_SMALL)]
     names = [re.search(r"'(.*?)' was not decoded: .*--max_megapixels=0.002", line) for line in found]
     # 60 x 40 pixels, four frames of 48 x 32, and one of all.
     assert {name[1] for name in names if name} == {"frames.gif", "large.png", "plain.jpg", "progressive.jpg"}
@@ -139,14 +144,14 @@ def test_verify_decodes_nothing_beyond_the_limit(several: Path) -> None:
 
 def test_verify_takes_what_is_allowed(several: Path) -> None:
     info = metadata.load(str(several))
-    found = list(verify.verify(str(several), info, limits=Limits(max_pixels=9_999)))
+    found = list(dataset_checks.verify(str(several), info, limits=Limits(max_pixels=9_999)))
     assert [problem.sentence.split("'")[1] for problem in found] == ["large.png"]
 
 
 @pytest.mark.parametrize("name", ["plain.jpg", "progressive.jpg", "frames.gif", "large.png"])
 def test_no_picture_is_made_of_what_is_too_large(several: Path, name: str) -> None:
     info = metadata.load(str(several))
-    by_name = {one.example.filename: one for one in inspect.select(str(several), info)}
+    by_name = {one.example.filename: one for one in selection.select(str(several), info)}
     assert pictures.thumbnail(by_name[name].example.image, _SMALL.max_pixels) == ""
     with pytest.raises(ValueError, match=f"'{name}' is too large to be shown"):
         gallery.grid([by_name[name]], info.classes, "", _SMALL.max_pixels)
@@ -155,7 +160,7 @@ def test_no_picture_is_made_of_what_is_too_large(several: Path, name: str) -> No
 
 def test_a_picture_without_pixels_is_no_reason_to_have_no_report(several: Path) -> None:
     info = metadata.load(str(several))
-    found = report.collect(str(several), info, _SMALL)
+    found = page.collect(str(several), info, _SMALL)
     assert sorted(uri != "" for uri in found.thumbnails.values()) == [False] * 4 + [True]
 
 
@@ -163,13 +168,13 @@ def test_of_a_record_that_is_too_long_the_memory_is_not_taken(several: Path) -> 
     info = metadata.load(str(several))
     # The other fields have 16 MB.
     short = Limits(max_image_bytes=-15_990_000)
-    found = [str(problem) for problem in verify.verify(str(several), info, limits=short)]
+    found = [str(problem) for problem in dataset_checks.verify(str(several), info, limits=short)]
     assert any(re.search(r"at byte \d+: the record has \d+ bytes; up to 10000 are read", line) for line in found)
     assert not any("sha256" in line for line in found)
     with pytest.raises(ValueError, match=r"damaged at byte \d+: the record has"):
-        list(inspect.select(str(several), info, limits=short))
+        list(selection.select(str(several), info, limits=short))
     with pytest.raises(ValueError, match=r"damaged at byte \d+: the record has"):
-        report.make(str(several), info, short)
+        page.make(str(several), info, short)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "537", "1" + "0" * 30, "1" * 5000, "", "x", "1.5", "²"])

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from converter import pipeline, storage
+from converter.job import pipeline
 from converter.options import ConvertOptions
 from converter.rejects import Reason
+from converter.system import storage
 from schemas import metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo

@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from converter import pipeline, rows, table, verify
+from converter.job import pipeline
 from converter.options import ConvertOptions
 from converter.rejects import Reject
+from converter.table import header, rows
+from converter.verify import dataset_checks
 from schemas import layout
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
@@ -54,7 +56,7 @@ def _num_read_by_training(folder: Path, info: DatasetInfo) -> int:
 
 def _check_dataset(folder: Path, info: DatasetInfo, num_rows: int) -> None:
     assert info.num_examples + sum(info.rejects.values()) == num_rows, folder
-    assert [str(problem) for problem in verify.verify(str(folder), info)] == [], folder
+    assert [str(problem) for problem in dataset_checks.verify(str(folder), info)] == [], folder
     assert _num_read_by_training(folder, info) == info.num_examples, folder
 
 
@@ -153,7 +155,7 @@ def test_tables(tmp_path: Path, draw: Draw, damaged: Damage, rounds: Any) -> Non
 
 def _read(options: ConvertOptions) -> Iterator[bool]:
     """Yields for each row whether it is good, and checks that it is what the converter may go on with."""
-    for one in table.read_tables(options):
+    for one in header.read_tables(options):
         last = 0
         for row in rows.read_rows(options, one):
             assert row.line > last, row

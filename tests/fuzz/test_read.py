@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from converter import verify
+from converter.verify import dataset_checks
 from schemas import layout, metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
@@ -49,7 +49,7 @@ def test_shards_and_their_indexes(dataset: Path, copy: Path, damaged: Damage, ro
         good = (dataset / path).read_bytes()
         bad = damaged(good, (dataset / other).read_bytes(), rng)
         (copy / path).write_bytes(bad)
-        found = {problem.path for problem in verify.verify(str(copy), info, decode=0)}
+        found = {problem.path for problem in dataset_checks.verify(str(copy), info, decode=0)}
         # Of a damaged shard, the index and the statistics may be wrong as well.
         assert found <= ({*layout.shard_files(path), *shards, layout.MANIFEST} if path in shards else {path}), copy
         assert (path in found) == (bad != good), copy

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from converter import pipeline
+from converter.job import pipeline
 from converter.options import ConvertOptions
 from schemas import example, metadata
 from schemas.metadata import DatasetInfo

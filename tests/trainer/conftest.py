@@ -23,8 +23,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from converter.job.pipeline import convert
 from converter.options import ConvertOptions
-from converter.pipeline import convert
 from schemas import metadata
 from schemas.metadata import DatasetInfo
 from trainer import caching, dataset

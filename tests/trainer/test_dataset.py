@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from converter.job.pipeline import convert
 from converter.options import ConvertOptions
-from converter.pipeline import convert
 from schemas import example, metadata
 from schemas.metadata import DatasetInfo, SplitInfo
 from trainer import augment as augmentation

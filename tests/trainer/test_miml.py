@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from converter.job.pipeline import convert
 from converter.options import ConvertOptions
-from converter.pipeline import convert
 from trainer.config import TrainConfig
 from trainer.train import train_and_evaluate
 

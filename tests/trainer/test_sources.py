@@ -13,8 +13,8 @@ import keras
 import pytest
 import tensorflow as tf
 
+from converter.job.pipeline import convert
 from converter.options import ConvertOptions
-from converter.pipeline import convert
 from schemas import layout, metadata
 from schemas.errors import UserError
 from schemas.metadata import FORMAT_VERSION, DatasetInfo

@@ -1,0 +1,87 @@
+"""What a person reads when a conversion is done."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import pandas as pd
+
+from converter.table.header import some
+from schemas import layout
+from schemas.metadata import DatasetInfo
+
+_MAX_ROWS = 100
+
+
+def summary(
+    info: DatasetInfo,
+    directory: str,
+    *,
+    splits: Sequence[tuple[str, Fraction]] = (),
+    num_reused: int = 0,
+    report_failure: str = "",
+) -> str:
+    """Returns the summary of a dataset, a table of some lines.
+
+    Args:
+        info: of the dataset.
+        directory: where it is.
+        splits: that were asked for: one that got no image is named.
+        num_reused: shards that were there already.
+        report_failure: why there is no report, if so: a traceback.
+    """
+    names = [split.name for split in info.splits]
+    without = [
+        f"{name} has none in {split.name}"
+        for split in info.splits
+        for name, count in zip(info.classes, split.statistics.positives, strict=True)
+        if not count
+    ]
+    lines = [_table(info)]
+    if without:
+        lines.append(f"Classes without an image: {some(without)}")
+    lines += [f"No image fell into the split {name}." for name, _ in splits if name not in names]
+    if num_reused:
+        lines.append(f"Shards kept, since nothing in them has changed: {num_reused}")
+    rejected = sum(info.rejects.values())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in info.rejects.items())
+    lines.append(f"Rejected: {rejected} rows" + (f" ({reasons}): {directory}/{layout.REJECTS}" if rejected else ""))
+    anew = f"(encoded anew; JPEG quality {info.jpeg_quality}, or PNG)"
+    if info.statistics.oriented:
+        lines.append(f"EXIF orientation applied: {info.statistics.oriented} images {anew}")
+    if info.statistics.resized:
+        lines.append(f"Shorter side reduced to {info.resize_shorter}: {info.statistics.resized} images {anew}")
+    if info.statistics.rescaled:
+        lines.append(f"16 bits mapped to 8, from the lowest to the highest value: {info.statistics.rescaled} images")
+    if info.damaged:
+        lines.append(f"Damaged JPEGs that were kept: {info.damaged} {anew}: {directory}/{layout.DAMAGED}")
+    if info.leaks.get("num_groups"):
+        lines.append(
+            f"The same or nearly the same image in several splits: {info.leaks['num_images']} images in "
+            f"{info.leaks['num_groups']} groups: {directory}/{layout.DUPLICATES} (--group_near_duplicates keeps them "
+            "together)"
+        )
+    if info.unlisted:
+        lines.append(f"Files in the folder that no row names: {info.unlisted}: {directory}/{layout.UNLISTED}")
+    if report_failure:
+        lines.append(
+            f"The report could not be made: {report_failure.strip().splitlines()[-1]} (all of it: {directory}/"
+            f"{layout.CONVERSION}). The dataset is complete. To try again: python -m converter.report {directory}"
+        )
+    lines.append(f"Dataset: {directory}")
+    return "\n".join(lines)
+
+
+def _table(info: DatasetInfo) -> str:
+    """Returns a column for each split, and a row for each class; of very many classes the first and the last."""
+    columns = {
+        split.name: [
+            f"{split.num_examples}",
+            f"{split.statistics.num_bytes / 1e6:.1f}",
+            f"{len(split.shards)}",
+            "",
+            *map(str, split.statistics.positives),
+        ]
+        for split in info.splits
+    }
+    rows = ["images", "MB", "shards", "positives of", *(f"  {name}" for name in info.classes)]
+    return pd.DataFrame(columns, index=rows).to_string(col_space=12, max_rows=_MAX_ROWS)

@@ -1,0 +1,288 @@
+"""Tells copies from images that are only candidates, in each group of candidates that neighbours.py connects.
+
+    fingerprints, groups of candidates -> columns -> part -> GroupByKey -> links
+
+A hash tells photographs apart, which differ everywhere. Of drawings on plain ground it sees the ground. So candidates
+with plain areas are read a second time, and likeness.py compares the pictures of drawings. Of the other candidates, the
+order of the levels of their thumbnails has to agree.
+"""
+
+import itertools
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converter.duplicates import likeness, neighbours
+from converter.duplicates.fingerprints import Fingerprint
+from converter.duplicates.likeness import SIDE
+from converter.duplicates.neighbours import Links
+from converter.images import prove
+from converter.images.prove import Image
+from converter.system import processes
+
+# A cell of the grey thumbnail is plain if no cell beside it differs by so many levels. Nearly all drawings of
+# scripts/bench_duplicates have such a cell, also as JPEG; of photographs (MIML), 22 % have.
+_PLAIN = 3
+# Share of the pixels of a drawing that differ by at most one level from those to the right and below. All drawings of
+# scripts/bench_duplicates have more, also as JPEG; of photographs (MIML), 4 % have.
+_DRAWN_SHARE = 0.3
+# Rank correlation of the thumbnails of copies, where neither is a drawing, and where one is. 95 % of 760 copies of
+# photographs have 0.99 or more, and 99 % have 0.98. Of bright pictures with black corners, which have like hashes, 95 %
+# have less than 0.71; pages of one layout have up to 0.98.
+_MIN_RANK_CORRELATION, _MIN_MIXED = 0.85, 0.99
+# Pictures that each picture of a group is compared with, the nearest ones: 5000 drawings on one ground have 12 million
+# pairs.
+_NEAREST = 3
+# Pictures of a group up to which all distances are computed. In a larger group, the nearest pictures are searched for
+# in few directions: those in which the group differs most.
+_CROWD, _DIRECTIONS = 64, 8
+
+
+class Picture(NamedTuple):
+    """A small picture of an image in colours, for likeness.py.
+
+    Attributes:
+        pixels: uint8 [SIDE, SIDE, 3] as bytes, packed by zlib: those of drawings become a third or less.
+        side: pixels of the shorter side of the image.
+    """
+
+    pixels: bytes
+    side: int
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.uint8], side: int) -> Self:
+        """Packs the pixels, uint8 [SIDE, SIDE, 3]."""
+        return cls(zlib.compress(pixels.tobytes(), 1), side)
+
+
+class Candidates(NamedTuple):
+    """Images of groups of candidates, by their columns.
+
+    Attributes:
+        groups: str [n], the first name of the group of each.
+        names: str [n].
+        digests: uint64 [n].
+        hashes: uint64 [n], 0 where there is none.
+        hashed: bool [n], whether there is one.
+        thumbnails: uint8 [n, 64].
+        pictures: bytes [n], `Picture.pixels`, empty where the image was not read a second time: the hash decides then.
+        sides: int32 [n], `Picture.side`.
+    """
+
+    groups: NDArray[np.object_]
+    names: NDArray[np.object_]
+    digests: NDArray[np.uint64]
+    hashes: NDArray[np.uint64]
+    hashed: NDArray[np.bool_]
+    thumbnails: NDArray[np.uint8]
+    pictures: NDArray[np.object_]
+    sides: NDArray[np.int32]
+
+    def take(self, chosen: NDArray[np.intp]) -> Self:
+        """Returns the chosen images, by number."""
+        return type(self)(**{name: column[chosen] for name, column in self._asdict().items()})
+
+    @classmethod
+    def joined(cls, candidates: Iterable["Candidates"]) -> Self:
+        """Returns all images, in an order that does not depend on that of the arguments.
+
+        An image that is there with its picture and without it is returned once, with its picture.
+        """
+        whole = cls(*map(np.concatenate, zip(*candidates, strict=True)))
+
+        def key(i: int) -> tuple[str, str, int, bool]:
+            return whole.groups[i], whole.names[i], int(whole.digests[i]), not whole.pictures[i]
+
+        # By digests too: where a column gives the groups, several images go by one name.
+        order = sorted(range(len(whole.names)), key=key)
+        firsts = [next(same) for _, same in itertools.groupby(order, lambda i: key(i)[:3])]
+        return whole.take(np.array(firsts, np.intp))
+
+
+def are_plain(fingerprints: Sequence[Fingerprint]) -> NDArray[np.bool_]:
+    """Returns which images have plain areas, so that their hashes are not enough to compare them by: bool [n]."""
+    grey = np.frombuffer(b"".join(one.thumbnail for one in fingerprints), np.uint8).reshape(-1, 8, 8).astype(np.int16)
+    sloped = np.zeros(grey.shape, bool)
+    for axis in (1, 2):
+        steep = np.abs(np.diff(grey, axis=axis)) >= _PLAIN
+        sloped |= np.insert(steep, 7, False, axis) | np.insert(steep, 0, False, axis)
+    plain: NDArray[np.bool_] = np.any(~sloped, axis=(1, 2))
+    return plain
+
+
+def picture(image: Image) -> Picture | None:
+    """Returns the small picture of a drawing, a page or a screenshot, and None of other images.
+
+    Raises:
+        MemoryError: there is not enough memory to decode the image.
+        decoders.DecoderError: the decoder failed, and not because of the image.
+    """
+    pixels = prove.picture(image, SIDE)
+    if not _is_drawn(pixels):
+        return None
+    return Picture.of(pixels, min(image.height, image.width))
+
+
+def _is_drawn(pixels: NDArray[np.uint8]) -> bool:
+    luma = (pixels.astype(np.int32) @ np.array([38, 75, 15])) >> 7
+    right, below = np.abs(np.diff(luma, axis=1))[:-1], np.abs(np.diff(luma, axis=0))[:, :-1]
+    return bool((np.maximum(right, below) <= 1).mean() > _DRAWN_SHARE)
+
+
+def parts(
+    fingerprints: Sequence[Fingerprint],
+    pictures: Sequence[Picture | None],
+    groups: Mapping[str, str],
+    num_parts: int,
+) -> Iterator[tuple[int, Candidates]]:
+    """Yields the keys to group by, and the images of `fingerprints` that have candidates: a group has one key.
+
+    Args:
+        fingerprints: of some images.
+        pictures: of the same images; None of those that were not read a second time.
+        groups: the first name of its group, for each name that has candidates.
+        num_parts: the number of keys.
+    """
+    chosen: dict[int, list[int]] = {}
+    for i, one in enumerate(fingerprints):
+        if one.filename in groups:
+            part = zlib.crc32(groups[one.filename].encode()) % num_parts
+            chosen.setdefault(part, []).append(i)
+    for part, numbers in chosen.items():
+        yield part, _columns([fingerprints[i] for i in numbers], [pictures[i] for i in numbers], groups)
+
+
+def _columns(some: Sequence[Fingerprint], pictures: Sequence[Picture | None], groups: Mapping[str, str]) -> Candidates:
+    return Candidates(
+        groups=neighbours.objects([groups[one.filename] for one in some]),
+        names=neighbours.objects([one.filename for one in some]),
+        digests=np.array([int.from_bytes(one.digest) for one in some], np.uint64),
+        hashes=np.array([one.phash or 0 for one in some], np.uint64),
+        hashed=np.array([one.phash is not None for one in some]),
+        thumbnails=np.frombuffer(b"".join(one.thumbnail for one in some), np.uint8).reshape(-1, 64),
+        pictures=neighbours.objects([picture.pixels if picture else b"" for picture in pictures]),
+        sides=np.array([picture.side if picture else 0 for picture in pictures], np.int32),
+    )
+
+
+def begin_links(candidates: Iterable[Candidates]) -> Callable[[], Links]:
+    """Begins to look for pairs of duplicates among candidates: those that connect all duplicates.
+
+    Args:
+        candidates: of one key, in any order.
+
+    Returns:
+        The function that returns the pairs: the search is in a process of its own, where there are some.
+    """
+    whole = Candidates.joined(candidates)
+    # Numbers, since `np.unique` would make all names as wide as the longest one.
+    groups = np.cumsum([False, *(whole.groups[1:] != whole.groups[:-1])])
+    found = processes.begin(_links, groups, *whole[2:])
+
+    def result() -> Links:
+        ones, others = neighbours.fewest(np.array(found()), len(whole.names))
+        return Links(whole.names[ones], whole.names[others])
+
+    return result
+
+
+def _links(
+    groups: NDArray[np.intp],
+    digests: NDArray[np.uint64],
+    hashes: NDArray[np.uint64],
+    hashed: NDArray[np.bool_],
+    thumbnails: NDArray[np.uint8],
+    pictures: NDArray[np.object_],
+    sides: NDArray[np.int32],
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Returns the links of images, by their numbers; the images of a group follow each other."""
+    # Of files with the same bytes, the first one stands for all.
+    keys = np.stack([groups.astype(np.uint64), digests])
+    _, first, file = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+    links = [(first[file.ravel()], np.arange(len(groups)))]
+    rest = np.sort(first[hashed[first]])
+    pictured = sides > 0
+
+    def near(some: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.bool_]:
+        some, others = rest[some], rest[others]
+        found = neighbours.are_near(hashes, thumbnails, some, others) & ~(pictured[some] & pictured[others])
+        some, others = some[found], others[found]
+        least = np.where(pictured[some] | pictured[others], _MIN_MIXED, _MIN_RANK_CORRELATION)
+        found[found] = neighbours.correlations(_ranks(thumbnails[some]), _ranks(thumbnails[others])) >= least
+        return found
+
+    if rest.size:
+        _, runs = np.unique(groups[rest], return_inverse=True)
+        links += [(rest[some], rest[others]) for some, others in neighbours.walk(runs, near)]
+    members = rest[pictured[rest]]
+    ones, others = members[:0], members[:0]
+    for a, b in _rounds(groups, members, pictures):
+        # Most pairs of a group of copies are connected by those of earlier rounds.
+        component = neighbours.components(ones, others, len(groups))
+        unknown = (component[a] != component[b]) & neighbours.are_near(hashes, thumbnails, a, b)
+        a, b = a[unknown], b[unknown]
+        found = _alike(pictures, sides, a, b)
+        ones, others = np.append(ones, a[found]), np.append(others, b[found])
+    ones, others = map(np.concatenate, zip(*links, (ones, others), strict=True))
+    return ones, others
+
+
+def _ranks(thumbnails: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Returns the ranks of the levels of each thumbnail: 0 to 63; of equal levels in their order."""
+    return thumbnails.argsort(axis=1, kind="stable").argsort(axis=1)
+
+
+def _rounds(
+    groups: NDArray[np.intp], members: NDArray[np.intp], pictures: NDArray[np.object_]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yields the pairs of pictures to compare, by the numbers of their images: those of the nearest ones first."""
+    rounds: list[list[NDArray[np.intp]]] = [[] for _ in range(_NEAREST)]
+    for group in np.split(members, np.flatnonzero(np.diff(groups[members])) + 1):
+        if group.size > 1:
+            for pairs, near in zip(rounds, _nearest(pictures[group]), strict=False):
+                both = np.sort(np.stack([np.arange(len(group)), near]), axis=0)
+                pairs.append(group[np.unique(both, axis=1)])
+    for pairs in filter(None, rounds):
+        some, others = np.hstack(pairs)
+        yield some, others
+
+
+def _nearest(pictures: NDArray[np.object_]) -> NDArray[np.intp]:
+    """Returns for each picture the nearest other ones in colour, by number: [_NEAREST or fewer, n]."""
+    places = np.concatenate([likeness.coarse(_unpacked([picture])) for picture in pictures])
+    number = len(places)
+    count = min(_NEAREST, number - 1)
+    if number <= _CROWD:
+        distances = ((places[:, None] - places) ** 2).sum(-1)
+        np.fill_diagonal(distances, np.inf)
+        return distances.argsort(axis=1, kind="stable")[:, :count].T
+    from scipy.spatial import cKDTree  # Takes 0.2 s to be imported, and few conversions have such groups.
+
+    places -= places.mean(0)
+    _, directions = np.linalg.eigh(places.T @ places)
+    places = places @ directions[:, -_DIRECTIONS:]
+    _, near = cKDTree(places).query(places, count + 1)
+    # Each picture is the nearest one to itself, or others of the same colours are: then the last one is left out.
+    itself = near == np.arange(number)[:, None]
+    itself[~itself.any(1), -1] = True
+    return near[~itself].reshape(number, count).T
+
+
+def _alike(
+    pictures: NDArray[np.object_], sides: NDArray[np.int32], some: NDArray[np.intp], others: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Returns which pairs are copies: bool [n]. Unpacks few pictures at a time."""
+    found = np.zeros(len(some), bool)
+    for start in range(0, len(some), likeness.CHUNK):
+        chunk = slice(start, start + likeness.CHUNK)
+        a, b = some[chunk], others[chunk]
+        found[chunk] = likeness.alike(_unpacked(pictures[a]), _unpacked(pictures[b]), np.minimum(sides[a], sides[b]))
+    return found
+
+
+def _unpacked(pictures: Iterable[bytes]) -> NDArray[np.uint8]:
+    pixels = b"".join(map(zlib.decompress, pictures))
+    return np.frombuffer(pixels, np.uint8).reshape(-1, SIDE, SIDE, 3)

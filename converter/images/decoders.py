@@ -1,0 +1,132 @@
+"""Decodes an image as training does, and tells what the image is to blame for from what the machine is to blame for.
+
+TensorFlow says InvalidArgument of bytes that it cannot decode, and something else where memory is missing or a part of
+TensorFlow fails. But it calls all failures of its libraries (libpng, libwebp) InvalidArgument, and crashes where it
+cannot copy the file. So the memory that an image needs is allocated, and given back, before TensorFlow decodes it.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.images.headers import ImageError, check_memory
+from converter.rejects import Reason
+from schemas.errors import UserError
+from schemas.quiet import tensorflow
+from schemas.statistics import JPEG
+
+# Below this largest value an image of 16 bits uses 13 of them or fewer: then training, which takes the upper 8, would
+# see 32 of 256 levels at most. (12 bits in 16 are common in medicine and microscopy, and leave 16 levels.)
+_MIN_LARGEST = 1 << 13
+
+
+class DecoderError(Exception):
+    """A decoder failed, and nothing says that the image is why."""
+
+
+@contextlib.contextmanager
+def told(where: str) -> Iterator[None]:
+    """Raises as a UserError that an image cannot be decoded now: for programs that look at a dataset.
+
+    Args:
+        where: the image is.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        words = f" ({error})" if str(error) else ""
+        raise UserError(
+            f"{where}: there is not enough memory to decode it{words}. Free some, and try again."
+        ) from error
+    except DecoderError as error:
+        raise UserError(f"{where} cannot be decoded now: {error}. Try again.") from error
+
+
+def by_tensorflow(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
+    """Returns the pixels that training sees: uint8 [height, width, 3].
+
+    Args:
+        data: the encoded file. A JPEG that libjpeg complains of makes it print a line.
+        image_format: of it: see `headers.format_of`.
+
+    Raises:
+        ImageError: it cannot be decoded.
+        MemoryError: there is not enough memory to decode it.
+        DecoderError: TensorFlow failed, and not because of the image.
+    """
+    tf = _tensorflow()
+    check_memory(data, image_format)
+    try:
+        if image_format == JPEG:
+            image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+        else:
+            image = tf.io.decode_image(data, channels=3, expand_animations=False)
+    except tf.errors.OpError as error:
+        raise _of(error, image_format) from error
+    return np.asarray(memoryview(image))  # `numpy()` would copy it.
+
+
+def of_16_bits(data: bytes, *, rescale: bool) -> tuple[npt.NDArray[np.uint8], bool]:
+    """Returns the pixels of a PNG of 16 bits, and whether they were rescaled.
+
+    Args:
+        data: the encoded file.
+        rescale: whether its lowest to its highest value are mapped to 0 to 255. Training sees the upper 8 bits
+            otherwise. An image of one value stays as it is.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        ImageError: it cannot be decoded, or the upper 8 bits say little of it.
+        MemoryError: there is not enough memory to decode it.
+        DecoderError: TensorFlow failed, and not because of the image.
+    """
+    tf = _tensorflow()
+    check_memory(data, "png")
+    try:
+        image = tf.io.decode_png(data, channels=3, dtype=tf.uint16)
+    except tf.errors.OpError as error:
+        raise _of(error, "png") from error
+    values = np.asarray(memoryview(image))
+    lowest, highest = int(values.min()), int(values.max())
+    if lowest == highest or (not rescale and highest >= _MIN_LARGEST):
+        return (values >> 8).astype(np.uint8), False
+    if not rescale:
+        raise ImageError(
+            Reason.UNSUPPORTED_FORMAT,
+            f"16 bits of which the upper ones are not used: its largest value is {highest} of 65535, so that training "
+            f"would see levels up to {highest >> 8} of 255. Map the values of each image to 0 to 255 by "
+            "--rescale_16bit, or save the image with 8 bits",
+        )
+    scale = np.rint(np.arange(highest - lowest + 1) * (255 / (highest - lowest))).astype(np.uint8)
+    return scale[values - lowest], True
+
+
+def _tensorflow() -> Any:
+    try:
+        return tensorflow()
+    except ImportError as error:
+        # A module that failed half way cannot be imported again: there is no second attempt.
+        if re.search("failed to map segment|allocate memory", str(error)):
+            raise UserError(
+                f"There is not enough memory to load TensorFlow, which decodes all but plain JPEGs: {error}. Free "
+                "some, or raise the limit (ulimit -v): it takes 500 MB in each process, and more of the address space."
+            ) from error
+        raise
+
+
+def _of(error: Any, image_format: str) -> Exception:
+    """Returns what a `tf.errors.OpError` means."""
+    tf = _tensorflow()
+    # Without the operations that it is wrapped in.
+    words = re.sub(r"\{\{.*?\}\}\s*|\[Op:.*|\s+", " ", error.message).strip()[:200]
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return MemoryError(words)
+    if not isinstance(error, tf.errors.InvalidArgumentError | tf.errors.UnimplementedError):
+        return DecoderError(f"TensorFlow: {type(error).__name__}: {words}")
+    return ImageError(Reason.CORRUPT_IMAGE, f"{image_format}: {words}")

@@ -1,0 +1,315 @@
+r"""Proves that one image decodes, by the decoder that training uses, and makes of it what is stored.
+
+    file -> header -> decoded --\-------------------------------------------------/-> the same bytes
+                                 \-> oriented, resized, rescaled, encoded anew --/    other bytes, decoded again
+
+Pillow and TensorFlow do not agree on what a readable image is: a truncated JPEG passes Pillow's `verify()` and stops a
+training run, and TIFF passes Pillow and no operation of TensorFlow. So every image is decoded to its last byte as
+TensorFlow does it, before it is stored. Pillow reads its header, and encodes what is to be changed.
+
+Most images are JPEGs without any fault: these are proved by libjpeg-turbo alone, see jpeg.py, and where nothing in
+their header says how they are to be shown, that is all. Of other JPEGs complaints.py tells whether they are damaged.
+TensorFlow decodes no JPEG that libjpeg complains of: it would print the complaint, without the name of the image.
+"""
+
+import contextlib
+import dataclasses
+import io
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+from PIL.Image import Resampling, Transpose
+from PIL.ImageFile import ImageFile
+
+from converter import limits
+from converter.images import complaints, decoders, jpeg
+from converter.images.headers import ImageError, corrupt, has_16_bits, orientation, read_header
+from converter.rejects import Reason
+from converter.system import room
+from schemas.statistics import JPEG
+
+__all__ = ["JPEG_QUALITY", "Image", "ImageError", "Preparation", "decode", "picture", "prepare", "size"]
+
+# Of photographs that are encoded anew, with all of their colours (4:4:4).
+JPEG_QUALITY = 95
+
+# Pixels that a side of `Image.grey` has at least. Of the copies that duplicates/neighbours.py speaks of, 97.5 % are
+# within 6 bits with 32 of them, 98.3 % with 48, 98.4 % with 64; an image of 570 x 470 takes 99, 99 and 116 us to
+# decode.
+_MIN_GREY = 48
+
+# Memory of an image for each pixel while it is decoded in full, turned and encoded again. Measured on 48 megapixels: a
+# BMP 11.2 bytes, a PNG that is turned 8.4, a GIF and a JPEG that is turned 8.2, a progressive JPEG 5.
+_PIXEL_BYTES = 12
+
+# Of these, TensorFlow decodes the common kinds, and others not at all or to other pixels. Pillow decodes all of them.
+_DECODED_IN_PART = {
+    "gif": "GIF that is transparent, or whose first frame does not fill it",
+    "bmp": "BMP with a palette, with run lengths, of 16 bits, or with bytes behind its pixels",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """What every image goes through.
+
+    Attributes:
+        max_pixels: of all frames of a file, as it is; 3 bytes of memory each.
+        max_bytes: of a file, as it is and as it is stored.
+        resize_shorter: pixels that the shorter side is reduced to where it is longer; 0 leaves all images as they are.
+        keep_damaged: whether a JPEG that libjpeg calls damaged is kept, with the pixels that can be decoded.
+        rescale_16bit: whether the values of each image of 16 bits are mapped to the whole range of 8 bits.
+    """
+
+    max_pixels: int
+    max_bytes: int = limits.DEFAULT_MAX_IMAGE_MB * 1_000_000
+    resize_shorter: int = 0
+    keep_damaged: bool = False
+    rescale_16bit: bool = False
+
+
+class Image(NamedTuple):
+    """An image as it is stored.
+
+    Attributes:
+        data: encoded; the bytes of the file, unless the image was oriented, resized, rescaled or damaged.
+        format: `jpeg`, `png`, `gif`, `bmp` or `webp`.
+        height: pixels.
+        width: pixels.
+        oriented: whether its EXIF orientation was applied.
+        resized: whether it was made smaller.
+        grey: a small picture, by which candidates for near duplicates are found: uint8 [h, w]; 48 to 255 pixels a
+            side, fewer where the image has fewer.
+        rescaled: whether its 16 bits were mapped to the range of 8 bits.
+        damage: the words of libjpeg, where it is damaged and was kept.
+    """
+
+    data: bytes
+    format: str
+    height: int
+    width: int
+    oriented: bool
+    resized: bool
+    grey: npt.NDArray[np.uint8]
+    rescaled: bool = False
+    damage: str = ""
+
+
+class _Decoded(NamedTuple):
+    """An image that can be decoded; its pixels, uint8 [height, width, 3], where that is how it was found out."""
+
+    height: int
+    width: int
+    grey: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8] | None = None
+    rescaled: bool = False
+    damage: str = ""
+
+
+def prepare(data: bytes, preparation: Preparation) -> Image:
+    """Proves an image, and applies what is to be applied.
+
+    Args:
+        data: the encoded file.
+        preparation: what is allowed, and what is to be applied.
+
+    Raises:
+        ImageError: it is no image, is too large, is damaged, or is none that TensorFlow decodes to the right pixels.
+        MemoryError: there is not enough memory to decode it.
+        decoders.DecoderError: the decoder failed, and not because of the image.
+    """
+    with _Memory() as memory:
+        return _prepare(data, preparation, memory)
+
+
+class _Memory(contextlib.ExitStack):
+    """The room for the pixels of one image. A thread that took it twice could wait for itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_taken = False
+
+    def take(self, height: int, width: int) -> None:
+        """Waits until there is room for an image of this size, the first time that it is called."""
+        if not self._is_taken:
+            self.enter_context(room.taken(height * width * _PIXEL_BYTES))
+            self._is_taken = True
+
+
+def _prepare(data: bytes, preparation: Preparation, memory: _Memory) -> Image:
+    image_format, turn, decoded = _prove(data, preparation, memory)
+    resized = 0 < preparation.resize_shorter < min(decoded.height, decoded.width)
+    rescaled, damage = decoded.rescaled, decoded.damage
+    if turn is not None or resized or rescaled or damage:
+        memory.take(decoded.height, decoded.width)
+        pixels = jpeg.decode(data) if decoded.pixels is None else decoded.pixels
+        image = _changed(pixels, turn, preparation.resize_shorter if resized else 0)
+        if rescaled and np.array_equal(pixels[..., :2], pixels[..., 1:]):
+            image = image.convert("L")
+        data, image_format = _encode(image, image_format)
+        if len(data) > preparation.max_bytes:
+            detail = limits.too_many_bytes(len(data), preparation.max_bytes)
+            raise ImageError(Reason.TOO_LARGE, f"encoded anew, {detail}")
+        decoded = _decode(data, image_format)
+    height, width, grey, *_ = decoded
+    return Image(data, image_format, height, width, turn is not None, resized, grey, rescaled, damage)
+
+
+def _prove(data: bytes, preparation: Preparation, memory: _Memory) -> tuple[str, Transpose | None, _Decoded]:
+    """Returns the format, how the image has to be turned to stand upright, and that its pixels are the right ones."""
+    proved = jpeg.prove(data, preparation.max_pixels, _MIN_GREY)
+    decoded = proved and _Decoded(proved.height, proved.width, _reduced(proved.grey))
+    if proved and decoded and proved.silent:
+        return JPEG, None, decoded
+    image_format, header = read_header(data, preparation.max_pixels)
+    turn = orientation(image_format, header, data)
+    if not decoded:
+        memory.take(header.height, header.width)
+    return image_format, turn, decoded or _by_kind(data, image_format, header, preparation)
+
+
+def _by_kind(data: bytes, image_format: str, header: ImageFile, preparation: Preparation) -> _Decoded:
+    """Decodes it as TensorFlow does, and looks for what can be wrong with an image of its kind."""
+    if image_format == JPEG:
+        return _decode_jpeg(data, preparation.keep_damaged)
+    if image_format in _DECODED_IN_PART:
+        return _compared(data, image_format, header)
+    if has_16_bits(data, image_format):
+        pixels, rescaled = decoders.of_16_bits(data, rescale=preparation.rescale_16bit)
+        return _decoded(pixels)._replace(rescaled=rescaled)
+    return _decoded(decoders.by_tensorflow(data, image_format))
+
+
+def _compared(data: bytes, image_format: str, header: ImageFile) -> _Decoded:
+    """Decodes it as TensorFlow does and as Pillow does."""
+    with corrupt(image_format, data):
+        expected = np.asarray(header.convert("RGB"))
+    try:
+        pixels = decoders.by_tensorflow(data, image_format)
+    except ImageError:
+        pixels = None
+    if pixels is None or not np.array_equal(pixels, expected):
+        kind = _DECODED_IN_PART[image_format]
+        raise ImageError(Reason.UNSUPPORTED_FORMAT, f"{kind}: TensorFlow misreads it. Save the image as PNG or JPEG")
+    return _decoded(pixels)
+
+
+def size(data: bytes, max_pixels: int) -> tuple[int, int]:
+    """Returns the height and the width of an image, decoding all of it as trainer/decoding.py does.
+
+    Args:
+        data: the encoded file.
+        max_pixels: that it may have, with all its frames: of more nothing is decoded.
+
+    Raises:
+        ImageError: it cannot be decoded, is too large, is damaged, or is of a kind that no conversion stores.
+        MemoryError: there is not enough memory to decode it.
+        decoders.DecoderError: the decoder failed, and not because of the image.
+    """
+    proved = jpeg.prove(data, max_pixels)
+    if proved:
+        return proved.height, proved.width
+    image_format, _ = read_header(data, max_pixels)
+    decoded = _decode(data, image_format)
+    return decoded.height, decoded.width
+
+
+def decode(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
+    """Returns the pixels that training sees, also of a damaged JPEG: uint8 [height, width, 3].
+
+    Args:
+        data: the encoded file.
+        image_format: of it: see `headers.format_of`.
+
+    Raises:
+        ImageError: it cannot be decoded.
+        MemoryError: there is not enough memory to decode it.
+        decoders.DecoderError: the decoder failed, and not because of the image.
+    """
+    decoded = _decode_jpeg(data, keep_damaged=True) if image_format == JPEG else _decode(data, image_format)
+    return jpeg.decode(data) if decoded.pixels is None else decoded.pixels
+
+
+def picture(image: Image, side: int) -> npt.NDArray[np.uint8]:
+    """Returns an image in colours, squeezed into a square: uint8 [side, side, 3].
+
+    Args:
+        image: from `prepare`.
+        side: of the square, pixels.
+
+    Raises:
+        MemoryError: there is not enough memory to decode it.
+        decoders.DecoderError: the decoder failed, and not because of the image.
+    """
+    pixels = jpeg.small(image.data, side) if image.format == JPEG else None
+    if pixels is None:
+        with room.taken(image.height * image.width * _PIXEL_BYTES):
+            return _squeezed(decode(image.data, image.format), side)
+    return _squeezed(pixels, side)
+
+
+def _squeezed(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    # BILINEAR averages all pixels where it reduces.
+    return np.asarray(PIL.Image.fromarray(pixels).resize((side, side), Resampling.BILINEAR))
+
+
+def _decode(data: bytes, image_format: str) -> _Decoded:
+    if image_format == JPEG:
+        return _decode_jpeg(data)
+    return _decoded(decoders.by_tensorflow(data, image_format))
+
+
+def _decode_jpeg(data: bytes, keep_damaged: bool = False) -> _Decoded:
+    proved = jpeg.prove(data, min_side=_MIN_GREY)
+    if not proved:
+        damage, copy = complaints.hear(data)
+        if damage:
+            return _damaged(copy, damage, keep_damaged)
+        is_sequential = jpeg.prove(copy) is not None
+        return _decoded(jpeg.decode(copy) if is_sequential else decoders.by_tensorflow(copy, JPEG))
+    return _Decoded(proved.height, proved.width, _reduced(proved.grey))
+
+
+def _damaged(data: bytes, damage: str, keep: bool) -> _Decoded:
+    if keep:
+        with contextlib.suppress(ValueError):
+            return _decoded(jpeg.decode(data))._replace(damage=damage)
+    raise ImageError(Reason.CORRUPT_IMAGE, f"{JPEG}: {damage}"[:200])
+
+
+def _decoded(pixels: npt.NDArray[np.uint8]) -> _Decoded:
+    height, width, _ = pixels.shape
+    grey = PIL.Image.fromarray(_reduced(pixels)).convert("L")  # By the weights that the Y of a JPEG has.
+    return _Decoded(height, width, np.asarray(grey), pixels)
+
+
+def _reduced(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Returns a picture with no side of 256 pixels or more; all of its pixels count, since lines may be thin."""
+    height, width = picture.shape[:2]
+    if max(height, width) < 256:
+        return picture
+    factors = max(1, width // _MIN_GREY), max(1, height // _MIN_GREY)
+    return np.asarray(PIL.Image.fromarray(picture).reduce(factors))
+
+
+def _changed(pixels: npt.NDArray[np.uint8], turn: Transpose | None, shorter: int) -> PIL.Image.Image:
+    """Returns an image upright, and with a shorter side of `shorter` pixels unless that is 0."""
+    image = PIL.Image.fromarray(pixels)
+    if turn is not None:
+        image = image.transpose(turn)
+    if shorter:
+        scale = shorter / min(image.size)
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Resampling.LANCZOS)
+    return image
+
+
+def _encode(image: PIL.Image.Image, source_format: str) -> tuple[bytes, str]:
+    """Returns the bytes and the format: JPEG for what was in a format of photographs, PNG for all others."""
+    file = io.BytesIO()
+    if source_format in (JPEG, "webp"):
+        image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        return file.getvalue(), JPEG
+    image.save(file, "PNG")
+    return file.getvalue(), "png"

@@ -1,0 +1,182 @@
+"""`python -m converter.inspect DIR`: looks into a dataset.
+
+What it takes, and what it shows:
+
+    DIR                                             the summary
+    DIR --examples=24 --split=train --where=sea     a picture of those examples
+    DIR --examples=24 --output=FOLDER               files of them
+    DIR --filename=1.jpg                            where one example is, and what it is
+"""
+
+import argparse
+import csv
+import itertools
+import tempfile
+from collections.abc import Iterator, Sequence
+
+from absl.flags import argparse_flags
+
+from converter.dataset.examples import Located, find, read_split
+from converter.dataset.summary import summary
+from converter.images import headers
+from converter.inspect import gallery
+from converter.limits import DEFAULT, Limits, add_flags, limits_of
+from converter.rejects import Reject, inert, read_csv
+from converter.system import storage
+from converter.table.header import composed, some
+from converter.table.rows import cleaned
+from schemas import command, layout, metadata
+from schemas.errors import UserError
+from schemas.metadata import DatasetInfo
+from schemas.printable import printable
+
+
+def select(
+    directory: str, info: DatasetInfo, *, split: str = "", where: str = "", limits: Limits = DEFAULT
+) -> Iterator[Located]:
+    """Yields the examples that fit, in their order, which is as good as shuffled.
+
+    Args:
+        directory: of the dataset.
+        info: its manifest.
+        split: name of the split; all of them, one after the other, when empty.
+        where: classes that an example must have, and with a minus before them must not have: `sea,-trees`. A part
+            with a comma is in double quotes.
+        limits: of an image.
+
+    Raises:
+        UserError: there is no such split or class, or the dataset is damaged.
+        OSError: it cannot be read.
+    """
+    wanted = _parse_where(where, info.classes)
+    for name in [split] if split else [split.name for split in info.splits]:
+        for located in read_split(directory, info, name, limits):
+            if all(located.example.labels[i] == label for i, label in wanted.items()):
+                yield located
+
+
+def _parse_where(text: str, classes: Sequence[str]) -> dict[int, int]:
+    """Returns the label that is asked for, by the index of its class."""
+    indices = {name: (i, 1) for i, name in enumerate(classes)}
+    # A class whose own name has a minus before it stays what it is.
+    indices = {f"-{name}": (i, 0) for name, (i, _) in indices.items()} | indices
+    wanted: dict[int, int] = {}
+    for part in _parts(text):
+        term = composed(part)
+        if term not in indices:
+            raise UserError(f"--where: there is no class {part!r}. There are: {some(classes)}")
+        i, label = indices[term]
+        if wanted.setdefault(i, label) != label:
+            raise UserError(f"--where: no example has {classes[i]!r} and has it not. Received: {text!r}")
+    return wanted
+
+
+def _parts(text: str) -> list[str]:
+    """Returns what commas part, but not those in quotes, as in the flags of the converter and of the trainer."""
+    try:
+        return [part.strip() for row in csv.reader([text], strict=True, skipinitialspace=True) for part in row]
+    except csv.Error as error:
+        raise UserError(f"--where: {error}. A class with a comma is in double quotes. Received: {text!r}") from error
+
+
+def describe(located: Located, classes: Sequence[str]) -> str:
+    """Returns what there is to know of an example, a line for each thing."""
+    one = located.example
+    try:
+        image_format = headers.format_of(one.image)
+    except headers.ImageError as error:
+        image_format = f"none that is stored ({error.args[1]})"
+    lines = {
+        "filename": one.filename,
+        "split": located.split,
+        "shard": located.shard,
+        "offset": located.offset,
+        "labels": gallery.label_names(one, classes),
+        "width x height": f"{one.width} x {one.height} pixels",
+        "image": f"{image_format}, {len(one.image)} bytes",
+    }
+    return "\n".join(printable(f"{name:<16}{value}") for name, value in lines.items())
+
+
+def _missing(directory: str, filename: str) -> str:
+    """Says that there is no such example, and why where that is known."""
+    sentence = f"{directory} has no example {filename!r}."
+    for row in read_csv(directory, layout.REJECTS, Reject._fields):
+        if composed(row["filename"]) in (inert(filename), inert(cleaned(filename))):
+            return f"{sentence} It was rejected: {row['csv']} line {row['line']}: {row['reason']}: {row['detail']}"
+    return f"{sentence} Names have their folders, as in the CSV, and small and capital letters differ."
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse_flags.ArgumentParser(
+        prog="python -m converter.inspect",
+        description="Looks into a dataset. With nothing but DIR it prints the summary.",
+    )
+    parser.add_argument("directory", metavar="DIR", help="the dataset: ROOT/NAME/VERSION")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--examples", type=_number, metavar="N", help="shows the first N examples that fit")
+    which.add_argument("--filename", help="finds the example of this name")
+    parser.add_argument("--split", default="", help="examples of this split only")
+    parser.add_argument("--where", default="", metavar="CLASSES", help="classes to have, or not: sea,-trees")
+    parser.add_argument("--output", default="", metavar="FOLDER", help="writes image files and labels.csv there")
+    add_flags(parser)
+    arguments: argparse.Namespace = parser.parse_args(argv[1:])
+    if not arguments.examples and (arguments.split or arguments.where):
+        parser.error("--split and --where choose among examples: give --examples=N too")
+    if arguments.output and not arguments.examples and arguments.filename is None:
+        parser.error("--output takes examples: give --examples=N or --filename=NAME too")
+    return arguments
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a number, 1 or more. Received: {text!r}")
+    return int(text)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Prints what was asked for."""
+    directory = arguments.directory.rstrip("/")
+    for path in filter(None, (directory, arguments.output)):
+        storage.check(path)
+    info = metadata.load(directory)
+    if arguments.filename is not None:
+        _show_one(directory, info, arguments)
+    elif arguments.examples:
+        limits = limits_of(arguments)
+        found = select(directory, info, split=arguments.split, where=arguments.where, limits=limits)
+        _show(itertools.islice(found, arguments.examples), info, arguments)
+    else:
+        print(summary(info, directory))
+
+
+def _show_one(directory: str, info: DatasetInfo, arguments: argparse.Namespace) -> None:
+    filename = composed(arguments.filename)
+    found = list(find(directory, info, cleaned(filename), limits_of(arguments)))
+    if not found:
+        raise UserError(_missing(directory, filename))
+    print("\n\n".join(describe(located, info.classes) for located in found))
+    if arguments.output:
+        gallery.export(found, info.classes, arguments.output)
+
+
+def _show(found: Iterator[Located], info: DatasetInfo, arguments: argparse.Namespace) -> None:
+    if arguments.output:
+        print(f"{gallery.export(found, info.classes, arguments.output)} images: {arguments.output}")
+        return
+    if arguments.examples > gallery.MAX_PICTURES:
+        raise UserError(f"A picture holds up to {gallery.MAX_PICTURES} examples. --output=FOLDER writes any number.")
+    examples = list(found)
+    if not examples:
+        raise UserError("No example fits.")
+    for located in examples:
+        names = gallery.label_names(located.example, info.classes)
+        print(printable(f"{located.split}  {located.example.filename}: {names}"))
+    with tempfile.NamedTemporaryFile(prefix=f"{info.name}-", suffix=".png", delete=False) as file:
+        gallery.grid(examples, info.classes, file.name, limits_of(arguments).max_pixels)
+    print(f"Picture: {file.name}")
+
+
+def run() -> None:
+    """Entry point."""
+    command.run(main, parse=_parse)

@@ -1,0 +1,45 @@
+"""Describes the files that an unfinished conversion has left, and how to go on."""
+
+import shlex
+
+from converter.options import ConvertOptions
+from converter.system import storage
+from schemas import layout
+
+# How the objects below a prefix are deleted; of other stores the user knows it.
+_DELETE = {"gs": "gcloud storage rm --recursive", "s3": "aws s3 rm --recursive"}
+
+
+def describe(options: ConvertOptions, runner: str = "") -> str:
+    """Returns what is in the incomplete folder, counted now; "" if there is none.
+
+    Args:
+        options: of the conversion.
+        runner: on other machines, that the job was handed to.
+    """
+    names = [file.name for file in storage.list_files(options.incomplete)] if _exists(options.incomplete) else None
+    lines = []
+    if runner:
+        lines.append(f"If the job was handed to {runner}, it may go on there: it is cancelled where it runs.")
+    if names is not None:
+        finished = sum(name.startswith(f"{layout.MADE_FROM}/") for name in names)
+        shards = f"{finished} finished {'shard is' if finished == 1 else 'shards are'} kept"
+        lines.append(
+            f"{shards} in {options.incomplete}: the same command goes on with the others."
+            if finished
+            else f"No shard was finished. The same command begins again, in {options.incomplete}."
+        )
+        lines.append(f"To clear it: {_delete(options.incomplete)}")
+    return "\n".join(lines)
+
+
+def _exists(folder: str) -> bool:
+    # A store has no folders.
+    return storage.exists(folder) if storage.is_local(folder) else any(True for _ in storage.list_files(folder))
+
+
+def _delete(folder: str) -> str:
+    if storage.is_local(folder):
+        return f"rm -r {shlex.quote(folder)}"
+    command = _DELETE.get(folder.partition("://")[0])
+    return f"{command} {shlex.quote(folder)}" if command else f"delete all objects below {folder}/"

@@ -1,0 +1,159 @@
+"""Runs a conversion: looks at what there is, runs the Beam job, and says what came of it."""
+
+import contextlib
+import functools
+import importlib.metadata
+import platform
+import posixpath
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineRunner
+
+import schemas
+from converter.job import commit, graph, leftovers, publishing, runners
+from converter.options import ConvertOptions
+from converter.shards import batches
+from converter.system import processes, progress, storage
+from converter.table.header import Table, read_tables
+from schemas import command, layout, machine
+from schemas.errors import UserError
+from schemas.metadata import DatasetInfo
+
+
+def convert(
+    options: ConvertOptions, beam_options: PipelineOptions | None = None, *, max_processes: int = 1
+) -> DatasetInfo | None:
+    """Converts a CSV and its images to a dataset.
+
+    Args:
+        options: what to convert, and how.
+        beam_options: the runner and its options; by default the job runs in this process.
+        max_processes: that write shards beside this one, if the job runs here, on files of this machine, and is large
+            enough. Each imports the main module of the program anew, as `multiprocessing` does: it must have an
+            `if __name__ == "__main__"`.
+
+    Returns:
+        The dataset; None when the job was only described (`--template_location`, `--dry_run`) or left running.
+
+    Raises:
+        UserError: the input or the options are at fault. Nothing is published.
+        OSError: the output cannot be written. Nothing is published.
+    """
+    beam_options = beam_options or PipelineOptions([])
+    runner = runners.runner(beam_options)
+    runners.check_paths(beam_options, {"csv": options.csv, "images": options.images, "output": options.output})
+    for path in filter(None, (options.csv, options.images, options.output, options.schema)):
+        storage.check(path)
+    tables = read_tables(options)
+    _check_input(options)
+    described = runners.is_only_described(beam_options)
+    # What two conversions put together in one folder would be no dataset of either.
+    with contextlib.nullcontext() if described else publishing.locked(posixpath.dirname(options.dataset)):
+        _check_output(options)
+        if described:
+            return _run(options, beam_options, runner, tables, max_processes)
+        with command.leaves(functools.partial(leftovers.describe, options, runners.elsewhere(beam_options))):
+            _clear(options)
+            return _run(options, beam_options, runner, tables, max_processes)
+
+
+def _run(
+    options: ConvertOptions,
+    beam_options: PipelineOptions,
+    runner: PipelineRunner,
+    tables: Sequence[Table],
+    max_processes: int,
+) -> DatasetInfo | None:
+    """Runs the job, and returns what came of it."""
+    here = runners.runs_here(beam_options)
+    # In a store, images are waited for, and threads do. (And it would have to be told Beam's options.)
+    beside = here and all(map(storage.is_local, (options.csv, options.images, options.output)))
+    memory = machine.available_memory()
+    number = batches.num_processes(graph.csv_bytes(tables), max_processes, memory) if beside else 1
+    with (
+        tempfile.TemporaryDirectory() as staged,
+        progress.bar() if here else contextlib.nullcontext(),
+        processes.started(number, memory),
+    ):
+        runners.stage(beam_options, staged)
+        pipeline = beam.Pipeline(runner=runner, options=beam_options)
+        graph.build(pipeline, options, tables, _description(options))
+        try:
+            result = pipeline.run()
+            if runners.is_only_described(beam_options):
+                return None
+            result.wait_until_finish()
+        except Exception as error:
+            raise _original(error) if here else UserError(f"The job failed: {error}") from error
+    failure = commit.read_failure(options)
+    if failure:
+        raise UserError(failure)
+    return DatasetInfo.from_json(storage.read(f"{options.dataset}/{layout.MANIFEST}").decode())
+
+
+def _original(error: Exception) -> BaseException:
+    """Returns what was raised in a step of the job, without what a runner in this process adds to it."""
+    cause: BaseException | None = error
+    while cause:
+        # Beam raises it once more, marked, with the name of the step behind the message.
+        if isinstance(cause, UserError | OSError | KeyboardInterrupt) and not getattr(
+            cause, "_tagged_with_step", False
+        ):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return error
+
+
+def _description(options: ConvertOptions) -> dict[str, Any]:
+    """What is noted of a run beside the data, which say nothing of when and where they were made."""
+    return {
+        "started": commit.now(),
+        "csv": options.csv,
+        "images": options.images,
+        "schema": options.schema,
+        "split_method": options.split_method,
+        "group_column": options.group_column,
+        "group_near_duplicates": options.group_near_duplicates,
+        "splits": {name: str(fraction) for name, fraction in options.splits} or {"column": options.split_column},
+        "versions": {
+            "multihot": schemas.__version__,
+            "python": platform.python_version(),
+            "apache-beam": beam.__version__,
+            "tensorflow": importlib.metadata.version("tensorflow"),
+        },
+    }
+
+
+def _check_input(options: ConvertOptions) -> None:
+    """Finds what can be found wrong before anything is touched."""
+    if storage.is_local(options.images) and not storage.exists(f"{options.images}/."):  # A file has no ".".
+        raise UserError(f"--images: there is no folder {options.images}")
+    for flag, path in (("csv", options.csv), ("images", options.images)):
+        for folder in options.folders:
+            if storage.relative(path, folder) is not None:
+                raise UserError(
+                    f"--{flag}: {path} is in {folder}, which is replaced or deleted. Choose another --output."
+                )
+
+
+def _check_output(options: ConvertOptions) -> None:
+    """Finds what is in the way, before any work is done."""
+    publishing.restore(options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset))
+    is_dataset = storage.exists(f"{options.dataset}/{layout.MANIFEST}")
+    if is_dataset and not options.overwrite:
+        raise UserError(
+            f"{options.dataset} is a dataset already. Choose another --version or --output, or replace it: --overwrite"
+        )
+    if storage.is_local(options.dataset) and storage.exists(options.dataset) and not is_dataset:
+        raise UserError(f"{options.dataset} exists and is not a dataset of multihot. Choose another --output.")
+
+
+def _clear(options: ConvertOptions) -> None:
+    """Makes the folder to work in. What an earlier run left there is no dataset, and not why this one fails."""
+    for name in (layout.MANIFEST, commit.FAILURE):
+        storage.delete(f"{options.incomplete}/{name}")
+    storage.make_folder(options.incomplete)  # If it cannot be made, that is better known now; finished shards are kept.

@@ -1,0 +1,162 @@
+"""Which runner a job runs on, with which of Beam's options, and the package of ours that its workers install."""
+
+import argparse
+import difflib
+import importlib.metadata
+import posixpath
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from apache_beam.options import pipeline_options
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner, create_runner
+
+from schemas.errors import UserError
+
+_DISTRIBUTION = "multihot"
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+# These hand options on to a job server, which has more of them than Beam's Python side knows.
+_PORTABLE = ("flinkrunner", "portablerunner", "sparkrunner", "prismrunner")
+_LOCAL = ("", "fnapirunner", "directrunner", "bundlebaseddirectrunner", "switchingdirectrunner")
+
+
+def parse(args: Sequence[str], known_flags: Iterable[str]) -> PipelineOptions:
+    """Returns Beam's options for the flags that are not ours.
+
+    Args:
+        args: what the command line has beside our flags.
+        known_flags: names of our flags, which a mistyped one may have meant.
+
+    Raises:
+        UserError: one of them is no option of Beam's; the message names the closest flag.
+    """
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for cls in _option_classes():
+        cls._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(list(args))
+    options = PipelineOptions(list(args))
+    portable = _name(options) in _PORTABLE
+    names = [*known_flags, *(name.lstrip("-") for name in parser._option_string_actions)]
+    for arg in unknown:
+        if not arg.startswith("-"):
+            if not portable:
+                raise UserError(f"Unexpected argument {arg!r}: every argument is a flag, as in --csv=labels.csv")
+            continue
+        name = arg.lstrip("-").partition("=")[0]
+        closest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+        if closest:
+            raise UserError(f"Unknown flag --{name}. Did you mean --{closest[0]}?")
+        if not portable:
+            raise UserError(f"Unknown flag --{name}. `python -m converter --help` lists ours; others are Beam's.")
+    if runs_here(options) and is_only_described(options):
+        raise UserError(
+            "--dry_run, --template_location and --no_wait_until_finish are for runners on other machines, "
+            "such as --runner=DataflowRunner."
+        )
+    return options
+
+
+def runner(options: PipelineOptions) -> PipelineRunner:
+    """Returns the runner of the options: by default the one that runs in this process.
+
+    Beam's own default, DirectRunner, first tries to download a binary of another engine, and behind a firewall that
+    never answers it waits for ever.
+
+    Raises:
+        UserError: there is no such runner, or a package that it needs is not installed.
+    """
+    name = options.view_as(StandardOptions).runner
+    if not name:
+        return FnApiRunner()
+    try:
+        return create_runner(name)
+    except (ValueError, ImportError, AttributeError) as error:
+        extra = " Install it with: pip install 'multihot[gcp]'" if "dataflow" in name.lower() else ""
+        raise UserError(f"--runner={name} is not available: {error}.{extra}") from error
+
+
+def runs_here(options: PipelineOptions) -> bool:
+    """Whether the job runs on this machine, where the workers import what we import."""
+    return _name(options) in _LOCAL
+
+
+def elsewhere(options: PipelineOptions) -> str:
+    """Returns the name of the runner, if it is on other machines; "" otherwise."""
+    return "" if runs_here(options) else str(options.view_as(StandardOptions).runner)
+
+
+def is_only_described(options: PipelineOptions) -> bool:
+    """Whether the job is written down or handed over, so that there is no dataset when Beam returns."""
+    given = options.get_all_options()
+    return bool(given["dry_run"] or given["template_location"] or given["no_wait_until_finish"])
+
+
+def check_paths(options: PipelineOptions, paths: Mapping[str, str]) -> None:
+    """Refuses files of this machine for a job that runs on others.
+
+    Args:
+        options: of the job.
+        paths: by the name of their flag.
+
+    Raises:
+        UserError: the workers could not open one of them.
+    """
+    if _name(options) != "dataflowrunner" or is_only_described(options):
+        return
+    for flag, path in paths.items():
+        if "://" not in path:
+            raise UserError(
+                f"--{flag} must be where the workers of Dataflow find it, as in gs://... Received: {path!r}"
+            )
+
+
+def stage(options: PipelineOptions, directory: str) -> None:
+    """Adds this package to what the workers of a remote runner install, unless the options say what they install.
+
+    Args:
+        options: of the job; changed.
+        directory: where the package can be put until the job is submitted.
+    """
+    setup = options.view_as(SetupOptions)
+    if runs_here(options) or setup.setup_file or setup.extra_packages:
+        return
+    project = _CHECKOUT / "pyproject.toml"
+    if project.exists():
+        setup.setup_file = str(project)
+    else:
+        setup.extra_packages = [_wheel_of_installed(directory)]
+
+
+def _name(options: PipelineOptions) -> str:
+    """Returns the runner's class name in small letters, or "" for the default."""
+    name: str = options.view_as(StandardOptions).runner or ""
+    return name.rsplit(".", 1)[-1].lower().removesuffix("runner") + "runner" if name else ""
+
+
+def _wheel_of_installed(directory: str) -> str:
+    """Zips the installed files up again: that is what a wheel is."""
+    distribution = importlib.metadata.distribution(_DISTRIBUTION)
+    path = posixpath.join(directory, f"{_DISTRIBUTION}-{distribution.version}-py3-none-any.whl")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for file in distribution.files or ():
+            # Scripts lie outside of site-packages, and the installer of the worker makes its own.
+            if ".." not in file.parts and file.suffix != ".pyc":
+                wheel.write(str(file.locate()), str(file))
+    return path
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UserError(f"Flags of Beam: {message}")
+
+
+def _option_classes() -> list[type[PipelineOptions]]:
+    """Returns the classes that define Beam's options."""
+    return [
+        value
+        for value in vars(pipeline_options).values()
+        if isinstance(value, type) and issubclass(value, PipelineOptions) and value is not PipelineOptions
+    ]

@@ -1,0 +1,190 @@
+r"""`python -m converter.report DIR`: a page that shows a person what is in a dataset.
+
+manifest, rejects.csv, ... --\
+sample of the examples ------->  Report  -->  templates/report.html.jinja  -->  report.html
+images by their names -------/
+
+It follows from the dataset alone: the same one gives the same bytes, without times, paths, or lines of a CSV.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import traceback
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from absl.flags import argparse_flags
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from converter.duplicates.grouping import COLUMNS
+from converter.limits import DEFAULT, Limits, add_flags, limits_of
+from converter.rejects import Reject, first_of_each, read_csv
+from converter.report import charts, pictures, sheets
+from converter.report.pictures import Place, Seen
+from converter.report.sheets import Sheet
+from converter.system import storage
+from schemas import command, layout, metadata
+from schemas.metadata import DatasetInfo
+from schemas.printable import printable
+
+# Of more classes than together, charts and sheets show so many of the most frequent, and of the rarest.
+MOST_FREQUENT, RAREST = 20, 10
+# Rows of a table, which is folded away; some 100 bytes each.
+MAX_ROWS = 1000
+# Rejects of a reason, and names of files that no row names.
+_EXAMPLES, _NAMES = 5, 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the page shows.
+
+    Attributes:
+        info: of the dataset.
+        num_seen: examples in the sample; all, where it is all of them.
+        shown: the classes in charts and sheets, by number.
+        charts: SVG elements by name.
+        classes: a sheet for each class that is shown.
+        combinations: a sheet for each of the rarest combinations of labels in the sample.
+        duplicates: a sheet for each of some groups, those in several splits first.
+        num_groups: groups of duplicates, all of them.
+        thumbnails: small pictures for the sheets, as data URIs: "" for what Pillow does not read.
+        rejects: examples by reason: file names with details.
+        unlisted: the first files that no row names.
+    """
+
+    info: DatasetInfo
+    num_seen: int
+    shown: tuple[int, ...]
+    charts: Mapping[str, str] = dataclasses.field(repr=False)
+    classes: Sequence[Sheet]
+    combinations: Sequence[Sheet]
+    duplicates: Sequence[Sheet]
+    num_groups: int
+    thumbnails: Mapping[Place, str] = dataclasses.field(repr=False)
+    rejects: Mapping[str, Sequence[tuple[str, str]]]
+    unlisted: tuple[str, ...]
+
+
+def make(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> str:
+    """Returns the page.
+
+    Raises:
+        UserError: the dataset is damaged.
+        OSError: it cannot be read.
+    """
+    return render(collect(directory, info, limits))
+
+
+def attempt(directory: str, info: DatasetInfo, limits: Limits) -> tuple[str, str]:
+    """Returns the page, and why it could not be made: "" where it could.
+
+    A dataset is worth more than its report, so that no conversion fails for it; then the page says so.
+    """
+    try:
+        return make(directory, info, limits), ""
+    except Exception as error:  # A defect of ours, or a store that did not answer.
+        failure = "".join(traceback.format_exception(error))
+        sentence = f"{type(error).__name__}: {error}"
+        return _environment().get_template("failure.html.jinja").render(info=info, sentence=sentence), failure
+
+
+def collect(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> Report:
+    """Reads what the page shows: at most the limits of pictures.py, whatever the size of the dataset."""
+    seen = pictures.sample(directory, info, limits)
+    shown = _shown(info.statistics.positives)
+    classes, combinations = sheets.of_classes(info, seen, shown), sheets.of_rarest(info, seen)
+    duplicates, num_groups = sheets.of_duplicates(
+        directory, info, read_csv(directory, layout.DUPLICATES, COLUMNS), limits
+    )
+    unlisted = read_csv(directory, layout.UNLISTED, ["filename"])
+    on_sheets = [picture.place for sheet in (*classes, *combinations, *duplicates) for picture in sheet.pictures]
+    return Report(
+        info=info,
+        num_seen=len(seen),
+        shown=shown,
+        charts=_charts(info, seen, shown),
+        classes=classes,
+        combinations=combinations,
+        duplicates=duplicates,
+        num_groups=num_groups,
+        thumbnails=pictures.thumbnails(directory, filter(None, on_sheets), len(info.classes), limits),
+        rejects=first_of_each(read_csv(directory, layout.REJECTS, Reject._fields), _EXAMPLES),
+        unlisted=tuple(row["filename"] for row in itertools.islice(unlisted, _NAMES)),
+    )
+
+
+def render(report: Report) -> str:
+    """Returns the page: all that comes from the dataset is text in it, and none of it is markup."""
+    template = _environment().get_template("report.html.jinja")
+    return template.render(report=report, info=report.info, num_colours=charts.NUM_COLOURS, max_rows=MAX_ROWS)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("converter.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["printable"] = printable
+    return environment
+
+
+def _shown(positives: Sequence[int]) -> tuple[int, ...]:
+    """Returns the classes to show: all in their order, or of many those that tell most."""
+    if len(positives) <= MOST_FREQUENT + RAREST:
+        return tuple(range(len(positives)))
+    ranked = sorted(range(len(positives)), key=lambda i: (-positives[i], i))
+    return (*ranked[:MOST_FREQUENT], *ranked[-RAREST:])
+
+
+def _charts(info: DatasetInfo, seen: Sequence[Seen], shown: Sequence[int]) -> dict[str, str]:
+    names = [info.classes[i] for i in shown]
+    counts = [[split.statistics.positives[i] for split in info.splits] for i in shown]
+    widths, heights = [one.width for one in seen], [one.height for one in seen]
+    return {
+        "positives": charts.positives(names, counts, info.num_examples),
+        "cooccurrence": charts.cooccurrence(names, _shares(seen, shown)),
+        "cardinality": charts.cardinality([len(one.labels) for one in seen]),
+        "sizes": charts.sizes(widths, heights),
+        "aspect_ratios": charts.aspect_ratios(widths, heights),
+    }
+
+
+def _shares(seen: Sequence[Seen], shown: Sequence[int]) -> np.ndarray:
+    """Returns of the examples with one class the part that has the other: float64 [len(shown), len(shown)]."""
+    columns = {label: i for i, label in enumerate(shown)}
+    has = np.zeros((len(seen), len(shown)))
+    for row, one in zip(has, seen, strict=True):
+        row[[columns[label] for label in one.labels if label in columns]] = 1
+    both = has.T @ has
+    return both / np.maximum(1, np.diag(both))[:, None]
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse_flags.ArgumentParser(
+        prog="python -m converter.report", description="Makes the page that shows what is in a dataset."
+    )
+    parser.add_argument("directory", help="the dataset: ROOT/NAME/VERSION")
+    parser.add_argument("--output", metavar="FILE", help=f"where to write it (default: DIRECTORY/{layout.REPORT})")
+    add_flags(parser)
+    arguments: argparse.Namespace = parser.parse_args(argv[1:])
+    return arguments
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Writes the page, instead of the one that may be there, and says where."""
+    directory = arguments.directory.rstrip("/")
+    output = arguments.output or f"{directory}/{layout.REPORT}"
+    for path in (directory, output):
+        storage.check(path)
+    storage.write(output, make(directory, metadata.load(directory), limits_of(arguments)))
+    print(f"Report: {output}")
+
+
+def run() -> None:
+    """Entry point."""
+    command.run(main, parse=_parse)

@@ -1,0 +1,106 @@
+"""The contact sheets of the report: of classes, of rare combinations of labels, of duplicates."""
+
+import functools
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from converter.limits import Limits
+from converter.report import pictures
+from converter.report.pictures import Place, Seen
+from schemas.metadata import DatasetInfo
+
+# A small picture is 5 kB: with thirty classes all of them are 2 MB, with five 0.6.
+_OF_A_CLASS, _COMBINATIONS, _OF_A_COMBINATION, _GROUPS, _OF_A_GROUP = 8, 12, 3, 12, 4
+
+
+class Picture(NamedTuple):
+    """An image on a sheet.
+
+    Attributes:
+        filename: of the image.
+        note: what else stands below it.
+        place: of its record, None where it is not known.
+    """
+
+    filename: str
+    note: str
+    place: Place | None
+
+
+class Sheet(NamedTuple):
+    """Some images of a kind.
+
+    Attributes:
+        title: names of classes, or of splits.
+        number: of all images of the kind.
+        pictures: some of them.
+    """
+
+    title: tuple[str, ...]
+    number: int
+    pictures: list[Picture]
+
+
+def of_classes(info: DatasetInfo, seen: Sequence[Seen], shown: Sequence[int]) -> list[Sheet]:
+    """Returns a sheet for each class that is shown, with the first images of a sample."""
+    numbers = info.statistics.positives
+    sheets = {label: Sheet((info.classes[label],), numbers[label], []) for label in shown}
+    for one in seen:
+        for label in one.labels:
+            if label in sheets:
+                _add(sheets[label], one, _OF_A_CLASS)
+    return list(sheets.values())
+
+
+def of_rarest(info: DatasetInfo, seen: Sequence[Seen]) -> list[Sheet]:
+    """Returns a sheet for each of the combinations of labels that the fewest images of a sample have."""
+    numbers = Counter(one.labels for one in seen)
+    rarest = heapq.nsmallest(_COMBINATIONS, numbers, key=lambda labels: (numbers[labels], labels))
+    sheets = {labels: Sheet(tuple(info.classes[i] for i in labels), numbers[labels], []) for labels in rarest}
+    for one in seen:
+        if one.labels in sheets:
+            _add(sheets[one.labels], one, _OF_A_COMBINATION)
+    return list(sheets.values())
+
+
+def _add(sheet: Sheet, one: Seen, most: int) -> None:
+    if len(sheet.pictures) < most:
+        sheet.pictures.append(Picture(one.filename, one.split, one.place))
+
+
+def of_duplicates(
+    directory: str, info: DatasetInfo, rows: Iterable[dict[str, str]], limits: Limits
+) -> tuple[list[Sheet], int]:
+    """Returns a sheet for each of some groups, and how many groups there are.
+
+    Args:
+        directory: of the dataset.
+        info: its manifest.
+        rows: of duplicates.csv.
+        limits: of an image.
+    """
+    num_groups = 0
+
+    def groups() -> Iterator[list[dict[str, str]]]:
+        nonlocal num_groups
+        for _, group in itertools.groupby(rows, key=lambda row: row["group"]):
+            num_groups += 1
+            yield list(group)
+
+    find = functools.partial(pictures.find, directory, info, limits)
+    # Those in several splits come first: they make validation easier than it should be.
+    chosen = heapq.nsmallest(_GROUPS, groups(), key=lambda group: len({row["split"] for row in group}) == 1)
+    return [_of_group(group, find) for group in chosen], num_groups
+
+
+def _of_group(group: list[dict[str, str]], find: Callable[[str, str], Place | None]) -> Sheet:
+    first = {row["split"]: row for row in reversed(group)}
+    ranked = sorted(group, key=lambda row: row is not first[row["split"]])  # So that every split is seen.
+    some = [
+        Picture(row["filename"], f"{row['split']}, {row['kind']}", find(row["split"], row["filename"]))
+        for row in ranked[:_OF_A_GROUP]
+    ]
+    return Sheet(tuple(sorted(first)), len(group), some)

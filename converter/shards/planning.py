@@ -1,0 +1,55 @@
+"""Which split and which shard the images of a batch go to."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from converter.options import ConvertOptions
+from converter.shards import batches
+from converter.shards.batches import Batch
+from converter.shards.matching import Source
+from converter.splits import assignment
+from converter.table.rows import Row
+
+
+def sizes(sources: Batch[Source]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yields each split with its number of images and of their bytes."""
+    for split, some in batches.grouped(sources, lambda source: source.row.split).items():
+        yield split, (len(some), sum(source.file.size for source in some))
+
+
+def take_split(sources: Batch[Source], splits: Mapping[str, str]) -> Batch[Source]:
+    """Gives each image the split of its name."""
+    return Batch(source._replace(row=source.row._replace(split=splits[source.row.filename])) for source in sources)
+
+
+def keep_together(sources: Batch[Source], options: ConvertOptions, groups: Mapping[str, str]) -> Batch[Source]:
+    """Gives each image the split of its group.
+
+    Args:
+        sources: of a batch.
+        options: that have the shares of splits.
+        groups: from the name of a group to the name of the one that it goes with; of those that go with none, nothing.
+    """
+    split_of = assignment.splitter(options.splits)
+
+    def in_group(row: Row) -> Row:
+        group = groups.get(row.group, row.group)
+        return row._replace(group=group, split=split_of(group))
+
+    return Batch(source._replace(row=in_group(source.row)) for source in sources)
+
+
+def assign(
+    sources: Batch[Source], num_shards: Mapping[str, int]
+) -> Iterable[tuple[tuple[str, int, int], Batch[Source]]]:
+    """Returns the images of each shard, by (split, shard, number of shards).
+
+    Args:
+        sources: of a batch.
+        num_shards: of each split.
+    """
+
+    def shard(source: Source) -> tuple[str, int, int]:
+        number = num_shards[source.row.split]
+        return source.row.split, assignment.shard(assignment.position(source.row.filename), number), number
+
+    return batches.grouped(sources, shard).items()

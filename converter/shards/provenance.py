@@ -1,0 +1,104 @@
+"""What a shard was made from, noted beside it when it is finished: from the same it need not be made again.
+
+A shard is a function of its sources, so it is known by a digest of them: names, labels, sizes and times of
+modification. The note is written last of the shard's files, and is what makes it a finished one. It holds nothing that
+depends on where a row stands in the CSV, so that rows may be moved about.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, Self
+
+import schemas
+from converter.duplicates.fingerprints import Fingerprint
+from converter.shards.batches import Batch
+from converter.shards.matching import Source
+from converter.system import storage
+from schemas import layout, typed
+from schemas.metadata import ShardInfo
+from schemas.statistics import Statistics
+
+# To be raised when something else is noted of the same shard.
+_VERSION = 3
+
+
+def digest(sources: Iterable[Source], settings: object) -> str:
+    """Returns the digest of all that the bytes of a shard follow from.
+
+    Args:
+        sources: of the shard, in their order.
+        settings: what else they follow from; its `repr` counts.
+    """
+    made_from = hashlib.sha256(f"multihot {schemas.__version__} {_VERSION} {settings!r}\n".encode())
+    for row, file in sources:
+        made_from.update(f"{row.filename}\0{row.labels.hex()} {file.size} {file.modified}\n".encode())
+    return made_from.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A finished shard.
+
+    Attributes:
+        digest: of what it was made from.
+        shard: the shard, or None where every image of it was rejected.
+        index_sha256: hex digest of its index.
+        statistics: of its examples.
+        fingerprints: of its images, in their order.
+        rejected: file names of its sources whose image could not be used.
+        damaged: file names of its examples whose image is damaged and was kept, with the words of libjpeg.
+    """
+
+    digest: str
+    shard: ShardInfo | None
+    index_sha256: str
+    statistics: Statistics
+    fingerprints: Batch[Fingerprint]
+    rejected: tuple[str, ...]
+    damaged: tuple[tuple[str, str], ...] = ()
+
+    def write(self, directory: str, planned: str) -> None:
+        """Notes it in a dataset, under the path that was planned for the shard."""
+        fields = dataclasses.asdict(dataclasses.replace(self, fingerprints=Batch()))
+        fields["fingerprints"] = [fingerprint.to_json() for fingerprint in self.fingerprints]
+        # A flipped bit in a count would be believed, and end in the manifest.
+        text = json.dumps(fields, ensure_ascii=False)
+        text = f'{text[:-1]}, "sha256": "{hashlib.sha256(text.encode()).hexdigest()}"}}\n'
+        storage.write(f"{directory}/{layout.shard_origin(planned)}", text)
+
+    @classmethod
+    def read(cls, directory: str, planned: str) -> Self | None:
+        """Returns what was noted under this path, or None when there is nothing that could be used."""
+        try:
+            fields: dict[str, Any] = json.loads(storage.read(f"{directory}/{layout.shard_origin(planned)}"))
+            if fields.pop("sha256") != hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest():
+                return None
+            shard = fields["shard"] and typed.build(fields["shard"], ShardInfo)
+            if shard and not layout.is_shard(shard.path):
+                return None  # A file of another folder would be taken into the dataset.
+            return cls(
+                digest=fields["digest"],
+                shard=shard,
+                index_sha256=fields["index_sha256"],
+                statistics=typed.build(fields["statistics"], Statistics),
+                fingerprints=Batch(Fingerprint.from_json(*values) for values in fields["fingerprints"]),
+                rejected=tuple(fields["rejected"]),
+                damaged=tuple((name, detail) for name, detail in fields["damaged"]),
+            )
+        except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
+            return None  # Not there, or damaged, or of another version: then the shard is made anew.
+
+    def is_intact(self, directory: str) -> bool:
+        """Whether the files of the shard are in a folder, byte for byte as they were written."""
+        if not self.shard:
+            return True
+        try:
+            path, index = layout.shard_files(self.shard.path)
+            return (
+                storage.sha256(f"{directory}/{path}") == self.shard.sha256
+                and storage.sha256(f"{directory}/{index}") == self.index_sha256
+            )
+        except OSError:
+            return False

@@ -1,0 +1,228 @@
+"""Reads and proves the images of some rows, several at a time.
+
+A row is rejected where its file, or the bytes in it, are why its image cannot be used. Where the machine is why
+(memory, open files, a network), another run would reject other rows, and good images would be lost. So such an image is
+tried again a few times, and then the run fails.
+"""
+
+import collections
+import errno
+import functools
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converter.duplicates import fingerprints, lookalikes
+from converter.duplicates.fingerprints import Fingerprint
+from converter.duplicates.lookalikes import Picture
+from converter.images import prove
+from converter.images.decoders import DecoderError
+from converter.images.prove import Image, ImageError, Preparation
+from converter.rejects import Reason, Reject
+from converter.shards.batches import Batch
+from converter.shards.matching import Source
+from converter.system import storage
+from converter.table.rows import Row
+from schemas.errors import UserError
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+# Images that one thread reads before it hands them over, and their bytes. On two threads an image of 16 kB takes 367 us
+# of processor in batches of 1, 307 in batches of 8, 318 of 32, 322 of 128 (medians of three rounds, 4000 photographs).
+_BATCH, _BATCH_BYTES = 32, 1 << 20
+# Of all batches that one process has in memory. With 200 threads of large images it would be any number.
+_AHEAD_BYTES = 1 << 28
+
+
+# Seconds before it is tried again.
+_PAUSES = (0.1, 0.5, 2.0, 4.0)
+# Errors of the system about a file, and not about the system. All others fail the run.
+_GONE = frozenset((errno.ENOENT, errno.ENOTDIR))  # Removed, or its folder was, since the folder was listed.
+_UNREADABLE = frozenset(
+    (
+        errno.EACCES,  # Its permissions,
+        errno.EPERM,  # or other rights.
+        errno.EISDIR,  # It has become a folder,
+        errno.ENXIO,  # a socket,
+        errno.ELOOP,  # a link in a circle,
+        errno.ENAMETOOLONG,  # or a link with a long target.
+        errno.EIO,  # The disk cannot read these bytes,
+        errno.EBADMSG,  # their checksum is wrong,
+        getattr(errno, "EUCLEAN", errno.EIO),  # or what the file system notes of the file is.
+    )
+)
+_GOES_ON = (
+    "It is not rejected, since nothing says that it is damaged. Finished shards are kept: the same command goes on"
+)
+
+
+class Good(NamedTuple):
+    """A row with its image, as it is stored."""
+
+    row: Row
+    image: Image
+    fingerprint: Fingerprint
+
+
+class _Proved(NamedTuple):
+    row: Row
+    image: Image
+    digest: bytes
+    views: NDArray[np.float64]
+
+
+def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) -> Iterator[list[Good | Reject]]:
+    """Yields what becomes of each row, in order, some rows at a time.
+
+    Args:
+        sources: rows and the files that they name.
+        preparation: what every image goes through.
+        num_threads: batches of images that are read and decoded at a time; up to twice as many are held in memory.
+
+    Raises:
+        UserError: the machine, and not an image, is why an image cannot be read or decoded.
+        OSError: a store does not answer: most failures of one pass, and no image is to be lost to them.
+    """
+    work = functools.partial(_read_batch, preparation=preparation)
+    if num_threads == 1:  # Two that take turns at the interpreter lock are slower than one.
+        yield from map(work, _batches(sources))
+        return
+    with ThreadPoolExecutor(num_threads) as executor:
+        yield from _map_in_order(executor, work, _batches(sources), 2 * num_threads, num_bytes=_num_bytes)
+
+
+def pictured(
+    names: Sequence[str], sources: Sequence[Source], preparation: Preparation, num_threads: int
+) -> Batch[tuple[Fingerprint, Picture]]:
+    """Reads images a second time, and returns the fingerprints of drawings under these names, and their pictures.
+
+    Other images are left out, and those that cannot be read any more.
+
+    Args:
+        names: of the fingerprints.
+        sources: rows and the files that they name.
+        preparation: as in `read`.
+        num_threads: as in `read`.
+
+    Raises:
+        UserError: as in `read`.
+        OSError: as in `read`.
+    """
+    found = itertools.chain.from_iterable(read(sources, preparation, num_threads))
+    pairs = Batch[tuple[Fingerprint, Picture]]()
+    for name, one in zip(names, found, strict=True):
+        if not isinstance(one, Reject):
+            picture = lookalikes.picture(one.image)
+            if picture:
+                pairs.append((one.fingerprint._replace(filename=name), picture))
+    return pairs
+
+
+def _batches(sources: Iterable[Source]) -> Iterator[list[Source]]:
+    """Cuts rows into batches of few bytes, of which one may be over the limit."""
+    batch: list[Source] = []
+    num_bytes = 0
+    for source in sources:
+        if batch and (len(batch) == _BATCH or num_bytes + source.file.size > _BATCH_BYTES):
+            yield batch
+            batch, num_bytes = [], 0
+        batch.append(source)
+        num_bytes += source.file.size
+    if batch:
+        yield batch
+
+
+def _num_bytes(batch: Sequence[Source]) -> int:
+    return sum(source.file.size for source in batch)
+
+
+def _read_batch(sources: Sequence[Source], preparation: Preparation) -> list[Good | Reject]:
+    found = [_read(source, preparation) for source in sources]
+    proved = [one for one in found if isinstance(one, _Proved)]
+    made = fingerprints.fingerprints(
+        [one.row.filename for one in proved], [one.digest for one in proved], [one.views for one in proved]
+    )
+    each = iter(made)
+    return [one if isinstance(one, Reject) else Good(one.row, one.image, next(each)) for one in found]
+
+
+def _read(source: Source, preparation: Preparation) -> _Proved | Reject:
+    row, path = source.row, source.file.path
+    pauses = list(_PAUSES)
+    while True:
+        try:
+            image = prove.prepare(storage.read(path, preparation.max_bytes), preparation)
+            return _Proved(row, image, fingerprints.digest(image.data), fingerprints.views(image.grey))
+        except ImageError as error:
+            return Reject(row.csv, row.line, row.filename, *error.args)
+        except storage.FileTooLargeError as error:  # It has grown since it was listed.
+            return Reject(row.csv, row.line, row.filename, Reason.TOO_LARGE, error.sentence)
+        except (MemoryError, DecoderError, OSError) as error:
+            if isinstance(error, OSError) and not storage.is_local(path):
+                raise
+            rejected = _rejection(error)
+            # A disk that cannot be read now may be read in a moment. The permissions stay.
+            if rejected and (not pauses or getattr(error, "errno", None) != errno.EIO):
+                return Reject(row.csv, row.line, row.filename, *rejected)
+            if not pauses:
+                raise UserError(_sentence(error, path)) from error
+        time.sleep(pauses.pop(0))
+
+
+def _rejection(error: Exception) -> tuple[Reason, str] | None:
+    """Returns the reason and a detail where a failure is one of the file."""
+    if isinstance(error, OSError) and error.errno in _GONE:
+        return Reason.MISSING_FILE, "the file was there when the folder was listed, and is gone"
+    if isinstance(error, OSError) and error.errno in _UNREADABLE:
+        return Reason.UNREADABLE_FILE, error.strerror or str(error)
+    return None
+
+
+def _sentence(error: Exception, path: str) -> str:
+    """Returns what ended the run, and what to do."""
+    number = getattr(error, "errno", None)
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+        todo = "There is not enough memory to read and decode it. Free some, or read fewer at a time: --num_threads=1"
+    elif number in (errno.EMFILE, errno.ENFILE):
+        todo = "Allow more open files (ulimit -n), or read fewer at a time: --num_threads=1"
+    else:
+        todo = "Look at the disk or the network"
+    return f"{path} cannot be used, in {len(_PAUSES) + 1} attempts: {words}. {todo}. {_GOES_ON}"
+
+
+def _map_in_order(
+    executor: ThreadPoolExecutor,
+    function: Callable[[_T], _R],
+    items: Iterable[_T],
+    window: int,
+    num_bytes: Callable[[_T], int] = lambda item: 0,
+) -> Iterator[_R]:
+    """Like `executor.map`, but never far ahead, since a shard of images need not fit in memory.
+
+    Args:
+        executor: that works.
+        function: to be called with each item.
+        items: of which results are wanted.
+        window: items that are worked at, or wait, at a time.
+        num_bytes: of an item: all of these together have up to _AHEAD_BYTES, unless it is one.
+    """
+    pending: collections.deque[tuple[Future[_R], int]] = collections.deque()
+    held = 0
+    for item in items:
+        size = num_bytes(item)
+        while pending and (len(pending) == window or held + size > _AHEAD_BYTES):
+            future, done = pending.popleft()
+            held -= done
+            yield future.result()
+        pending.append((executor.submit(function, item), size))
+        held += size
+    while pending:
+        yield pending.popleft()[0].result()

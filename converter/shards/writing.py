@@ -1,0 +1,216 @@
+"""Writes one whole shard from its rows: one task, one file."""
+
+import dataclasses
+import errno
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Self
+
+from converter.duplicates.fingerprints import Fingerprint
+from converter.images.prove import Preparation
+from converter.rejects import Damaged, Reject
+from converter.shards import provenance, reading
+from converter.shards.batches import Batch
+from converter.shards.matching import Source
+from converter.shards.provenance import Origin
+from converter.shards.reading import Good
+from converter.splits import assignment
+from converter.system import progress, storage
+from schemas import example, layout
+from schemas.metadata import ShardInfo
+from schemas.statistics import Statistics
+from schemas.tfrecord import ShardWriter
+
+_Reader = Callable[[Iterable[Source]], Iterator[list[Good | Reject]]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardResult:
+    """What came of a shard.
+
+    Attributes:
+        split: name of its split.
+        index: its place in the split, counted from 0 over all planned shards.
+        num_shards: planned for the split.
+        origin: what it is and what it was made from.
+        rejects: rows whose image could not be used.
+        reused: whether it was there already.
+        damaged: rows whose image is damaged and was kept.
+    """
+
+    split: str
+    index: int
+    num_shards: int
+    origin: Origin
+    rejects: tuple[Reject, ...]
+    reused: bool
+    damaged: tuple[Damaged, ...] = ()
+
+    @property
+    def shard(self) -> ShardInfo | None:
+        """The shard, or None where every image of it was rejected: an empty file is never written."""
+        return self.origin.shard
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows it was made from."""
+        return (self.shard.num_examples if self.shard else 0) + len(self.rejects)
+
+    def without_fingerprints(self) -> Self:
+        """Returns it without what is large."""
+        return dataclasses.replace(self, origin=dataclasses.replace(self.origin, fingerprints=Batch()))
+
+    @property
+    def planned(self) -> str:
+        """The path in the dataset that was planned for it."""
+        return layout.shard(self.split, self.index, self.num_shards)
+
+
+def write_shard(
+    directory: str,
+    *,
+    published: str,
+    split: str,
+    index: int,
+    num_shards: int,
+    sources: Iterable[Source],
+    preparation: Preparation,
+    num_threads: int,
+) -> ShardResult:
+    """Reads the images of a shard, proves them, and writes the shard and its index, unless that has been done before.
+
+    Args:
+        directory: of the dataset that is being put together.
+        published: of the dataset whose place it will take, if there is one: its shards are kept where nothing changed.
+        split: name of the split.
+        index: of the shard in its split.
+        num_shards: planned for the split.
+        sources: the rows of the shard, at least one, in any order.
+        preparation: what every image goes through.
+        num_threads: images read and decoded at a time; about twice as many are held in memory.
+
+    Returns:
+        What was written and what was rejected: the same for the same sources, whatever their order.
+
+    Raises:
+        OSError: the shard cannot be written.
+    """
+    ordered = sorted(sources, key=lambda source: (assignment.position(source.row.filename), source.row.filename))
+    planned = layout.shard(split, index, num_shards)
+    digest = provenance.digest(ordered, preparation)
+    read = functools.partial(reading.read, preparation=preparation, num_threads=num_threads)
+    found = _reuse(directory, published, planned, digest, ordered, read)
+    made, rejects = found or _write(directory, planned, digest, ordered, read)
+    return ShardResult(
+        split=split,
+        index=index,
+        num_shards=num_shards,
+        origin=made,
+        rejects=tuple(rejects),
+        reused=found is not None,
+        damaged=_damaged(made, ordered),
+    )
+
+
+def _damaged(made: Origin, sources: Sequence[Source]) -> tuple[Damaged, ...]:
+    details = dict(made.damaged)
+    rows = (source.row for source in sources if source.row.filename in details)
+    return tuple(Damaged(row.csv, row.line, row.filename, details[row.filename]) for row in rows)
+
+
+def _reuse(
+    directory: str, published: str, planned: str, digest: str, sources: Sequence[Source], read: _Reader
+) -> tuple[Origin, list[Reject]] | None:
+    """Takes a shard that an earlier run finished, if it was made from the same, is intact, and its rejects still are.
+
+    A shard that lies elsewhere than planned, in the published dataset or under another number, is linked to its place.
+    """
+    for folder in (directory, published):
+        made = Origin.read(folder, planned)
+        if not made or made.digest != digest or not made.is_intact(folder):
+            continue
+        rejected = set(made.rejected)
+        again = read(source for source in sources if source.row.filename in rejected)
+        rejects = [one for batch in again for one in batch if isinstance(one, Reject)]
+        if len(rejects) < len(rejected):
+            return None  # An image that could not be read can be read now.
+        progress.advance(len(sources))
+        in_place = folder == directory and (not made.shard or made.shard.path == planned)
+        return (made if in_place else _take_over(made, folder, directory, planned)), rejects
+    return None
+
+
+def _take_over(made: Origin, folder: str, directory: str, planned: str) -> Origin:
+    """Brings a shard of one folder to its planned place in another."""
+    shard = made.shard and dataclasses.replace(made.shard, path=planned)
+    taken = dataclasses.replace(made, shard=shard)
+    if made.shard:
+        for old, new in zip(layout.shard_files(made.shard.path), layout.shard_files(planned), strict=True):
+            storage.link(f"{folder}/{old}", f"{directory}/{new}")
+    taken.write(directory, planned)
+    return taken
+
+
+def _write(
+    directory: str, planned: str, digest: str, sources: Sequence[Source], read: _Reader
+) -> tuple[Origin, list[Reject]]:
+    """Writes the shard, its index, and last of all what it was made from."""
+    statistics = Statistics(positives=(0,) * len(sources[0].row.labels))
+    fingerprints: Batch[Fingerprint] = Batch()
+    rejects: list[Reject] = []
+    damaged: list[tuple[str, str]] = []
+    with storage.create(f"{directory}/{planned}") as file:
+        writer = ShardWriter(file)
+        for batch in read(sources):
+            good = [one for one in batch if isinstance(one, Good)]
+            rejects += (one for one in batch if isinstance(one, Reject))
+            if good:
+                statistics += _write_examples(writer, good)
+                fingerprints += (one.fingerprint for one in good)
+                damaged += ((one.row.filename, one.image.damage) for one in good if one.image.damage)
+            progress.advance(len(batch))
+    shard = None
+    if writer.num_examples:
+        shard = ShardInfo(
+            path=planned, num_examples=writer.num_examples, num_bytes=writer.num_bytes, sha256=writer.sha256
+        )
+        storage.write(f"{directory}/{layout.shard_index(planned)}", writer.index)
+    else:
+        storage.delete(f"{directory}/{planned}")
+    made = Origin(
+        digest=digest,
+        shard=shard,
+        index_sha256=hashlib.sha256(writer.index.encode()).hexdigest(),
+        statistics=statistics,
+        fingerprints=fingerprints,
+        rejected=tuple(reject.filename for reject in rejects),
+        damaged=tuple(damaged),
+    )
+    if not made.is_intact(directory):
+        raise OSError(errno.EIO, "was written, and reads back as something else", f"{directory}/{planned}")
+    made.write(directory, planned)
+    return made, rejects
+
+
+def _write_examples(writer: ShardWriter, good: Sequence[Good]) -> Statistics:
+    """Appends records; returns their statistics."""
+    images = [one.image for one in good]
+    records = [
+        example.encode(
+            image=image.data, height=image.height, width=image.width, labels=row.labels, filename=row.filename
+        )
+        for row, image, _ in good
+    ]
+    writer.write(*records)
+    return Statistics.of_all(
+        labels=[one.row.labels for one in good],
+        formats=[image.format for image in images],
+        heights=[image.height for image in images],
+        widths=[image.width for image in images],
+        image_bytes=[len(image.data) for image in images],
+        example_bytes=[len(record) for record in records],
+        oriented=[image.oriented for image in images],
+        resized=[image.resized for image in images],
+        rescaled=[image.rescaled for image in images],
+    )

@@ -1,0 +1,165 @@
+"""Each row of the CSV becomes a Row, or a Reject that says why not."""
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from converter.options import ConvertOptions
+from converter.rejects import Reason, Reject
+from converter.splits import assignment
+from converter.table.cells import is_blank
+from converter.table.header import BINARY, CONTROL, Table, class_names, composed, records, some
+from converter.table.parquet import Cell
+from schemas import layout
+
+_INVALID = 255
+# A name that is the one that the file goes by: letters, digits, '_' and '-', with single '.' and '/' between them.
+_PLAIN_NAME = re.compile(r"(?:[\w-]+[./])*[\w-]+", re.ASCII)
+
+
+class Row(NamedTuple):
+    """A row that passed every test that needs no file.
+
+    Attributes:
+        csv: path of the file that it stands in.
+        line: of that file, 1 for its header; the first line where a cell spans several.
+        filename: normalized; relative to the folder of images.
+        labels: one byte for each class, 0 or 1.
+        split: name of the split that it belongs to.
+        group: what decides the split, in composed characters: rows of one group are never in two. The file name where
+            nothing else was given.
+    """
+
+    csv: str
+    line: int
+    filename: str
+    labels: bytes
+    split: str
+    group: str
+
+
+class _RejectedError(Exception):
+    """Carries a reason and a detail up to the row."""
+
+
+def read_rows(options: ConvertOptions, table: Table) -> Iterator[Row | Reject]:
+    """Yields every row of a file, in order, but for those in which every cell is blank.
+
+    Args:
+        options: how to split, and what stands between the names of classes.
+        table: of this file, from `read_tables`.
+
+    Raises:
+        UserError: from some line on, the file cannot be read at all.
+    """
+    split_of = assignment.splitter(options.splits)
+    labels_of = _multi_hot(table) if table.multi_hot else _delimited(options, table)
+    for line, cells in records(options, table):
+        try:
+            _check_width(table, cells)
+            filename = normalized(_text(cells, table.filename))
+            group = composed(_text(cells, table.group).strip()) or filename
+            split = split_of(group) if table.split is None else _split(table, cells)
+            yield Row(table.path, line, filename, labels_of(cells), split, group)
+        except _RejectedError as error:
+            if not all(map(is_blank, cells)):
+                yield Reject(table.path, line, _text(cells, table.filename).strip(), *error.args)
+
+
+def _text(cells: Sequence[Cell], column: int | None) -> str:
+    """Returns the cell of a column that holds no lists; "" without a column, or in a row that ends before it."""
+    return str(cells[column]) if column is not None and column < len(cells) else ""
+
+
+def _check_width(table: Table, cells: Sequence[Cell]) -> None:
+    """A row may have blank cells too many, as spreadsheets write them, and none too few: it may have been cut off."""
+    width = len(table.columns)
+    if len(cells) < width or not all(map(is_blank, cells[width:])):
+        raise _RejectedError(Reason.BAD_ROW, f"must have {width} cells. Received: {len(cells)}")
+
+
+def cleaned(filename: str) -> str:
+    """Returns the name that a file of this name goes by, if it is one that a row may have."""
+    return posixpath.normpath(_plain(filename))
+
+
+def _plain(filename: str) -> str:
+    return composed(filename.strip()).replace("\\", "/")
+
+
+def normalized(filename: str) -> str:
+    """Returns the one name that a file goes by: relative, with '/', composed characters, and no spaces around.
+
+    Raises:
+        _RejectedError: there is no name, or it points out of the folder of images.
+    """
+    if _PLAIN_NAME.fullmatch(filename):  # Most are, and need not be looked at in five ways.
+        return filename
+    name = _plain(filename)
+    if not name:
+        raise _RejectedError(Reason.MISSING_NAME, "the file name is blank")
+    if name.startswith("/") or re.match(r"[A-Za-z]:|[\w+.-]+://", name) or ".." in name.split("/"):
+        raise _RejectedError(
+            Reason.UNSAFE_PATH, "the file name must be relative to the folder of images: no '..', no drive, no address"
+        )
+    if CONTROL.search(name):
+        raise _RejectedError(Reason.UNSAFE_PATH, f"the file name has control characters: {name!a}")
+    return posixpath.normpath(name)
+
+
+def _split(table: Table, cells: Sequence[Cell]) -> str:
+    cell = _text(cells, table.split)
+    name = cell.strip()
+    if not layout.is_split(name):
+        raise _RejectedError(
+            Reason.BAD_SPLIT,
+            f"column {table.columns[table.split or 0]!r}: must be a letter, then letters, digits and underscores, "
+            f"and not 'index' or 'made_from'. Received: {cell!r}",
+        )
+    return name
+
+
+def _multi_hot(table: Table) -> Callable[[Sequence[Cell]], bytes]:
+    """Returns the function from the cells of a row to its label vector."""
+    values = _Binary(BINARY)
+
+    def labels_of(cells: Sequence[Cell]) -> bytes:
+        labels = bytes([values[cells[i]] for i in table.labels])
+        if _INVALID in labels:
+            column = table.labels[labels.index(_INVALID)]
+            raise _RejectedError(
+                Reason.BAD_LABEL, f"column {table.columns[column]!r}: must be 0 or 1. Received: {cells[column]!r}"
+            )
+        return labels
+
+    return labels_of
+
+
+class _Binary(dict[Cell, int]):
+    """The label that a cell says. Millions of cells, but a handful of different ones: all but these are slow."""
+
+    def __missing__(self, cell: Cell) -> int:
+        return BINARY.get(str(cell).strip().lower(), _INVALID)
+
+
+def _delimited(options: ConvertOptions, table: Table) -> Callable[[Sequence[Cell]], bytes]:
+    """Returns the function from the cells of a row to its label vector."""
+    (column,) = table.labels
+    indices = {name: i for i, name in enumerate(table.classes)}
+
+    def labels_of(cells: Sequence[Cell]) -> bytes:
+        names = class_names(cells[column], options.label_delimiter)
+        unknown = sorted(names - indices.keys())
+        if unknown:
+            raise _RejectedError(
+                Reason.UNKNOWN_CLASS,
+                f"column {table.columns[column]!r}: must name classes of {some(table.classes)}. "
+                f"Received: {some(unknown)}",
+            )
+        labels = bytearray(len(indices))
+        for name in names:
+            labels[indices[name]] = 1
+        return bytes(labels)
+
+    return labels_of

@@ -1,0 +1,221 @@
+r"""`python -m converter.verify DIR`: reads a dataset again, in full, and tells what is wrong with it.
+
+manifest --> which files there must be, and no others
+         \-> each shard: digest, crcs, every record, all images or a sample    (several shards at a time)
+               \-> its index; the statistics of its split; names that stand twice
+manifest --> the files for other readers; how many were left out
+"""
+
+import argparse
+import dataclasses
+import functools
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from absl.flags import argparse_flags
+
+from converter.duplicates import grouping
+from converter.duplicates.grouping import Member
+from converter.limits import DEFAULT, Limits, add_flags, limits_of
+from converter.rejects import Damaged, Reject, read_csv
+from converter.system import storage
+from converter.system.storage import File
+from converter.verify.shard_checks import Checked, Problem, check_shard
+from schemas import command, derived, layout, machine, metadata
+from schemas.errors import UserError
+from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
+from schemas.statistics import Statistics
+
+# What was done to the images before they were stored: no record tells.
+_NOT_IN_RECORDS = ("oriented", "resized", "rescaled")
+
+
+def verify(
+    directory: str,
+    info: DatasetInfo,
+    *,
+    decode: int | None = None,
+    num_threads: int | None = None,
+    limits: Limits = DEFAULT,
+) -> Iterator[Problem]:
+    """Yields all that is wrong with a dataset, in the order of its files, whatever the number of threads.
+
+    Args:
+        directory: `<root>/<name>/<version>`, local or in a store.
+        info: its manifest.
+        decode: about how many images to decode, chosen by a hash of their names; None is all.
+        num_threads: shards that are read at a time; by default as many as there are cores.
+        limits: of an image: a larger record is not held in memory, and a larger image is not decoded.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    files = {file.name: file for file in storage.list_files(directory)}
+    yield from _check_files(info, files)
+    share = 1.0 if decode is None else decode / max(1, info.num_examples)
+    check = functools.partial(_check_shard, files, len(info.classes), share, limits)
+    executor = ThreadPoolExecutor(num_threads or machine.usable_cores())
+    try:
+        results = executor.map(check, [shard for split in info.splits for shard in split.shards])
+        yield from _check_splits(info, files, results)
+    finally:
+        executor.shutdown(cancel_futures=True)
+    yield from _check_derived(info, files)
+    yield from _check_lists(directory, info, files)
+
+
+def _check_files(info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Problem]:
+    shards = {shard.path for split in info.splits for shard in split.shards}
+    expected = layout.files(shards) | ({layout.DAMAGED} if info.damaged else set())
+    for path in sorted(expected - shards - files.keys()):
+        yield Problem(path, None, "is missing")
+    for path in sorted(files.keys() - expected):
+        if not layout.may_have(path):
+            yield Problem(path, None, "does not belong to a dataset; some readers take every file of a folder")
+
+
+def _check_shard(
+    files: Mapping[str, File], num_classes: int, share: float, limits: Limits, shard: ShardInfo
+) -> Checked:
+    if shard.path in files:
+        chosen = functools.partial(_is_chosen, share=share)
+        return check_shard(files[shard.path].path, shard, num_classes, chosen, limits)
+    checked = Checked(shard=shard, statistics=Statistics(positives=(0,) * num_classes))
+    checked.problem("is missing")
+    return checked
+
+
+def _is_chosen(filename: str, share: float) -> bool:
+    # Not the hash that images are ordered by: a share of that would be the first shards.
+    digest = hashlib.blake2b(filename.encode(), digest_size=8, person=b"verify").digest()
+    return int.from_bytes(digest) < share * (1 << 64)
+
+
+def _check_splits(info: DatasetInfo, files: Mapping[str, File], results: Iterator[Checked]) -> Iterator[Problem]:
+    owners: dict[bytes, str] = {}
+    for split in info.splits:
+        statistics, complete = Statistics(positives=(0,) * len(info.classes)), True
+        for checked in itertools.islice(results, len(split.shards)):
+            yield from checked.problems
+            if checked.index is not None:
+                yield from _check_content(files, layout.shard_index(checked.shard.path), checked.index.encode())
+            yield from _check_unique(checked, owners)
+            statistics, complete = statistics + checked.statistics, complete and checked.complete
+        if complete:
+            yield from _check_statistics(split, statistics)
+
+
+def _check_unique(checked: Checked, owners: dict[bytes, str]) -> Iterator[Problem]:
+    """Looks whether a name has been seen before, in a shard of any split, and keeps a digest of each."""
+    for filename, offset in checked.filenames:
+        digest = hashlib.blake2b(filename.encode(), digest_size=16).digest()
+        if digest in owners:
+            yield Problem(checked.shard.path, offset, f"{filename!r} is also in {owners[digest]}")
+        owners[digest] = checked.shard.path
+
+
+def _check_statistics(split: SplitInfo, statistics: Statistics) -> Iterator[Problem]:
+    differing = [
+        field.name
+        for field in dataclasses.fields(Statistics)
+        if field.name not in _NOT_IN_RECORDS
+        and getattr(statistics, field.name) != getattr(split.statistics, field.name)
+    ]
+    if differing:
+        sentence = f"the statistics of {split.name} are not those of its examples: {', '.join(differing)}"
+        yield Problem(layout.MANIFEST, None, sentence)
+
+
+def _check_content(files: Mapping[str, File], path: str, expected: bytes) -> Iterator[Problem]:
+    """Looks whether a file has this content; that there is such a file is looked at elsewhere."""
+    if path not in files:
+        return
+    try:
+        # A file of another size need not be read, and may be large.
+        if files[path].size != len(expected) or storage.read(files[path].path) != expected:
+            source = "shard" if path.startswith(f"{layout.INDEX}/") else "manifest"
+            yield Problem(path, None, f"is not what follows from the {source}")
+    except OSError as error:
+        yield Problem(path, None, f"cannot be read: {error}")
+
+
+def _check_derived(info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Problem]:
+    try:
+        contents = derived.files(info)
+    except (ArithmeticError, ValueError) as error:
+        yield Problem(layout.MANIFEST, None, f"no dataset has such numbers: {error}")
+        return
+    for path, content in contents.items():
+        yield from _check_content(files, path, content)
+
+
+def _check_lists(directory: str, info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Problem]:
+    """Counts what was left out, and what leaks, by the lists of it."""
+    lists: tuple[tuple[str, Sequence[str], Callable[[Iterator[Mapping[str, str]]], object], object], ...] = (
+        (layout.REJECTS, Reject._fields, lambda rows: dict(Counter(row["reason"] for row in rows)), info.rejects),
+        (layout.UNLISTED, ["filename"], lambda rows: sum(1 for _ in rows), info.unlisted),
+        (layout.DUPLICATES, grouping.COLUMNS, _leaks, info.leaks),
+        (layout.DAMAGED, Damaged._fields, lambda rows: sum(1 for _ in rows), info.damaged),
+    )
+    for path, columns, count, expected in lists:
+        if path not in files:
+            continue
+        try:
+            found = count(read_csv(directory, path, columns))
+        except (OSError, UserError) as error:
+            yield Problem(path, None, f"cannot be read: {error}")
+            continue
+        if found != expected:
+            yield Problem(path, None, f"it lists {found}; the manifest says {expected}")
+
+
+def _leaks(rows: Iterator[Mapping[str, str]]) -> Mapping[str, int]:
+    members = (Member(row["group"], row["filename"], row["split"], b"") for row in rows)
+    return grouping.leaks(members)._asdict()
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse_flags.ArgumentParser(
+        prog="python -m converter.verify", description="Reads a dataset again and tells what is wrong with it."
+    )
+    parser.add_argument("directory", help="the dataset: ROOT/NAME/VERSION")
+    parser.add_argument(
+        "--decode",
+        type=_decode,
+        metavar="all|none|N",
+        help="images to decode; N is about so many, the same ones each time (default: all)",
+    )
+    add_flags(parser)
+    arguments: argparse.Namespace = parser.parse_args(argv[1:])
+    return arguments
+
+
+def _decode(text: str) -> int | None:
+    if text in ("all", "none"):
+        return 0 if text == "none" else None
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be all, none or a number. Received: {text!r}")
+    return int(text)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Prints what is wrong, and what was looked at; returns the status: 0 when all is well, 1 otherwise."""
+    storage.check(arguments.directory)
+    info = metadata.load(arguments.directory)
+    num_problems = 0
+    for problem in verify(arguments.directory, info, decode=arguments.decode, limits=limits_of(arguments)):
+        print(problem)
+        num_problems += 1
+    num_shards = sum(len(split.shards) for split in info.splits)
+    decoded = {None: "all", 0: "none"}.get(arguments.decode, f"about {arguments.decode}")
+    result = f"{num_problems} problems" if num_problems else "all is well"
+    print(f"Checked {num_shards} shards of {info.num_examples} examples, images decoded: {decoded}. Found: {result}.")
+    return min(num_problems, 1)
+
+
+def run() -> None:
+    """Entry point."""
+    command.run(main, parse=_parse)

@@ -1,0 +1,169 @@
+"""Reads one shard again, in full, and tells what is wrong with it."""
+
+import dataclasses
+import posixpath
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from converter.images import decoders, headers, prove
+from converter.limits import DEFAULT, Limits
+from converter.rejects import Reason
+from converter.system import storage
+from schemas import example
+from schemas.errors import UserError
+from schemas.example import Example
+from schemas.metadata import ShardInfo
+from schemas.printable import printable
+from schemas.statistics import Statistics
+from schemas.tfrecord import RecordError, ShardReader
+
+
+class Problem(NamedTuple):
+    """Something that is not as it should be.
+
+    Attributes:
+        path: of the file, relative to the dataset's folder.
+        offset: of the record in it, bytes; None where it is not one record that is wrong.
+        sentence: what is wrong.
+    """
+
+    path: str
+    offset: int | None
+    sentence: str
+
+    def __str__(self) -> str:
+        return printable(f"{self.path}{'' if self.offset is None else f' at byte {self.offset}'}: {self.sentence}")
+
+
+@dataclasses.dataclass(kw_only=True)
+class Checked:
+    """What came of reading a shard.
+
+    Attributes:
+        shard: what the manifest says of it.
+        statistics: of the examples that could be read.
+        problems: what is wrong.
+        filenames: of these examples, with the offsets of their records.
+        index: what the text of its index must be; None where the end of the shard was not reached.
+        complete: whether the statistics are those of all its examples.
+    """
+
+    shard: ShardInfo
+    statistics: Statistics
+    problems: list[Problem] = dataclasses.field(default_factory=list)
+    filenames: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    index: str | None = None
+    complete: bool = False
+
+    def problem(self, sentence: str, offset: int | None = None) -> None:
+        """Notes that something is wrong with the shard, or with the record at an offset."""
+        self.problems.append(Problem(self.shard.path, offset, sentence))
+
+
+def check_shard(
+    path: str, shard: ShardInfo, num_classes: int, decode: Callable[[str], bool], limits: Limits = DEFAULT
+) -> Checked:
+    """Reads a shard from its start to its end, once, and holds one record of it in memory at a time.
+
+    Args:
+        path: to read it from.
+        shard: what the manifest of its dataset says of it.
+        num_classes: of the dataset.
+        decode: from the name of an image to whether it is to be decoded.
+        limits: of an image.
+
+    Returns:
+        What was found; a shard that cannot be read is a problem, and raises nothing.
+
+    Raises:
+        UserError: there is not enough memory to decode an image, or the decoder fails and not because of the image.
+    """
+    checked = Checked(shard=shard, statistics=Statistics(positives=(0,) * num_classes))
+    try:
+        with storage.open_binary(path) as file:
+            reader = ShardReader(file, limits.max_record_bytes)
+            for offset, payload in _records(reader, checked):
+                _check_record(checked, offset, payload, num_classes, decode, limits)
+    except OSError as error:
+        checked.problem(f"cannot be read: {error}")
+        return checked
+    if reader.sha256 != shard.sha256:
+        checked.problem(f"its sha256 is {reader.sha256}; the manifest says {shard.sha256}")
+    if not reader.broken:
+        _check_totals(checked, reader)
+    return checked
+
+
+def _records(reader: ShardReader, checked: Checked) -> Iterator[tuple[int, bytes]]:
+    """Yields the good records, and notes the others."""
+    while True:
+        try:
+            yield next(reader)
+        except RecordError as error:
+            checked.problem(error.sentence, error.offset)
+        except StopIteration:
+            return
+
+
+def _check_totals(checked: Checked, reader: ShardReader) -> None:
+    checked.index = reader.index
+    checked.complete = len(checked.filenames) == reader.num_examples
+    for name, found in (("num_examples", reader.num_examples), ("num_bytes", reader.num_bytes)):
+        if found != getattr(checked.shard, name):
+            checked.problem(f"its {name} is {found}; the manifest says {getattr(checked.shard, name)}")
+
+
+def _check_record(
+    checked: Checked, offset: int, payload: bytes, num_classes: int, decode: Callable[[str], bool], limits: Limits
+) -> None:
+    try:
+        one = example.decode(payload, num_classes)
+        image_format = _image_format(one.image)
+        if not _is_relative(one.filename):
+            raise ValueError(f"the filename must be relative, with '/' and without '..'. Received: {one.filename!r}")
+        if decode(one.filename):
+            _check_image(one, limits)
+    except UserError:  # Of the machine, and not of the record.
+        raise
+    except ValueError as error:
+        checked.problem(str(error), offset)
+        return
+    checked.filenames.append((one.filename, offset))
+    checked.statistics += Statistics.of(
+        labels=one.labels,
+        image_format=image_format,
+        height=one.height,
+        width=one.width,
+        image_bytes=len(one.image),
+        example_bytes=len(payload),
+    )
+
+
+def _is_relative(filename: str) -> bool:
+    normal = posixpath.normpath(filename) == filename and "\\" not in filename
+    return normal and not filename.startswith("/") and ".." not in filename.split("/")
+
+
+def _check_image(one: Example, limits: Limits) -> None:
+    """Decodes an image as training does.
+
+    Raises:
+        ValueError: it cannot be decoded, is too large, or is not as large as its record says.
+    """
+    try:
+        with decoders.told(repr(one.filename)):
+            height, width = prove.size(one.image, limits.max_pixels)
+    except headers.ImageError as error:
+        verb = "was not" if error.args[0] == Reason.TOO_LARGE else "cannot be"
+        raise ValueError(f"{one.filename!r} {verb} decoded: {error.args[1]}") from error
+    if (one.height, one.width) != (height, width):
+        raise ValueError(
+            f"{one.filename!r} is {height} pixels high and {width} wide; its record says {one.height} and {one.width}"
+        )
+
+
+def _image_format(data: bytes) -> str:
+    try:
+        return headers.format_of(data)
+    except headers.ImageError as error:
+        raise ValueError(f"the image is of no format that is stored: {error.args[1]}") from error

@@ -1,0 +1,93 @@
+"""The message of a conversion that did not end well names the files that it leaves."""
+
+from pathlib import Path
+
+import pytest
+
+from converter.job import leftovers, pipeline
+from converter.options import ConvertOptions
+from schemas import layout
+from schemas.errors import UserError
+
+
+def _options(output: str) -> ConvertOptions:
+    return ConvertOptions(csv="labels.csv", images="images", output=output)
+
+
+def _finish(folder: Path, number: int) -> None:
+    for i in range(number):
+        path = folder / layout.shard_origin(layout.shard("train", i, 8))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (0, "No shard was finished. The same command begins again, in {}."),
+        (1, "1 finished shard is kept in {}: the same command goes on with the others."),
+        (3, "3 finished shards are kept in {}: the same command goes on with the others."),
+    ],
+)
+def test_finished_shards_are_counted(number: int, sentence: str, tmp_path: Path) -> None:
+    output = tmp_path / "my data; it's"
+    incomplete = output / "dataset/1.0.0.incomplete"
+    incomplete.mkdir(parents=True)
+    _finish(incomplete, number)
+    first, clear = leftovers.describe(_options(str(output))).splitlines()
+    assert first == sentence.format(incomplete)
+    quoted = str(incomplete).replace("'", "'\"'\"'")
+    assert clear == f"To clear it: rm -r '{quoted}'"
+
+
+def test_nothing_is_said_of_nothing(tmp_path: Path) -> None:
+    assert leftovers.describe(_options(str(tmp_path))) == ""
+
+
+def test_a_job_on_other_machines_may_go_on(tmp_path: Path) -> None:
+    said = leftovers.describe(_options(str(tmp_path)), "DataflowRunner")
+    assert said == "If the job was handed to DataflowRunner, it may go on there: it is cancelled where it runs."
+
+
+@pytest.mark.parametrize(
+    ("store", "command"),
+    [
+        ("gs", "gcloud storage rm --recursive gs://bucket/dataset/1.0.0.incomplete"),
+        ("s3", "aws s3 rm --recursive s3://bucket/dataset/1.0.0.incomplete"),
+        ("hdfs", "delete all objects below hdfs://bucket/dataset/1.0.0.incomplete/"),
+    ],
+)
+def test_a_store_is_cleared_by_its_own_command(store: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = leftovers.storage.File(layout.shard_origin(layout.shard("train", 0, 8)), "", 2, 0)
+    monkeypatch.setattr(leftovers.storage, "list_files", lambda _: iter([note]))
+    incomplete = f"{store}://bucket/dataset/1.0.0.incomplete"
+    lines = leftovers.describe(_options(f"{store}://bucket")).splitlines()
+    assert lines == [
+        f"1 finished shard is kept in {incomplete}: the same command goes on with the others.",
+        f"To clear it: {command}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "error", [UserError("bad"), OSError(28, "full"), ZeroDivisionError(), KeyboardInterrupt()], ids=repr
+)
+def test_whatever_ends_a_conversion_says_it(
+    error: BaseException, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("converter.shards.writing.write_shard", fails)
+    options = ConvertOptions(csv=f"{scenes}/labels.csv", images=f"{scenes}/images", output=str(tmp_path))
+    with pytest.raises(BaseException) as raised:
+        pipeline.convert(options)
+    assert raised.value.__notes__[-1] == leftovers.describe(options)
+    assert raised.value.__notes__[-1].startswith("No shard was finished. ")
+
+
+def test_a_conversion_that_is_refused_says_nothing_of_what_another_one_has_left(scenes: Path, tmp_path: Path) -> None:
+    options = ConvertOptions(csv=f"{scenes}/labels.csv", images=f"{scenes}/images", output=str(tmp_path))
+    Path(options.incomplete).mkdir(parents=True)
+    with pipeline.publishing.locked(f"{tmp_path}/dataset"), pytest.raises(UserError, match="at work") as raised:
+        pipeline.convert(options)
+    assert not getattr(raised.value, "__notes__", [])

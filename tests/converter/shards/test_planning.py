@@ -1,0 +1,36 @@
+"""No image of a batch is lost on its way to a split and a shard, and each goes where its name says."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from converter.shards import planning
+from converter.shards.batches import Batch
+from converter.shards.matching import Source
+from converter.splits import assignment
+from converter.system.storage import File
+from converter.table.rows import Row
+
+
+def _source(name: str, split: str = "train", size: int = 10) -> Source:
+    return Source(Row("a.csv", 2, name, b"\1", split, name), File(name, f"images/{name}", size))
+
+
+@given(st.sets(st.text(max_size=5)), st.integers(1, 7))
+def test_every_image_is_in_the_shard_of_its_name(names: set[str], number: int) -> None:
+    shards = dict(planning.assign(Batch(map(_source, names)), {"train": number}))
+    assert Counter(source.file.name for batch in shards.values() for source in batch) == Counter(names)
+    for (split, shard, num_shards), batch in shards.items():
+        assert (split, num_shards) == ("train", number)
+        assert {assignment.shard(assignment.position(source.row.filename), number) for source in batch} == {shard}
+
+
+def test_each_split_has_its_images_and_their_bytes() -> None:
+    batch = Batch([_source("a", size=3), _source("b", "test", 5), _source("c", size=4)])
+    assert dict(planning.sizes(batch)) == {"train": (2, 7), "test": (1, 5)}
+
+
+def test_an_image_takes_the_split_of_its_name_and_keeps_all_else() -> None:
+    (taken,) = planning.take_split(Batch([_source("a")]), {"a": "test", "b": "train"})
+    assert taken == _source("a", "test")

@@ -16,6 +16,7 @@ dataset/    reads the examples of a dataset, writes and reads the lists beside i
 splits/     decides from names and labels to which split, shard and position an image goes
 system/     opens files and stores, starts processes, shares memory among them, and shows the progress bar
 rejects.py  why a row was left out: a closed list of reasons
+text.py     how names are compared and shown: composed characters, control characters
 formulas.py keeps a spreadsheet from running a cell as a formula
 options.py  ConvertOptions: frozen, documented, validates itself
 limits.py   what one image may have: pixels, bytes

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pandas as pd
 
-from converter.table.header import some
+from converter.text import some
 from schemas import layout
 from schemas.metadata import DatasetInfo
 

@@ -17,7 +17,7 @@ from converter.images.headers import ImageError, read_header
 from converter.limits import DEFAULT
 from converter.rejects import Reason
 from converter.system import storage
-from converter.table.header import CONTROL, composed
+from converter.text import CONTROL, composed
 from schemas.errors import UserError
 from schemas.example import Example
 

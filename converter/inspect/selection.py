@@ -23,8 +23,8 @@ from converter.inspect import gallery
 from converter.limits import DEFAULT, Limits, add_flags, limits_of
 from converter.rejects import Reject, inert, read_csv
 from converter.system import storage
-from converter.table.header import composed, some
 from converter.table.rows import cleaned
+from converter.text import composed, some
 from schemas import command, layout, metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo

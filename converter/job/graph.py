@@ -40,8 +40,9 @@ from converter.shards.writing import ShardResult
 from converter.splits import assignment, stratify
 from converter.system import processes, progress, storage
 from converter.table import rows
-from converter.table.header import Table, composed
+from converter.table.header import Table
 from converter.table.rows import Row
+from converter.text import composed
 
 _REJECTS = "rejects"
 _ROWS_READ = "rows_read"

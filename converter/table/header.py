@@ -12,7 +12,6 @@ Several files make one table: each has its own order of columns, and all have th
 
 import dataclasses
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -22,15 +21,13 @@ from converter.system import storage
 from converter.table import cells
 from converter.table.cells import Record
 from converter.table.parquet import Cell
+from converter.text import CONTROL, composed, some
 from schemas import layout, metadata
 from schemas.errors import UserError
 
 # What a cell of a label column may hold, in any case and with spaces around it.
 BINARY = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
-# Control characters, line separators and lone surrogates; not what else is invisible: a name may well have a no-break
-# space (macOS screenshots) or a joiner (Persian, emoji).
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 # How the name of an image ends, and that of a column does not.
 _IMAGE = re.compile(r"\.(jpe?g|png|gif|bmp|webp|tiff?|heic)$", re.IGNORECASE)
@@ -59,11 +56,6 @@ class Table:
     group: int | None
     multi_hot: bool
     classes: tuple[str, ...]
-
-
-def composed(text: str) -> str:
-    """Returns a text as it is compared: in composed characters, since file systems and editors differ in that."""
-    return unicodedata.normalize("NFC", text)
 
 
 def class_names(cell: Cell, delimiter: str) -> set[str]:
@@ -104,12 +96,6 @@ def records(options: ConvertOptions, table: Table) -> Iterator[Record]:
     """
     used = [i for i in (table.filename, table.split, table.group, *table.labels) if i is not None]
     return cells.rows(table.path, options.encoding, used, lists=() if table.multi_hot else table.labels)
-
-
-def some(names: Sequence[str]) -> str:
-    """Returns names for a message: not a million of them, and all on one line."""
-    shown = ", ".join(name if name.isprintable() else repr(name) for name in names[:20])
-    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _header(options: ConvertOptions, path: str) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
 from converter.splits import assignment
 from converter.table.cells import is_blank
-from converter.table.header import BINARY, CONTROL, Table, class_names, composed, records, some
+from converter.table.header import BINARY, Table, class_names, records
 from converter.table.parquet import Cell
+from converter.text import CONTROL, composed, some
 from schemas import layout
 
 _INVALID = 255

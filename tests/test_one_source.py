@@ -18,7 +18,7 @@ _OTHERWISE = {
     "converter/duplicates/grouping.py": {"filename"},
     "converter/inspect/gallery.py": {"filename"},
     "converter/inspect/selection.py": {"filename", "labels", "image"},
-    "converter/rejects.py": {"filename"},
+    "converter/dataset/lists.py": {"filename"},
     "converter/report/page.py": {"filename"},
     "converter/report/sheets.py": {"filename"},
     "converter/shards/matching.py": {"labels"},

@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from converter.dataset.lists import inert_csv
 from converter.duplicates.fingerprints import Fingerprint
-from converter.rejects import inert_csv
 
 # Of duplicates.csv.
 COLUMNS = ("group", "filename", "split", "kind")

@@ -17,11 +17,12 @@ from collections.abc import Iterator, Sequence
 from absl.flags import argparse_flags
 
 from converter.dataset.examples import Located, find, read_split
+from converter.dataset.lists import inert, read_csv
 from converter.dataset.summary import summary
 from converter.images import headers
 from converter.inspect import gallery
 from converter.limits import DEFAULT, Limits, add_flags, limits_of
-from converter.rejects import Reject, inert, read_csv
+from converter.rejects import Reject
 from converter.system import storage
 from converter.table.rows import cleaned
 from converter.text import composed, some

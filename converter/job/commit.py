@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any, Self
 
+from converter.dataset.lists import damaged_csv, to_csv, unlisted_csv
 from converter.duplicates import grouping
 from converter.duplicates.grouping import Member
 from converter.images import prove
 from converter.job import publishing
 from converter.options import ConvertOptions
-from converter.rejects import Damaged, Reason, Reject, damaged_csv, to_csv, unlisted_csv
+from converter.rejects import Damaged, Reason, Reject
 from converter.report import page as report_page
 from converter.shards.provenance import Origin
 from converter.shards.writing import ShardResult

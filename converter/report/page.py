@@ -17,9 +17,10 @@ import numpy as np
 from absl.flags import argparse_flags
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from converter.dataset.lists import first_of_each, read_csv
 from converter.duplicates.grouping import COLUMNS
 from converter.limits import DEFAULT, Limits, add_flags, limits_of
-from converter.rejects import Reject, first_of_each, read_csv
+from converter.rejects import Reject
 from converter.report import charts, pictures, sheets
 from converter.report.pictures import Place, Seen
 from converter.report.sheets import Sheet

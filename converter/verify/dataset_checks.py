@@ -17,10 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from absl.flags import argparse_flags
 
+from converter.dataset.lists import read_csv
 from converter.duplicates import grouping
 from converter.duplicates.grouping import Member
 from converter.limits import DEFAULT, Limits, add_flags, limits_of
-from converter.rejects import Damaged, Reject, read_csv
+from converter.rejects import Damaged, Reject
 from converter.system import storage
 from converter.system.storage import File
 from converter.verify.shard_checks import Checked, Problem, check_shard

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter import formulas, rejects
+from converter import formulas
+from converter.dataset import lists
 from converter.dataset.examples import Located, read_split
 from converter.inspect import gallery
 from converter.job import pipeline
@@ -67,20 +68,20 @@ def test_what_starts_a_formula_has_a_quote_before_it(text: str, escaped: str) ->
 
 @given(st.lists(st.lists(_CELLS, min_size=3, max_size=3), max_size=4))
 def test_no_list_of_a_dataset_has_a_formula_however_it_is_cut_into_cells(rows: list[list[str]]) -> None:
-    text = rejects.inert_csv(("a", "b", "c"), rows)
+    text = lists.inert_csv(("a", "b", "c"), rows)
     for delimiter in ",;":
         assert [cell for cell in _cells(text, delimiter) if _is_formula(cell)] == []
 
 
 def test_long_texts_are_not_kept() -> None:
     for i in range(300):
-        rejects.inert(f"{i}" * 5000)
-    info = rejects._inert_short.cache_info()
+        lists.inert(f"{i}" * 5000)
+    info = lists._inert_short.cache_info()
     assert info.maxsize is not None
     assert info.maxsize * 100 * 4 < 1_000_000
-    rejects._inert_short.cache_clear()
-    rejects.inert("a" * 101)
-    assert rejects._inert_short.cache_info().currsize == 0
+    lists._inert_short.cache_clear()
+    lists.inert("a" * 101)
+    assert lists._inert_short.cache_info().currsize == 0
 
 
 NAMES = [

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converter import formulas
-from converter.rejects import Reason, Reject, to_csv
+from converter.dataset.lists import to_csv
+from converter.rejects import Reason, Reject
 
 
 def test_the_list_of_reasons() -> None:

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from converter.dataset.lists import first_of_each
 from converter.job import commit
 from converter.options import ConvertOptions, parse_splits
-from converter.rejects import first_of_each
 from converter.report import charts, pictures
 from converter.report import page as report_page
 from converter.report.page import Report

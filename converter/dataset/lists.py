@@ -14,6 +14,9 @@ from converter.system import storage
 from schemas.errors import UserError
 from schemas.printable import printable
 
+# Of duplicates.csv.
+DUPLICATES_COLUMNS = ("group", "filename", "split", "kind")
+
 
 def damaged_csv(damaged: Iterable[Damaged]) -> str:
     """Returns the text of damaged.csv: in the order of the files and their lines."""

@@ -8,11 +8,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from converter.dataset.lists import inert_csv
+from converter.dataset.lists import DUPLICATES_COLUMNS, inert_csv
 from converter.duplicates.fingerprints import Fingerprint
-
-# Of duplicates.csv.
-COLUMNS = ("group", "filename", "split", "kind")
 
 
 class Groups:
@@ -108,7 +105,7 @@ def to_csv(members: Iterable[Member]) -> str:
         for member in group:
             kind = "exact" if copies[member.digest] > 1 else "near"
             rows.append((member.group, member.filename, member.split, kind))
-    return inert_csv(COLUMNS, rows)
+    return inert_csv(DUPLICATES_COLUMNS, rows)
 
 
 def _groups(members: Iterable[Member]) -> Iterator[list[Member]]:

@@ -17,8 +17,7 @@ import numpy as np
 from absl.flags import argparse_flags
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from converter.dataset.lists import first_of_each, read_csv
-from converter.duplicates.grouping import COLUMNS
+from converter.dataset.lists import DUPLICATES_COLUMNS, first_of_each, read_csv
 from converter.limits import DEFAULT, Limits, add_flags, limits_of
 from converter.rejects import Reject
 from converter.report import charts, pictures, sheets
@@ -97,7 +96,7 @@ def collect(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> Repo
     shown = _shown(info.statistics.positives)
     classes, combinations = sheets.of_classes(info, seen, shown), sheets.of_rarest(info, seen)
     duplicates, num_groups = sheets.of_duplicates(
-        directory, info, read_csv(directory, layout.DUPLICATES, COLUMNS), limits
+        directory, info, read_csv(directory, layout.DUPLICATES, DUPLICATES_COLUMNS), limits
     )
     unlisted = read_csv(directory, layout.UNLISTED, ["filename"])
     on_sheets = [picture.place for sheet in (*classes, *combinations, *duplicates) for picture in sheet.pictures]

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from absl.flags import argparse_flags
 
-from converter.dataset.lists import read_csv
+from converter.dataset.lists import DUPLICATES_COLUMNS, read_csv
 from converter.duplicates import grouping
 from converter.duplicates.grouping import Member
 from converter.limits import DEFAULT, Limits, add_flags, limits_of
@@ -158,7 +158,7 @@ def _check_lists(directory: str, info: DatasetInfo, files: Mapping[str, File]) -
     lists: tuple[tuple[str, Sequence[str], Callable[[Iterator[Mapping[str, str]]], object], object], ...] = (
         (layout.REJECTS, Reject._fields, lambda rows: dict(Counter(row["reason"] for row in rows)), info.rejects),
         (layout.UNLISTED, ["filename"], lambda rows: sum(1 for _ in rows), info.unlisted),
-        (layout.DUPLICATES, grouping.COLUMNS, _leaks, info.leaks),
+        (layout.DUPLICATES, DUPLICATES_COLUMNS, _leaks, info.leaks),
         (layout.DAMAGED, Damaged._fields, lambda rows: sum(1 for _ in rows), info.damaged),
     )
     for path, columns, count, expected in lists:

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from converter import limits
+from converter.dataset import lists
 from converter.dataset.examples import Located
-from converter.duplicates import grouping
 from converter.inspect import gallery, selection
 from converter.job import pipeline
 from converter.limits import Limits
@@ -95,7 +95,7 @@ def bomb(tmp_path: Path) -> Path:
     (tmp_path / layout.MANIFEST).write_text(info.to_json())
     for name, columns in ((layout.REJECTS, Reject._fields), (layout.UNLISTED, ["filename"])):
         (tmp_path / name).write_text(",".join(columns) + "\n")
-    (tmp_path / layout.DUPLICATES).write_text(",".join(grouping.COLUMNS) + "\n")
+    (tmp_path / layout.DUPLICATES).write_text(",".join(lists.DUPLICATES_COLUMNS) + "\n")
     return tmp_path
 
 

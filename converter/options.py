@@ -9,6 +9,10 @@ from converter import limits
 from schemas import layout, machine
 from schemas.errors import UserError
 
+# Of photographs that are encoded anew, with all of their colours (4:4:4).
+JPEG_QUALITY = 95
+
+
 # Shards of 100 to 200 MB are what tf.data's performance guide advises for reading from disk and from object stores; a
 # shard is also the unit that one worker writes and repeats after a failure: ten thousand photographs of 12 kB, some
 # seconds of work.

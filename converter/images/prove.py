@@ -26,14 +26,13 @@ from PIL.ImageFile import ImageFile
 from converter import limits
 from converter.images import complaints, decoders, jpeg
 from converter.images.headers import ImageError, corrupt, has_16_bits, orientation, read_header
+from converter.options import JPEG_QUALITY
 from converter.rejects import Reason
 from converter.system import room
 from schemas.statistics import JPEG
 
-__all__ = ["JPEG_QUALITY", "Image", "ImageError", "Preparation", "decode", "picture", "prepare", "size"]
+__all__ = ["Image", "ImageError", "Preparation", "decode", "picture", "prepare", "size"]
 
-# Of photographs that are encoded anew, with all of their colours (4:4:4).
-JPEG_QUALITY = 95
 
 # Pixels that a side of `Image.grey` has at least. Of the copies that duplicates/neighbours.py speaks of, 97.5 % are
 # within 6 bits with 32 of them, 98.3 % with 48, 98.4 % with 64; an image of 570 x 470 takes 99, 99 and 116 us to

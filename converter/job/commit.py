@@ -16,9 +16,8 @@ from typing import Any, Self
 from converter.dataset.lists import damaged_csv, to_csv, unlisted_csv
 from converter.duplicates import grouping
 from converter.duplicates.grouping import Member
-from converter.images import prove
 from converter.job import publishing
-from converter.options import ConvertOptions
+from converter.options import JPEG_QUALITY, ConvertOptions
 from converter.rejects import Damaged, Reason, Reject
 from converter.report import page as report_page
 from converter.shards.provenance import Origin
@@ -229,7 +228,7 @@ def _info(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome) -
         unlisted=len(outcome.unlisted),
         leaks=grouping.leaks(outcome.duplicates)._asdict(),
         resize_shorter=options.resize_shorter,
-        jpeg_quality=prove.JPEG_QUALITY if encoded_anew else 0,
+        jpeg_quality=JPEG_QUALITY if encoded_anew else 0,
         damaged=len(outcome.damaged),
     )
 

@@ -41,7 +41,7 @@ from converter.splits import assignment, stratify
 from converter.system import processes, progress, storage
 from converter.table import rows
 from converter.table.header import Table
-from converter.table.rows import Row
+from converter.table.row import Row
 from converter.text import composed
 
 _REJECTS = "rejects"

@@ -8,7 +8,7 @@ from converter import limits
 from converter.limits import DEFAULT
 from converter.rejects import Reason, Reject
 from converter.system.storage import File
-from converter.table.rows import Row
+from converter.table.row import Row
 from converter.text import composed
 
 # What rows of one file must agree in.

@@ -7,7 +7,7 @@ from converter.shards import batches
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
 from converter.splits import assignment
-from converter.table.rows import Row
+from converter.table.row import Row
 
 
 def sizes(sources: Batch[Source]) -> Iterator[tuple[str, tuple[int, int]]]:

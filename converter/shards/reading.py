@@ -27,7 +27,7 @@ from converter.rejects import Reason, Reject
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
 from converter.system import storage
-from converter.table.rows import Row
+from converter.table.row import Row
 from schemas.errors import UserError
 
 _T = TypeVar("_T")

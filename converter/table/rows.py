@@ -3,7 +3,6 @@
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
@@ -11,33 +10,13 @@ from converter.splits import assignment
 from converter.table.cells import is_blank
 from converter.table.header import BINARY, Table, class_names, records
 from converter.table.parquet import Cell
+from converter.table.row import Row
 from converter.text import CONTROL, composed, some
 from schemas import layout
 
 _INVALID = 255
 # A name that is the one that the file goes by: letters, digits, '_' and '-', with single '.' and '/' between them.
 _PLAIN_NAME = re.compile(r"(?:[\w-]+[./])*[\w-]+", re.ASCII)
-
-
-class Row(NamedTuple):
-    """A row that passed every test that needs no file.
-
-    Attributes:
-        csv: path of the file that it stands in.
-        line: of that file, 1 for its header; the first line where a cell spans several.
-        filename: normalized; relative to the folder of images.
-        labels: one byte for each class, 0 or 1.
-        split: name of the split that it belongs to.
-        group: what decides the split, in composed characters: rows of one group are never in two. The file name where
-            nothing else was given.
-    """
-
-    csv: str
-    line: int
-    filename: str
-    labels: bytes
-    split: str
-    group: str
 
 
 class _RejectedError(Exception):

@@ -44,7 +44,7 @@ with quiet():
     from converter.system.storage import File
     from converter.table import rows
     from converter.table.header import read_tables
-    from converter.table.rows import Row
+    from converter.table.row import Row
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "scaling.md"
 _PREPARATION = Preparation(max_pixels=100_000_000)

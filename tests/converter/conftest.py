@@ -10,7 +10,7 @@ from converter.options import ConvertOptions
 from converter.rejects import Reject
 from converter.table import header, rows
 from converter.table.header import Table
-from converter.table.rows import Row
+from converter.table.row import Row
 
 
 class Read(NamedTuple):

@@ -15,7 +15,7 @@ from converter.rejects import Reason, Reject
 from converter.shards import writing
 from converter.shards.writing import ShardResult, Source
 from converter.system import storage
-from converter.table.rows import Row
+from converter.table.row import Row
 from converter.verify import dataset_checks
 from schemas import metadata
 

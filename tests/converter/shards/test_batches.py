@@ -12,7 +12,7 @@ from converter.shards import batches
 from converter.shards.matching import Source
 from converter.splits import assignment
 from converter.system.storage import File
-from converter.table.rows import Row
+from converter.table.row import Row
 
 _NAMES = st.lists(st.text(max_size=5), max_size=50)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from converter.rejects import Reason, Reject
 from converter.shards.matching import Source, match, match_all
 from converter.system.storage import File
-from converter.table.rows import Row
+from converter.table.row import Row
 
 _FILE = File("a.jpg", "images/a.jpg", 10)
 

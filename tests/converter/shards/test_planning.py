@@ -10,7 +10,7 @@ from converter.shards.batches import Batch
 from converter.shards.matching import Source
 from converter.splits import assignment
 from converter.system.storage import File
-from converter.table.rows import Row
+from converter.table.row import Row
 
 
 def _source(name: str, split: str = "train", size: int = 10) -> Source:

@@ -25,7 +25,7 @@ from converter.shards.matching import Source
 from converter.shards.reading import Good
 from converter.system import storage
 from converter.system.storage import File
-from converter.table.rows import Row
+from converter.table.row import Row
 from schemas.errors import UserError
 
 Draw = Callable[..., bytes]
@@ -287,7 +287,7 @@ from pathlib import Path
 from converter.images import prove
 from converter.shards import reading
 from converter.shards.matching import Source
-from converter.table.rows import Row
+from converter.table.row import Row
 from converter.system.storage import File
 from schemas.errors import UserError
 from schemas.quiet import tensorflow

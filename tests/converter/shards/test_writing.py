@@ -19,7 +19,7 @@ from converter.shards import writing
 from converter.shards.writing import ShardResult, Source
 from converter.splits import assignment
 from converter.system import storage
-from converter.table.rows import Row
+from converter.table.row import Row
 from schemas import example
 from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
 from converter.table import header, parquet, rows
-from converter.table.rows import Row
+from converter.table.row import Row
 from schemas.errors import UserError
 
 Read = Callable[..., tuple[header.Table, list[Row | Reject]]]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from converter.options import DEFAULT_SPLITS, parse_splits
 from converter.rejects import Reason
 from converter.splits import assignment
-from converter.table.rows import _PLAIN_NAME, Row, cleaned, normalized
+from converter.table.row import Row
+from converter.table.rows import _PLAIN_NAME, cleaned, normalized
 
 ReadCsv = Callable[..., Any]
 

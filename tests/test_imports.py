@@ -15,6 +15,7 @@ _MODULES = sorted(
 )
 _KNOW_BEAM = {
     "converter/job/graph.py",
+    "converter/job/parallel.py",
     "converter/job/pipeline.py",
     "converter/job/runners.py",
     "converter/system/storage.py",
@@ -60,7 +61,7 @@ def test_packages_import_only_what_they_may(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", _MODULES)
-def test_beam_is_known_in_four_modules(module: str) -> None:
+def test_beam_is_known_in_five_modules(module: str) -> None:
     assert bool(_import(module, "apache_beam")) == (module in _KNOW_BEAM)
 
 

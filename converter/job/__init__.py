@@ -6,4 +6,5 @@ commit.py     the last step: reconcile counts, write the metadata, publish
 publishing.py puts a whole dataset into its place
 leftovers.py  what a conversion has left that did not come to its end
 runners.py    which runner, its options, and the package that it stages
+parallel.py   runs the calls of a step in processes, where there are some
 """

@@ -15,14 +15,12 @@ it. Splits that depend on more than a row (stratified, near duplicates) are assi
 
 import functools
 import itertools
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
-from apache_beam.transforms.window import GlobalWindows
 
 from converter.duplicates import grouping, lookalikes, neighbours
 from converter.duplicates.fingerprints import Fingerprint
@@ -31,6 +29,7 @@ from converter.duplicates.lookalikes import Candidates, Picture
 from converter.duplicates.neighbours import Columns, Links
 from converter.images.prove import Preparation
 from converter.job.commit import Outcome, commit
+from converter.job.parallel import InProcesses
 from converter.options import ConvertOptions
 from converter.rejects import Reject
 from converter.shards import batches, matching, planning, reading, writing
@@ -80,7 +79,7 @@ def build(
     sources = _assign_splits(matched.sources, options, num_parts)
     results = (
         by_shard(sources, options)  # ((split, shard, number of shards), [[Source]])
-        | "WriteShards" >> beam.ParDo(_InProcesses(_begin_shard, options))
+        | "WriteShards" >> beam.ParDo(InProcesses(_begin_shard, options))
     )  # ShardResult
     copies = (
         results
@@ -163,39 +162,6 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts
     return sources
 
 
-class _InProcesses(beam.DoFn):
-    """(key, [[item]]) -> what comes of it: several at a time, where there are processes for it, the largest first."""
-
-    def __init__(self, begin: Callable[..., Callable[[], Any]], *args: Any):
-        """Takes the function that begins with an element, and returns one that waits for what comes of it.
-
-        Args:
-            begin: the function, see converter/system/processes.py.
-            args: of it, beside the element.
-        """
-        super().__init__()
-        self._begin, self._args = begin, args
-        self._elements: list[tuple[Any, Iterable[Sized]]] = []
-
-    def process(self, element: tuple[Any, Iterable[Sized]]) -> Iterator[Any]:
-        """Yields what comes of an element; if there are processes, later."""
-        if processes.number() == 1:
-            yield self._begin(element, *self._args)()
-        else:
-            self._elements.append(element)
-
-    def finish_bundle(self) -> Iterator[Any]:
-        """Yields what comes of those that are left."""
-        # A large one at the end would be worked at alone.
-        self._elements.sort(key=lambda element: -sum(map(len, element[1])))
-        begun: deque[Callable[[], Any]] = deque()
-        while self._elements or begun:
-            # While one is worked at, the next one is handed over.
-            while self._elements and len(begun) < 2 * processes.number():
-                begun.append(self._begin(self._elements.pop(0), *self._args))
-            yield GlobalWindows.windowed_value(begun.popleft()())
-
-
 class FindGroups(beam.PTransform):
     """[Fingerprint] -> one dictionary, from each name that has duplicates to the first name of its group."""
 
@@ -219,7 +185,7 @@ class FindGroups(beam.PTransform):
             fingerprints
             | "Bands" >> beam.FlatMap(_bands, self._num_parts)
             | "GroupByBand" >> beam.GroupByKey()  # ((band or all of them, part), [Columns])
-            | "Links" >> beam.ParDo(_InProcesses(_begin_links))  # Links
+            | "Links" >> beam.ParDo(InProcesses(_begin_links))  # Links
             | "Connect" >> beam.CombineGlobally(_Connect())
         )  # {name: the first name of its group of candidates}
         num_tasks = _TASKS * self._num_parts
@@ -232,14 +198,14 @@ class FindGroups(beam.PTransform):
             # Apart from the step that makes them: the two in one step would wait for each other.
             | "Apart" >> beam.Reshuffle()
             | "ToRead" >> beam.FlatMap(_to_read, self._named_by, to_read)  # (0, [[(name, Source)]])
-            | "ReadAgain" >> beam.ParDo(_InProcesses(_begin_reading_again, self._options))  # [(Fingerprint, Picture)]
+            | "ReadAgain" >> beam.ParDo(InProcesses(_begin_reading_again, self._options))  # [(Fingerprint, Picture)]
             | "Pictured" >> beam.FlatMap(_pictured, groups, num_tasks)
         )
         return (
             (candidates.parts, pictured)
             | "WithPictures" >> beam.Flatten()
             | "GroupCandidates" >> beam.GroupByKey()  # (part, [Candidates])
-            | "Compare" >> beam.ParDo(_InProcesses(_begin_comparing))  # Links
+            | "Compare" >> beam.ParDo(InProcesses(_begin_comparing))  # Links
             | "ConnectCopies" >> beam.CombineGlobally(_Connect())
         )
 

@@ -14,9 +14,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineRunner
 
 import schemas
+from converter.duplicates import lookalikes, neighbours
 from converter.job import commit, graph, leftovers, publishing, runners
 from converter.options import ConvertOptions
-from converter.shards import batches
+from converter.shards import batches, writing
 from converter.system import processes, progress, storage
 from converter.table.header import Table, read_tables
 from schemas import command, layout, machine
@@ -77,7 +78,7 @@ def _run(
     with (
         tempfile.TemporaryDirectory() as staged,
         progress.bar() if here else contextlib.nullcontext(),
-        processes.started(number, memory),
+        processes.started(number, memory, modules=[each.__name__ for each in (writing, neighbours, lookalikes)]),
     ):
         runners.stage(beam_options, staged)
         pipeline = beam.Pipeline(runner=runner, options=beam_options)

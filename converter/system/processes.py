@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, resource_tracker
@@ -33,12 +33,13 @@ _number = 1
 
 
 @contextlib.contextmanager
-def started(number: int, memory: int | None = None) -> Iterator[None]:
+def started(number: int, memory: int | None = None, *, modules: Sequence[str] = ()) -> Iterator[None]:
     """Lets so many processes work while the context is open; fewer than two are none, and the work is done here.
 
     Args:
         number: of processes. They are started when there is work for them.
         memory: bytes that the conversion may take; by default as many as are left.
+        modules: names of those that the work needs, imported once for all processes.
     """
     global _executor, _number
     if number < 2:
@@ -47,7 +48,7 @@ def started(number: int, memory: int | None = None) -> Iterator[None]:
     others = set(multiprocessing.active_children())
     # Not forked from this one, which has threads. One process imports all, and the others are forked from that.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["converter.shards.writing", "converter.duplicates.neighbours"])
+    context.set_forkserver_preload([*modules])
     with quiet():
         resource_tracker.ensure_running()  # When this process ends at once, it would tell of semaphores that it clears.
     with _environment(machine.SINGLE_THREADED), _without_interrupts():

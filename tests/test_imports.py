@@ -1,8 +1,10 @@
 """The import rule: the converter and the trainer meet only on disk."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -13,13 +15,12 @@ _MODULES = sorted(
     for package in ("schemas", "converter", "trainer")
     for path in (_TOP / package).rglob("*.py")
 )
-_KNOW_BEAM = {
-    "converter/job/graph.py",
-    "converter/job/parallel.py",
-    "converter/job/pipeline.py",
-    "converter/job/runners.py",
-    "converter/system/storage.py",
-}
+# From top to bottom, as the docstring of the converter lists them: its wings, and the modules beside them.
+_ORDER = [
+    "__init__",
+    "__main__",
+    *re.findall(r"^(\w+)(?:\.py|/) ", (_TOP / "converter" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE),
+]
 _DEFINE_FLAGS = {"converter/main.py", "trainer/main.py"}
 
 
@@ -39,6 +40,24 @@ def _import(module: str, *packages: str) -> set[str]:
     """Returns what a module imports of these packages."""
     names = _imports((_TOP / module).read_text(encoding="utf-8"))
     return {name for name in names if any(f"{name}.".startswith(f"{package}.") for package in packages)}
+
+
+def _used(source: str) -> dict[str, set[str]]:
+    """Returns for each module of the converter that a module imports which of its names it uses."""
+    tree, local, used = ast.parse(source), {}, defaultdict[str, set[str]](set)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("converter."):
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                if f"{name.replace('.', '/')}.py" in _MODULES:
+                    local[alias.asname or alias.name] = name
+                    used[name] |= set()
+                else:
+                    used[f"{node.module}"].add(alias.name)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in local:
+            used[local[node.value.id]].add(node.attr)
+    return dict(used)
 
 
 def test_finds_imports_in_every_form() -> None:
@@ -61,8 +80,33 @@ def test_packages_import_only_what_they_may(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", _MODULES)
-def test_beam_is_known_in_five_modules(module: str) -> None:
-    assert bool(_import(module, "apache_beam")) == (module in _KNOW_BEAM)
+def test_beam_is_known_to_the_job_and_to_the_module_that_opens_stores(module: str) -> None:
+    if not module.startswith("converter/job/"):
+        assert bool(_import(module, "apache_beam")) == (module == "converter/system/storage.py")
+
+
+@pytest.mark.parametrize("module", [module for module in _MODULES if module.startswith("converter/")])
+def test_a_wing_imports_only_what_is_public_of_the_wings_below_it(module: str) -> None:
+    wing = module.split("/")[1].removesuffix(".py")
+    for name, used in _used((_TOP / module).read_text(encoding="utf-8")).items():
+        other = name.split(".")[1]
+        if other != wing:
+            assert _ORDER.index(other) > _ORDER.index(wing), f"{name} stands above {module}"
+            assert not [each for each in used if re.match("_(?!_)", each)], f"{module} uses what is private in {name}"
+            # The modules beside the wings are there for all: options, limits, ...
+            alone = len(used) == 1 and name.count(".") == 2
+            assert not (alone and all(map(str.isupper, used))), f"{module} imports {name} for one constant"
+
+
+def test_finds_what_a_module_uses_of_others() -> None:
+    source = "from converter.splits import assignment as a\nfrom converter.text import some\na.split(a._x)\nsome._y\n"
+    assert _used(source) == {"converter.splits.assignment": {"split", "_x"}, "converter.text": {"some"}}
+
+
+def test_the_order_of_the_wings_names_all_of_them() -> None:
+    assert {"job", "shards", "system", "options"} <= set(_ORDER)
+    found = {module.split("/")[1].removesuffix(".py") for module in _MODULES if module.startswith("converter/")}
+    assert found == set(_ORDER)
 
 
 @pytest.mark.parametrize("module", _MODULES)
@@ -75,7 +119,11 @@ def test_flags_are_defined_only_by_the_command_lines(module: str) -> None:
     ("module", "unwanted"),
     [
         pytest.param("converter.main", ["tensorflow", "sklearn"], id="the converter"),
-        pytest.param("converter.shards.writing", ["tensorflow", "apache_beam"], id="the processes that write shards"),
+        pytest.param(
+            "converter.shards.writing, converter.duplicates.neighbours, converter.duplicates.lookalikes",
+            ["tensorflow", "apache_beam", "pyarrow"],
+            id="the processes that write shards and compare images",
+        ),
         pytest.param("converter.__main__", ["converter.main"], id="the main module, which these import too"),
         pytest.param("converter.inspect.selection", ["tensorflow", "apache_beam"], id="who looks into a dataset"),
     ],

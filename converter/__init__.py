@@ -1,13 +1,13 @@
-"""CSV and images -> a dataset on disk, once: an Apache Beam job.
+"""The converter turns a CSV and its images into a dataset on disk, once, by an Apache Beam job.
 
 A folder is a wing of the converter: one idea. A wing imports only from what stands below it here.
 
-main.py     flags -> ConvertOptions -> pipeline.convert()
+main.py     defines the command line of the converter: flags become ConvertOptions, and a conversion starts
 job/        runs a conversion as an Apache Beam job, and publishes the dataset that results
 verify/     reads a finished dataset again, and reports every fault in it: `python -m converter.verify`
 report/     builds the page that shows what a dataset contains: `python -m converter.report`
 inspect/    shows the summary of a dataset, or chosen examples of it: `python -m converter.inspect`
-diff.py     `python -m converter.diff`: in what two datasets differ
+diff.py     compares two datasets, whatever shards they are cut into: `python -m converter.diff A B`
 shards/     turns rows, and the image files that they name, into whole shards
 duplicates/ finds images that are the same or nearly the same, and groups them
 images/     proves that the bytes of an image decode, and prepares the bytes that are stored
@@ -15,11 +15,11 @@ table/      reads a CSV or a Parquet file, and turns each of its rows into a Row
 dataset/    reads the examples of a dataset, writes and reads the lists beside its shards, and summarizes it
 splits/     decides from names and labels to which split, shard and position an image goes
 system/     opens files and stores, starts processes, shares memory among them, and shows the progress bar
-rejects.py  why a row was left out: a closed list of reasons
-text.py     how names are compared and shown: composed characters, control characters
-formulas.py keeps a spreadsheet from running a cell as a formula
-options.py  ConvertOptions: frozen, documented, validates itself
-limits.py   what one image may have: pixels, bytes
+rejects.py  defines why a row is rejected: Reject, and the closed list of reasons
+text.py     compares and shows names: composed characters, control characters, lists of names in messages
+formulas.py keeps spreadsheets from running a cell of a CSV as a formula
+options.py  defines ConvertOptions: every setting of a conversion, with its checks
+limits.py   defines the limits of one image, in bytes and pixels, for conversions and for all that reads a dataset
 """
 
 import sys

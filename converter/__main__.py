@@ -1,4 +1,4 @@
-"""`python -m converter`, and the command `multihot-convert`."""
+"""Runs the converter: `python -m converter`, and the command `multihot-convert`."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""`python -m converter.diff A B`: in what two datasets differ, whatever shards they are cut into.
+"""Compares two datasets, whatever shards they are cut into: `python -m converter.diff A B`.
 
     shards of A that B has not --> {filename: what to compare} --.
                                                                   >-- name by name --> Difference

@@ -1,4 +1,4 @@
-"""Keeps a spreadsheet from running a cell of a CSV as a formula.
+"""Keeps spreadsheets from running a cell of a CSV as a formula.
 
 A cell that starts with one of = + - @ is a formula, and may start programs. Some spreadsheets take their full-width
 forms for the same, or look behind blanks (https://owasp.org/www-community/attacks/CSV_Injection). A cell can also start

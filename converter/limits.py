@@ -1,4 +1,4 @@
-"""The limits of one image: what may be read into memory, in a conversion and by all that looks at a dataset.
+"""Defines the limits of one image, in bytes and pixels, for conversions and for all that reads a dataset.
 
 A file of some kilobytes can claim any number of pixels, and a row can name a file of any size. Both are known before
 anything is read or decoded: the size of a file from the listing, the pixels from the header of the image.

@@ -1,4 +1,4 @@
-"""The command line of the converter: flags -> ConvertOptions -> pipeline.convert()."""
+"""Defines the command line of the converter: flags become ConvertOptions, and a conversion starts."""
 
 import gc
 import logging

@@ -1,4 +1,4 @@
-"""ConvertOptions: everything that a conversion is asked to do."""
+"""Defines ConvertOptions: every setting of a conversion, with its checks."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""Rejects: rows that were left out, and why. They are data, written to rejects.csv, not lines of a log."""
+"""Defines why a row is rejected: Reject, and the closed list of reasons."""
 
 import enum
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How names are compared and shown."""
+"""Compares and shows names: composed characters, control characters, lists of names in messages."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""Reads examples of a dataset: one after the other, or the one that has a name.
+"""Reads the examples of a dataset: one after the other, or the one that has a name.
 
     shards of a split     |---------|---------|---------|     each a range of positions (splits/assignment.py), in order
     records of a shard    |.|..|.|..|                         in order of position, at the offsets that its index lists

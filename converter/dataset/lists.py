@@ -1,6 +1,6 @@
-"""The lists beside the shards: rejects.csv, unlisted.csv, duplicates.csv.
+"""Writes and reads the lists beside the shards: rejects.csv, unlisted.csv, duplicates.csv, damaged.csv.
 
-A person opens them in a spreadsheet and on a terminal, so that every cell is inert.
+A person opens them in a spreadsheet and on a terminal. So no cell is a formula, and none has control characters.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""What a person reads when a conversion is done."""
+"""Describes a dataset in the words that a person reads when a conversion is done."""
 
 from collections.abc import Sequence
 from fractions import Fraction

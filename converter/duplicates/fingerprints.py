@@ -1,4 +1,4 @@
-"""What is compared of an image: hashes by which copies of it are found, whatever was done to them.
+"""Computes the fingerprint of an image, by which copies of the image are found.
 
 grey picture -> views -> fingerprint: of the file its digest, of the picture a perceptual hash and a thumbnail
 """

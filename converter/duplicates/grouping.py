@@ -1,4 +1,4 @@
-"""Images that are the same, or nearly: what makes a validation split easier than it should be.
+"""Joins images that are the same or nearly the same into groups, and counts those in several splits.
 
 fingerprints.py -> neighbours.py -> links -> Groups -> Member -> duplicates.csv
 """

@@ -1,4 +1,4 @@
-"""Decodes an image as training does, and tells what the image is to blame for from what the machine is to blame for.
+"""Decodes an image as training does, and tells a damaged image from a failure of the machine.
 
 TensorFlow says InvalidArgument of bytes that it cannot decode, and something else where memory is missing or a part of
 TensorFlow fails. But it calls all failures of its libraries (libpng, libwebp) InvalidArgument, and crashes where it

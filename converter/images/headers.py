@@ -1,4 +1,4 @@
-"""What an image says of itself before any of it is decoded: format, size, orientation.
+"""Reads the format, size and orientation of an image from its header, before any of it is decoded.
 
 TensorFlow cannot tell the size of an image without decoding it, and a file of some kilobytes can ask for all memory.
 So Pillow reads the header first. It raises almost anything on bytes that were made or damaged to confuse it.

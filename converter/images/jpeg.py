@@ -1,6 +1,6 @@
-"""JPEGs as libjpeg-turbo decodes them without TensorFlow around it, whose calls from Python cost as much again.
+"""Decodes JPEGs by libjpeg-turbo alone: a call of TensorFlow from Python costs as much again.
 
-It is also what TensorFlow decodes them by. What it has no complaint about here is decoded there too, and to the same
+TensorFlow, too, calls libjpeg-turbo. A file without a complaint here is decoded there as well, and to the same
 pixels, with two exceptions that TensorFlow decodes as well: progressive files, of which scans may be missing, and inks
 (CMYK), which the two turn into RGB by arithmetic of their own. tests/fuzz/test_jpeg.py holds them against each other.
 

@@ -1,4 +1,4 @@
-r"""Proves that one image decodes, by the decoder that training uses, and makes of it what is stored.
+r"""Proves that an image decodes by the decoder of the training, and prepares the bytes that are stored.
 
     file -> header -> decoded --\-------------------------------------------------/-> the same bytes
                                  \-> oriented, resized, rescaled, encoded anew --/    other bytes, decoded again

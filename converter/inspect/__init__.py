@@ -1,5 +1,5 @@
 """This wing shows the summary of a dataset, or chosen examples of it: `python -m converter.inspect`.
 
-selection.py `python -m converter.inspect`: looks into a dataset
-gallery.py   a picture of examples, or files of them
+selection.py shows the summary of a dataset, or chosen examples of it: `python -m converter.inspect DIR`
+gallery.py   draws examples as a grid of pictures, or writes them as files
 """

@@ -1,4 +1,4 @@
-"""Shows examples to a person: as a grid of pictures, or as files."""
+"""Draws examples as a grid of pictures, or writes them as files."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""`python -m converter.inspect DIR`: looks into a dataset.
+"""Shows the summary of a dataset, or chosen examples of it: `python -m converter.inspect DIR`.
 
 What it takes, and what it shows:
 

@@ -1,10 +1,10 @@
 """This wing runs a conversion as an Apache Beam job, and publishes the dataset that results.
 
-pipeline.py   runs it: looks at what there is before, and at what came of it
-graph.py      the graph of the Beam job: wires the above into one readable expression
-commit.py     the last step: reconcile counts, write the metadata, publish
-publishing.py puts a whole dataset into its place
-leftovers.py  what a conversion has left that did not come to its end
-runners.py    which runner, its options, and the package that it stages
-parallel.py   runs the calls of a step in processes, where there are some
+pipeline.py   runs a conversion: checks the folders, runs the Beam job, and returns the resulting dataset
+graph.py      builds the graph of the Beam job, as one expression
+commit.py     ends a conversion: reconciles the counts, writes the metadata, and publishes the dataset
+publishing.py moves a finished dataset into its place, and lets one conversion at a time do so
+leftovers.py  describes the files that an unfinished conversion has left, and how to go on
+runners.py    chooses the Beam runner, parses its options, and stages our package for its workers
+parallel.py   runs the calls of one step of the Beam job in several processes of this machine
 """

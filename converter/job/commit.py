@@ -1,4 +1,4 @@
-"""The last step of a conversion: reconcile the counts, write the metadata, publish.
+"""Ends a conversion: reconciles the counts, writes the metadata, and publishes the dataset.
 
 It runs inside the job, on the results of all writers, so that no runner can start it before they are done. What it
 finds wrong it does not raise, since a runner would try again: it leaves a failure where the command line looks for it.

@@ -1,4 +1,4 @@
-r"""The graph of the Beam job.
+r"""Builds the graph of the Beam job, as one expression.
 
 Image bytes never cross a shuffle: what is grouped are rows, and one task reads the images of one shard and writes it.
 Rows, files and fingerprints travel in batches (shards/batches.py): Beam takes longer over an element than all else

@@ -1,4 +1,4 @@
-"""Runs the calls of a step of the job in processes, where there are some."""
+"""Runs the calls of one step of the Beam job in several processes of this machine."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized

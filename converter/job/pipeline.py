@@ -1,4 +1,4 @@
-"""Runs a conversion: looks at what there is, runs the Beam job, and says what came of it."""
+"""Runs a conversion: checks the folders, runs the Beam job, and returns the resulting dataset."""
 
 import contextlib
 import functools

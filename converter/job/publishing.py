@@ -1,4 +1,4 @@
-"""Puts a whole dataset into its place, and lets one conversion at a time do so.
+"""Moves a finished dataset into its place, and lets one conversion at a time do so.
 
 On this machine a folder changes its name in one step, and so do two folders that change places. In an object store,
 which has no folders, the file that makes a dataset goes first and comes last.

@@ -1,4 +1,4 @@
-"""Which runner a job runs on, with which of Beam's options, and the package of ours that its workers install."""
+"""Chooses the Beam runner, parses its options, and stages our package for its workers."""
 
 import argparse
 import difflib

@@ -1,7 +1,7 @@
 """This wing builds the page that shows what a dataset contains: `python -m converter.report`.
 
-page.py     `python -m converter.report`: the page that shows what is in a dataset
-charts.py   the charts of the report, as SVG
-pictures.py a sample of the examples of a dataset, and small pictures of them
-sheets.py   the contact sheets of the report: which images stand on them
+page.py     builds the page that shows what a dataset contains: `python -m converter.report DIR`
+charts.py   draws the charts of the report as SVG that takes the colours and fonts of the page
+pictures.py samples the examples for the report, finds examples by name, and makes small pictures of them
+sheets.py   chooses the images on the contact sheets: of classes, of rare combinations of labels, of duplicates
 """

@@ -1,4 +1,4 @@
-"""The charts of the report: matplotlib draws them as SVG, to stand in the page, whose colours and fonts they take.
+"""Draws the charts of the report as SVG that takes the colours and fonts of the page.
 
 A class of any name is text in them, in any script, and never markup.
 """

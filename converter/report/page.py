@@ -1,4 +1,4 @@
-r"""`python -m converter.report DIR`: a page that shows a person what is in a dataset.
+r"""Builds the page that shows what a dataset contains: `python -m converter.report DIR`.
 
 manifest, rejects.csv, ... --\
 sample of the examples ------->  Report  -->  templates/report.html.jinja  -->  report.html

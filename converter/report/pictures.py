@@ -1,4 +1,4 @@
-"""What the report shows of the examples: a sample of them, where an image is by its name, and small pictures.
+"""Samples the examples for the report, finds examples by name, and makes small pictures of them.
 
 Within a split the examples stand in the order of a hash, so that the first of each split are a fair random sample.
 """

@@ -1,4 +1,4 @@
-"""The contact sheets of the report: of classes, of rare combinations of labels, of duplicates."""
+"""Chooses the images on the contact sheets: of classes, of rare combinations of labels, of duplicates."""
 
 import functools
 import heapq

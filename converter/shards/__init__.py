@@ -1,9 +1,9 @@
 """This wing turns rows, and the image files that they name, into whole shards.
 
-batches.py    rows and files on their way through the job, many in one element
-matching.py   the rows and the files of one name
-planning.py   which split and which shard the images of a batch go to
+batches.py    groups rows and files into batches: per-element overhead in Beam exceeds the cost of our work
+matching.py   matches rows with the files that they name: at most one row gets a file, and the others are rejected
+planning.py   assigns the images of a batch to their splits and shards
 reading.py    reads and proves the images of some rows, several at a time
-provenance.py what a finished shard was made from, so that it is kept
-writing.py    writes one whole shard from its rows
+provenance.py notes beside a finished shard what it was made from, so that an unchanged shard is kept
+writing.py    writes one whole shard from its rows: one task, one file
 """

@@ -1,4 +1,4 @@
-"""Rows and files on their way through the job: many in one element, since Beam takes longer over an element than we do.
+"""Groups rows and files into batches: per-element overhead in Beam exceeds the cost of our work.
 
 A bucket holds what lies within a range of positions (see splits/assignment.py), so that the rows and the files of one
 name meet in it, and most of it goes to one shard of each split.

@@ -1,4 +1,4 @@
-"""The rows and the files of one name: at most one row gets the file, and every other one a reason."""
+"""Matches rows with the files that they name: at most one row gets a file, and the others are rejected."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence

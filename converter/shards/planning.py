@@ -1,4 +1,4 @@
-"""Which split and which shard the images of a batch go to."""
+"""Assigns the images of a batch to their splits and shards."""
 
 from collections.abc import Iterable, Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""What a shard was made from, noted beside it when it is finished: from the same it need not be made again.
+"""Notes beside a finished shard what it was made from, so that an unchanged shard is kept.
 
 A shard is a function of its sources, so it is known by a digest of them: names, labels, sizes and times of
 modification. The note is written last of the shard's files, and is what makes it a finished one. It holds nothing that

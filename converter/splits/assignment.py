@@ -1,4 +1,4 @@
-"""Where an image goes: a pure function of its file name.
+"""Assigns an image to a split, a shard and a position: a pure function of its file name.
 
     blake2b(file name) = 128 bits
         first 64 bits   -> split     (which fraction of the range they fall into)

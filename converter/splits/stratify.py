@@ -1,4 +1,4 @@
-"""Splits in which every label, and every pair of labels, has its share, however rare it is.
+"""Assigns splits in which every label, and every pair of labels, has its share, however rare it is.
 
 The price is that an image's split depends on the whole CSV: adding a row can move others, which the hash of a name
 (assignment.py) never does. It is decided in one place, with all labels in memory.

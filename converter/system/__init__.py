@@ -1,7 +1,7 @@
 """This wing opens files and stores, starts processes, shares memory among them, and shows the progress bar.
 
-storage.py   files, wherever they are: on this machine, or in a store by Beam
-processes.py processes that write shards, where the job runs in this process
-room.py      memory that images take at a time, in all processes
-progress.py  the bar on a terminal while the job runs in this process
+storage.py   opens, lists and moves files on this machine, or in any store that Beam can open (`gs://`, `s3://`)
+processes.py starts processes that write shards and compare fingerprints, where the job runs in this process
+room.py      shares the memory for decoded images among all threads and processes of a conversion
+progress.py  shows a bar on the terminal: images done, images/s, time left
 """

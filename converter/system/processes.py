@@ -1,4 +1,4 @@
-"""Processes beside this one that write shards and compare fingerprints, where the job runs in this process.
+"""Starts processes that write shards and compare fingerprints, where the job runs in this process.
 
 Threads of one process share an interpreter lock, and give it to each other at every call of the system: on two cores,
 two threads converted 1.1 times as many images as one, and two processes 1.6 times (scripts/bench_convert).

@@ -1,4 +1,4 @@
-"""The bar on a terminal: images done, images/s, time left.
+"""Shows a bar on the terminal: images done, images/s, time left.
 
 The job runs on workers, which may be elsewhere; the bar is for the runners that run it in the process that was started.
 So it is the one piece of state of this module, and in every other process its functions do nothing.

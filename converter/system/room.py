@@ -1,4 +1,4 @@
-"""Room in memory for images that are decoded in full: all threads and all processes of a conversion share it.
+"""Shares the memory for decoded images among all threads and processes of a conversion.
 
 Most JPEGs are proved at an eighth of their size, and take none. An image of 128 megapixels takes 1.5 GB while it is
 decoded and turned: 64 cores that meet 64 of them at a time would take 100 GB. So a large image waits until others are

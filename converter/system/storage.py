@@ -1,4 +1,4 @@
-"""Files, wherever they are: on this machine, or in any store that Beam has a file system for (`gs://`, `s3://`).
+"""Opens, lists and moves files on this machine, or in any store that Beam can open (`gs://`, `s3://`).
 
 The job runs on workers that have Beam's file systems and its options (end points, credentials), so that these are used
 for stores. Files of this machine are Python's own: Beam takes as long to open one as all else does with an image, and

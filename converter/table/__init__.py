@@ -1,8 +1,8 @@
 """This wing reads a CSV or a Parquet file, and turns each of its rows into a Row or a Reject.
 
-rows.py    each line of it becomes a Row or a Reject
-header.py  its header: which column is what, and which classes there are
-cells.py   the cells of a CSV, record by record, with the line of each
-parquet.py a Parquet file as the cells of a CSV
-row.py     Row: a row that passed every test that needs no file
+rows.py    turns each row of the table into a Row, or into a Reject that says why not
+header.py  reads the header of the table: which column holds what, and which classes there are
+cells.py   reads the cells of a CSV or Parquet file as text, record by record, with the line of each
+parquet.py reads a Parquet file as the cells of a CSV: every value as the text that a person would have typed
+row.py     defines Row: a row that passed every test that needs no image file
 """

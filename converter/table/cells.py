@@ -1,4 +1,4 @@
-"""The cells of a file, as text: of a CSV, or of a Parquet file that takes the place of one.
+"""Reads the cells of a CSV or Parquet file as text, record by record, with the line of each.
 
 Both are read record by record and never whole, and the header comes first. A record says where it stands:
 

@@ -1,4 +1,4 @@
-"""What the header of a CSV says: which column is what, and which classes there are.
+"""Reads the header of the table: which column holds what, and which classes there are.
 
 Two kinds of table are read, and told apart by their cells:
 

@@ -1,4 +1,4 @@
-"""A Parquet file as the cells of a CSV: every value as the text that a person would have typed."""
+"""Reads a Parquet file as the cells of a CSV: every value as the text that a person would have typed."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""A row of the table, as it travels to the shard that it goes to."""
+"""Defines Row: a row that passed every test that needs no image file."""
 
 from typing import NamedTuple
 

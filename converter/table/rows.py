@@ -1,4 +1,4 @@
-"""Each row of the CSV becomes a Row, or a Reject that says why not."""
+"""Turns each row of the table into a Row, or into a Reject that says why not."""
 
 import posixpath
 import re

@@ -1,4 +1,4 @@
-r"""`python -m converter.verify DIR`: reads a dataset again, in full, and tells what is wrong with it.
+r"""Reads a dataset again, in full, and reports every fault: `python -m converter.verify DIR`.
 
 manifest --> which files there must be, and no others
          \-> each shard: digest, crcs, every record, all images or a sample    (several shards at a time)

@@ -1,4 +1,4 @@
-"""Reads one shard again, in full, and tells what is wrong with it."""
+"""Reads one shard again, in full, and reports every fault in it."""
 
 import dataclasses
 import posixpath

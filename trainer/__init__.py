@@ -5,11 +5,11 @@ config.py       TrainConfig: frozen, documented, validates itself; saved beside 
 numerics.py     how Keras computes, whatever its own file of settings says
 sources.py      which datasets a run reads, as if they were one
 checks.py       what their manifests tell of a run before it starts
-dataset.py      shards, or what is cached of them -> shuffle, batch, decode, augment, prefetch
+pipeline.py     shards, or what is cached of them -> shuffle, batch, decode, augment, prefetch
 buffers.py      how many examples a pipeline holds at a time, and how many bytes that is
 decoding.py     serialized examples -> images of one size, and labels
 resizing.py     one image -> a square of a given size
-augment.py      random operations on a batch of images, with explicit seeds
+cropping.py     random operations on a batch of images, with explicit seeds
 caching.py      what is kept between epochs, and where: chosen and filled
 diskcache.py    what is kept on disk, for this run and later ones
 model.py        backbones, preprocessing, head

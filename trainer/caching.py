@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from schemas import machine, signals
 from schemas.errors import UserError
-from trainer import buffers, dataset, diskcache
+from trainer import buffers, diskcache, pipeline
 from trainer.config import TrainConfig
-from trainer.dataset import Cached
+from trainer.pipeline import Cached
 from trainer.sources import Sources
 
 # To be raised when what is cached of the same examples changes.
@@ -140,27 +140,27 @@ def needed(config: TrainConfig, sources: Sources, num_features: int | None = Non
     numbers = [split.num_examples for split in splits]
     labels = 4 * len(sources.classes)
     # A training and its validation have a pipeline each, and so have the two measurements of throughput.py.
-    decoding = 2 * dataset.held(config, sources, decodes=True).num_bytes
+    decoding = 2 * pipeline.held(config, sources, decodes=True).num_bytes
     records = sum(shard.num_bytes for split in splits for shard in split.shards)
     # Encoded records are not kept a second time for throughput.py, and shuffled there.
-    decoding += dataset.shuffled_records(config, sources)
+    decoding += pipeline.shuffled_records(config, sources)
     needs = {
         "none": Need(0, decoding),
         "encoded": Need(records + buffers.ELEMENT_BYTES * sum(numbers), decoding),
     }
-    inputs = {"decoded": [3 * size**2 for size in (dataset.cached_size(config), config.image_size)]}
+    inputs = {"decoded": [3 * size**2 for size in (pipeline.cached_size(config), config.image_size)]}
     if num_features is not None:
         inputs["features"] = [4 * num_features] * 2
     for content, each in inputs.items():
-        held = dataset.held(
+        held = pipeline.held(
             config, sources, decodes=False, num_features=num_features if content == "features" else None
         ).num_bytes
         # Elements of the shuffle are examples with their labels, or numbers.
         shuffled = buffers.ELEMENT_BYTES * numbers[0]
-        if dataset.shuffles_examples(config, each[0] * numbers[0]):
+        if pipeline.shuffles_examples(config, each[0] * numbers[0]):
             shuffled = (each[0] + labels + 2 * buffers.ELEMENT_BYTES) * numbers[0]
         kept = [number * (size + labels) for number, size in zip(numbers, each, strict=True)]
-        copied = sum(map(dataset.copied_bytes, kept))
+        copied = sum(map(pipeline.copied_bytes, kept))
         # To fill the cache, records are decoded.
         needs[content] = Need(sum(kept), max(2 * held + shuffled + copied, decoding))
     return needs
@@ -170,7 +170,7 @@ def _missing_on_disk(config: TrainConfig, sources: Sources, features: Features |
     """Returns the bytes of the caches that are not yet on disk."""
     missing = 0
     for split, size in (
-        (config.train_split, dataset.cached_size(config)),
+        (config.train_split, pipeline.cached_size(config)),
         (config.validation_split, config.image_size),
     ):
         if not diskcache.is_complete(Path(_folder(config)), _describe(config, sources, split, size, features)):
@@ -199,7 +199,7 @@ def load(
     """
     if plan.content not in ("features", "decoded"):
         return None
-    examples = dataset.decoded(config, sources, split, size)
+    examples = pipeline.decoded(config, sources, split, size)
     if features:  # Chunks are as large as decoding likes them; a backbone likes batches.
         examples = examples.rebatch(config.batch_size)
     chunks = _chunks(examples, sources.split(split).num_examples, features)

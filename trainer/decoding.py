@@ -13,8 +13,8 @@ import functools
 import tensorflow as tf
 
 from schemas import example
-from trainer import augment, resizing
-from trainer.augment import Crops
+from trainer import cropping, resizing
+from trainer.cropping import Crops
 
 # By which libjpeg can divide height and width at little cost.
 _RATIOS = (1, 2, 4, 8)
@@ -93,7 +93,7 @@ class Decoder:
             decoders.append(functools.partial(_any_format, data, window))
         image = tf.switch_case(way, decoders)
         if mirrored:
-            image = augment.mirror(image, mirrored[0] > 0)
+            image = cropping.mirror(image, mirrored[0] > 0)
         if self.exact:
             return resizing.antialiased(image, self.size)
         return tf.cond(

@@ -32,12 +32,12 @@ from schemas.errors import UserError
 from trainer import (
     caching,
     checks,
-    dataset,
     devices,
     evaluation,
     memory,
     model,
     numerics,
+    pipeline,
     plots,
     run_folder,
     runs,
@@ -172,15 +172,15 @@ def _datasets(config: TrainConfig, data: Sources, setup: _Setup) -> _Datasets:
         train, validation = (
             caching.load(plan, config, data, split, pixels, features)
             for split, pixels in (
-                (config.train_split, dataset.cached_size(config)),
+                (config.train_split, pipeline.cached_size(config)),
                 (config.validation_split, config.image_size),
             )
         )
     return _Datasets(
-        dataset.training_dataset(config, data, train, keep_encoded=encoded),
+        pipeline.training_dataset(config, data, train, keep_encoded=encoded),
         # Encoded records are not kept a second time: there may be no room for that.
-        dataset.training_dataset(config, data, train),
-        dataset.evaluation_dataset(config, data, config.validation_split, validation, keep_encoded=encoded),
+        pipeline.training_dataset(config, data, train),
+        pipeline.evaluation_dataset(config, data, config.validation_split, validation, keep_encoded=encoded),
     )
 
 
@@ -225,7 +225,7 @@ def _fit_and_evaluate(
         predictions = validate.predictions()
     result = evaluation.evaluate(predictions, data.classes)
     run_folder.write(output / runs.EVALUATION, json.dumps(result, indent=1) + "\n")
-    pictures = dataset.decoded(config, data, config.validation_split, config.image_size)
+    pictures = pipeline.decoded(config, data, config.validation_split, config.image_size)
     images = next(pictures.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
     first = evaluation.Predictions(labels=predictions.labels[: len(images)], scores=predictions.scores[: len(images)])
     with run_folder.whole(output / "samples.png") as path:
@@ -269,7 +269,7 @@ def compile_model(config: TrainConfig, data: Sources) -> keras.Model:
 def _compile(network: keras.Model, config: TrainConfig, data: Sources, steps_per_execution: int = 1) -> None:
     network.compile(
         optimizer=keras.optimizers.AdamW(
-            _schedule(config, dataset.steps_per_epoch(config, data)), weight_decay=config.weight_decay
+            _schedule(config, pipeline.steps_per_epoch(config, data)), weight_decay=config.weight_decay
         ),
         loss=config.loss,
         # XLA made an epoch of the default recipe half as long again on CPU.

@@ -12,7 +12,7 @@ from converter.verify import dataset_checks
 from schemas import layout, metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
-from trainer import dataset as input_pipeline
+from trainer import pipeline as input_pipeline
 from trainer import train
 from trainer.config import TrainConfig
 from trainer.sources import combine

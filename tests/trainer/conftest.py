@@ -27,7 +27,7 @@ from converter.job.pipeline import convert
 from converter.options import ConvertOptions
 from schemas import metadata
 from schemas.metadata import DatasetInfo
-from trainer import caching, dataset
+from trainer import caching, pipeline
 from trainer.config import TrainConfig
 from trainer.sources import Sources, combine
 
@@ -133,8 +133,8 @@ def training(tmp_path: Path) -> Callable[..., tf.data.Dataset]:
     """Makes the training data of a config and its sources, of which that is kept between epochs which a test names."""
 
     def make(config: TrainConfig, sources: Sources, kept: str = "none") -> tf.data.Dataset:
-        cached = _cache(config, sources, config.train_split, dataset.cached_size(config), kept, tmp_path)
-        return dataset.training_dataset(config, sources, cached, keep_encoded=kept == "encoded")
+        cached = _cache(config, sources, config.train_split, pipeline.cached_size(config), kept, tmp_path)
+        return pipeline.training_dataset(config, sources, cached, keep_encoded=kept == "encoded")
 
     return make
 
@@ -145,14 +145,14 @@ def validation(tmp_path: Path) -> Callable[..., tf.data.Dataset]:
 
     def make(config: TrainConfig, sources: Sources, split: str = "validation", kept: str = "none") -> tf.data.Dataset:
         cached = _cache(config, sources, split, config.image_size, kept, tmp_path)
-        return dataset.evaluation_dataset(config, sources, split, cached, keep_encoded=kept == "encoded")
+        return pipeline.evaluation_dataset(config, sources, split, cached, keep_encoded=kept == "encoded")
 
     return make
 
 
 def _cache(
     config: TrainConfig, sources: Sources, split: str, size: int, kept: str, folder: Path
-) -> dataset.Cached | None:
+) -> pipeline.Cached | None:
     content = kept if kept in ("none", "encoded") else "decoded"
     plan = caching.Plan(content, kept == "disk", "")
     asked = dataclasses.replace(config, cache_dir=str(folder / "caches"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from schemas import machine
-from trainer import buffers, dataset
+from trainer import buffers, pipeline
 from trainer.config import TrainConfig
 from trainer.sources import Sources
 
@@ -34,7 +34,7 @@ def large(sources: Sources) -> Sources:
 
 def held(monkeypatch: pytest.MonkeyPatch, cores: int, config: TrainConfig, sources: Sources) -> buffers.Buffers:
     monkeypatch.setattr(machine, "usable_cores", lambda: cores)
-    return dataset.held(config, sources, decodes=True)
+    return pipeline.held(config, sources, decodes=True)
 
 
 @pytest.mark.parametrize("crop_from", ["resized", "original"])
@@ -95,7 +95,7 @@ machine.usable_cores = lambda: asked["cores"]
 import tensorflow as tf
 # As many threads as there would be.
 tf.config.threading.set_inter_op_parallelism_threads(min(64, asked["cores"]))
-from trainer import caching, dataset, sources
+from trainer import caching, pipeline, sources
 from trainer.config import TrainConfig
 config = TrainConfig(data=(asked["data"],), output="none", **asked["config"])
 data, kept = sources.load(config), asked["kept"]
@@ -103,10 +103,10 @@ for _ in tf.data.Dataset.range(9).shuffle(9).map(lambda i: i + 1, num_parallel_c
     pass
 start = psutil.Process().memory_info().rss
 plan = caching.Plan(kept, False, "")
-cached = caching.load(plan, config, data, "train", dataset.cached_size(config))
-pipeline = dataset.training_dataset(config, data, cached, keep_encoded=kept == "encoded")
-batches, most, growing = iter(pipeline), 0, time.monotonic()
-for _ in range(min(5, len(pipeline))):  # Slowly, as a model that takes long: all buffers fill.
+cached = caching.load(plan, config, data, "train", pipeline.cached_size(config))
+dataset = pipeline.training_dataset(config, data, cached, keep_encoded=kept == "encoded")
+batches, most, growing = iter(dataset), 0, time.monotonic()
+for _ in range(min(5, len(dataset))):  # Slowly, as a model that takes long: all buffers fill.
     next(batches)
     while time.monotonic() - growing < 1:
         now = psutil.Process().memory_info().rss - start

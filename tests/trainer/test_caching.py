@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo, SplitInfo
-from trainer import caching, dataset
+from trainer import caching, pipeline
 from trainer.caching import Features, Plan
 from trainer.config import TrainConfig
 from trainer.sources import Sources, combine
@@ -298,7 +298,7 @@ def test_a_complete_cache_is_used_where_there_is_no_room_for_a_second_one(
     else:
         with pytest.raises(UserError, match=r"^--cache=disk takes 0 MB of disk, and 0 MB are free in "):
             caching.choose(asked, sources)
-    caching.load(ON_DISK, asked, sources, "train", dataset.cached_size(asked))
+    caching.load(ON_DISK, asked, sources, "train", pipeline.cached_size(asked))
     # Half of it is no cache: the validation split takes 21 images of 32 x 32 pixels and 4 labels, and there is room for
     # half of them only.
     needed = 21 * (3 * 32**2 + 4 * 4)
@@ -419,7 +419,7 @@ def test_nothing_is_loaded_where_nothing_is_kept(asked: TrainConfig, sources: So
 
 
 def test_the_size_reckoned_is_the_size_on_disk(asked: TrainConfig, sources: Sources) -> None:
-    for split, size in (("train", dataset.cached_size(asked)), ("validation", asked.image_size)):
+    for split, size in (("train", pipeline.cached_size(asked)), ("validation", asked.image_size)):
         caching.load(ON_DISK, asked, sources, split, size)
     reckoned = 3 * (48 * 36**2 + 21 * 32**2)
     assert sum((folder / "inputs").stat().st_size for folder in folders(asked)) == reckoned

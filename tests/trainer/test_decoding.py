@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from schemas import example
-from trainer.augment import Crops
+from trainer.cropping import Crops
 from trainer.decoding import Decoder
 
 Box = tuple[float, float, float, float]  # Top, left, height, width, relative to the image.

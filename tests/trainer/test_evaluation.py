@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from trainer import dataset, evaluation
+from trainer import evaluation, pipeline
 from trainer.config import TrainConfig
 from trainer.evaluation import Predictions
 from trainer.sources import Sources
@@ -214,7 +214,7 @@ def test_a_split_is_evaluated_alike_in_batches_of_any_size(
 ) -> None:
     found = [
         evaluation.predict(
-            Brightness(), dataset.evaluation_dataset(config(batch_size=batch_size), sources, "validation")
+            Brightness(), pipeline.evaluation_dataset(config(batch_size=batch_size), sources, "validation")
         )
         for batch_size in (4, 21)
     ]

@@ -18,7 +18,7 @@ from converter.options import ConvertOptions
 from schemas import layout, metadata
 from schemas.errors import UserError
 from schemas.metadata import FORMAT_VERSION, DatasetInfo
-from trainer import dataset, sources, train
+from trainer import pipeline, sources, train
 from trainer.config import TrainConfig
 from trainer.sources import Sources, check_shards, combine
 
@@ -61,10 +61,10 @@ def both(data: Path, other: Path) -> Sources:
     return combine([(str(folder), metadata.load(str(folder))) for folder in (data, other)])
 
 
-def examples(pipeline: tf.data.Dataset) -> list[Example]:
+def examples(dataset: tf.data.Dataset) -> list[Example]:
     return [
         (image.tobytes(), tuple(labels.tolist()))
-        for images, batch in pipeline.as_numpy_iterator()
+        for images, batch in dataset.as_numpy_iterator()
         for image, labels in zip(images, batch, strict=True)
     ]
 
@@ -72,7 +72,7 @@ def examples(pipeline: tf.data.Dataset) -> list[Example]:
 def alone(config: TrainConfig, data: Sources, i: int, split: str) -> list[Example]:
     """Returns the examples of one of the datasets, with the labels of the run."""
     one = dataclasses.replace(data, each=(data.each[i],))
-    return examples(dataset.evaluation_dataset(config, one, split))
+    return examples(pipeline.evaluation_dataset(config, one, split))
 
 
 def test_labels_are_those_of_the_names_whatever_their_order(config: Config, both: Sources, other: Path) -> None:
@@ -90,10 +90,10 @@ def test_every_training_epoch_has_every_example_of_all_once(
     kept: str, config: Config, both: Sources, training: Pipeline
 ) -> None:
     asked = config(augment="none", batch_size=9)
-    pipeline = training(asked, both, kept)
-    assert len(pipeline) == 6
+    dataset = training(asked, both, kept)
+    assert len(dataset) == 6
     stored = alone(asked, both, 0, "train") + alone(asked, both, 1, "train")
-    epochs = [examples(pipeline) for _ in range(2)]
+    epochs = [examples(dataset) for _ in range(2)]
     assert Counter(epochs[0]) == Counter(epochs[1]) == Counter(stored)
     assert len({tuple(epoch) for epoch in (stored, *epochs)}) == 3
 
@@ -101,10 +101,10 @@ def test_every_training_epoch_has_every_example_of_all_once(
 def test_examples_are_mixed_even_where_the_shuffle_has_no_room(
     config: Config, both: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset, "_SHUFFLE_BYTES", 1)
+    monkeypatch.setattr(pipeline, "_SHUFFLE_BYTES", 1)
     asked = config(augment="none", batch_size=1)
     small = set(alone(asked, both, 1, "train"))
-    places = [i for i, one in enumerate(examples(dataset.training_dataset(asked, both))) if one in small]
+    places = [i for i, one in enumerate(examples(pipeline.training_dataset(asked, both))) if one in small]
     assert len(places) == 6
     # One behind the other they would be the last six.
     assert places[0] < 24
@@ -115,10 +115,10 @@ def test_examples_are_mixed_even_where_the_shuffle_has_no_room(
 def test_evaluation_has_every_example_once_one_dataset_after_the_other(
     kept: str, config: Config, both: Sources, validation: Pipeline
 ) -> None:
-    pipeline = validation(config(batch_size=4), both, kept=kept)
+    dataset = validation(config(batch_size=4), both, kept=kept)
     expected = alone(config(), both, 0, "validation") + alone(config(), both, 1, "validation")
     assert len(expected) == 25
-    assert examples(pipeline) == examples(pipeline) == expected
+    assert examples(dataset) == examples(dataset) == expected
 
 
 @pytest.mark.parametrize(
@@ -127,12 +127,12 @@ def test_evaluation_has_every_example_once_one_dataset_after_the_other(
 def test_with_weights_datasets_are_seen_in_these_proportions(
     kept: str, room: int, config: Config, both: Sources, training: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset, "_SHUFFLE_BYTES", room)
+    monkeypatch.setattr(pipeline, "_SHUFFLE_BYTES", room)
     asked = config(augment="none", batch_size=9, data=("a", "b"), data_weights=(1.0, 3.0))
     large, small = (Counter(alone(asked, both, i, "train")) for i in range(2))
-    pipeline = training(asked, both, kept)
-    assert len(pipeline) == 6
-    epochs = [examples(pipeline) for _ in range(6)]
+    dataset = training(asked, both, kept)
+    assert len(dataset) == 6
+    epochs = [examples(dataset) for _ in range(6)]
     assert {len(epoch) for epoch in epochs} == {54}
     for epoch in epochs:
         seen = Counter(epoch)
@@ -165,8 +165,8 @@ def test_it_runs_no_python(
     evaluated = validation(config(), both, kept=kept)
     # What has been decoded before is evaluated as it lies there.
     loaded = "TensorSliceDataset" if kept in ("decoded", "disk") else "DecodeJpeg"
-    for pipeline, expected in ((train, "GatherV2"), (evaluated, loaded)):
-        graph = tf.compat.v1.GraphDef.FromString(pipeline._as_serialized_graph().numpy())
+    for dataset, expected in ((train, "GatherV2"), (evaluated, loaded)):
+        graph = tf.compat.v1.GraphDef.FromString(dataset._as_serialized_graph().numpy())
         nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
         assert not {node.op for node in nodes if "Py" in node.op or "GeneratorDataset" in node.op}
         assert any(node.op == expected for node in nodes)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
-from trainer import dataset, evaluation, train
+from trainer import evaluation, pipeline, train
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
 from trainer.sources import Sources, combine
@@ -136,7 +136,7 @@ def test_a_class_without_positives_is_left_out_of_what_is_shown(config: Config, 
 
 def test_the_saved_model_is_the_evaluated_one(run: Run, sources: Sources) -> None:
     network = keras.saving.load_model(run.folder / "model.keras")
-    validation = dataset.evaluation_dataset(run.config, sources, "validation")
+    validation = pipeline.evaluation_dataset(run.config, sources, "validation")
     again = evaluation.evaluate(evaluation.predict(network, validation), sources.classes)
     assert again.pop("average_precision") == pytest.approx(run.result["average_precision"])
     assert again == pytest.approx({key: value for key, value in run.result.items() if key != "average_precision"})
@@ -304,7 +304,7 @@ def test_cached_features_are_the_same_training(config: Config, tmp_path: Path, s
             network = keras.saving.load_model(run.folder / saved, compile=False)
             assert network.input.shape == (None, 32, 32, 3)
         network = keras.saving.load_model(run.folder / "checkpoints" / "last.keras", compile=False)
-        again = evaluation.predict(network, dataset.evaluation_dataset(run.config, sources, "validation"))
+        again = evaluation.predict(network, pipeline.evaluation_dataset(run.config, sources, "validation"))
         assert evaluation.evaluate(again, sources.classes)["mean_average_precision"] == pytest.approx(
             run.result["mean_average_precision"], abs=1e-4
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from serve import Request, serve
 
-from trainer import caching, dataset, sources
+from trainer import caching, pipeline, sources
 from trainer.caching import Plan
 from trainer.config import TrainConfig
 
@@ -40,8 +40,8 @@ def _dataset(request: Request) -> Any:
     )
     data = sources.load(config)
     plan = Plan("decoded" if request.cached else "none", on_disk=False, reason="asked for")
-    cached = caching.load(plan, config, data, "train", dataset.cached_size(config))
-    return dataset.training_dataset(config, data, cached)
+    cached = caching.load(plan, config, data, "train", pipeline.cached_size(config))
+    return pipeline.training_dataset(config, data, cached)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Request:
     check: bool = False
 
 
-# What a crop keeps of an image at least, and its width by its height: the same for all, see trainer/augment.py.
+# What a crop keeps of an image at least, and its width by its height: the same for all, see trainer/cropping.py.
 MIN_AREA = 0.3
 ASPECTS = (3 / 4, 4 / 3)
 

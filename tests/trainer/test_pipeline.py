@@ -17,10 +17,9 @@ from converter.job.pipeline import convert
 from converter.options import ConvertOptions
 from schemas import example, metadata
 from schemas.metadata import DatasetInfo, SplitInfo
-from trainer import augment as augmentation
-from trainer import caching, dataset
-from trainer.augment import Crops
+from trainer import caching, cropping, pipeline
 from trainer.config import AUGMENTS, TrainConfig
+from trainer.cropping import Crops
 from trainer.sources import Sources, combine
 
 Pipeline = Callable[..., tf.data.Dataset]
@@ -28,11 +27,11 @@ KEPT = ("none", "encoded", "decoded", "disk")
 Example = tuple[bytes, tuple[float, ...]]
 
 
-def examples(pipeline: tf.data.Dataset) -> list[Example]:
+def examples(dataset: tf.data.Dataset) -> list[Example]:
     """Returns one epoch: the pixels and the labels of each example."""
     return [
         (image.tobytes(), tuple(labels.tolist()))
-        for images, batch in pipeline.as_numpy_iterator()
+        for images, batch in dataset.as_numpy_iterator()
         for image, labels in zip(images, batch, strict=True)
     ]
 
@@ -85,11 +84,11 @@ def test_all_training_batches_have_one_size(
     training: Pipeline,
 ) -> None:
     asked = config(augment=augment, batch_size=batch_size)
-    pipeline = training(asked, sources, kept)
-    assert [each.shape[0] for each in pipeline.element_spec] == [size, size]
-    assert dataset.steps_per_epoch(asked, sources) == len(pipeline) == steps
+    dataset = training(asked, sources, kept)
+    assert [each.shape[0] for each in dataset.element_spec] == [size, size]
+    assert pipeline.steps_per_epoch(asked, sources) == len(dataset) == steps
     for _ in range(2):
-        assert [len(labels) for _, labels in pipeline] == [size] * steps
+        assert [len(labels) for _, labels in dataset] == [size] * steps
 
 
 @pytest.mark.parametrize("kept", KEPT)
@@ -97,9 +96,9 @@ def test_other_examples_remain_in_each_epoch(
     kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
     asked = config(augment="none", batch_size=32)
-    stored = set(examples(dataset.evaluation_dataset(asked, sources, "train")))
-    pipeline = training(asked, sources, kept)
-    remaining = [stored - set(examples(pipeline)) for _ in range(3)]
+    stored = set(examples(pipeline.evaluation_dataset(asked, sources, "train")))
+    dataset = training(asked, sources, kept)
+    remaining = [stored - set(examples(dataset)) for _ in range(3)]
     assert [len(some) for some in remaining] == [16] * 3
     assert len(set(map(frozenset, remaining))) == 3
 
@@ -116,10 +115,10 @@ def test_the_number_of_evaluation_batches_is_known(
 def test_a_split_is_cut_into_batches_without_a_rest(
     batch_size: int, kept: str, config: Callable[..., TrainConfig], sources: Sources, validation: Pipeline
 ) -> None:
-    pipeline = validation(config(batch_size=batch_size), sources, kept=kept)
-    sizes = [len(images) for images, _ in pipeline]
+    dataset = validation(config(batch_size=batch_size), sources, kept=kept)
+    sizes = [len(images) for images, _ in dataset]
     assert sum(sizes) == 21
-    assert len(sizes) == len(pipeline)
+    assert len(sizes) == len(dataset)
     assert set(sizes[:-1]) <= {batch_size}
 
 
@@ -142,10 +141,10 @@ def test_every_training_epoch_has_every_example_once_in_an_order_of_its_own(
     batch_size: int, kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
     asked = config(augment="none", batch_size=batch_size)
-    stored = examples(dataset.evaluation_dataset(asked, sources, "train"))
+    stored = examples(pipeline.evaluation_dataset(asked, sources, "train"))
     assert len(set(stored)) == 48
-    pipeline = training(asked, sources, kept)
-    epochs = [examples(pipeline) for _ in range(3)]
+    dataset = training(asked, sources, kept)
+    epochs = [examples(dataset) for _ in range(3)]
     for epoch in epochs:
         assert Counter(epoch) == Counter(stored)
     for one, other in itertools.combinations([stored, *epochs], 2):
@@ -165,8 +164,8 @@ def test_the_same_seed_gives_the_same_epochs(
     augment: str, kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
     def epochs(seed: int) -> list[list[Example]]:
-        pipeline = training(config(augment=augment, seed=seed), sources, kept)
-        return [examples(pipeline) for _ in range(2)]
+        dataset = training(config(augment=augment, seed=seed), sources, kept)
+        return [examples(dataset) for _ in range(2)]
 
     first = epochs(3)
     assert epochs(3) == first
@@ -181,11 +180,11 @@ def test_augmentation_is_fresh_in_every_epoch_and_labels_stay_with_their_images(
     kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
     asked = config(augment="flip", batch_size=48)
-    [(stored, stored_labels)] = dataset.evaluation_dataset(asked, sources, "train").as_numpy_iterator()
-    pipeline = training(asked, sources, kept)
+    [(stored, stored_labels)] = pipeline.evaluation_dataset(asked, sources, "train").as_numpy_iterator()
+    dataset = training(asked, sources, kept)
     epochs = []
     for _ in range(3):
-        [(images, labels)] = pipeline.as_numpy_iterator()
+        [(images, labels)] = dataset.as_numpy_iterator()
         straight, mirrored = (
             np.array([np.abs(stored.astype(int) - image).mean(axis=(1, 2, 3)) for image in candidates])
             for candidates in (images, images[:, :, ::-1])
@@ -208,11 +207,11 @@ def test_evaluation_has_the_shards_in_turn_and_the_labels_of_the_csv(
     source: Path,
     validation: Pipeline,
 ) -> None:
-    pipeline = validation(config(batch_size=4), sources, kept=kept)
+    dataset = validation(config(batch_size=4), sources, kept=kept)
     labels = source_labels(source)
     names = in_turn(shard_names(data, info, "validation"))
     for _ in range(2):
-        assert [found for _, found in examples(pipeline)] == [labels[name] for name in names]
+        assert [found for _, found in examples(dataset)] == [labels[name] for name in names]
     assert tuple(np.sum([labels[name] for name in names], axis=0)) == info.split("validation").statistics.positives
 
 
@@ -235,7 +234,7 @@ def test_pixels_are_those_of_another_decoder(
     source: Path,
 ) -> None:
     images = np.concatenate(
-        [batch for batch, _ in dataset.evaluation_dataset(config(image_size=size, decode="exact"), sources, split)]
+        [batch for batch, _ in pipeline.evaluation_dataset(config(image_size=size, decode="exact"), sources, split)]
     )
     assert images.dtype == np.uint8
     for name, image in zip(in_turn(shard_names(data, info, split)), images, strict=True):
@@ -254,10 +253,10 @@ def test_pixels_are_those_of_another_decoder(
 def test_jpegs_are_the_same_among_other_formats(
     config: Callable[..., TrainConfig], data: Path, info: DatasetInfo, sources: Sources
 ) -> None:
-    alone = examples(dataset.evaluation_dataset(config(), sources, "jpegs"))
+    alone = examples(pipeline.evaluation_dataset(config(), sources, "jpegs"))
     split = info.split("jpegs")
     mixed = dataclasses.replace(split, statistics=dataclasses.replace(split.statistics, formats={"jpeg": 9, "png": 1}))
-    assert examples(dataset.evaluation_dataset(config(), combine([(str(data), _with(info, mixed))]), "jpegs")) == alone
+    assert examples(pipeline.evaluation_dataset(config(), combine([(str(data), _with(info, mixed))]), "jpegs")) == alone
 
 
 def _with(info: DatasetInfo, split: SplitInfo) -> DatasetInfo:
@@ -303,24 +302,24 @@ def test_what_a_model_sees_does_not_depend_on_the_cache(
     asked = config(augment=augment, decode=decode, image_size=size, batch_size=15)
     seen = []
     for kept in KEPT:
-        pipeline = training(asked, sources, kept)
-        seen.append([examples(pipeline) for _ in range(2)])
+        dataset = training(asked, sources, kept)
+        seen.append([examples(dataset) for _ in range(2)])
     assert [len(epoch) for epoch in seen[0]] == [45, 45]
     assert seen.count(seen[0]) == len(KEPT)
 
 
 def crops_of(cached: bool, asked: TrainConfig, sources: Sources, chosen: list[Crops]) -> list[np.ndarray]:
     """Returns the training images of given crops, in the order of evaluation."""
-    size = dataset.cached_size(asked)
+    size = pipeline.cached_size(asked)
     kept = caching.load(caching.Plan("decoded", on_disk=False, reason=""), asked, sources, "train", size)
     assert kept is not None
     found = []
     for crops in chosen:
         if cached:
-            images, _ = dataset._gather(kept, asked, tf.range(len(crops.mirrored)), crops)
+            images, _ = pipeline._gather(kept, asked, tf.range(len(crops.mirrored)), crops)
         else:
-            [records] = dataset._records(sources.each[0], "train").batch(1000)
-            images, _ = dataset._loader(asked, sources.each[0])(records, crops)
+            [records] = pipeline._records(sources.each[0], "train").batch(1000)
+            images, _ = pipeline._loader(asked, sources.each[0])(records, crops)
         found.append(images.numpy().astype(int))
     return found
 
@@ -362,7 +361,7 @@ def test_a_crop_has_the_same_pixels_from_a_cache_and_from_a_record(
     size: int, augment: str, decode: str, config: Callable[..., TrainConfig], photographs: Sources
 ) -> None:
     asked = config(augment=augment, decode=decode, image_size=size)
-    chosen = [augmentation.random_crops(8, tf.constant([3, seed], tf.int64), crop=asked.crops) for seed in range(4)]
+    chosen = [cropping.random_crops(8, tf.constant([3, seed], tf.int64), crop=asked.crops) for seed in range(4)]
     cached, decoded = (crops_of(way, asked, photographs, chosen) for way in (True, False))
     for one, other in zip(cached, decoded, strict=True):
         assert one.shape == (8, size, size, 3)
@@ -397,7 +396,7 @@ def test_what_a_model_sees_does_not_depend_on_the_number_of_cores(
     asked = config(augment="full", crop_from=crop_from, image_size=image_size, batch_size=20)
     seen = []
     for cores in (1, 9, 64, 200):
-        monkeypatch.setattr(dataset.machine, "usable_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(pipeline.machine, "usable_cores", lambda cores=cores: cores)
         seen.append(examples(training(asked, sources, kept)))
     assert len(seen[0]) == 40
     assert seen.count(seen[0]) == 4
@@ -406,7 +405,7 @@ def test_what_a_model_sees_does_not_depend_on_the_number_of_cores(
 def test_without_a_cache_every_epoch_reads_the_shards(
     config: Callable[..., TrainConfig], removable: Path, info: DatasetInfo
 ) -> None:
-    train = dataset.training_dataset(config(), combine([(str(removable), info)]))
+    train = pipeline.training_dataset(config(), combine([(str(removable), info)]))
     examples(train)
     shutil.rmtree(removable / "train")
     with pytest.raises(tf.errors.NotFoundError, match="train-00000-of-00003"):
@@ -439,7 +438,7 @@ def test_labels_of_another_length_are_an_error(
 ) -> None:
     wrong = dataclasses.replace(info, classes=(*info.classes, "pink"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="labels"):
-        examples(dataset.evaluation_dataset(config(), combine([(str(data), wrong)]), "validation"))
+        examples(pipeline.evaluation_dataset(config(), combine([(str(data), wrong)]), "validation"))
 
 
 def test_a_damaged_shard_is_an_error(config: Callable[..., TrainConfig], removable: Path, info: DatasetInfo) -> None:
@@ -448,12 +447,12 @@ def test_a_damaged_shard_is_an_error(config: Callable[..., TrainConfig], removab
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     with pytest.raises(tf.errors.DataLossError):
-        examples(dataset.evaluation_dataset(config(), combine([(str(removable), info)]), "validation"))
+        examples(pipeline.evaluation_dataset(config(), combine([(str(removable), info)]), "validation"))
 
 
 def test_a_dataset_without_a_training_split_is_evaluated(
     config: Callable[..., TrainConfig], data: Path, info: DatasetInfo
 ) -> None:
     alone = dataclasses.replace(info, splits=(info.split("validation"),))
-    batches = dataset.evaluation_dataset(config(), combine([(str(data), alone)]), "validation")
+    batches = pipeline.evaluation_dataset(config(), combine([(str(data), alone)]), "validation")
     assert sum(len(labels) for _, labels in batches) == info.split("validation").num_examples

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import tensorflow as tf
 
-from trainer import dataset
+from trainer import pipeline
 from trainer.config import AUGMENTS, TrainConfig
 from trainer.sources import Sources
 
@@ -13,17 +13,17 @@ Pipeline = Callable[..., tf.data.Dataset]
 KEPT = ("none", "encoded", "decoded", "disk")
 
 
-def ops(pipeline: tf.data.Dataset) -> set[str]:
+def ops(dataset: tf.data.Dataset) -> set[str]:
     """Returns the names of all operations of a dataset and of every function that it calls."""
-    graph = tf.compat.v1.GraphDef.FromString(pipeline._as_serialized_graph().numpy())
+    graph = tf.compat.v1.GraphDef.FromString(dataset._as_serialized_graph().numpy())
     return {
         node.op for nodes in (graph.node, *(function.node_def for function in graph.library.function)) for node in nodes
     }
 
 
-def python_ops(pipeline: tf.data.Dataset) -> set[str]:
+def python_ops(dataset: tf.data.Dataset) -> set[str]:
     """Returns the operations of a dataset that run Python, or may."""
-    return {op for op in ops(pipeline) if "Py" in op or "GeneratorDataset" in op}
+    return {op for op in ops(dataset) if "Py" in op or "GeneratorDataset" in op}
 
 
 @pytest.mark.parametrize("augment", AUGMENTS)
@@ -32,10 +32,10 @@ def python_ops(pipeline: tf.data.Dataset) -> set[str]:
 def test_training_runs_no_python(
     split: str, kept: str, augment: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
-    pipeline = training(config(augment=augment, train_split=split), sources, kept)
-    assert python_ops(pipeline) == set()
+    dataset = training(config(augment=augment, train_split=split), sources, kept)
+    assert python_ops(dataset) == set()
     # The walk went into the functions: decoding and augmentation are there.
-    found = ops(pipeline)
+    found = ops(dataset)
     decoded_before = kept in ("decoded", "disk")
     assert ("DecodeJpeg" in found) == (not decoded_before)
     assert "DecodeAndCropJpeg" not in found
@@ -56,11 +56,11 @@ def test_training_runs_no_python(
 def test_of_originals_only_the_crop_is_decoded(
     split: str, kept: str, augment: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
-    pipeline = training(config(augment=augment, train_split=split, crop_from="original"), sources, kept)
-    assert python_ops(pipeline) == set()
+    dataset = training(config(augment=augment, train_split=split, crop_from="original"), sources, kept)
+    assert python_ops(dataset) == set()
     crops = augment in ("crop", "full")
-    assert ("DecodeAndCropJpeg" in ops(pipeline)) == crops
-    assert ("DecodeJpeg" in ops(pipeline)) != crops
+    assert ("DecodeAndCropJpeg" in ops(dataset)) == crops
+    assert ("DecodeJpeg" in ops(dataset)) != crops
 
 
 @pytest.mark.parametrize(("room", "weights"), [(0, ()), (-1, ()), (0, (1.0,))])
@@ -74,7 +74,7 @@ def test_cached_images_are_shuffled_themselves_where_there_is_room(
     training: Pipeline,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dataset, "_SHUFFLE_BYTES", 48 * 32 * 32 * 3 + room)
+    monkeypatch.setattr(pipeline, "_SHUFFLE_BYTES", 48 * 32 * 32 * 3 + room)
     found = ops(training(config(augment="none", data_weights=weights), sources, kept))
     themselves = not room and not weights
     assert ("TensorSliceDataset" in found) == themselves
@@ -86,9 +86,9 @@ def test_cached_images_are_shuffled_themselves_where_there_is_room(
 def test_evaluation_runs_no_python(
     split: str, kept: str, config: Callable[..., TrainConfig], sources: Sources, validation: Pipeline
 ) -> None:
-    pipeline = validation(config(), sources, split, kept)
-    assert python_ops(pipeline) == set()
-    assert ("CacheDatasetV2" in ops(pipeline)) == (kept == "encoded")
+    dataset = validation(config(), sources, split, kept)
+    assert python_ops(dataset) == set()
+    assert ("CacheDatasetV2" in ops(dataset)) == (kept == "encoded")
 
 
 def _same(value: tf.Tensor) -> tf.Tensor:
@@ -112,7 +112,7 @@ def _count() -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "expected"),
+    ("dataset", "expected"),
     [
         pytest.param(lambda: tf.data.Dataset.range(3).map(_py_function), "EagerPyFunc", id="py_function"),
         pytest.param(lambda: tf.data.Dataset.range(3).map(_numpy_function), "PyFunc", id="numpy_function"),
@@ -131,11 +131,11 @@ def _count() -> Iterator[int]:
         ),
     ],
 )
-def test_the_walk_finds(pipeline: Callable[[], tf.data.Dataset], expected: str) -> None:
-    assert expected in python_ops(pipeline())
+def test_the_walk_finds(dataset: Callable[[], tf.data.Dataset], expected: str) -> None:
+    assert expected in python_ops(dataset())
 
 
 def test_the_walk_lets_pure_pipelines_pass() -> None:
-    pipeline = tf.data.Dataset.range(9).map(lambda value: value + 1).shuffle(9).batch(2).cache().prefetch(1)
-    assert python_ops(pipeline) == set()
-    assert {"RangeDataset", "AddV2", "CacheDatasetV2"} <= ops(pipeline)
+    dataset = tf.data.Dataset.range(9).map(lambda value: value + 1).shuffle(9).batch(2).cache().prefetch(1)
+    assert python_ops(dataset) == set()
+    assert {"RangeDataset", "AddV2", "CacheDatasetV2"} <= ops(dataset)

@@ -24,10 +24,10 @@ import tensorflow as tf
 
 from schemas import machine
 from schemas.statistics import JPEG
-from trainer import augment, buffers
-from trainer.augment import Crops
+from trainer import buffers, cropping
 from trainer.buffers import Buffers
 from trainer.config import TrainConfig
+from trainer.cropping import Crops
 from trainer.decoding import Decoder
 from trainer.sources import Source, Sources
 
@@ -139,7 +139,7 @@ def training_dataset(
             dataset = dataset.take(num_seen).batch(amount.chunk, drop_remainder=in_batches)
     if config.augment == "full":
         dataset = _with_seeds(dataset, config.seed + 1).map(
-            lambda chunk, seed: augment.change(chunk[0], chunk[1], seed), num_parallel_calls=amount.changes
+            lambda chunk, seed: cropping.change(chunk[0], chunk[1], seed), num_parallel_calls=amount.changes
         )
     if not in_batches:
         dataset = dataset.rebatch(batch, drop_remainder=True)
@@ -296,7 +296,7 @@ def _loaded(chunks: tf.data.Dataset, load: _Load, config: TrainConfig, amount: B
     if config.augment == "none":
         return chunks.map(lambda items: load(items, None), num_parallel_calls=amount.loads)
     return _with_seeds(chunks, config.seed).map(
-        lambda items, seed: load(items, augment.random_crops(tf.size(items), seed, crop=config.crops)),
+        lambda items, seed: load(items, cropping.random_crops(tf.size(items), seed, crop=config.crops)),
         num_parallel_calls=amount.loads,
     )
 
@@ -328,8 +328,8 @@ def _augmented(inputs: tf.Tensor, chosen: tf.Tensor, crops: Crops | None, config
     if not crops:
         return tf.gather(inputs, chosen)
     if config.crops:
-        return augment.cut(inputs, chosen, crops, config.image_size)
-    return augment.flip(inputs, chosen, crops.mirrored)
+        return cropping.cut(inputs, chosen, crops, config.image_size)
+    return cropping.flip(inputs, chosen, crops.mirrored)
 
 
 def _num_bytes(tensor: tf.Tensor) -> int:

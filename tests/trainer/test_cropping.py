@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer import augment
+from trainer import cropping
 
 SIZE = 24
 K = 3
@@ -17,7 +17,7 @@ Operation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tens
 
 def _crop_and_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     num = tf.shape(images)[0]
-    return augment.cut(images, tf.range(num), augment.random_crops(num, seed, crop=True), SIZE)
+    return cropping.cut(images, tf.range(num), cropping.random_crops(num, seed, crop=True), SIZE)
 
 
 def _crop(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -26,19 +26,19 @@ def _crop(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Ten
 
 def _flip(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     num = tf.shape(images)[0]
-    return augment.flip(images, tf.range(num), augment.random_crops(num, seed, crop=False).mirrored), labels
+    return cropping.flip(images, tf.range(num), cropping.random_crops(num, seed, crop=False).mirrored), labels
 
 
 def _colour(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return augment.jitter_colour(tf.cast(images, tf.float32), seed), labels
+    return cropping.jitter_colour(tf.cast(images, tf.float32), seed), labels
 
 
 def _mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return augment.mixup(tf.cast(images, tf.float32), labels, seed)
+    return cropping.mixup(tf.cast(images, tf.float32), labels, seed)
 
 
 def _change(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return augment.change(images, labels, seed)
+    return cropping.change(images, labels, seed)
 
 
 OPERATIONS = [
@@ -132,10 +132,10 @@ def test_flip_mirrors_about_half_and_changes_nothing_else() -> None:
 @pytest.mark.parametrize("chosen", [[], [3], [0, 1, 2], [4, 4, 0]])
 def test_to_flip_is_to_cut_the_whole_image(chosen: list[int]) -> None:
     images, _ = _batch(5)
-    crops = augment.random_crops(len(chosen), _seed(), crop=False)
+    crops = cropping.random_crops(len(chosen), _seed(), crop=False)
     np.testing.assert_array_equal(
-        augment.flip(images, tf.constant(chosen, tf.int64), crops.mirrored),
-        augment.cut(images, tf.constant(chosen, tf.int64), crops, SIZE),
+        cropping.flip(images, tf.constant(chosen, tf.int64), crops.mirrored),
+        cropping.cut(images, tf.constant(chosen, tf.int64), crops, SIZE),
     )
 
 
@@ -180,13 +180,13 @@ def test_crops_are_everywhere_and_mirrored_half_the_time() -> None:
 
 def test_colour_keeps_flat_grey_grey_and_places_apart() -> None:
     grey = tf.fill([16, SIZE, SIZE, 3], 100.0)
-    found = augment.jitter_colour(grey, _seed()).numpy()
+    found = cropping.jitter_colour(grey, _seed()).numpy()
     assert np.ptp(found.reshape(16, -1), axis=1).max() < 0.01
     assert 75 < found.min() < 95 < 105 < found.max() < 125
     # Which of two pixels is the brighter one does not change.
     images = tf.cast(_batch(8)[0], tf.float32)
     order = np.corrcoef(
-        tf.reduce_mean(images, -1).numpy().ravel(), augment.jitter_colour(images, _seed()).numpy().mean(-1).ravel()
+        tf.reduce_mean(images, -1).numpy().ravel(), cropping.jitter_colour(images, _seed()).numpy().mean(-1).ravel()
     )
     assert order[0, 1] > 0.9
 
@@ -196,7 +196,7 @@ def test_colour_keeps_flat_grey_grey_and_places_apart() -> None:
 def test_mixup_blends_labels_as_it_blends_images(n: int, seed: tuple[int, int]) -> None:
     images, labels = _batch(n)
     images = tf.cast(images, tf.float32)
-    mixed_images, mixed_labels = augment.mixup(images, labels, _seed(*seed))
+    mixed_images, mixed_labels = cropping.mixup(images, labels, _seed(*seed))
     # The share of each label mass that was given to the partner: the same for the pixels.
     for i in range(n):
         partner = n - 1 - i
@@ -211,7 +211,7 @@ def test_mixup_blends_labels_as_it_blends_images(n: int, seed: tuple[int, int]) 
 
 def test_mixup_conserves_label_mass() -> None:
     labels = tf.one_hot([0, 1, 2, 0, 1], K)
-    mixed = augment.mixup(tf.zeros([5, 2, 2, 3]), labels, _seed())[1].numpy()
+    mixed = cropping.mixup(tf.zeros([5, 2, 2, 3]), labels, _seed())[1].numpy()
     np.testing.assert_allclose(mixed.sum(axis=1), 1, atol=1e-6)
     assert np.all(mixed.argmax(axis=1) == [0, 1, 2, 0, 1]), "an example no longer has its own label most of all"
 
@@ -239,7 +239,7 @@ def test_labels_are_blended_with_their_images() -> None:
 def test_windows_lie_within_their_images_and_are_where_they_were_drawn(
     seed: tuple[int, int], shapes: list[tuple[int, int]]
 ) -> None:
-    crops = augment.random_crops(len(shapes), _seed(*seed), crop=True)
+    crops = cropping.random_crops(len(shapes), _seed(*seed), crop=True)
     windows, sizes = crops.windows(tf.constant(shapes)).numpy(), np.array(shapes)
     places, extents = windows[:, :2], windows[:, 2:]
     assert (places >= 0).all()
@@ -250,7 +250,7 @@ def test_windows_lie_within_their_images_and_are_where_they_were_drawn(
 
 
 def test_without_cropping_a_window_is_the_whole_image() -> None:
-    crops = augment.random_crops(3, _seed(), crop=False)
+    crops = cropping.random_crops(3, _seed(), crop=False)
     np.testing.assert_array_equal(
         crops.windows(tf.constant([[7, 5], [1, 1], [300, 400]])), [[0, 0, 7, 5], [0, 0, 1, 1], [0, 0, 300, 400]]
     )

@@ -9,7 +9,8 @@ pipeline.py     shards, or what is cached of them -> shuffle, batch, decode, aug
 buffers.py      how many examples a pipeline holds at a time, and how many bytes that is
 decoding.py     serialized examples -> images of one size, and labels
 resizing.py     one image -> a square of a given size
-cropping.py     random operations on a batch of images, with explicit seeds
+cropping.py     random crops and flips, with explicit seeds
+colour.py       random colours and mixup, with explicit seeds
 caching.py      what is kept between epochs, and where: chosen and filled
 diskcache.py    what is kept on disk, for this run and later ones
 model.py        backbones, preprocessing, head

@@ -1,7 +1,7 @@
-"""Random operations on images, with explicit seeds: the same seed gives the same result.
+"""Random crops and flips of images, with explicit seeds: the same seed gives the same result.
 
-What is random is drawn for many images at a time, by operations that run in the graph. Crops are relative to an image,
-so that they can be cut wherever its pixels are: from what libjpeg decodes (decoding.py), or from cached images.
+Crops are drawn for many images at a time, by operations that run in the graph. They are relative to an image, so that
+they can be cut either while libjpeg decodes it (decoding.py), or from cached images.
 """
 
 from typing import NamedTuple
@@ -14,8 +14,6 @@ from trainer import resizing
 # much that what a label names is often cut away.
 _MIN_AREA = 0.3
 _MAX_LOG_ASPECT = 0.2877  # ln(4/3)
-_COLOUR = 0.2
-_MIXUP = 0.4
 
 
 class Crops(NamedTuple):
@@ -47,7 +45,7 @@ def random_crops(num: int | tf.Tensor, seed: tf.Tensor, *, crop: bool) -> Crops:
         seed: int64 [2].
         crop: whether to cut; otherwise whole images are mirrored or not.
     """
-    area_seed, aspect_seed, place_seed, flip_seed = tf.unstack(_split(seed, 4))
+    area_seed, aspect_seed, place_seed, flip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
     if crop:
         area = tf.random.stateless_uniform([num], area_seed, _MIN_AREA, 1.0)
         aspect = tf.exp(tf.random.stateless_uniform([num], aspect_seed, -_MAX_LOG_ASPECT, _MAX_LOG_ASPECT))
@@ -113,58 +111,3 @@ def flip(images: tf.Tensor, chosen: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor
 def mirror(image: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
     """Returns an image, uint8 [height, width, 3], with left and right exchanged where `mirrored`, bool [], says so."""
     return tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
-
-
-def jitter_colour(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Changes brightness, contrast and saturation of each image by up to a fifth.
-
-    Args:
-        images: float32 [batch, height, width, 3], 0 to 255.
-        seed: int64 [2].
-
-    Returns:
-        The same shape and range.
-    """
-    shape = tf.shape(images)
-    factors = tf.random.stateless_uniform([shape[0], 1, 1, 3], seed, 1.0 - _COLOUR, 1.0 + _COLOUR)
-    brightness, contrast, saturation = tf.split(factors, 3, axis=3)
-    mean = tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True)
-    # Contrast is between a pixel and the mean, saturation between a colour and its grey. All of a pixel is one product,
-    # [pixels, 3] x [3, 3]: means over the three colours of each, one by one, took three times as long.
-    colours = contrast * (saturation * tf.eye(3) + (1.0 - saturation) / 3.0)
-    pixels = tf.matmul(tf.reshape(images, [shape[0], -1, 3]), tf.reshape(colours, [-1, 3, 3]))
-    return tf.clip_by_value(tf.reshape(pixels, shape) + mean * (brightness - contrast), 0.0, 255.0)
-
-
-def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Blends each example with another of the batch (mixup, Zhang et al. 2018, with a uniform share).
-
-    Args:
-        images: float32 [batch, height, width, 3].
-        labels: float32 [batch, k].
-        seed: int64 [2].
-    """
-    share = tf.random.stateless_uniform([tf.shape(images)[0], 1], seed, 0.0, _MIXUP)
-    wide = share[:, :, tf.newaxis, tf.newaxis]
-    # Not `images[::-1]`, which takes fifteen times as long as this.
-    partners, their_labels = tf.reverse(images, [0]), tf.reverse(labels, [0])
-    return images * (1.0 - wide) + partners * wide, labels * (1.0 - share) + their_labels * share
-
-
-def change(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Changes the colours of a batch, and blends its examples.
-
-    Args:
-        images: uint8 [batch, height, width, 3].
-        labels: float32 [batch, k].
-        seed: int64 [2].
-
-    Returns:
-        images float32 [batch, height, width, 3], 0 to 255, and labels float32 [batch, k].
-    """
-    colour_seed, mixup_seed = tf.unstack(_split(seed, 2))
-    return mixup(jitter_colour(tf.cast(images, tf.float32), colour_seed), labels, mixup_seed)
-
-
-def _split(seed: tf.Tensor, num: int) -> tf.Tensor:
-    return tf.random.experimental.stateless_split(seed, num)

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from schemas import machine
 from schemas.statistics import JPEG
-from trainer import buffers, cropping
+from trainer import buffers, colour, cropping
 from trainer.buffers import Buffers
 from trainer.config import TrainConfig
 from trainer.cropping import Crops
@@ -139,7 +139,7 @@ def training_dataset(
             dataset = dataset.take(num_seen).batch(amount.chunk, drop_remainder=in_batches)
     if config.augment == "full":
         dataset = _with_seeds(dataset, config.seed + 1).map(
-            lambda chunk, seed: cropping.change(chunk[0], chunk[1], seed), num_parallel_calls=amount.changes
+            lambda chunk, seed: colour.change(chunk[0], chunk[1], seed), num_parallel_calls=amount.changes
         )
     if not in_batches:
         dataset = dataset.rebatch(batch, drop_remainder=True)

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from schemas import signals
-from trainer import runs
+from trainer import run_folder
 from trainer.caching import Plan
 from trainer.checkpoints import BEST, LAST, Checkpoints
 from trainer.config import TrainConfig
@@ -41,18 +41,18 @@ class Leftovers:
 
     def _files(self) -> list[str]:
         path, saved = self._folder.path, self.checkpoints
-        if (path / runs.EVALUATION).exists():
+        if (path / run_folder.EVALUATION).exists():
             return [f"The run in {path} is trained and evaluated; only pictures of it may be missing."]
-        if (path / "model.keras").exists():
-            return [f"Kept in {path}: model.keras, trained to the end, but not evaluated. {_AGAIN}"]
+        if (path / run_folder.MODEL).exists():
+            return [f"Kept in {path}: {run_folder.MODEL}, trained to the end, but not evaluated. {_AGAIN}"]
         if not saved or not saved.last:
             return [
                 f"{path} holds no checkpoint yet: no epoch has ended. The same command with --overwrite starts again.",
                 f"To clear it: rm -r {shlex.quote(str(path))}",
             ]
-        files = [f"{Path('checkpoints', LAST)} of epoch {saved.last}"]
+        files = [f"{Path(run_folder.CHECKPOINTS, LAST)} of epoch {saved.last}"]
         if saved.best:
-            files.append(f"{Path('checkpoints', BEST)} of epoch {saved.best}")
+            files.append(f"{Path(run_folder.CHECKPOINTS, BEST)} of epoch {saved.best}")
         of_heads = ", of the head alone, which takes cached features" if self._is_head() else ""
         return [
             f"Kept in {path}: {' and '.join(files)} of {self._config.epochs}{of_heads}.",

@@ -1,5 +1,14 @@
 """The folder of a run: one run at a time works in it, and a file has its name when it is complete.
 
+<output>/
+    config.json          flags, dataset fingerprints, versions: what it takes to do it again
+    checkpoints/         last.keras after every epoch, best.keras by validation loss; of the head alone until the end,
+                         while features of a frozen backbone are cached
+    tensorboard/         for `tensorboard --logdir`
+    model.keras          after the last epoch: what evaluation.json is about
+    history.json         metrics of every epoch
+    evaluation.json  training.png  samples.png
+
 A run claims its folder before it builds a model, and begins to write when training begins. Until then nothing changes:
 a folder that was made is removed when the run fails, and a run that is to be overwritten stays.
 """
@@ -16,12 +25,16 @@ from typing import Any
 
 from schemas import locking
 from schemas.errors import UserError
-from trainer import runs
+
+CONFIG = "config.json"
+CHECKPOINTS = "checkpoints"
+MODEL = "model.keras"
+EVALUATION = "evaluation.json"
 
 # Start of the name of a file while it is written. A run that was killed may leave such files.
 _UNFINISHED = ".unfinished-"
 # The config.json of a run that is being overwritten.
-_REPLACED = f"{runs.CONFIG}.replaced"
+_REPLACED = f"{CONFIG}.replaced"
 # How often a folder is made again that another run has removed in that moment.
 _ATTEMPTS = 100
 
@@ -38,7 +51,7 @@ class RunFolder:
         self.path = path
         self.begun = False
         self._old = os.listdir(path)
-        self._old_config = _identity(path / runs.CONFIG)
+        self._old_config = _identity(path / CONFIG)
 
     def begin(self, description: Mapping[str, Any]) -> None:
         """Removes the run that is to be overwritten, and writes config.json, which makes the folder a run.
@@ -54,9 +67,9 @@ class RunFolder:
             self._set_aside()
         self.begun = True
         for name in self._old:
-            if name not in (runs.CONFIG, _REPLACED):
+            if name not in (CONFIG, _REPLACED):
                 _delete(self.path / name)
-        _create(self.path / runs.CONFIG, json.dumps(description, indent=1) + "\n")
+        _create(self.path / CONFIG, json.dumps(description, indent=1) + "\n")
         (self.path / _REPLACED).unlink(missing_ok=True)
 
     def _set_aside(self) -> None:
@@ -65,7 +78,7 @@ class RunFolder:
         Raises:
             UserError: another run was first.
         """
-        config, aside = self.path / runs.CONFIG, self.path / _REPLACED
+        config, aside = self.path / CONFIG, self.path / _REPLACED
         try:
             config.rename(aside)
         except FileNotFoundError:
@@ -73,6 +86,15 @@ class RunFolder:
         if _identity(aside) != self._old_config:  # It is already that of another run.
             aside.rename(config)
             raise _in_use(self.path)
+
+
+def datasets(config: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Returns the description of each dataset in a config.json; None if another program wrote the file."""
+    # Older runs have one `dataset`.
+    found = config.get("datasets", [config.get("dataset")])
+    if not isinstance(found, list) or not found:
+        return None
+    return found if all(isinstance(one, dict) and isinstance(one.get("fingerprint"), str) for one in found) else None
 
 
 @contextlib.contextmanager
@@ -210,9 +232,9 @@ def _check(path: Path, overwrite: bool) -> None:
 
 def _is_run(path: Path) -> bool:
     """Whether a folder is one of ours: other programs have a config.json too."""
-    for name in (runs.CONFIG, _REPLACED):
+    for name in (CONFIG, _REPLACED):
         with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
-            if runs.datasets(json.loads((path / name).read_bytes())) is not None:
+            if datasets(json.loads((path / name).read_bytes())) is not None:
                 return True
     return False
 

@@ -16,10 +16,9 @@ from absl.flags import argparse_flags
 from schemas import command
 from schemas.errors import UserError
 from schemas.printable import printable
+from trainer import run_folder
 from trainer.config import TrainConfig
-
-CONFIG = "config.json"
-EVALUATION = "evaluation.json"
+from trainer.run_folder import CONFIG, EVALUATION
 
 DEFAULT_SORT = "mean_average_precision"
 # Of all other metrics more is better.
@@ -70,7 +69,7 @@ def read(folder: Path, name: str) -> Run:
         UnusableRunError: it has not ended, is damaged, or is none.
     """
     config = _read_json(folder / CONFIG)
-    found = datasets(config)
+    found = run_folder.datasets(config)
     if found is None:
         raise UnusableRunError(f"its {CONFIG} is not of a run of multihot")
     if not (folder / EVALUATION).exists():
@@ -81,15 +80,6 @@ def read(folder: Path, name: str) -> Run:
         raise UnusableRunError(f"its {EVALUATION} is damaged: it has no {DEFAULT_SORT}")
     labels = [f"{one.get('name')} {one.get('version')} {one['fingerprint'][:_FINGERPRINT_CHARACTERS]}" for one in found]
     return Run(name, _settings(config), " + ".join(labels), metrics)
-
-
-def datasets(config: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """Returns what a configuration says of each dataset, or None when it is not of a run: others have the name too."""
-    # The second is what runs had when there was one dataset.
-    found = config.get("datasets", [config.get("dataset")])
-    if not isinstance(found, list) or not found:
-        return None
-    return found if all(isinstance(one, dict) and isinstance(one.get("fingerprint"), str) for one in found) else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

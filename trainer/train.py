@@ -1,14 +1,4 @@
-"""One run: build the dataset and the model, fit, evaluate, and leave everything in the run's folder.
-
-<output>/
-    config.json          flags, dataset fingerprints, versions: what it takes to do it again
-    checkpoints/         last.keras after every epoch, best.keras by validation loss; of the head alone until the end,
-                         while features of a frozen backbone are cached
-    tensorboard/         for `tensorboard --logdir`
-    model.keras          after the last epoch: what evaluation.json is about
-    history.json         metrics of every epoch
-    evaluation.json  training.png  samples.png
-"""
+"""One run: build the dataset and the model, fit, evaluate, and leave everything in the run's folder."""
 
 import contextlib
 import dataclasses
@@ -40,7 +30,6 @@ from trainer import (
     pipeline,
     plots,
     run_folder,
-    runs,
     sources,
     throughput,
 )
@@ -198,7 +187,7 @@ def _fit_and_evaluate(
     folder.begin(_description(config, data, setup.plan))
     output = folder.path
     network, trained = setup.network, setup.trained
-    left.checkpoints = Checkpoints(output / "checkpoints")
+    left.checkpoints = Checkpoints(output / run_folder.CHECKPOINTS)
     print(f"Model: {config.model}, {network.count_params():,} weights; {len(train)} steps an epoch.")
     validate = Validate(validation, data.split(config.validation_split).num_examples)
     with memory.explained(config, "training", _flags(setup.plan)):
@@ -214,17 +203,17 @@ def _fit_and_evaluate(
             # A bar on a terminal; in a log, where it would be written again at every step, a line for each epoch.
             verbose="auto" if os.isatty(1) else 2,
         ).history
-    with run_folder.whole(output / "model.keras") as path:
+    with run_folder.whole(output / run_folder.MODEL) as path:
         network.save(path)
     if trained is not network:
-        _complete_checkpoints(output / "checkpoints", network, trained)
+        _complete_checkpoints(output / run_folder.CHECKPOINTS, network, trained)
     run_folder.write(output / "history.json", json.dumps(history, indent=1) + "\n")
     with run_folder.whole(output / "training.png") as path:
         plots.training(history, str(path))
     with memory.explained(config, "the evaluation", _flags(setup.plan)):
         predictions = validate.predictions()
     result = evaluation.evaluate(predictions, data.classes)
-    run_folder.write(output / runs.EVALUATION, json.dumps(result, indent=1) + "\n")
+    run_folder.write(output / run_folder.EVALUATION, json.dumps(result, indent=1) + "\n")
     pictures = pipeline.decoded(config, data, config.validation_split, config.image_size)
     images = next(pictures.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
     first = evaluation.Predictions(labels=predictions.labels[: len(images)], scores=predictions.scores[: len(images)])

@@ -19,7 +19,7 @@ from converter.verify import dataset_checks
 from schemas import layout
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
-from trainer import dataset as input_pipeline
+from trainer import pipeline as input_pipeline
 from trainer.config import TrainConfig
 from trainer.sources import combine
 

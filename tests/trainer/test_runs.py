@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from schemas.errors import UserError
-from trainer import runs, train
+from trainer import run_folder, runs, train
 from trainer.config import TrainConfig
 
 METRICS = {"num_examples": 21, "mean_average_precision": 0.5, "hamming_loss": 0.25, "average_precision": {"sea": 0.5}}
@@ -32,8 +32,8 @@ def put(tmp_path: Path) -> Callable[..., Path]:
             "versions": {"keras": "3.1"},
             **settings,
         }
-        (folder / runs.CONFIG).write_text(json.dumps(config))
-        (folder / runs.EVALUATION).write_text(json.dumps({**METRICS, **(metrics or {})}))
+        (folder / run_folder.CONFIG).write_text(json.dumps(config))
+        (folder / run_folder.EVALUATION).write_text(json.dumps({**METRICS, **(metrics or {})}))
         return folder
 
     return make
@@ -87,8 +87,8 @@ def test_several_datasets_are_told_and_so_is_that_of_an_older_run(put: Any, tmp_
     two = {"name": "b", "version": "2.0.0", "fingerprint": "2" * 64}
     put("both", datasets=[one, two], classes=["sea", "trees"])
     old = put("old")
-    config = json.loads((old / runs.CONFIG).read_text())
-    (old / runs.CONFIG).write_text(json.dumps({"seed": 0, "dataset": one, "versions": config["versions"]}))
+    config = json.loads((old / run_folder.CONFIG).read_text())
+    (old / run_folder.CONFIG).write_text(json.dumps({"seed": 0, "dataset": one, "versions": config["versions"]}))
     found = _table(tmp_path)
     assert found.loc["both", "dataset"] == "a 1.0.0 11111111 + b 2.0.0 22222222"
     assert found.loc["old", "dataset"] == "a 1.0.0 11111111"

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
-from trainer import evaluation, pipeline, train
+from trainer import evaluation, pipeline, run_folder, train
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
 from trainer.sources import Sources, combine
@@ -74,7 +74,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_folder_holds_what_the_module_says(run: Run) -> None:
-    named = set(train.__doc__.split("<output>/")[1].replace("\n", " ").split()) if train.__doc__ else set()
+    named = set((run_folder.__doc__ or "").split("<output>/")[1].split("\n\n")[0].split())
     assert {path.name for path in run.folder.iterdir()} == {
         "config.json",
         "checkpoints",

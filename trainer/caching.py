@@ -7,7 +7,7 @@ files (diskcache.py), mapped, of which the system keeps as much in memory as the
 import math
 import mmap
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from schemas import machine, signals
 from schemas.errors import UserError
 from trainer import buffers, diskcache, pipeline
 from trainer.config import TrainConfig
+from trainer.features import Features
 from trainer.pipeline import Cached
 from trainer.sources import Sources
 
@@ -27,20 +28,6 @@ from trainer.sources import Sources
 _VERSION = 1
 _NAMES = {"features": "features", "decoded": "decoded images", "encoded": "encoded images"}
 _INPUTS, _LABELS = "inputs", "labels"
-
-
-class Features(NamedTuple):
-    """What is cached instead of images, if the backbone is frozen.
-
-    Attributes:
-        extract: images uint8 [n, size, size, 3] -> float32 [n, num].
-        num: of an image.
-        key: says what backbone it is, weights included.
-    """
-
-    extract: Callable[[tf.Tensor], tf.Tensor]
-    num: int
-    key: str
 
 
 class Plan(NamedTuple):

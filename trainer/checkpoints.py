@@ -38,3 +38,19 @@ class Checkpoints(keras.callbacks.Callback):
             with run_folder.whole(self._folder / BEST) as path:
                 shutil.copyfile(self._folder / LAST, path)
             self.best, self._lowest = epoch + 1, loss
+
+
+def complete(folder: Path, network: keras.Model, head: keras.Model) -> None:
+    """Replaces each checkpoint of a head by the whole model with the weights of this head.
+
+    Args:
+        folder: of the checkpoints.
+        network: the whole model, which shares the weights of the head.
+        head: the part that was trained.
+    """
+    weights = head.get_weights()
+    for path in sorted(folder.glob("*.keras")):
+        head.set_weights(keras.saving.load_model(path, compile=False).get_weights())
+        with run_folder.whole(path) as whole:
+            network.save(whole)
+    head.set_weights(weights)

@@ -1,9 +1,10 @@
 """What a run reads: a dataset, or several of them as if they were one."""
 
+import contextlib
 import dataclasses
 import hashlib
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
@@ -12,6 +13,15 @@ from schemas.errors import UserError
 from schemas.metadata import DatasetInfo, SplitInfo
 from schemas.statistics import Statistics
 from trainer.config import TrainConfig
+
+# Errors of TensorFlow when a shard is damaged or missing.
+_READ_ERRORS = (
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +106,26 @@ def combine(datasets: Sequence[tuple[str, DatasetInfo]], classes: tuple[str, ...
         labels = tuple(indices[name] for name in classes or first[1].classes)
         each.append(Source(directory=directory, info=info, labels=labels))
     return Sources(classes=classes or first[1].classes, each=tuple(each))
+
+
+@contextlib.contextmanager
+def damaged_shards_named(config: TrainConfig, data: Sources) -> Iterator[None]:
+    """Checks all shards when reading has failed: the error of TensorFlow does not name the file.
+
+    Args:
+        config: of the run.
+        data: its datasets.
+
+    Raises:
+        UserError: names the shards that are missing or damaged.
+    """
+    try:
+        yield
+    except _READ_ERRORS:
+        print("Reading the dataset failed: checking its shards ...")
+        for source in data.each:
+            check_shards(source.directory, source.info, (config.train_split, config.validation_split))
+        raise
 
 
 def check_shards(directory: str, info: DatasetInfo, splits: Sequence[str]) -> None:

@@ -13,9 +13,8 @@ from schemas import layout, metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from trainer import pipeline as input_pipeline
-from trainer import train
 from trainer.config import TrainConfig
-from trainer.sources import combine
+from trainer.sources import combine, damaged_shards_named
 
 Damage = Callable[[bytes, bytes, random.Random], bytes]
 
@@ -31,7 +30,7 @@ def _images(folder: Path, info: DatasetInfo) -> list[bytes]:
     """Reads every example as training does; returns images and labels."""
     config = TrainConfig(data=(str(folder),), output="unused", image_size=8, batch_size=50)
     sources = combine([(str(folder), info)])
-    with train.named_shards(config, sources):
+    with damaged_shards_named(config, sources):
         return [
             tensor.numpy().tobytes()
             for split in info.splits

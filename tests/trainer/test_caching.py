@@ -18,8 +18,9 @@ import tensorflow as tf
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo, SplitInfo
 from trainer import caching, pipeline
-from trainer.caching import Features, Plan
+from trainer.caching import Plan
 from trainer.config import TrainConfig
+from trainer.features import Features
 from trainer.sources import Sources, combine
 
 Config = Callable[..., TrainConfig]

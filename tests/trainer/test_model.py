@@ -14,6 +14,7 @@ from schemas.metadata import DatasetInfo
 from schemas.statistics import Statistics
 from trainer import caching, model
 from trainer.config import TrainConfig
+from trainer.features import Features
 from trainer.sources import Sources
 
 Config = Callable[..., TrainConfig]
@@ -202,7 +203,7 @@ def test_features_and_scores_are_float32_whatever_the_backbone_computes_in(
     assert _backbone(network).compute_dtype == policy.removeprefix("mixed_")
     network.set_weights(exact.get_weights())
     extractor, head = model.split(network)
-    features = caching.Features(functools.partial(extractor, training=False), extractor.output.shape[1], "")
+    features = Features(functools.partial(extractor, training=False), extractor.output.shape[1], "")
     cached = caching.load(caching.Plan("features", False, ""), asked, sources, "validation", 32, features)
     assert cached
     expected = caching.load(

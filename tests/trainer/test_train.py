@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +15,8 @@ import tensorflow as tf
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from trainer import evaluation, pipeline, run_folder, train
-from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
-from trainer.sources import Sources, combine
+from trainer.sources import Sources
 
 Config = Callable[..., TrainConfig]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -145,18 +143,6 @@ def test_the_saved_model_is_the_evaluated_one(run: Run, sources: Sources) -> Non
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(tmp_path: Path) -> None:
-    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
-    callback = Checkpoints(tmp_path / "checkpoints")
-    callback.set_model(network)
-    for epoch, val_loss in enumerate([0.5, 0.3, 0.4]):
-        network.set_weights([np.array([[float(epoch)]])])
-        callback.on_epoch_end(epoch, {"loss": 1 - val_loss, "val_loss": val_loss})
-    assert (callback.last, callback.best) == (3, 2)
-    kept = {path.name: keras.saving.load_model(path).get_weights()[0] for path in (tmp_path / "checkpoints").iterdir()}
-    assert kept == {"best.keras": 1.0, "last.keras": 2.0}
-
-
 def test_the_configuration_says_all_that_it_takes_to_do_it_again(run: Run, info: DatasetInfo) -> None:
     found = run.json("config.json")
     settings = json.loads(json.dumps(dataclasses.asdict(run.config)))
@@ -192,57 +178,6 @@ def test_the_same_seed_gives_the_same_run_in_the_place_of_another(run: Run, tmp_
     for name, values in run.json("history.json").items():
         # On a CPU they were equal to the last bit; other machines may add up in another order.
         assert again[name] == pytest.approx(values, rel=1e-3), name
-
-
-@pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_is_told_with_its_step(loss: float) -> None:
-    callback = train.StopOnNonFiniteLoss()
-    callback.on_epoch_begin(2)
-    callback.on_train_batch_end(5, {"loss": 0.3})
-    with pytest.raises(UserError, match=rf"^The loss is {loss} after step 7 of epoch 3: .*--learning_rate"):
-        callback.on_train_batch_end(6, {"loss": loss})
-
-
-def test_a_last_step_that_breaks_the_weights_is_told_by_the_validation_loss() -> None:
-    callback = train.StopOnNonFiniteLoss()
-    callback.on_epoch_begin(0)
-    callback.on_epoch_end(0, {"loss": 0.3, "val_loss": 0.4})
-    with pytest.raises(UserError, match=r"^The validation loss is nan after epoch 1: .*--learning_rate"):
-        callback.on_epoch_end(0, {"loss": 0.3, "val_loss": math.nan})
-
-
-@pytest.mark.parametrize(
-    ("epochs", "warmup"),
-    [
-        pytest.param(10, 18, id="three epochs"),
-        pytest.param(4, 12, id="half of a short run"),
-        pytest.param(1, 0, id="none"),
-    ],
-)
-def test_the_cosine_schedule_warms_up_and_falls_to_0(epochs: int, warmup: int, config: Config) -> None:
-    schedule: Any = train._schedule(config(epochs=epochs, learning_rate=0.5), steps=6)
-    rates = [float(schedule(step)) for step in range(epochs * 6 + 1)]
-    assert rates[warmup] == max(rates) == pytest.approx(0.5)
-    assert rates[: warmup + 1] == sorted(rates[: warmup + 1])
-    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
-    assert rates[-1] == pytest.approx(0, abs=1e-6)
-    assert warmup == 0 or rates[0] == 0
-
-
-def test_the_constant_schedule_stays(config: Config) -> None:
-    assert train._schedule(config(schedule="constant", learning_rate=0.5), steps=6) == 0.5
-
-
-def test_one_class_has_a_loss_and_a_metric(config: Config, info: DatasetInfo) -> None:
-    splits = tuple(
-        dataclasses.replace(split, statistics=dataclasses.replace(split.statistics, positives=(7,)))
-        for split in info.splits
-    )
-    one = combine([("", dataclasses.replace(info, classes=("one",), splits=splits))])
-    network = train.compile_model(config(image_size=8), one)
-    images = np.zeros((4, 8, 8, 3), np.uint8)
-    logs = network.test_on_batch(images, np.array([[0.0], [1.0], [0.0], [1.0]]), return_dict=True)
-    assert all(math.isfinite(value) for value in logs.values())
 
 
 def test_the_recipe_of_the_tutorial_runs(command: Command, data: Path, tmp_path: Path) -> None:

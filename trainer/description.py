@@ -1,0 +1,44 @@
+"""Describes a run in its config.json: settings, fingerprints of its datasets, and versions."""
+
+import dataclasses
+import platform
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import schemas
+from trainer.caching import Plan
+from trainer.config import TrainConfig
+from trainer.sources import Sources
+
+
+def describe(config: TrainConfig, data: Sources, plan: Plan) -> dict[str, Any]:
+    """Returns the contents of config.json.
+
+    Args:
+        config: of the run.
+        data: its datasets.
+        plan: what it caches.
+    """
+    return {
+        **dataclasses.asdict(config),
+        "datasets": [
+            {
+                "path": source.directory,
+                "name": source.info.name,
+                "version": source.info.version,
+                "fingerprint": source.info.fingerprint,
+                "classes": list(source.info.classes),
+            }
+            for source in data.each
+        ],
+        "classes_used": list(data.classes),
+        "cache_used": {"content": plan.content, "on_disk": plan.on_disk},
+        "versions": {
+            "multihot": schemas.__version__,
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+        },
+    }

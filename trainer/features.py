@@ -1,0 +1,40 @@
+"""The features of images that a frozen backbone computes: the same in every epoch, so that they can be cached."""
+
+import functools
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.config import TrainConfig
+
+
+class Features(NamedTuple):
+    """The features that a frozen backbone computes, which are cached instead of images.
+
+    Attributes:
+        extract: images uint8 [n, size, size, 3] -> float32 [n, num].
+        num: number of the features of an image.
+        key: identifies the backbone and its weights.
+    """
+
+    extract: Callable[[tf.Tensor], tf.Tensor]
+    num: int
+    key: str
+
+
+def of_backbone(config: TrainConfig, network: keras.Model, extractor: keras.Model) -> Features:
+    """Returns the features of a frozen backbone.
+
+    Args:
+        config: of the run.
+        network: the whole model.
+        extractor: its backbone, from images to features.
+    """
+    digest = hashlib.sha256(b"".join(np.asarray(variable).tobytes() for variable in extractor.variables))
+    key = f"{config.model} {config.preprocessing} {network.dtype_policy.name} {digest.hexdigest()}"
+    extract = tf.function(functools.partial(extractor, training=False), reduce_retracing=True)
+    return Features(extract, extractor.output.shape[1], key)

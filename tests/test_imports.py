@@ -21,6 +21,12 @@ _ORDER = [
     "__main__",
     *re.findall(r"^(\w+)(?:\.py|/) ", (_TOP / "converter" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE),
 ]
+# From top to bottom, as the docstring of the trainer lists them.
+_TRAINER_ORDER = [
+    "__init__",
+    *re.findall(r"^(\w+)\.py ", (_TOP / "trainer" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE),
+    "__main__",
+]
 _DEFINE_FLAGS = {"converter/main.py", "trainer/main.py"}
 
 
@@ -42,11 +48,11 @@ def _import(module: str, *packages: str) -> set[str]:
     return {name for name in names if any(f"{name}.".startswith(f"{package}.") for package in packages)}
 
 
-def _used(source: str) -> dict[str, set[str]]:
-    """Returns for each module of the converter that a module imports which of its names it uses."""
+def _used(source: str, package: str = "converter") -> dict[str, set[str]]:
+    """Returns for each module of a package that a module imports which of its names it uses."""
     tree, local, used = ast.parse(source), {}, defaultdict[str, set[str]](set)
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("converter."):
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{package}."):
             for alias in node.names:
                 name = f"{node.module}.{alias.name}"
                 if f"{name.replace('.', '/')}.py" in _MODULES:
@@ -109,6 +115,20 @@ def test_the_order_of_the_wings_names_all_of_them() -> None:
     assert found == set(_ORDER)
 
 
+@pytest.mark.parametrize("module", [module for module in _MODULES if module.startswith("trainer/")])
+def test_a_module_of_the_trainer_imports_only_what_is_public_of_the_modules_above_it(module: str) -> None:
+    place = _TRAINER_ORDER.index(Path(module).stem)
+    for name, used in _used((_TOP / module).read_text(encoding="utf-8"), "trainer").items():
+        other = name.split(".")[1]
+        assert _TRAINER_ORDER.index(other) < place, f"{name} stands below {module}"
+        assert not [each for each in used if re.match("_(?!_)", each)], f"{module} uses what is private in {name}"
+
+
+def test_the_order_of_the_trainer_names_all_its_modules() -> None:
+    found = [Path(module).stem for module in _MODULES if module.startswith("trainer/")]
+    assert sorted(found) == sorted(_TRAINER_ORDER)
+
+
 @pytest.mark.parametrize("module", _MODULES)
 def test_flags_are_defined_only_by_the_command_lines(module: str) -> None:
     # Its parser of arguments defines none.
@@ -125,6 +145,7 @@ def test_flags_are_defined_only_by_the_command_lines(module: str) -> None:
             id="the processes that write shards and compare images",
         ),
         pytest.param("converter.__main__", ["converter.main"], id="the main module, which these import too"),
+        pytest.param("trainer.run_folder", ["pandas", "tensorflow"], id="the folder of a run"),
         pytest.param("converter.inspect.selection", ["tensorflow", "apache_beam"], id="who looks into a dataset"),
     ],
 )

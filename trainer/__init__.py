@@ -1,31 +1,37 @@
-"""A dataset on disk -> a trained and evaluated model, many times.
+"""The trainer turns a dataset on disk into a trained and evaluated model, by tf.data and Keras, as often as you like.
 
-main.py         flags -> TrainConfig -> train.train_and_evaluate()
-config.py       TrainConfig: frozen, documented, validates itself; saved beside the checkpoints
-numerics.py     how Keras computes, whatever its own file of settings says
-sources.py      which datasets a run reads, as if they were one
-checks.py       what their manifests tell of a run before it starts
-pipeline.py     shards, or what is cached of them -> shuffle, batch, decode, augment, prefetch
-buffers.py      how many examples a pipeline holds at a time, and how many bytes that is
-decoding.py     serialized examples -> images of one size, and labels
-resizing.py     one image -> a square of a given size
-cropping.py     random crops and flips, with explicit seeds
-colour.py       random colours and mixup, with explicit seeds
-caching.py      what is kept between epochs, and where: chosen and filled
-diskcache.py    what is kept on disk, for this run and later ones
-model.py        backbones, preprocessing, head
-train.py        compile, fit, callbacks; the order of a run
-run_folder.py   the folder of a run: claimed by one run at a time, files whole or not there
-checkpoints.py  what a run saves after each epoch
-leftovers.py    what a run has left that did not come to its end, and how one goes on
-devices.py      CPU or GPU, and why a GPU that is there is not used
-memory.py       a lack of memory as a sentence that names the flags
-throughput.py   how fast the input is, and the model, and which of them a run waits for
-evaluation.py   one exact pass over a split: the multi-label metrics
-validation.py   the same after every epoch: what is shown while training
-plots.py        training.png and samples.png
-runs.py         `python -m trainer.runs`: compares runs side by side
-experiments/    named recipes, for --flagfile
+A module imports only from the modules that stand above it here.
+
+config.py       defines TrainConfig: every setting of a run, with its checks
+numerics.py     makes Keras compute alike, whatever its own file of settings says
+devices.py      says whether a run uses CPU or GPU, and why a GPU is not used
+memory.py       turns a lack of memory into a message that names the flags
+run_folder.py   claims the folder of a run for one run at a time, names its files, and writes them whole or not at all
+sources.py      reads the manifests of the datasets of a run, and combines several datasets into one
+checks.py       checks by the manifests whether a run makes sense, before anything is read
+resizing.py     resizes an image to a square
+cropping.py     draws random crops and flips, and cuts them out of images
+colour.py       changes colours at random, and mixes images
+decoding.py     turns serialized examples into images of one size, and labels
+buffers.py      decides how many examples a pipeline holds at a time, and how many bytes they take
+pipeline.py     turns shards, or cached examples, into shuffled and augmented batches, in the graph only
+features.py     computes the features of a frozen backbone, which are cached instead of images
+diskcache.py    keeps arrays on disk, for this run and later ones
+caching.py      chooses what is kept between epochs, in memory or on disk, and fills the cache
+model.py        builds a model: backbone, preprocessing and head
+compilation.py  compiles a model: loss, optimizer, learning-rate schedule
+evaluation.py   runs a model over a split, and computes the metrics of multi-label classification
+plots.py        draws training.png and samples.png
+throughput.py   measures the speed of the input and of the model, and says which of them is slower
+checkpoints.py  saves the last and the best model after each epoch
+validation.py   evaluates the validation split after each epoch
+callbacks.py    lists the callbacks of a training, and ends a run whose loss is NaN or infinite
+description.py  describes a run in its config.json
+leftovers.py    lists the files that an unfinished run leaves, and says how to go on
+train.py        runs a training: the order of its steps, and nothing else
+runs.py         compares runs side by side: `python -m trainer.runs`
+main.py         defines the command line of the trainer: flags become TrainConfig, and a training starts
+experiments/    holds named recipes, for --flagfile
 """
 
 import os

@@ -14,6 +14,7 @@ cropping.py     draws random crops and flips, and cuts them out of images
 colour.py       changes colours at random, and mixes images
 decoding.py     turns serialized examples into images of one size, and labels
 buffers.py      decides how many examples a pipeline holds at a time, and how many bytes they take
+reading.py      reads the records of shards, or numbers of cached examples, in the order of an epoch
 pipeline.py     turns shards, or cached examples, into shuffled and augmented batches, in the graph only
 features.py     computes the features of a frozen backbone, which are cached instead of images
 diskcache.py    keeps arrays on disk, for this run and later ones

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from schemas import machine, signals
 from schemas.errors import UserError
-from trainer import buffers, diskcache, pipeline
+from trainer import buffers, diskcache, pipeline, reading
 from trainer.config import TrainConfig
 from trainer.features import Features
 from trainer.pipeline import Cached
@@ -130,7 +130,7 @@ def needed(config: TrainConfig, sources: Sources, num_features: int | None = Non
     decoding = 2 * pipeline.held(config, sources, decodes=True).num_bytes
     records = sum(shard.num_bytes for split in splits for shard in split.shards)
     # Encoded records are not kept a second time for throughput.py, and shuffled there.
-    decoding += pipeline.shuffled_records(config, sources)
+    decoding += reading.shuffled_record_bytes(config, sources)
     needs = {
         "none": Need(0, decoding),
         "encoded": Need(records + buffers.ELEMENT_BYTES * sum(numbers), decoding),
@@ -144,7 +144,7 @@ def needed(config: TrainConfig, sources: Sources, num_features: int | None = Non
         ).num_bytes
         # Elements of the shuffle are examples with their labels, or numbers.
         shuffled = buffers.ELEMENT_BYTES * numbers[0]
-        if pipeline.shuffles_examples(config, each[0] * numbers[0]):
+        if reading.shuffles_examples(config, each[0] * numbers[0]):
             shuffled = (each[0] + labels + 2 * buffers.ELEMENT_BYTES) * numbers[0]
         kept = [number * (size + labels) for number, size in zip(numbers, each, strict=True)]
         copied = sum(map(pipeline.copied_bytes, kept))

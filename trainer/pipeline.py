@@ -16,15 +16,13 @@ them one after the other.
 
 import functools
 import math
-import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from schemas import machine
 from schemas.statistics import JPEG
-from trainer import buffers, colour, cropping
+from trainer import buffers, colour, cropping, reading
 from trainer.buffers import Buffers
 from trainer.config import TrainConfig
 from trainer.cropping import Crops
@@ -33,8 +31,6 @@ from trainer.sources import Source, Sources
 
 # What crops are cut from is larger than what comes out, so that they do not have to be enlarged as much.
 _CROP_MARGIN = 1.125
-# Of encoded records, which are in a random order on disk already; and of cached images that are shuffled themselves.
-_SHUFFLE_BYTES = 1 << 28
 
 _Load = Callable[[tf.Tensor, Crops | None], tuple[tf.Tensor, tf.Tensor]]
 
@@ -49,28 +45,6 @@ class Cached(NamedTuple):
 
     inputs: tf.Tensor
     labels: tf.Tensor
-
-
-def shuffles_examples(config: TrainConfig, num_bytes: int) -> bool:
-    """Returns whether cached examples are shuffled themselves, and not their numbers.
-
-    This needs no function, and each that a pipeline has takes two milliseconds at the start of each epoch, while
-    TensorFlow optimizes it anew (scripts/bench_input, `ours, whole epochs`). The shuffle holds copies of all: of
-    what is larger, the start of an epoch is a smaller part.
-
-    Args:
-        config: of the run.
-        num_bytes: of the cached inputs of the training split.
-    """
-    return config.augment == "none" and not config.data_weights and num_bytes <= _SHUFFLE_BYTES
-
-
-def shuffled_records(config: TrainConfig, sources: Sources) -> int:
-    """Returns the bytes of encoded records of the training split that are shuffled at a time, about."""
-    split = sources.split(config.train_split)
-    num_bytes = max(1, sum(shard.num_bytes for shard in split.shards))
-    shuffled = min(_SHUFFLE_BYTES, num_bytes)
-    return shuffled + buffers.ELEMENT_BYTES * math.ceil(split.num_examples * shuffled / num_bytes)
 
 
 def training_batch(config: TrainConfig, sources: Sources) -> int:
@@ -115,16 +89,16 @@ def training_dataset(
     num_seen = steps_per_epoch(config, sources) * batch
     # Nothing is dropped then: it makes the size of a batch static.
     in_batches = amount.chunk == batch
-    if cached and shuffles_examples(config, _num_bytes(cached.inputs)):
+    if cached and reading.shuffles_examples(config, _num_bytes(cached.inputs)):
         dataset = tf.data.Dataset.from_tensor_slices(tuple(cached)).shuffle(sum(sizes), seed=config.seed)
         dataset = dataset.take(num_seen).batch(amount.chunk, drop_remainder=in_batches)
     elif cached:
-        indices = _shuffled_indices(config, sizes).take(num_seen).batch(amount.chunk, drop_remainder=in_batches)
+        indices = reading.shuffled_indices(config, sizes).take(num_seen).batch(amount.chunk, drop_remainder=in_batches)
         dataset = _loaded(indices, functools.partial(_gather, cached, config), config, amount)
     else:
         parts = [
             _loaded(
-                _shuffled_records(config, source, len(sizes), keep_encoded)
+                reading.shuffled_records(config, source, len(sizes), keep_encoded)
                 .take(num_seen)
                 .batch(amount.chunk, drop_remainder=in_batches and len(sizes) == 1),
                 _loader(config, source),
@@ -135,7 +109,7 @@ def training_dataset(
         ]
         dataset = parts[0]
         if len(parts) > 1:
-            dataset = _mix([part.unbatch() for part in parts], config.data_weights or sizes, config.seed)
+            dataset = reading.mix([part.unbatch() for part in parts], config.data_weights or sizes, config.seed)
             dataset = dataset.take(num_seen).batch(amount.chunk, drop_remainder=in_batches)
     if config.augment == "full":
         dataset = _with_seeds(dataset, config.seed + 1).map(
@@ -190,7 +164,7 @@ def decoded(
     """
     amount = buffers.measure(config, sources, decodes=True, size=size)
     parts = [
-        _records(source, split, keep=keep_encoded)
+        reading.records(source, split, keep=keep_encoded)
         .batch(amount.chunk)
         .map(_decoder(config, source, split, size), num_parallel_calls=amount.loads)
         for source in sources.each
@@ -221,74 +195,6 @@ def held(config: TrainConfig, sources: Sources, *, decodes: bool, num_features: 
 def _held(config: TrainConfig, sources: Sources, cached: Cached | None) -> Buffers:
     num_features = int(cached.inputs.shape[1]) if cached and len(cached.inputs.shape) == 2 else None
     return held(config, sources, decodes=not cached, num_features=num_features)
-
-
-def _records(source: Source, split: str, *, keep: bool = False, seed: int | tf.Tensor | None = None) -> tf.data.Dataset:
-    """Returns the serialized examples of a split of a dataset; with a seed, shards are in a new order in each epoch."""
-    info = source.info.split(split)
-    shards = tf.data.Dataset.from_tensor_slices([posixpath.join(source.directory, shard.path) for shard in info.shards])
-    if seed is not None:
-        shards = shards.shuffle(len(info.shards), seed=seed)
-    records = shards.interleave(
-        tf.data.TFRecordDataset,
-        cycle_length=buffers.OPEN_SHARDS,
-        # More calls than open files are an error.
-        num_parallel_calls=min(buffers.OPEN_SHARDS, machine.usable_cores()),
-        deterministic=True,
-    )
-    # Known from the manifest: shards that do not hold what it says are an error. Of examples and not of batches, which
-    # would hide a few too many or few.
-    records = records.apply(tf.data.experimental.assert_cardinality(info.num_examples))
-    return records.cache() if keep else records
-
-
-def _shuffled_records(config: TrainConfig, source: Source, num_sources: int, keep: bool) -> tf.data.Dataset:
-    """Returns the records of a training split, in a new order for each epoch; for ever, if sources have weights."""
-    split = source.info.split(config.train_split)
-    mean_bytes = max(1, sum(shard.num_bytes for shard in split.shards) // split.num_examples)
-    # Room for one more than there are: records are kept only if their end has been read, and an epoch of one example
-    # would be over before.
-    room = split.num_examples + 1
-    shuffle_shards = False
-    if not keep and _SHUFFLE_BYTES // num_sources // mean_bytes < split.num_examples:
-        room, shuffle_shards = max(1, _SHUFFLE_BYTES // num_sources // mean_bytes), True
-    kept = _records(source, split.name, keep=True) if keep else None
-
-    def shuffled(seed: int | tf.Tensor) -> tf.data.Dataset:
-        # Where all records are shuffled together, shards need no order of their own, and epochs are those of a cache.
-        records = kept if kept is not None else _records(source, split.name, seed=seed if shuffle_shards else None)
-        return records.shuffle(room, seed=seed)
-
-    if not config.data_weights:
-        return shuffled(config.seed)
-    # Seeded anew for each epoch: how far it has been read ahead when one ends would decide on the order of the next.
-    seeds = tf.data.Dataset.random(seed=config.seed, rerandomize_each_iteration=True).take(1)
-
-    def passes(seed: tf.Tensor) -> tf.data.Dataset:
-        # Of this graph alone: with a global seed of 0, TensorFlow would compare ours with 0, and it has no value yet.
-        tf.random.set_seed(1)
-        return shuffled(seed).repeat()
-
-    return seeds.flat_map(passes)
-
-
-def _shuffled_indices(config: TrainConfig, sizes: Sequence[int]) -> tf.data.Dataset:
-    """Returns the numbers of all cached examples, in a new order for each epoch."""
-    if not config.data_weights:
-        return tf.data.Dataset.range(sum(sizes)).shuffle(sum(sizes), seed=config.seed)
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    parts = [
-        tf.data.Dataset.range(end - size, end).shuffle(size, seed=config.seed).repeat()
-        for end, size in zip(ends, sizes, strict=True)
-    ]
-    return _mix(parts, config.data_weights, config.seed)
-
-
-def _mix(datasets: Sequence[tf.data.Dataset], weights: Sequence[float], seed: int) -> tf.data.Dataset:
-    """Returns the examples of all datasets, mixed in these proportions."""
-    return tf.data.Dataset.sample_from_datasets(
-        datasets, [float(weight) for weight in weights], seed=seed, rerandomize_each_iteration=True
-    )
 
 
 def _loaded(chunks: tf.data.Dataset, load: _Load, config: TrainConfig, amount: Buffers) -> tf.data.Dataset:
@@ -372,4 +278,4 @@ def _options(cached: Cached | None = None) -> tf.data.Options:
 
 def copied_bytes(num_bytes: int) -> int:
     """Returns how many bytes of a cached split, of so many, TensorFlow copies when an epoch starts: all, or none."""
-    return num_bytes if num_bytes <= _SHUFFLE_BYTES else 0
+    return num_bytes if num_bytes <= reading.SHUFFLE_BYTES else 0

@@ -17,7 +17,7 @@ from converter.job.pipeline import convert
 from converter.options import ConvertOptions
 from schemas import example, metadata
 from schemas.metadata import DatasetInfo, SplitInfo
-from trainer import caching, cropping, pipeline
+from trainer import caching, cropping, pipeline, reading
 from trainer.config import AUGMENTS, TrainConfig
 from trainer.cropping import Crops
 from trainer.sources import Sources, combine
@@ -318,7 +318,7 @@ def crops_of(cached: bool, asked: TrainConfig, sources: Sources, chosen: list[Cr
         if cached:
             images, _ = pipeline._gather(kept, asked, tf.range(len(crops.mirrored)), crops)
         else:
-            [records] = pipeline._records(sources.each[0], "train").batch(1000)
+            [records] = reading.records(sources.each[0], "train").batch(1000)
             images, _ = pipeline._loader(asked, sources.each[0])(records, crops)
         found.append(images.numpy().astype(int))
     return found
@@ -396,7 +396,7 @@ def test_what_a_model_sees_does_not_depend_on_the_number_of_cores(
     asked = config(augment="full", crop_from=crop_from, image_size=image_size, batch_size=20)
     seen = []
     for cores in (1, 9, 64, 200):
-        monkeypatch.setattr(pipeline.machine, "usable_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(reading.machine, "usable_cores", lambda cores=cores: cores)
         seen.append(examples(training(asked, sources, kept)))
     assert len(seen[0]) == 40
     assert seen.count(seen[0]) == 4

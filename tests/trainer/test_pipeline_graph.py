@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import tensorflow as tf
 
-from trainer import pipeline
+from trainer import reading
 from trainer.config import AUGMENTS, TrainConfig
 from trainer.sources import Sources
 
@@ -74,7 +74,7 @@ def test_cached_images_are_shuffled_themselves_where_there_is_room(
     training: Pipeline,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pipeline, "_SHUFFLE_BYTES", 48 * 32 * 32 * 3 + room)
+    monkeypatch.setattr(reading, "SHUFFLE_BYTES", 48 * 32 * 32 * 3 + room)
     found = ops(training(config(augment="none", data_weights=weights), sources, kept))
     themselves = not room and not weights
     assert ("TensorSliceDataset" in found) == themselves

@@ -18,7 +18,7 @@ from converter.options import ConvertOptions
 from schemas import layout, metadata
 from schemas.errors import UserError
 from schemas.metadata import FORMAT_VERSION, DatasetInfo
-from trainer import pipeline, sources, train
+from trainer import pipeline, reading, sources, train
 from trainer.config import TrainConfig
 from trainer.sources import Sources, check_shards, combine
 
@@ -101,7 +101,7 @@ def test_every_training_epoch_has_every_example_of_all_once(
 def test_examples_are_mixed_even_where_the_shuffle_has_no_room(
     config: Config, both: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_SHUFFLE_BYTES", 1)
+    monkeypatch.setattr(reading, "SHUFFLE_BYTES", 1)
     asked = config(augment="none", batch_size=1)
     small = set(alone(asked, both, 1, "train"))
     places = [i for i, one in enumerate(examples(pipeline.training_dataset(asked, both))) if one in small]
@@ -127,7 +127,7 @@ def test_evaluation_has_every_example_once_one_dataset_after_the_other(
 def test_with_weights_datasets_are_seen_in_these_proportions(
     kept: str, room: int, config: Config, both: Sources, training: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_SHUFFLE_BYTES", room)
+    monkeypatch.setattr(reading, "SHUFFLE_BYTES", room)
     asked = config(augment="none", batch_size=9, data=("a", "b"), data_weights=(1.0, 3.0))
     large, small = (Counter(alone(asked, both, i, "train")) for i in range(2))
     dataset = training(asked, both, kept)

@@ -1,0 +1,110 @@
+"""Decides which examples an epoch reads, and in which order: the records of shards, or the numbers of cached examples.
+
+Records are shuffled while they are small, before they are decoded: as many at a time as a bound in bytes allows, from
+shards that are shuffled as well. Cached examples are shuffled by their numbers, all together.
+"""
+
+import math
+import posixpath
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from schemas import machine
+from trainer import buffers
+from trainer.config import TrainConfig
+from trainer.sources import Source, Sources
+
+# Bytes that are shuffled at a time: of encoded records, which are in a random order on disk already, and of cached
+# examples that are shuffled themselves.
+SHUFFLE_BYTES = 1 << 28
+
+
+def shuffled_record_bytes(config: TrainConfig, sources: Sources) -> int:
+    """Returns about how many bytes the encoded records take that are shuffled at a time."""
+    split = sources.split(config.train_split)
+    num_bytes = max(1, sum(shard.num_bytes for shard in split.shards))
+    shuffled = min(SHUFFLE_BYTES, num_bytes)
+    return shuffled + buffers.ELEMENT_BYTES * math.ceil(split.num_examples * shuffled / num_bytes)
+
+
+def shuffles_examples(config: TrainConfig, num_bytes: int) -> bool:
+    """Returns whether cached examples are shuffled themselves, and not their numbers.
+
+    This needs no function, and each that a pipeline has takes two milliseconds at the start of each epoch, while
+    TensorFlow optimizes it anew (scripts/bench_input, `ours, whole epochs`). The shuffle holds copies of all: of
+    what is larger, the start of an epoch is a smaller part.
+
+    Args:
+        config: of the run.
+        num_bytes: of the cached inputs of the training split.
+    """
+    return config.augment == "none" and not config.data_weights and num_bytes <= SHUFFLE_BYTES
+
+
+def records(source: Source, split: str, *, keep: bool = False, seed: int | tf.Tensor | None = None) -> tf.data.Dataset:
+    """Returns the serialized examples of a split of a dataset; with a seed, shards are in a new order in each epoch."""
+    info = source.info.split(split)
+    shards = tf.data.Dataset.from_tensor_slices([posixpath.join(source.directory, shard.path) for shard in info.shards])
+    if seed is not None:
+        shards = shards.shuffle(len(info.shards), seed=seed)
+    examples = shards.interleave(
+        tf.data.TFRecordDataset,
+        cycle_length=buffers.OPEN_SHARDS,
+        # More calls than open files are an error.
+        num_parallel_calls=min(buffers.OPEN_SHARDS, machine.usable_cores()),
+        deterministic=True,
+    )
+    # Known from the manifest: shards that do not hold what it says are an error. Of examples and not of batches, which
+    # would hide a few too many or few.
+    examples = examples.apply(tf.data.experimental.assert_cardinality(info.num_examples))
+    return examples.cache() if keep else examples
+
+
+def shuffled_records(config: TrainConfig, source: Source, num_sources: int, keep: bool) -> tf.data.Dataset:
+    """Returns the records of a training split, in a new order for each epoch; for ever, if sources have weights."""
+    split = source.info.split(config.train_split)
+    mean_bytes = max(1, sum(shard.num_bytes for shard in split.shards) // split.num_examples)
+    # Room for one more than there are: records are kept only if their end has been read, and an epoch of one example
+    # would be over before.
+    room = split.num_examples + 1
+    shuffle_shards = False
+    if not keep and SHUFFLE_BYTES // num_sources // mean_bytes < split.num_examples:
+        room, shuffle_shards = max(1, SHUFFLE_BYTES // num_sources // mean_bytes), True
+    kept = records(source, split.name, keep=True) if keep else None
+
+    def shuffled(seed: int | tf.Tensor) -> tf.data.Dataset:
+        # Where all records are shuffled together, shards need no order of their own, and epochs are those of a cache.
+        new = kept if kept is not None else records(source, split.name, seed=seed if shuffle_shards else None)
+        return new.shuffle(room, seed=seed)
+
+    if not config.data_weights:
+        return shuffled(config.seed)
+    # Seeded anew for each epoch: how far it has been read ahead when one ends would decide on the order of the next.
+    seeds = tf.data.Dataset.random(seed=config.seed, rerandomize_each_iteration=True).take(1)
+
+    def passes(seed: tf.Tensor) -> tf.data.Dataset:
+        # Of this graph alone: with a global seed of 0, TensorFlow would compare ours with 0, and it has no value yet.
+        tf.random.set_seed(1)
+        return shuffled(seed).repeat()
+
+    return seeds.flat_map(passes)
+
+
+def shuffled_indices(config: TrainConfig, sizes: Sequence[int]) -> tf.data.Dataset:
+    """Returns the numbers of all cached examples, in a new order for each epoch."""
+    if not config.data_weights:
+        return tf.data.Dataset.range(sum(sizes)).shuffle(sum(sizes), seed=config.seed)
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    parts = [
+        tf.data.Dataset.range(end - size, end).shuffle(size, seed=config.seed).repeat()
+        for end, size in zip(ends, sizes, strict=True)
+    ]
+    return mix(parts, config.data_weights, config.seed)
+
+
+def mix(datasets: Sequence[tf.data.Dataset], weights: Sequence[float], seed: int) -> tf.data.Dataset:
+    """Returns the examples of all datasets, mixed in these proportions."""
+    return tf.data.Dataset.sample_from_datasets(
+        datasets, [float(weight) for weight in weights], seed=seed, rerandomize_each_iteration=True
+    )

@@ -20,7 +20,7 @@ ensure_venv() {
     return
   fi
   _make_venv
-  echo "Installing multihot${extras:+[$extras]} into $venv (first time: some minutes) ..."
+  echo "Installing multihot${extras:+[$extras]} into $venv. This downloads packages and takes some minutes ..."
   if [[ $# == 0 ]]; then
     _logged "$python" -m pip install --disable-pip-version-check --editable ".${extras:+[$extras]}"
   else

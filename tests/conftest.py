@@ -10,13 +10,19 @@ from typing import Any, NamedTuple
 import hypothesis
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from converter.job import commit, pipeline
 from converter.options import ConvertOptions
 from schemas import example
 from schemas.metadata import DatasetInfo
+from schemas.quiet import quiet
+
+# pytest holds back what is printed while this file is imported, and prints it below its closing line.
+with pytest.MonkeyPatch.context() as patch, quiet():
+    # The programs that the tests start inherit the environment, and have to choose this level themselves.
+    patch.setenv("TF_CPP_MIN_LOG_LEVEL", os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0"))
+    import tensorflow as tf
 
 # A busy machine is no reason to fail, and the first example pays for what is imported lazily.
 hypothesis.settings.register_profile("multihot", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

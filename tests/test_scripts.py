@@ -49,3 +49,19 @@ def test_the_quickstart_runs_in_an_empty_environment_and_learns_what_it_drew(tmp
     commands = done.stdout.strip().splitlines()[-3:]
     assert [re.search(r"-m (\w+)|(tensorboard)", command) is not None for command in commands] == [True] * 3
     assert (tmp_path / "example" / "run" / "samples.png").stat().st_size > 100_000
+
+
+@pytest.mark.slow
+def test_the_closing_line_of_pytest_is_the_last_line_of_a_test_run() -> None:
+    # With -n the process that imports conftest.py runs no test: what was printed in it would be shown at its end.
+    command = [sys.executable, "-m", "pytest", "-n", "1", "tests/schemas/test_layout.py"]
+    env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        command, cwd=_ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+    )
+    assert re.fullmatch(r"=+ \d+ passed in .* =+", done.stdout.splitlines()[-1])
+
+
+def test_no_page_installs_the_package_from_an_index() -> None:
+    pages = [_ROOT / "README.md", _ROOT / "CONTRIBUTING.md", *(_ROOT / "docs").glob("*.md")]
+    assert not [page.name for page in pages if re.search(r"pip install '?multihot", page.read_text())]

@@ -74,7 +74,7 @@ def runner(options: PipelineOptions) -> PipelineRunner:
     try:
         return create_runner(name)
     except (ValueError, ImportError, AttributeError) as error:
-        extra = " Install it with: pip install 'multihot[gcp]'" if "dataflow" in name.lower() else ""
+        extra = " In the checkout, install it with: pip install '.[gcp]'" if "dataflow" in name.lower() else ""
         raise UserError(f"--runner={name} is not available: {error}.{extra}") from error
 
 

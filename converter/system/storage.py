@@ -49,8 +49,8 @@ def check(path: str) -> None:
         _stores().get_filesystem(path)
     except ValueError as error:
         raise UserError(
-            f"No file system for {path} is installed. For gs:// install it with: pip install 'multihot[gcp]'; "
-            "for s3://: pip install 'multihot[aws]'"
+            f"No file system for {path} is installed. For gs://, in the checkout: pip install '.[gcp]'; "
+            "for s3://: pip install '.[aws]'"
         ) from error
 
 

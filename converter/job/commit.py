@@ -1,7 +1,8 @@
 """Ends a conversion: reconciles the counts, writes the metadata, and publishes the dataset.
 
-It runs inside the job, on the results of all writers, so that no runner can start it before they are done. What it
-finds wrong it does not raise, since a runner would try again: it leaves a failure where the command line looks for it.
+It runs inside the job, on the results of all writers, so that no runner can start it before they are done. It does not
+raise an error for a fault that it finds, since a runner would retry the step: it writes the failure to a file, which
+the command line reads.
 """
 
 import dataclasses
@@ -27,23 +28,23 @@ from schemas import derived, layout
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
 
-# In the folder of an incomplete dataset: why it will stay incomplete.
+# This file, in the folder of an incomplete dataset, holds the reason why the dataset was not published.
 FAILURE = "failure.json"
 
-# Written when all else is in its place.
+# These files are written after all others are in place.
 _LAST = {layout.REPORT, layout.CONVERSION, layout.MANIFEST}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What all steps before the last one made, in one place.
+    """The results of all steps before the commit.
 
     Attributes:
-        results: of every shard.
-        rejects: all of them, in the order of the CSV.
-        num_rows: rows that were read from the CSV, counted there.
-        unlisted: files in the folder of images that no row names, by name.
-        duplicates: images that are the same as others, or nearly, by group and name.
+        results: the result of every shard, by split and index.
+        rejects: all rejected rows, in the order of the CSV.
+        num_rows: number of rows in the CSV, counted by the step that reads them.
+        unlisted: names of the files in the folder of images that no row names, sorted.
+        duplicates: images that are the same as others or nearly the same, sorted by group and name.
     """
 
     results: tuple[ShardResult, ...]
@@ -62,7 +63,7 @@ class Outcome:
         unlisted: Iterable[str] = (),
         duplicates: Iterable[Member] = (),
     ) -> Self:
-        """Puts into order what runners give in any order; `rejects` are those of rows, from before images were read."""
+        """Sorts results, which runners deliver in any order; `rejects` are rows rejected before images were read."""
         results = tuple(sorted(results, key=lambda result: (result.split, result.index)))
         return cls(
             results=results,
@@ -74,29 +75,29 @@ class Outcome:
 
     @property
     def num_examples(self) -> int:
-        """Examples in all shards."""
+        """The number of examples in all shards."""
         return sum(result.origin.statistics.num_examples for result in self.results)
 
     @property
     def damaged(self) -> list[Damaged]:
-        """Rows whose image is damaged and was kept."""
+        """The rows whose image is damaged and was kept."""
         return [one for result in self.results for one in result.damaged]
 
     @property
     def shards(self) -> dict[str, int]:
-        """How many shards were written, and how many were there already."""
+        """The number of shards that were written, and of those that were reused from an earlier run."""
         reused = sum(result.reused for result in self.results)
         return {"written": len(self.results) - reused, "reused": reused}
 
 
 def commit(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome, conversion: Mapping[str, Any]) -> None:
-    """Makes a dataset of what the writers left in the incomplete folder, or leaves a failure there.
+    """Publishes the shards in the incomplete folder as a dataset, or writes the reason why not into that folder.
 
     Args:
         options: of the conversion.
         classes: in the order of the label vector.
-        outcome: of the steps before.
-        conversion: what is to be noted of this run, beside the data.
+        outcome: the results of the steps before.
+        conversion: facts about this run for conversion.json.
     """
     info = _info(options, classes, outcome)
     if _is_published(options, info):
@@ -126,33 +127,34 @@ def commit(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome, 
 
 
 def now() -> str:
-    """Returns the time as it is noted."""
+    """Returns the current time in the form that conversion.json has."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _is_published(options: ConvertOptions, info: DatasetInfo) -> bool:
-    """Whether this step has been done before: a runner that lost its answer does it again."""
+    """Whether an earlier attempt at this step succeeded: a runner that lost its result repeats the step."""
     manifest = f"{options.dataset}/{layout.MANIFEST}"
     waiting = any(file.name.endswith(layout.SHARD_ENDING) for file in storage.list_files(options.incomplete))
-    # With shards still waiting, a dataset that is to be overwritten is the old one, which may well be damaged.
+    # While shards are still in the incomplete folder, an existing dataset is the one to be overwritten: it may be
+    # damaged, although its manifest is the same.
     if not info.splits or (waiting and options.overwrite) or not storage.exists(manifest):
         return False
     return storage.read(manifest) == info.to_json().encode()
 
 
 def read_failure(options: ConvertOptions) -> str | None:
-    """Returns why the last conversion published nothing, if it did not."""
+    """Returns the reason why the last conversion published nothing; None if it published a dataset."""
     path = f"{options.incomplete}/{FAILURE}"
     return str(json.loads(storage.read(path))["message"]) if storage.exists(path) else None
 
 
 def num_reused(options: ConvertOptions) -> int:
-    """Returns how many shards of a dataset the last conversion had not to write."""
+    """Returns the number of shards that the last conversion reused."""
     return int(_notes(options)["shards"]["reused"])
 
 
 def report_failure(options: ConvertOptions) -> str:
-    """Returns why the last conversion could not make its report; "" where it has one."""
+    """Returns the reason why the last conversion could not build its report; "" if it built one."""
     return str(_notes(options)["report_failure"])
 
 
@@ -161,7 +163,7 @@ def _notes(options: ConvertOptions) -> Any:
 
 
 def _failure(options: ConvertOptions, outcome: Outcome) -> str | None:
-    """Returns why nothing can be published, if so."""
+    """Returns the reason why the dataset cannot be published; None if it can."""
     num_rows, rejects = outcome.num_rows, outcome.rejects
     if storage.exists(f"{options.dataset}/{layout.MANIFEST}") and not options.overwrite:
         return f"{options.dataset} has become a dataset in the meantime. Replace it by --overwrite."
@@ -179,7 +181,7 @@ def _failure(options: ConvertOptions, outcome: Outcome) -> str | None:
 
 
 def _too_many_rejects(options: ConvertOptions, outcome: Outcome, allowed: int) -> str:
-    """Returns what is wrong with the rows, a line for each reason."""
+    """Returns the message for too many rejects, with a line for each reason."""
     rejects = outcome.rejects
     limit = f"={float(options.max_rejects):g}" if isinstance(options.max_rejects, Fraction) else ""
     too_many = f"at most {allowed} may be (--max_rejects{limit})" if len(rejects) > allowed else "no image is left"
@@ -200,7 +202,7 @@ def _too_many_rejects(options: ConvertOptions, outcome: Outcome, allowed: int) -
 
 
 def _final(outcome: Outcome) -> Iterator[tuple[ShardResult, ShardInfo]]:
-    """Yields the results that have a shard, and the shard under its final number: empty ones leave no gap."""
+    """Yields each result that has a shard, with the shard under its final number: empty shards leave no gap."""
     for _, group in itertools.groupby(outcome.results, key=lambda result: result.split):
         written = [(result, result.shard) for result in group if result.shard]
         for i, (result, shard) in enumerate(written):
@@ -208,10 +210,10 @@ def _final(outcome: Outcome) -> Iterator[tuple[ShardResult, ShardInfo]]:
 
 
 def _info(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome) -> DatasetInfo:
-    """Returns what the dataset says of itself."""
+    """Returns the content of the manifest."""
     final = list(_final(outcome))
     order = [name for name, _ in options.splits]
-    # The splits that hold anything: in the order of the flag, or by name where a column tells them.
+    # Splits without images are left out. The order is the one of --splits, or by name if a column holds the splits.
     names = {result.split for result, _ in final}
     splits = []
     for name in sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name)):
@@ -234,19 +236,19 @@ def _info(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome) -
 
 
 def _arrange(options: ConvertOptions, outcome: Outcome) -> None:
-    """Gives the shards their final names, and leaves in the incomplete folder the files of the dataset only.
+    """Renames the shards to their final names, and deletes all other files from the incomplete folder.
 
     Raises:
-        OSError: a file that was written is not there any more, or has another size.
+        OSError: a file that was written is missing, or has another size.
     """
     sizes = {}
     there = {file.name for file in storage.list_files(options.incomplete)}
     for result, shard in _final(outcome):
         if shard.path != result.planned:
             for old, new in zip(layout.shard_files(result.planned), layout.shard_files(shard.path), strict=True):
-                if old in there:  # Or it was moved before this step was interrupted, and is done again.
+                if old in there:  # An interrupted attempt at this step may have renamed it already.
                     storage.move(f"{options.incomplete}/{old}", f"{options.incomplete}/{new}")
-            # What is noted there has the fingerprints, which the results have not. Damaged, it is as good as none.
+            # The note on disk has the fingerprints, which the results lack. A damaged note counts as missing.
             if noted := Origin.read(options.incomplete, result.planned):
                 dataclasses.replace(noted, shard=shard).write(options.incomplete, result.planned)
         sizes[shard.path] = shard.file_bytes
@@ -256,5 +258,5 @@ def _arrange(options: ConvertOptions, outcome: Outcome) -> None:
     found = {file.name: file.size for file in storage.list_files(options.incomplete)}
     lost = {name for name in files if found.get(name) != sizes.get(name, found.get(name, -1))}
     if lost:
-        raise OSError(f"{options.incomplete}: written, and not there any more: {', '.join(sorted(lost))}")
+        raise OSError(f"{options.incomplete}: files that were written are missing: {', '.join(sorted(lost))}")
     storage.keep_only(options.incomplete, files)

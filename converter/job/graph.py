@@ -1,16 +1,17 @@
 r"""Builds the graph of the Beam job, as one expression.
 
-Image bytes never cross a shuffle: what is grouped are rows, and one task reads the images of one shard and writes it.
-Rows, files and fingerprints travel in batches (shards/batches.py): Beam takes longer over an element than all else
-does.
+Image bytes never cross a shuffle: only rows are grouped, and one task reads the images of one shard and writes the
+shard. Per-element overhead in Beam exceeds the cost of our work, so rows, files and fingerprints travel in batches
+(shards/batches.py).
 
   CSV text -> [Row] ---\                                                /-> results --------\
                         join by bucket -> (shard, [Source]) -> write ---<---> rejects --------->-- reconcile, publish
   folder listing ------/       |                         whole shard     \-> fingerprints ----/
      [File]                    `-> rejects, unlisted files                   joined by band
 
-A bucket is a range of positions: hashes of names (splits/assignment.py), so that the row and the file of a name meet in
-it. Splits that depend on more than a row (stratified, near duplicates) are assigned behind the join.
+A bucket is a range of positions, which are hashes of names (splits/assignment.py): a row and the file that it names are
+always in the same bucket. Splits that depend on several images (stratified, near duplicates) are assigned after the
+join.
 """
 
 import functools
@@ -48,7 +49,7 @@ _ROWS_READ = "rows_read"
 _UNLISTED = "unlisted"
 _TO_READ = "to_read"
 
-# Tasks in which candidates are compared, for each part of a band: as many as there are bands.
+# Number of tasks that compare candidates, for each part of a band: the number of bands.
 _TASKS = neighbours.MAX_DISTANCE + 1
 
 
@@ -59,9 +60,9 @@ def build(
 
     Args:
         pipeline: empty.
-        options: what to convert, and how.
-        tables: what is to be read.
-        conversion: what is to be noted of this run, beside the data.
+        options: of the conversion.
+        tables: the files of the table.
+        conversion: facts about this run for conversion.json.
     """
     num_bytes = csv_bytes(tables)
     num_buckets, num_parts = batches.num_buckets(num_bytes), batches.num_parts(num_bytes)
@@ -88,7 +89,7 @@ def build(
     )  # {name: the first name of its group}
     rejects = (read[_REJECTS], matched[_REJECTS]) | "Rejects" >> beam.Flatten()  # Reject
     num_rows = read[_ROWS_READ] | "CountRows" >> beam.CombineGlobally(sum)  # int
-    # The last step gets a table and not its tuple of classes, in which Beam would look at the type of each.
+    # The last step gets a table and not its tuple of classes: Beam would infer the type of every class in a tuple.
     _ = (
         pipeline
         | "Start" >> beam.Create([conversion])
@@ -107,7 +108,7 @@ def build(
 
 
 def csv_bytes(tables: Sequence[Table]) -> int:
-    """Returns the bytes of all that is to be read: what is known of the number of rows before they are."""
+    """Returns the size of all files of the table, from which the number of rows is estimated before they are read."""
     return sum(storage.size(table.path) for table in tables)
 
 
@@ -117,10 +118,10 @@ def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOption
     Args:
         rows: (bucket, [Row])
         files: (bucket, [File])
-        options: that limit the size of a file.
+        options: of the conversion, with the limit for the size of a file.
 
     Returns:
-        `sources`: [Source]; and beside them rejects, and the names of unlisted files.
+        `sources`: [Source]; and as further outputs the rejects and the names of unlisted files.
     """
     return (
         {"rows": rows, "files": files}
@@ -130,7 +131,7 @@ def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOption
 
 
 def by_shard(sources: beam.PCollection, options: ConvertOptions) -> beam.PCollection:
-    """Plans the shards and groups by them: [Source] -> ((split, shard, number of shards), [[Source]])."""
+    """Plans the shards, and groups the sources by shard: [Source] -> ((split, shard, number of shards), [[Source]])."""
     sizes = (
         sources
         | "Sizes" >> beam.FlatMap(planning.sizes)
@@ -143,7 +144,7 @@ def by_shard(sources: beam.PCollection, options: ConvertOptions) -> beam.PCollec
 
 
 def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts: int) -> beam.PCollection:
-    """Gives images their splits where these depend on others: most of the time they follow from a row alone."""
+    """Assigns the splits that depend on several images. Other splits follow from a row alone, and are set already."""
     if options.split_method == "stratified":
         splits = (
             sources
@@ -168,13 +169,14 @@ class FindGroups(beam.PTransform):
     def __init__(
         self, sources: beam.PCollection, options: ConvertOptions, num_parts: int, named_by: Callable[[Row], str]
     ):
-        """Takes what is needed to read candidates a second time.
+        """Stores the arguments; the sources and options serve to read candidates a second time.
 
         Args:
             sources: [Source], of all images.
             options: of the conversion.
             num_parts: of each band.
-            named_by: returns of a row the name of its fingerprint, or that with which `duplicates.located` begins.
+            named_by: from a row to the name of its fingerprint, or to the first part of a name from
+                `grouping.located`.
         """
         super().__init__()
         self._sources, self._options, self._num_parts, self._named_by = sources, options, num_parts, named_by
@@ -195,7 +197,8 @@ class FindGroups(beam.PTransform):
         to_read = AsDict(candidates[_TO_READ])  # {named_by: name}
         pictured = (
             self._sources
-            # Apart from the step that makes them: the two in one step would wait for each other.
+            # The reshuffle keeps Beam from fusing this with the step that makes the sources: the two in one step would
+            # wait for each other.
             | "Apart" >> beam.Reshuffle()
             | "ToRead" >> beam.FlatMap(_to_read, self._named_by, to_read)  # (0, [[(name, Source)]])
             | "ReadAgain" >> beam.ParDo(InProcesses(_begin_reading_again, self._options))  # [(Fingerprint, Picture)]
@@ -211,7 +214,7 @@ class FindGroups(beam.PTransform):
 
 
 class _Connect(beam.CombineFn):
-    """Links -> the groups of all that are connected."""
+    """Links -> the groups of connected names."""
 
     def create_accumulator(self) -> Groups:
         return Groups()
@@ -232,7 +235,7 @@ class _Connect(beam.CombineFn):
 
 
 def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Iterator[Any]:
-    """CSV -> rows, and beside them rejects and the number of both, counted where they are read."""
+    """CSV -> rows; and as further outputs the rejects, and the number of rows and rejects together."""
     num_rows = 0
     rejects: list[Reject] = []
 
@@ -251,7 +254,7 @@ def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Itera
 
 
 def _list_images(folder: str, options: ConvertOptions, num_buckets: int) -> Iterator[tuple[int, Batch[storage.File]]]:
-    """Yields the files in the folder of images, but for those of this dataset, which may be put together in there."""
+    """Yields the files in the folder of images, without those of this dataset: --output may lie in that folder."""
     own = tuple(f"{name}/" for path in options.folders if (name := storage.relative(path, folder)))
     files = (file for file in storage.list_files(folder) if not file.name.startswith(own))
     return batches.fill(files, lambda file: composed(file.name), num_buckets)
@@ -304,7 +307,7 @@ def _begin_links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Callable[[
 
 
 def _candidates(some: Batch[Fingerprint], groups: Mapping[str, str], num_parts: int) -> Iterator[Any]:
-    """Yields candidates by part, and beside them the names of those to be read again, by the field of their rows."""
+    """Yields candidates by part; and as a further output (name in the row, name) of each image to be read again."""
     yield from lookalikes.parts(some, [None] * len(some), groups, num_parts)
     chosen = [one for one in some if one.filename in groups and one.phash is not None]
     for one, is_plain in zip(chosen, lookalikes.are_plain(chosen), strict=True):
@@ -378,7 +381,7 @@ def _begin_shard(
 
 def _written(begun: Callable[[], ShardResult]) -> ShardResult:
     result = begun()
-    if processes.number() > 1:  # Otherwise the bar has followed, image by image.
+    if processes.number() > 1:  # With one process, the bar has been advanced image by image.
         progress.advance(result.num_rows)
     return result
 

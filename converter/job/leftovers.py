@@ -6,28 +6,28 @@ from converter.options import ConvertOptions
 from converter.system import storage
 from schemas import layout
 
-# How the objects below a prefix are deleted; of other stores the user knows it.
+# Commands that delete all objects below a prefix. For other stores, the message names no command.
 _DELETE = {"gs": "gcloud storage rm --recursive", "s3": "aws s3 rm --recursive"}
 
 
 def describe(options: ConvertOptions, runner: str = "") -> str:
-    """Returns what is in the incomplete folder, counted now; "" if there is none.
+    """Returns a description of the incomplete folder as it is now; "" if there is none.
 
     Args:
         options: of the conversion.
-        runner: on other machines, that the job was handed to.
+        runner: name of the runner, if it is on other machines.
     """
     names = [file.name for file in storage.list_files(options.incomplete)] if _exists(options.incomplete) else None
     lines = []
     if runner:
-        lines.append(f"If the job was handed to {runner}, it may go on there: it is cancelled where it runs.")
+        lines.append(f"If the job was submitted to {runner}, it may still run there. Cancel it there.")
     if names is not None:
         finished = sum(name.startswith(f"{layout.MADE_FROM}/") for name in names)
         shards = f"{finished} finished {'shard is' if finished == 1 else 'shards are'} kept"
         lines.append(
-            f"{shards} in {options.incomplete}: the same command goes on with the others."
+            f"{shards} in {options.incomplete}: the same command continues with the others."
             if finished
-            else f"No shard was finished. The same command begins again, in {options.incomplete}."
+            else f"No shard was finished. The same command starts again, in {options.incomplete}."
         )
         lines.append(f"To clear it: {_delete(options.incomplete)}")
     return "\n".join(lines)

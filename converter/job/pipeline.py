@@ -31,14 +31,14 @@ def convert(
     """Converts a CSV and its images to a dataset.
 
     Args:
-        options: what to convert, and how.
+        options: of the conversion.
         beam_options: the runner and its options; by default the job runs in this process.
-        max_processes: that write shards beside this one, if the job runs here, on files of this machine, and is large
-            enough. Each imports the main module of the program anew, as `multiprocessing` does: it must have an
-            `if __name__ == "__main__"`.
+        max_processes: largest number of processes that write shards beside this one. They are started only if the job
+            runs on this machine, on local files, and is large enough. Each imports the main module of the program, as
+            always with `multiprocessing`: it must have an `if __name__ == "__main__"`.
 
     Returns:
-        The dataset; None when the job was only described (`--template_location`, `--dry_run`) or left running.
+        The dataset; None if the job was only described (`--template_location`, `--dry_run`) or left running.
 
     Raises:
         UserError: the input or the options are at fault. Nothing is published.
@@ -52,7 +52,7 @@ def convert(
     tables = read_tables(options)
     _check_input(options)
     described = runners.is_only_described(beam_options)
-    # What two conversions put together in one folder would be no dataset of either.
+    # Two conversions that write into one folder at the same time would mix their files.
     with contextlib.nullcontext() if described else publishing.locked(posixpath.dirname(options.dataset)):
         _check_output(options)
         if described:
@@ -69,9 +69,10 @@ def _run(
     tables: Sequence[Table],
     max_processes: int,
 ) -> DatasetInfo | None:
-    """Runs the job, and returns what came of it."""
+    """Runs the job, and returns the dataset; None if the job was only described or left running."""
     here = runners.runs_here(beam_options)
-    # In a store, images are waited for, and threads do. (And it would have to be told Beam's options.)
+    # Reading images from a store takes waiting and little computing, for which threads suffice. (Processes would also
+    # need Beam's options, to open the store.)
     beside = here and all(map(storage.is_local, (options.csv, options.images, options.output)))
     memory = machine.available_memory()
     number = batches.num_processes(graph.csv_bytes(tables), max_processes, memory) if beside else 1
@@ -97,10 +98,10 @@ def _run(
 
 
 def _original(error: Exception) -> BaseException:
-    """Returns what was raised in a step of the job, without what a runner in this process adds to it."""
+    """Returns the error that a step of the job raised, without the wrapping that a runner in this process adds."""
     cause: BaseException | None = error
     while cause:
-        # Beam raises it once more, marked, with the name of the step behind the message.
+        # Beam raises a copy of the error, with this mark and with the name of the step appended to the message.
         if isinstance(cause, UserError | OSError | KeyboardInterrupt) and not getattr(
             cause, "_tagged_with_step", False
         ):
@@ -110,7 +111,10 @@ def _original(error: Exception) -> BaseException:
 
 
 def _description(options: ConvertOptions) -> dict[str, Any]:
-    """What is noted of a run beside the data, which say nothing of when and where they were made."""
+    """Returns the facts about this run for conversion.json: when, from what and with which versions it ran.
+
+    They are kept apart from the data, which are the same whenever and wherever they are made.
+    """
     return {
         "started": commit.now(),
         "csv": options.csv,
@@ -130,7 +134,7 @@ def _description(options: ConvertOptions) -> dict[str, Any]:
 
 
 def _check_input(options: ConvertOptions) -> None:
-    """Finds what can be found wrong before anything is touched."""
+    """Checks the paths of the input before any file is changed."""
     if storage.is_local(options.images) and not storage.exists(f"{options.images}/."):  # A file has no ".".
         raise UserError(f"--images: there is no folder {options.images}")
     for flag, path in (("csv", options.csv), ("images", options.images)):
@@ -142,7 +146,7 @@ def _check_input(options: ConvertOptions) -> None:
 
 
 def _check_output(options: ConvertOptions) -> None:
-    """Finds what is in the way, before any work is done."""
+    """Checks that the output can be published, before any work is done."""
     publishing.restore(options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset))
     is_dataset = storage.exists(f"{options.dataset}/{layout.MANIFEST}")
     if is_dataset and not options.overwrite:
@@ -154,7 +158,7 @@ def _check_output(options: ConvertOptions) -> None:
 
 
 def _clear(options: ConvertOptions) -> None:
-    """Makes the folder to work in. What an earlier run left there is no dataset, and not why this one fails."""
+    """Makes the incomplete folder, without the manifest or the failure that an earlier run may have left in it."""
     for name in (layout.MANIFEST, commit.FAILURE):
         storage.delete(f"{options.incomplete}/{name}")
-    storage.make_folder(options.incomplete)  # If it cannot be made, that is better known now; finished shards are kept.
+    storage.make_folder(options.incomplete)  # Fails now rather than after the work; finished shards in it are kept.

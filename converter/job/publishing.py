@@ -1,7 +1,7 @@
 """Moves a finished dataset into its place, and lets one conversion at a time do so.
 
-On this machine a folder changes its name in one step, and so do two folders that change places. In an object store,
-which has no folders, the file that makes a dataset goes first and comes last.
+On this machine, a folder is renamed in one step, and two folders are exchanged in one step. An object store has no
+folders: there, the manifest is deleted first and written last, so that readers never see an incomplete dataset.
 """
 
 import contextlib
@@ -16,17 +16,17 @@ from schemas.errors import UserError
 
 
 def publish(source: str, target: str, *, last: str, aside: str) -> None:
-    """Moves a folder into its place, instead of what may be there.
+    """Moves a folder to its final path, and replaces a folder that is there.
 
-    On this machine that is a rename of the whole folder, or an exchange of the two. An object store has no folders:
-    there the objects are copied one after the other, and `last`, the file that makes readers take them for a dataset,
-    goes first and comes last. Nothing of the source is deleted before, so that it can be done again after a failure.
+    On this machine, the folder is renamed, or exchanged with the old one. In an object store, the objects are copied
+    one after the other: `last`, the file by which readers recognize a dataset, is deleted from the target first and
+    copied last. The source is deleted only after that, so that a failed attempt can be repeated.
 
     Args:
         source: the folder.
-        target: the path that it gets.
+        target: its final path.
         last: path of that file, relative to the folder.
-        aside: where what was there waits until the folder is in its place, if the file system cannot exchange them.
+        aside: temporary path of the old folder, if the file system cannot exchange the two.
     """
     if not storage.is_local(target):
         storage.delete(f"{target}/{last}")
@@ -47,20 +47,20 @@ def publish(source: str, target: str, *, last: str, aside: str) -> None:
 
 
 def restore(target: str, *, last: str, aside: str) -> None:
-    """Mends what a `publish` that was killed between its renames has left: puts back what it had set aside."""
+    """Restores the old folder from `aside`, if a `publish` was killed between its two renames."""
     if storage.is_local(target) and storage.exists(f"{aside}/{last}") and not storage.exists(target):
         os.replace(aside, target)
     _discard(aside, last)
 
 
 def _discard(folder: str, last: str) -> None:
-    """Deletes a dataset, so that no reader takes what is left of it on the way for one."""
+    """Deletes a dataset: `last` first, so that no reader takes the remaining files for a dataset."""
     storage.delete(f"{folder}/{last}")
     storage.delete(folder)
 
 
 def _exchange(one: str, other: str) -> bool:
-    """Lets two folders of this machine change places in one step. Returns whether it could: Linux can, mostly."""
+    """Exchanges two local folders in one step. Returns False if the system or the file system cannot do so."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
     at_working_directory, exchange = -100, 2
     paths = os.fsencode(one), os.fsencode(other)
@@ -69,12 +69,12 @@ def _exchange(one: str, other: str) -> bool:
 
 @contextlib.contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Keeps other conversions on this machine out of a folder. A store has no locks.
+    """Locks a folder against other conversions on this machine. Folders of a store are not locked.
 
-    The system lets go of the lock when the process ends, however it ends, and no file is left behind.
+    The system releases the lock when the process ends, however it ends, and no lock file is left behind.
 
     Raises:
-        UserError: another conversion is in there.
+        UserError: another conversion has locked the folder.
         OSError: the folder cannot be made.
     """
     if not storage.is_local(folder):
@@ -84,7 +84,7 @@ def locked(folder: str) -> Iterator[None]:
     handle = locking.lock(folder)
     if handle is None:
         raise UserError(
-            f"Another conversion is at work in {folder}. Wait until it has ended, or choose another --name or --output."
+            f"Another conversion is running in {folder}. Wait until it has ended, or choose another --name or --output."
         )
     try:
         yield

@@ -18,20 +18,20 @@ from schemas.errors import UserError
 _DISTRIBUTION = "multihot"
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
-# These hand options on to a job server, which has more of them than Beam's Python side knows.
+# These runners pass options on to a job server, which may know more options than Beam's Python package.
 _PORTABLE = ("flinkrunner", "portablerunner", "sparkrunner", "prismrunner")
 _LOCAL = ("", "fnapirunner", "directrunner", "bundlebaseddirectrunner", "switchingdirectrunner")
 
 
 def parse(args: Sequence[str], known_flags: Iterable[str]) -> PipelineOptions:
-    """Returns Beam's options for the flags that are not ours.
+    """Returns Beam's options from the arguments that are not our flags.
 
     Args:
-        args: what the command line has beside our flags.
-        known_flags: names of our flags, which a mistyped one may have meant.
+        args: the arguments of the command line without our flags.
+        known_flags: names of our flags, to suggest one for a mistyped name.
 
     Raises:
-        UserError: one of them is no option of Beam's; the message names the closest flag.
+        UserError: an argument is not an option of Beam; the message names the closest flag.
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
     for cls in _option_classes():
@@ -60,13 +60,13 @@ def parse(args: Sequence[str], known_flags: Iterable[str]) -> PipelineOptions:
 
 
 def runner(options: PipelineOptions) -> PipelineRunner:
-    """Returns the runner of the options: by default the one that runs in this process.
+    """Returns the runner that the options name; by default, FnApiRunner, which runs in this process.
 
-    Beam's own default, DirectRunner, first tries to download a binary of another engine, and behind a firewall that
-    never answers it waits for ever.
+    Beam's own default, DirectRunner, first tries to download the binary of another engine, and waits for ever behind a
+    firewall that drops the request.
 
     Raises:
-        UserError: there is no such runner, or a package that it needs is not installed.
+        UserError: no runner has this name, or a package that the runner needs is not installed.
     """
     name = options.view_as(StandardOptions).runner
     if not name:
@@ -79,7 +79,7 @@ def runner(options: PipelineOptions) -> PipelineRunner:
 
 
 def runs_here(options: PipelineOptions) -> bool:
-    """Whether the job runs on this machine, where the workers import what we import."""
+    """Whether the job runs on this machine, where workers import the same packages as this process."""
     return _name(options) in _LOCAL
 
 
@@ -89,36 +89,38 @@ def elsewhere(options: PipelineOptions) -> str:
 
 
 def is_only_described(options: PipelineOptions) -> bool:
-    """Whether the job is written down or handed over, so that there is no dataset when Beam returns."""
+    """Whether Beam returns before there is a dataset: the job is only described, or is left running."""
     given = options.get_all_options()
     return bool(given["dry_run"] or given["template_location"] or given["no_wait_until_finish"])
 
 
 def check_paths(options: PipelineOptions, paths: Mapping[str, str]) -> None:
-    """Refuses files of this machine for a job that runs on others.
+    """Checks that a job on other machines has no paths of this machine.
 
     Args:
         options: of the job.
         paths: by the name of their flag.
 
     Raises:
-        UserError: the workers could not open one of them.
+        UserError: a path is local, so that the workers of Dataflow could not open it.
     """
     if _name(options) != "dataflowrunner" or is_only_described(options):
         return
     for flag, path in paths.items():
         if "://" not in path:
             raise UserError(
-                f"--{flag} must be where the workers of Dataflow find it, as in gs://... Received: {path!r}"
+                f"--{flag} must be a path that the workers of Dataflow can open, such as gs://... Received: {path!r}"
             )
 
 
 def stage(options: PipelineOptions, directory: str) -> None:
-    """Adds this package to what the workers of a remote runner install, unless the options say what they install.
+    """Adds this package to the packages that the workers of a remote runner install.
+
+    Options that name packages already are left as they are.
 
     Args:
         options: of the job; changed.
-        directory: where the package can be put until the job is submitted.
+        directory: for the file of the package, until the job is submitted.
     """
     setup = options.view_as(SetupOptions)
     if runs_here(options) or setup.setup_file or setup.extra_packages:
@@ -131,18 +133,18 @@ def stage(options: PipelineOptions, directory: str) -> None:
 
 
 def _name(options: PipelineOptions) -> str:
-    """Returns the runner's class name in small letters, or "" for the default."""
+    """Returns the name of the runner's class in lower case; "" for the default."""
     name: str = options.view_as(StandardOptions).runner or ""
     return name.rsplit(".", 1)[-1].lower().removesuffix("runner") + "runner" if name else ""
 
 
 def _wheel_of_installed(directory: str) -> str:
-    """Zips the installed files up again: that is what a wheel is."""
+    """Zips the installed files into a wheel, and returns its path."""
     distribution = importlib.metadata.distribution(_DISTRIBUTION)
     path = posixpath.join(directory, f"{_DISTRIBUTION}-{distribution.version}-py3-none-any.whl")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for file in distribution.files or ():
-            # Scripts lie outside of site-packages, and the installer of the worker makes its own.
+            # Scripts lie outside of site-packages, and the worker's pip makes its own.
             if ".." not in file.parts and file.suffix != ".pyc":
                 wheel.write(str(file.locate()), str(file))
     return path

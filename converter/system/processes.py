@@ -98,7 +98,7 @@ def _result(future: Future[_T]) -> _T:
 def _killed() -> UserError:
     return UserError(
         "A process that wrote shards was killed, most likely because there was no memory left. Finished shards are "
-        "kept: the same command goes on with the others, and takes less memory with --num_threads=1."
+        "kept: the same command continues with the others, and takes less memory with --num_threads=1."
     )
 
 

@@ -99,7 +99,7 @@ def test_too_many_rejects_are_told_line_by_line(run: Run, scenes: Path, tmp_path
         "Nothing is published. What is wrong, with the first row of each kind:",
         f"        1 missing_file: {csv} line 26, 'lost.jpg': no such file in the folder of images",
         f"All of them: {incomplete}/rejects.csv",
-        f"{finished} finished shards are kept in {incomplete}: the same command goes on with the others.",
+        f"{finished} finished shards are kept in {incomplete}: the same command continues with the others.",
         f"To clear it: rm -r {incomplete}",
     ]
 
@@ -109,8 +109,8 @@ def _left(process: subprocess.CompletedProcess[str], incomplete: str) -> str:
     assert (process.returncode, process.stdout) == (1, "")
     line, kept, clear = process.stderr.splitlines()
     assert kept in (
-        f"No shard was finished. The same command begins again, in {incomplete}.",
-        f"1 finished shard is kept in {incomplete}: the same command goes on with the others.",
+        f"No shard was finished. The same command starts again, in {incomplete}.",
+        f"1 finished shard is kept in {incomplete}: the same command continues with the others.",
     )
     assert clear == f"To clear it: rm -r {incomplete}"
     return line

@@ -24,9 +24,9 @@ def _finish(folder: Path, number: int) -> None:
 @pytest.mark.parametrize(
     ("number", "sentence"),
     [
-        (0, "No shard was finished. The same command begins again, in {}."),
-        (1, "1 finished shard is kept in {}: the same command goes on with the others."),
-        (3, "3 finished shards are kept in {}: the same command goes on with the others."),
+        (0, "No shard was finished. The same command starts again, in {}."),
+        (1, "1 finished shard is kept in {}: the same command continues with the others."),
+        (3, "3 finished shards are kept in {}: the same command continues with the others."),
     ],
 )
 def test_finished_shards_are_counted(number: int, sentence: str, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_nothing_is_said_of_nothing(tmp_path: Path) -> None:
 
 def test_a_job_on_other_machines_may_go_on(tmp_path: Path) -> None:
     said = leftovers.describe(_options(str(tmp_path)), "DataflowRunner")
-    assert said == "If the job was handed to DataflowRunner, it may go on there: it is cancelled where it runs."
+    assert said == "If the job was submitted to DataflowRunner, it may still run there. Cancel it there."
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_store_is_cleared_by_its_own_command(store: str, command: str, monkeyp
     incomplete = f"{store}://bucket/dataset/1.0.0.incomplete"
     lines = leftovers.describe(_options(f"{store}://bucket")).splitlines()
     assert lines == [
-        f"1 finished shard is kept in {incomplete}: the same command goes on with the others.",
+        f"1 finished shard is kept in {incomplete}: the same command continues with the others.",
         f"To clear it: {command}",
     ]
 
@@ -88,6 +88,6 @@ def test_whatever_ends_a_conversion_says_it(
 def test_a_conversion_that_is_refused_says_nothing_of_what_another_one_has_left(scenes: Path, tmp_path: Path) -> None:
     options = ConvertOptions(csv=f"{scenes}/labels.csv", images=f"{scenes}/images", output=str(tmp_path))
     Path(options.incomplete).mkdir(parents=True)
-    with pipeline.publishing.locked(f"{tmp_path}/dataset"), pytest.raises(UserError, match="at work") as raised:
+    with pipeline.publishing.locked(f"{tmp_path}/dataset"), pytest.raises(UserError, match="running") as raised:
         pipeline.convert(options)
     assert not getattr(raised.value, "__notes__", [])

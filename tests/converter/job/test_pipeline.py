@@ -361,7 +361,7 @@ def test_nothing_is_read_from_where_it_would_be_deleted(
 @pytest.mark.parametrize("overwrite", [False, True], ids=["without --overwrite", "with --overwrite"])
 def test_two_conversions_do_not_mix(convert: Convert, tmp_path: Path, overwrite: bool) -> None:
     with publishing.locked(f"{tmp_path}/out/scenes"):
-        with pytest.raises(UserError, match=rf"^Another conversion is at work in {tmp_path}/out/scenes\. Wait"):
+        with pytest.raises(UserError, match=rf"^Another conversion is running in {tmp_path}/out/scenes\. Wait"):
             convert(overwrite=overwrite)
         assert _files(tmp_path) == {}
         convert(name="others")

@@ -61,7 +61,7 @@ def test_a_runner_that_there_is_not() -> None:
 def test_workers_elsewhere_are_not_given_paths_of_this_machine() -> None:
     remote, local = PipelineOptions(list(_DATAFLOW)), PipelineOptions([])
     paths = {"csv": "gs://bucket/labels.csv", "images": "photos"}
-    with pytest.raises(UserError, match=r"^--images must be where the workers of Dataflow find it"):
+    with pytest.raises(UserError, match=r"^--images must be a path that the workers of Dataflow can open"):
         runners.check_paths(remote, paths)
     runners.check_paths(remote, {"csv": "gs://bucket/labels.csv"})
     runners.check_paths(local, paths)

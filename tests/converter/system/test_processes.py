@@ -151,7 +151,7 @@ def test_they_end_with_the_one_that_started_them(
         kept = "1 finished shard is" if finished == 1 else f"{finished} finished shards are"
         assert said.splitlines() == [
             "Interrupted.",
-            f"{kept} kept in {incomplete}: the same command goes on with the others.",
+            f"{kept} kept in {incomplete}: the same command continues with the others.",
             f"To clear it: rm -r {incomplete}",
         ]
     _, alive = psutil.wait_procs(below, timeout=20)

@@ -1,7 +1,7 @@
 """Groups rows and files into batches: per-element overhead in Beam exceeds the cost of our work.
 
-A bucket holds what lies within a range of positions (see splits/assignment.py), so that the rows and the files of one
-name meet in it, and most of it goes to one shard of each split.
+A bucket holds the rows and files whose positions lie within one range (see splits/assignment.py). So a row and the file
+that it names are in the same bucket, and most images of a bucket go to the same shard of their split.
 """
 
 from collections import defaultdict
@@ -13,27 +13,28 @@ from converter.splits import assignment
 _T = TypeVar("_T")
 _K = TypeVar("_K")
 
-# Of a CSV so much goes to one bucket, 500 rows or so: an element of the job is then worth its cost...
+# Bytes of CSV for each bucket, about 500 rows: the work on a bucket then exceeds Beam's overhead for an element.
 _BUCKET_BYTES = 1 << 14
-# ...but never more buckets than this: a billion rows make buckets of 250 000, which still fit in memory.
+# Largest number of buckets. With a billion rows, a bucket has 250 000 rows, which still fit in memory.
 _MAX_BUCKETS = 1 << 12
-# Of so much CSV, some 300 000 rows, the fingerprints are compared in one task: of fewer the steps, which are as many as
-# the images in the most frequent value of a band, would take longer than the images.
+# Bytes of CSV, about 300 000 rows, whose fingerprints are compared in one task. The number of steps in a task is the
+# number of images in the most frequent value of a band: in smaller tasks, the steps would take longer than the
+# comparisons.
 _PART_BYTES = 1 << 23
-# With less CSV, 5000 rows or so, processes would be started for longer than they work.
+# Bytes of CSV, about 5000 rows, below which starting processes takes longer than their work saves.
 _PROCESSES_BYTES = 1 << 17
-# Memory of a process that has met an image that TensorFlow decodes: 280 MB of its own, and its part of what all of
-# them share; and some batches of images. Without such an image it takes 15 MB.
+# Memory of a process that has loaded TensorFlow, to decode an image that is not a plain JPEG: 280 MB of its own, its
+# part of the memory that all of them share, and some batches of images. Without TensorFlow, a process takes 15 MB.
 _PROCESS_BYTES = 400_000_000
-# What is held back at a time by one who fills buckets, as an estimate.
+# Estimated memory of the items that `fill` holds at a time.
 _MAX_HELD_BYTES = 1 << 26
 _ITEM_BYTES = 1 << 9
 
 
 class Batch(list[_T]):
-    """Items that travel together. Of a plain list, Beam would look at each item, and pickle it alone.
+    """Items that travel together as one element. Beam would inspect and pickle the items of a plain list one by one.
 
-    Named tuples are pickled by their columns: one by one, each costs a call of Python.
+    Named tuples are pickled column by column, since pickling them one by one takes a Python call for each.
     """
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -41,7 +42,7 @@ class Batch(list[_T]):
 
 
 def _packed(items: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """Returns the type of the items and their columns, packed; or no type and the items, where they are no tuples."""
+    """Returns the type of named tuples and their columns, packed; or None and the items, if they are something else."""
     kinds = set(map(type, items))
     if len(kinds) == 1 and hasattr(kind := kinds.pop(), "_make"):
         return kind, [_packed(column) for column in zip(*items, strict=True)]
@@ -58,22 +59,22 @@ def _items(packed: tuple[Any, list[Any]]) -> Iterable[Any]:
 
 
 def num_buckets(csv_bytes: int) -> int:
-    """Returns how many buckets to use for so many bytes of CSV."""
+    """Returns the number of buckets for a CSV of this size."""
     return max(1, min(_MAX_BUCKETS, csv_bytes // _BUCKET_BYTES))
 
 
 def num_parts(csv_bytes: int) -> int:
-    """Returns into how many parts to cut the fingerprints of so many bytes of CSV."""
+    """Returns the number of parts to cut each band of fingerprints into, for a CSV of this size."""
     return max(1, min(_MAX_BUCKETS, csv_bytes // _PART_BYTES))
 
 
 def num_processes(csv_bytes: int, most: int, memory: int) -> int:
-    """Returns in how many processes to write shards: 1 where more would not pay.
+    """Returns the number of processes that write shards: 1 if more would not be faster.
 
     Args:
-        csv_bytes: of all that is to be read.
-        most: that may be started.
-        memory: bytes that are left on this machine. Processes take half of them at most; images want the rest.
+        csv_bytes: size of all files of the table.
+        most: largest number of processes to start.
+        memory: available bytes on this machine. Processes take at most half of them; the rest is left for images.
     """
     return max(1, min(most, memory // 2 // _PROCESS_BYTES)) if csv_bytes >= _PROCESSES_BYTES else 1
 
@@ -81,13 +82,13 @@ def num_processes(csv_bytes: int, most: int, memory: int) -> int:
 def fill(
     items: Iterable[_T], name: Callable[[_T], str], num_buckets: int, num_bytes: Callable[[_T], int] = lambda item: 0
 ) -> Iterator[tuple[int, Batch[_T]]]:
-    """Yields buckets with their items, a bucket as often as it takes to hold little in memory.
+    """Yields buckets with their items; a bucket is yielded several times, so that few items are held in memory.
 
     Args:
         items: to be put into buckets.
-        name: from an item to the name that decides where it goes.
-        num_buckets: how many there are.
-        num_bytes: from an item to its size, beside what every item takes.
+        name: from an item to the name that decides its bucket.
+        num_buckets: number of buckets.
+        num_bytes: from an item to its bytes, beyond the _ITEM_BYTES that each item takes.
     """
     buckets: defaultdict[int, Batch[_T]] = defaultdict(Batch)
     held = 0
@@ -102,7 +103,7 @@ def fill(
 
 
 def grouped(items: Iterable[_T], key: Callable[[_T], _K]) -> dict[_K, Batch[_T]]:
-    """Returns the items of each key, in their order."""
+    """Returns the items of each key, in the order in which they were given."""
     groups: defaultdict[_K, Batch[_T]] = defaultdict(Batch)
     for item in items:
         groups[key(item)].append(item)

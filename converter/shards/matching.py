@@ -11,7 +11,7 @@ from converter.system.storage import File
 from converter.table.row import Row
 from converter.text import composed
 
-# What rows of one file must agree in.
+# Fields in which all rows that name one file must agree.
 _CLAIMS = ("labels", "split", "group")
 
 
@@ -25,7 +25,7 @@ class Source(NamedTuple):
 def match_all(
     rows: Iterable[Row], files: Iterable[File], max_bytes: int = DEFAULT.max_image_bytes
 ) -> Iterator[Source | Reject | File]:
-    """Yields what `match` does, of rows and files of many names."""
+    """Yields the results of `match` for rows and files of many names."""
     by_name: defaultdict[str, tuple[list[Row], list[File]]] = defaultdict(lambda: ([], []))
     for row in rows:
         by_name[row.filename][0].append(row)
@@ -41,13 +41,13 @@ def match(
     """Yields at most one Source, a Reject for each other row, and the files that no row names.
 
     Args:
-        rows: that name the same file, in any order.
-        files: of this name, in any order.
-        max_bytes: that the file of an image may have.
+        rows: rows that name the same file, in any order.
+        files: files of this name, in any order.
+        max_bytes: largest size of a file.
     """
     candidates = sorted(rows)
     found = sorted(files, key=lambda file: file.path)
-    # Two files may have one name, in composed and in decomposed characters: rows can name only the first.
+    # Two file names that differ only in composed and decomposed characters count as one: rows can name only the first.
     yield from found[1 if candidates else 0 :]
     conflicting = [_reject(row, Reason.CONFLICTING_ROWS, detail) for row, detail in _conflicts(candidates)]
     yield from conflicting
@@ -73,9 +73,9 @@ def _reject(row: Row, reason: Reason, detail: str) -> Reject:
 
 
 def _conflicts(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
-    """Yields every row with what another one says otherwise; nothing when all of them agree.
+    """Yields every row with a sentence that names a row in conflict with it; nothing if all rows agree.
 
-    None of them is better than another: which one stands first must not decide what a model learns.
+    All conflicting rows are rejected: keeping the first would let the order of the rows decide the labels.
     """
     other = next((row for row in rows[1:] if _claim(row) != _claim(rows[0])), None)
     for row in rows if other else ():
@@ -85,7 +85,7 @@ def _conflicts(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
 
 
 def _place(row: Row, reader: Row) -> str:
-    """Returns where a row stands, for someone who looks at another one."""
+    """Returns the line of a row, and its CSV if it is another one than that of `reader`."""
     return f"line {row.line}" if row.csv == reader.csv else f"{row.csv} line {row.line}"
 
 

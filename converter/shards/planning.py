@@ -11,23 +11,24 @@ from converter.table.row import Row
 
 
 def sizes(sources: Batch[Source]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yields each split with its number of images and of their bytes."""
+    """Yields for each split the number of its images and the sum of their bytes."""
     for split, some in batches.grouped(sources, lambda source: source.row.split).items():
         yield split, (len(some), sum(source.file.size for source in some))
 
 
 def take_split(sources: Batch[Source], splits: Mapping[str, str]) -> Batch[Source]:
-    """Gives each image the split of its name."""
+    """Sets the split of each image from a dictionary by file name."""
     return Batch(source._replace(row=source.row._replace(split=splits[source.row.filename])) for source in sources)
 
 
 def keep_together(sources: Batch[Source], options: ConvertOptions, groups: Mapping[str, str]) -> Batch[Source]:
-    """Gives each image the split of its group.
+    """Sets the split of each image from its group.
 
     Args:
         sources: of a batch.
-        options: that have the shares of splits.
-        groups: from the name of a group to the name of the one that it goes with; of those that go with none, nothing.
+        options: of the conversion, with the fractions of the splits.
+        groups: from the name of a group to the name of the first group that is joined with it. Groups that are not
+            joined with others are left out.
     """
     split_of = assignment.splitter(options.splits)
 

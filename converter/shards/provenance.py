@@ -1,8 +1,8 @@
 """Notes beside a finished shard what it was made from, so that an unchanged shard is kept.
 
-A shard is a function of its sources, so it is known by a digest of them: names, labels, sizes and times of
-modification. The note is written last of the shard's files, and is what makes it a finished one. It holds nothing that
-depends on where a row stands in the CSV, so that rows may be moved about.
+The bytes of a shard depend only on its sources and settings, so a digest of names, labels, sizes and times of
+modification identifies it. The note is the last file of a shard to be written: a shard without a note is not finished.
+No line numbers are noted, so that a shard stays valid when rows of the CSV change their order.
 """
 
 import dataclasses
@@ -20,16 +20,16 @@ from schemas import layout, typed
 from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics
 
-# To be raised when something else is noted of the same shard.
+# To be raised when the format of the note changes, or the bytes of a shard for the same sources.
 _VERSION = 3
 
 
 def digest(sources: Iterable[Source], settings: object) -> str:
-    """Returns the digest of all that the bytes of a shard follow from.
+    """Returns the digest of everything that determines the bytes of a shard.
 
     Args:
         sources: of the shard, in their order.
-        settings: what else they follow from; its `repr` counts.
+        settings: settings that change the bytes, by their `repr`.
     """
     made_from = hashlib.sha256(f"multihot {schemas.__version__} {_VERSION} {settings!r}\n".encode())
     for row, file in sources:
@@ -39,10 +39,10 @@ def digest(sources: Iterable[Source], settings: object) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Origin:
-    """A finished shard.
+    """The note about a finished shard.
 
     Attributes:
-        digest: of what it was made from.
+        digest: the digest of its sources and settings, from `digest`.
         shard: the shard, or None where every image of it was rejected.
         index_sha256: hex digest of its index.
         statistics: of its examples.
@@ -60,24 +60,24 @@ class Origin:
     damaged: tuple[tuple[str, str], ...] = ()
 
     def write(self, directory: str, planned: str) -> None:
-        """Notes it in a dataset, under the path that was planned for the shard."""
+        """Writes the note into a dataset, under the path that was planned for the shard."""
         fields = dataclasses.asdict(dataclasses.replace(self, fingerprints=Batch()))
         fields["fingerprints"] = [fingerprint.to_json() for fingerprint in self.fingerprints]
-        # A flipped bit in a count would be believed, and end in the manifest.
+        # Without a digest of the note itself, a flipped bit in a count would end up in the manifest.
         text = json.dumps(fields, ensure_ascii=False)
         text = f'{text[:-1]}, "sha256": "{hashlib.sha256(text.encode()).hexdigest()}"}}\n'
         storage.write(f"{directory}/{layout.shard_origin(planned)}", text)
 
     @classmethod
     def read(cls, directory: str, planned: str) -> Self | None:
-        """Returns what was noted under this path, or None when there is nothing that could be used."""
+        """Returns the note under this path; None if there is none, or it is damaged or of another version."""
         try:
             fields: dict[str, Any] = json.loads(storage.read(f"{directory}/{layout.shard_origin(planned)}"))
             if fields.pop("sha256") != hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest():
                 return None
             shard = fields["shard"] and typed.build(fields["shard"], ShardInfo)
             if shard and not layout.is_shard(shard.path):
-                return None  # A file of another folder would be taken into the dataset.
+                return None  # The path could lead to a file of another folder.
             return cls(
                 digest=fields["digest"],
                 shard=shard,
@@ -88,10 +88,10 @@ class Origin:
                 damaged=tuple((name, detail) for name, detail in fields["damaged"]),
             )
         except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
-            return None  # Not there, or damaged, or of another version: then the shard is made anew.
+            return None  # Missing, damaged, or of another version: the shard is written again.
 
     def is_intact(self, directory: str) -> bool:
-        """Whether the files of the shard are in a folder, byte for byte as they were written."""
+        """Whether the files of the shard are in this folder, byte for byte as they were written."""
         if not self.shard:
             return True
         try:

@@ -1,8 +1,8 @@
 """Reads and proves the images of some rows, several at a time.
 
-A row is rejected where its file, or the bytes in it, are why its image cannot be used. Where the machine is why
-(memory, open files, a network), another run would reject other rows, and good images would be lost. So such an image is
-tried again a few times, and then the run fails.
+A row is rejected if its image cannot be used because of its file or the bytes in it. If the cause is the machine
+(memory, open files, a network), rejecting the row would lose a good image, and another run would reject other rows. So
+the image is read again a few times, and then the run fails.
 """
 
 import collections
@@ -34,16 +34,17 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-# Images that one thread reads before it hands them over, and their bytes. On two threads an image of 16 kB takes 367 us
-# of processor in batches of 1, 307 in batches of 8, 318 of 32, 322 of 128 (medians of three rounds, 4000 photographs).
+# Images, and their bytes, in a batch that one thread reads. On two threads an image of 16 kB takes 367 us of processor
+# time in batches of 1, 307 in batches of 8, 318 in 32, 322 in 128 (medians of three rounds, 4000 photographs).
 _BATCH, _BATCH_BYTES = 32, 1 << 20
-# Of all batches that one process has in memory. With 200 threads of large images it would be any number.
+# Bytes of all batches that one process holds in memory: without a limit, 200 threads of large images could hold any
+# number.
 _AHEAD_BYTES = 1 << 28
 
 
-# Seconds before it is tried again.
+# Seconds before each further attempt to read an image.
 _PAUSES = (0.1, 0.5, 2.0, 4.0)
-# Errors of the system about a file, and not about the system. All others fail the run.
+# Error numbers whose cause is the file. All other errors are of the machine, and fail the run.
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR))  # Removed, or its folder was, since the folder was listed.
 _UNREADABLE = frozenset(
     (
@@ -59,12 +60,12 @@ _UNREADABLE = frozenset(
     )
 )
 _GOES_ON = (
-    "It is not rejected, since nothing says that it is damaged. Finished shards are kept: the same command goes on"
+    "It is not rejected, since it may be sound. Finished shards are kept: the same command continues with the others"
 )
 
 
 class Good(NamedTuple):
-    """A row with its image, as it is stored."""
+    """A row with its image in the form in which it is stored."""
 
     row: Row
     image: Image
@@ -79,19 +80,19 @@ class _Proved(NamedTuple):
 
 
 def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) -> Iterator[list[Good | Reject]]:
-    """Yields what becomes of each row, in order, some rows at a time.
+    """Yields each row with its image, or as a Reject: in order, in lists of several rows.
 
     Args:
         sources: rows and the files that they name.
-        preparation: what every image goes through.
+        preparation: settings for every image.
         num_threads: batches of images that are read and decoded at a time; up to twice as many are held in memory.
 
     Raises:
-        UserError: the machine, and not an image, is why an image cannot be read or decoded.
-        OSError: a store does not answer: most failures of one pass, and no image is to be lost to them.
+        UserError: an image cannot be read or decoded because of the machine.
+        OSError: a store does not answer. Most such failures pass, so no row is rejected for one.
     """
     work = functools.partial(_read_batch, preparation=preparation)
-    if num_threads == 1:  # Two that take turns at the interpreter lock are slower than one.
+    if num_threads == 1:  # A second thread would compete with this one for the interpreter lock.
         yield from map(work, _batches(sources))
         return
     with ThreadPoolExecutor(num_threads) as executor:
@@ -101,12 +102,12 @@ def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) 
 def pictured(
     names: Sequence[str], sources: Sequence[Source], preparation: Preparation, num_threads: int
 ) -> Batch[tuple[Fingerprint, Picture]]:
-    """Reads images a second time, and returns the fingerprints of drawings under these names, and their pictures.
+    """Reads images a second time, and returns the fingerprints of drawings, under the given names, with their pictures.
 
-    Other images are left out, and those that cannot be read any more.
+    Images that are no drawings are left out, and so are images that cannot be read any more.
 
     Args:
-        names: of the fingerprints.
+        names: names for the fingerprints.
         sources: rows and the files that they name.
         preparation: as in `read`.
         num_threads: as in `read`.
@@ -126,7 +127,7 @@ def pictured(
 
 
 def _batches(sources: Iterable[Source]) -> Iterator[list[Source]]:
-    """Cuts rows into batches of few bytes, of which one may be over the limit."""
+    """Cuts rows into batches of at most _BATCH images and _BATCH_BYTES; one larger image is a batch alone."""
     batch: list[Source] = []
     num_bytes = 0
     for source in sources:
@@ -162,13 +163,13 @@ def _read(source: Source, preparation: Preparation) -> _Proved | Reject:
             return _Proved(row, image, fingerprints.digest(image.data), fingerprints.views(image.grey))
         except ImageError as error:
             return Reject(row.csv, row.line, row.filename, *error.args)
-        except storage.FileTooLargeError as error:  # It has grown since it was listed.
+        except storage.FileTooLargeError as error:  # The file has grown since it was listed.
             return Reject(row.csv, row.line, row.filename, Reason.TOO_LARGE, error.sentence)
         except (MemoryError, DecoderError, OSError) as error:
             if isinstance(error, OSError) and not storage.is_local(path):
                 raise
             rejected = _rejection(error)
-            # A disk that cannot be read now may be read in a moment. The permissions stay.
+            # Reading a disk may succeed after a moment. Other errors of a file, such as permissions, stay.
             if rejected and (not pauses or getattr(error, "errno", None) != errno.EIO):
                 return Reject(row.csv, row.line, row.filename, *rejected)
             if not pauses:
@@ -177,7 +178,7 @@ def _read(source: Source, preparation: Preparation) -> _Proved | Reject:
 
 
 def _rejection(error: Exception) -> tuple[Reason, str] | None:
-    """Returns the reason and a detail where a failure is one of the file."""
+    """Returns the reason and a detail if the file is the cause of an error; None if the machine is."""
     if isinstance(error, OSError) and error.errno in _GONE:
         return Reason.MISSING_FILE, "the file was there when the folder was listed, and is gone"
     if isinstance(error, OSError) and error.errno in _UNREADABLE:
@@ -186,7 +187,7 @@ def _rejection(error: Exception) -> tuple[Reason, str] | None:
 
 
 def _sentence(error: Exception, path: str) -> str:
-    """Returns what ended the run, and what to do."""
+    """Returns the message for an image that cannot be read: the cause, and what to do."""
     number = getattr(error, "errno", None)
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     if isinstance(error, MemoryError) or number == errno.ENOMEM:
@@ -205,14 +206,16 @@ def _map_in_order(
     window: int,
     num_bytes: Callable[[_T], int] = lambda item: 0,
 ) -> Iterator[_R]:
-    """Like `executor.map`, but never far ahead, since a shard of images need not fit in memory.
+    """Yields the results of a function in order, like `executor.map`, but calls it for few items ahead.
+
+    A shard of images need not fit in memory.
 
     Args:
-        executor: that works.
-        function: to be called with each item.
-        items: of which results are wanted.
-        window: items that are worked at, or wait, at a time.
-        num_bytes: of an item: all of these together have up to _AHEAD_BYTES, unless it is one.
+        executor: runs the calls.
+        function: called with each item.
+        items: the arguments.
+        window: largest number of calls that run, or whose results wait, at a time.
+        num_bytes: from an item to its size; the items of these calls have up to _AHEAD_BYTES, unless there is only one.
     """
     pending: collections.deque[tuple[Future[_R], int]] = collections.deque()
     held = 0

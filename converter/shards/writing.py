@@ -27,15 +27,15 @@ _Reader = Callable[[Iterable[Source]], Iterator[list[Good | Reject]]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardResult:
-    """What came of a shard.
+    """The result of writing one shard.
 
     Attributes:
         split: name of its split.
-        index: its place in the split, counted from 0 over all planned shards.
-        num_shards: planned for the split.
-        origin: what it is and what it was made from.
+        index: number of the shard in the split, from 0 over all planned shards.
+        num_shards: number of shards planned for the split.
+        origin: the note about the shard, with the digest of its sources.
         rejects: rows whose image could not be used.
-        reused: whether it was there already.
+        reused: whether the shard of an earlier run was kept.
         damaged: rows whose image is damaged and was kept.
     """
 
@@ -54,16 +54,16 @@ class ShardResult:
 
     @property
     def num_rows(self) -> int:
-        """How many rows it was made from."""
+        """The number of rows that it was made from."""
         return (self.shard.num_examples if self.shard else 0) + len(self.rejects)
 
     def without_fingerprints(self) -> Self:
-        """Returns it without what is large."""
+        """Returns the result without the fingerprints, which are most of its bytes."""
         return dataclasses.replace(self, origin=dataclasses.replace(self.origin, fingerprints=Batch()))
 
     @property
     def planned(self) -> str:
-        """The path in the dataset that was planned for it."""
+        """The path in the dataset that was planned for the shard."""
         return layout.shard(self.split, self.index, self.num_shards)
 
 
@@ -81,17 +81,17 @@ def write_shard(
     """Reads the images of a shard, proves them, and writes the shard and its index, unless that has been done before.
 
     Args:
-        directory: of the dataset that is being put together.
-        published: of the dataset whose place it will take, if there is one: its shards are kept where nothing changed.
+        directory: folder of the incomplete dataset.
+        published: folder of the dataset that it will replace, if there is one: its unchanged shards are reused.
         split: name of the split.
-        index: of the shard in its split.
-        num_shards: planned for the split.
+        index: number of the shard in its split.
+        num_shards: number of shards planned for the split.
         sources: the rows of the shard, at least one, in any order.
-        preparation: what every image goes through.
-        num_threads: images read and decoded at a time; about twice as many are held in memory.
+        preparation: settings for every image.
+        num_threads: batches of images read and decoded at a time; about twice as many are held in memory.
 
     Returns:
-        What was written and what was rejected: the same for the same sources, whatever their order.
+        The result: the same for the same sources, whatever their order.
 
     Raises:
         OSError: the shard cannot be written.
@@ -122,9 +122,10 @@ def _damaged(made: Origin, sources: Sequence[Source]) -> tuple[Damaged, ...]:
 def _reuse(
     directory: str, published: str, planned: str, digest: str, sources: Sequence[Source], read: _Reader
 ) -> tuple[Origin, list[Reject]] | None:
-    """Takes a shard that an earlier run finished, if it was made from the same, is intact, and its rejects still are.
+    """Returns the shard of an earlier run and its rejects, if it can be reused; None otherwise.
 
-    A shard that lies elsewhere than planned, in the published dataset or under another number, is linked to its place.
+    It can be reused if its sources are the same, its files are intact, and the same images are rejected again. A shard
+    in the published dataset, or under another number, is linked to its planned path.
     """
     for folder in (directory, published):
         made = Origin.read(folder, planned)
@@ -134,7 +135,7 @@ def _reuse(
         again = read(source for source in sources if source.row.filename in rejected)
         rejects = [one for batch in again for one in batch if isinstance(one, Reject)]
         if len(rejects) < len(rejected):
-            return None  # An image that could not be read can be read now.
+            return None  # An image that was rejected before can be read now.
         progress.advance(len(sources))
         in_place = folder == directory and (not made.shard or made.shard.path == planned)
         return (made if in_place else _take_over(made, folder, directory, planned)), rejects
@@ -142,7 +143,7 @@ def _reuse(
 
 
 def _take_over(made: Origin, folder: str, directory: str, planned: str) -> Origin:
-    """Brings a shard of one folder to its planned place in another."""
+    """Links a shard of one folder to its planned path in another, and writes its note there."""
     shard = made.shard and dataclasses.replace(made.shard, path=planned)
     taken = dataclasses.replace(made, shard=shard)
     if made.shard:
@@ -155,7 +156,7 @@ def _take_over(made: Origin, folder: str, directory: str, planned: str) -> Origi
 def _write(
     directory: str, planned: str, digest: str, sources: Sequence[Source], read: _Reader
 ) -> tuple[Origin, list[Reject]]:
-    """Writes the shard, its index, and last of all what it was made from."""
+    """Writes the shard, then its index, and last the note about them."""
     statistics = Statistics(positives=(0,) * len(sources[0].row.labels))
     fingerprints: Batch[Fingerprint] = Batch()
     rejects: list[Reject] = []
@@ -188,13 +189,13 @@ def _write(
         damaged=tuple(damaged),
     )
     if not made.is_intact(directory):
-        raise OSError(errno.EIO, "was written, and reads back as something else", f"{directory}/{planned}")
+        raise OSError(errno.EIO, "does not read back as it was written", f"{directory}/{planned}")
     made.write(directory, planned)
     return made, rejects
 
 
 def _write_examples(writer: ShardWriter, good: Sequence[Good]) -> Statistics:
-    """Appends records; returns their statistics."""
+    """Appends the records of these images to the shard, and returns their statistics."""
     images = [one.image for one in good]
     records = [
         example.encode(

@@ -204,7 +204,7 @@ def test_a_shard_that_is_read_back_as_something_else_does_not_count(
             Path(path).write_bytes(data[:99] + b"?" + data[100:])
 
     monkeypatch.setattr(storage, "create", failing_disk)
-    with pytest.raises(OSError, match="reads back as something else"):
+    with pytest.raises(OSError, match="does not read back as it was written"):
         _write(tmp_path, sources)
     monkeypatch.undo()
     assert not (tmp_path / "made_from").exists()

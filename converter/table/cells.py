@@ -1,6 +1,6 @@
 """Reads the cells of a CSV or Parquet file as text, record by record, with the line of each.
 
-Both are read record by record and never whole, and the header comes first. A record says where it stands:
+Neither kind of file is held in memory as a whole. The first record is the header. Each record has its line:
 
     CSV        the line that it starts on, as an editor counts them: 1 is the header, a quoted cell may span several
     Parquet    the number of the row: 1 is the first, since the names of columns are no row
@@ -22,7 +22,7 @@ from schemas.errors import UserError
 
 _DELIMITERS = ",;\t|"
 
-# A byte order mark says more than a flag does. That of UTF-32 starts with that of UTF-16.
+# A byte order mark overrides --encoding. UTF-32 comes before UTF-16, whose mark is the start of that of UTF-32.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -31,7 +31,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
-# How files start that are no CSV and often taken for one, and what to do.
+# First bytes of files that are often given in place of a CSV, and what to do about each.
 _OTHERS = (
     (rb"PK\x03\x04", "a ZIP archive or a workbook of Excel. Save its sheet as CSV"),
     (rb"\xd0\xcf\x11\xe0", "a workbook of an old Excel. Save its sheet as CSV"),
@@ -45,7 +45,7 @@ _OTHERS = (
 
 
 class Record(NamedTuple):
-    """A header or a row: where it stands, and its cells."""
+    """A header or a row: its line, and its cells."""
 
     line: int
     cells: Sequence[Cell]
@@ -59,7 +59,7 @@ def header(path: str, encoding: str) -> tuple[str, ...]:
         encoding: of a CSV without a byte order mark.
 
     Raises:
-        UserError: it cannot be read, or is neither a CSV nor Parquet.
+        UserError: the file cannot be read, or is neither a CSV nor Parquet.
     """
     with storage.open_file(path) as file:
         head = _head(file)
@@ -78,16 +78,17 @@ def header(path: str, encoding: str) -> tuple[str, ...]:
 
 
 def rows(path: str, encoding: str, columns: Collection[int], lists: Collection[int] = ()) -> Iterator[Record]:
-    """Yields what follows the header.
+    """Yields the records after the header.
 
     Args:
         path: of the file.
         encoding: of a CSV without a byte order mark.
-        columns: those whose cells are needed; all of a CSV, and no others of a Parquet file, are there.
-        lists: those of them that may hold lists of names in a Parquet file.
+        columns: indices of the columns whose cells are needed. A record of a CSV has all cells; in one of a Parquet
+            file, the cells of other columns are "".
+        lists: indices of the columns that may hold lists of names in a Parquet file.
 
     Raises:
-        UserError: from some line on, it cannot be read.
+        UserError: a line cannot be read; the records before it have been yielded.
     """
     with storage.open_file(path) as file:
         head = _head(file)
@@ -98,7 +99,7 @@ def rows(path: str, encoding: str, columns: Collection[int], lists: Collection[i
 
 
 def is_blank(cell: Cell) -> bool:
-    """Whether nothing stands in a cell, or only spaces."""
+    """Whether a cell is empty, or has only spaces."""
     return not (cell.strip() if isinstance(cell, str) else cell)
 
 
@@ -113,10 +114,10 @@ def _is_parquet(path: str, head: bytes) -> bool:
 
 
 def _encoding(path: str, head: bytes, encoding: str) -> str:
-    """Returns the encoding of a CSV: the one of its byte order mark, or the one that is given.
+    """Returns the encoding of a CSV: the one of its byte order mark, or else `encoding`.
 
     Raises:
-        UserError: Python has no such encoding, or the file lacks the byte order mark that the encoding needs.
+        UserError: Python does not know `encoding`, or the file lacks the byte order mark that it needs.
     """
     try:
         "".encode(encoding)
@@ -127,7 +128,7 @@ def _encoding(path: str, head: bytes, encoding: str) -> str:
         ) from error
     marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     name = codecs.lookup(encoding).name
-    # Without a mark, Python's decoders of these two fail, and each version of Python words that differently.
+    # Without a mark, Python's decoders of these two encodings fail, with a message that depends on the version.
     if head and not marked and name in ("utf-16", "utf-32"):
         raise UserError(
             f"{path} line 1 is not {name}: it has no byte order mark. "
@@ -156,7 +157,7 @@ def _csv_records(path: str, file: BinaryIO, encoding: str) -> Generator[Record]:
             first = text.readline()
             reader = csv.reader(itertools.chain([first], lines), delimiter=_delimiter(first))
             for cells in reader:
-                # A record is complete at the end of a line, unless a quote holds all that follows.
+                # At the end of the file, the last record is complete only if all of its quotes are closed.
                 if lines.ended:
                     raise UserError(f"{path} line {line}: a quoted cell that starts here is never closed.")
                 yield Record(line, cells)
@@ -173,19 +174,19 @@ def _csv_records(path: str, file: BinaryIO, encoding: str) -> Generator[Record]:
 
 
 def _delimiter(line: str) -> str:
-    """Returns the delimiter that stands most often outside of quotes; a comma when there is a tie."""
+    """Returns the most frequent delimiter outside of quotes; of equally frequent ones, the first of _DELIMITERS."""
     return max(_DELIMITERS, key=re.sub(r'"[^"]*("|$)', "", line).count)
 
 
 def _why(error: UnicodeError) -> str:
-    """Returns the byte and the reason that a decoder gives, if it gives a byte: some give none, or one past the end."""
+    """Returns the undecodable byte and the decoder's reason. Some decoders give no byte, or one past the end."""
     if isinstance(error, UnicodeDecodeError) and error.start < len(error.object):
         return f"byte 0x{error.object[error.start]:02x} ({error.reason})"
     return "it cannot be decoded"
 
 
 def _undecodable_line(path: str, encoding: str) -> int:
-    """Returns the first line that cannot be decoded: a decoder fails on a whole block of lines."""
+    """Returns the number of the first line that cannot be decoded; a decoder's error is about a block of lines."""
     with (
         contextlib.suppress(UnicodeError),
         storage.open_file(path) as file,

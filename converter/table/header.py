@@ -1,13 +1,13 @@
 """Reads the header of the table: which column holds what, and which classes there are.
 
-Two kinds of table are read, and told apart by their cells:
+There are two kinds of table, which the cells of the label columns distinguish:
 
     multi-hot      Filenames,desert,mountains      a label column for each class, with 0 or 1
                    1.jpg,1,0
     delimited      Filenames,labels                one label column, with the names of classes
                    4.jpg,"desert,mountains"
 
-Several files make one table: each has its own order of columns, and all have the same classes in the same order.
+Several files can form one table: each has its own order of columns, and all have the same classes in the same order.
 """
 
 import dataclasses
@@ -25,17 +25,17 @@ from converter.text import CONTROL, composed, some
 from schemas import layout, metadata
 from schemas.errors import UserError
 
-# What a cell of a label column may hold, in any case and with spaces around it.
+# Values of a cell in a label column: upper and lower case are the same, and spaces around a value are ignored.
 BINARY = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
 
-# How the name of an image ends, and that of a column does not.
+# Endings of image names. A first line with such a cell is a row, not a header.
 _IMAGE = re.compile(r"\.(jpe?g|png|gif|bmp|webp|tiff?|heic)$", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """How to read the rows of one file.
+    """The columns of one file, and the classes of the whole table.
 
     Attributes:
         path: of the file.
@@ -44,7 +44,7 @@ class Table:
         labels: indices of the label columns, in the order of `classes` when the table is multi-hot.
         split: index of the column with the split, if one is used.
         group: index of the column with the group, if one is used.
-        multi_hot: whether there is a label column for each class, and not one column with names.
+        multi_hot: whether each class has a label column; otherwise one column holds the names of classes.
         classes: in the order of the label vector.
     """
 
@@ -65,10 +65,10 @@ def class_names(cell: Cell, delimiter: str) -> set[str]:
 
 
 def read_tables(options: ConvertOptions) -> tuple[Table, ...]:
-    """Reads the header of each file, and as many rows as it takes to know the classes.
+    """Reads the header of each file, and all rows if the classes are known only from the cells.
 
     Raises:
-        UserError: this is no table of file names and labels; the message names the file, the line and the column.
+        UserError: a file is no table of file names and labels; the message names the file, the line and the column.
     """
     paths = storage.match(options.csv)
     if not paths:
@@ -78,7 +78,8 @@ def read_tables(options: ConvertOptions) -> tuple[Table, ...]:
         alone = sorted(set(columns) ^ set(headers[0]))
         if alone:
             raise UserError(f"{paths[0]} and {path} must have the same columns. Only one of them has: {some(alone)}")
-    # The first file says what its first column is called; in another one that may not be the first.
+    # Without --filename_column, the first column of the first file holds the file names. In other files, the column of
+    # this name may stand elsewhere.
     first = _find_columns(options, paths[0], headers[0], filename=options.filename_column or headers[0][0])
     filename, labels = first.columns[first.filename], tuple(first.columns[i] for i in first.labels)
     chosen = dataclasses.replace(options, label_columns=labels)
@@ -89,17 +90,17 @@ def read_tables(options: ConvertOptions) -> tuple[Table, ...]:
 
 
 def records(options: ConvertOptions, table: Table) -> Iterator[Record]:
-    """Yields the rows of a file as they are; those of a Parquet file have the cells that the table names.
+    """Yields the rows of a file, unchecked; in those of a Parquet file, columns that the table does not name are "".
 
     Raises:
-        UserError: from some line on, it cannot be read.
+        UserError: a line cannot be read; the rows before it have been yielded.
     """
     used = [i for i in (table.filename, table.split, table.group, *table.labels) if i is not None]
     return cells.rows(table.path, options.encoding, used, lists=() if table.multi_hot else table.labels)
 
 
 def _header(options: ConvertOptions, path: str) -> tuple[str, ...]:
-    """Returns the names of the columns: each has one of its own, or none."""
+    """Returns the names of the columns: "" for a column without a name; all other names are different."""
     columns = [composed(formulas.unescaped(name).strip()) for name in cells.header(path, options.encoding)]
     while columns and not columns[-1]:  # A delimiter at the end of the line.
         columns.pop()
@@ -112,7 +113,7 @@ def _header(options: ConvertOptions, path: str) -> tuple[str, ...]:
 
 
 def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...], filename: str) -> Table:
-    """Returns the table of one file as far as its header tells it."""
+    """Returns the table of one file as far as its header determines it: the classes are not final."""
     where = f"{path} line 1"
     indices = {name: i for i, name in enumerate(columns)}
 
@@ -145,7 +146,7 @@ def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...], 
 
 
 def _check_columns(where: str, columns: tuple[str, ...], filename: int, labels: tuple[int, ...]) -> None:
-    """Checks that there are names to go by, and that this is no row."""
+    """Checks that the file names and the labels have columns with names, and that the header is not a row."""
     if not columns[filename]:
         raise UserError(f"{where}: column {filename + 1} has no name. If it is an index, give --filename_column.")
     if not labels:
@@ -158,11 +159,11 @@ def _check_columns(where: str, columns: tuple[str, ...], filename: int, labels: 
 
 
 def _find_classes(options: ConvertOptions, tables: Sequence[Table]) -> Iterator[Table]:
-    """Completes the tables: a single label column may hold 0 and 1, or names, which must all be known in advance."""
+    """Completes the tables with the classes. If a single label column holds names, its cells determine the classes."""
     multi_hot, columns = tables[0].multi_hot, tables[0].classes
     asked = _asked(options)
     found = asked
-    # With --classes of other names, there is nothing to find out.
+    # If --classes names other classes than the column, the column holds names, and its cells need not be read.
     if not multi_hot and (not asked or set(asked) <= set(columns)):
         multi_hot, found = _look(options, tables)
     if multi_hot and asked and sorted(asked) != sorted(columns):
@@ -177,14 +178,14 @@ def _find_classes(options: ConvertOptions, tables: Sequence[Table]) -> Iterator[
 
 
 def _asked(options: ConvertOptions) -> tuple[str, ...]:
-    """Returns the classes that were asked for, by their names or by an earlier dataset that has them."""
+    """Returns the classes that --classes or --schema asks for; () without either."""
     if options.schema:
         return metadata.load(options.schema.removesuffix(layout.MANIFEST)).classes
     return tuple(composed(name) for name in options.classes)
 
 
 def _misfit(options: ConvertOptions, asked: Sequence[str], columns: Sequence[str]) -> str:
-    """Says that the label columns are not the classes that were asked for."""
+    """Returns the message that the label columns are not the classes that --classes or --schema asks for."""
     if not options.schema:
         return (
             "--classes must name the label columns, in any order. "
@@ -197,10 +198,10 @@ def _misfit(options: ConvertOptions, asked: Sequence[str], columns: Sequence[str
 
 
 def _look(options: ConvertOptions, tables: Iterable[Table]) -> tuple[bool, tuple[str, ...]]:
-    """Returns whether a single label column mostly holds 0 and 1, and all names that stand in it.
+    """Returns whether more than half of the cells of a single label column hold 0 or 1, and all names in them.
 
-    Mostly: one wrong cell is a bad label, and does not make classes of '0' and '1'. Of all cells and not of the first
-    ones, since their order must not matter.
+    One wrong cell among many is then a bad label, and '0' and '1' do not become classes. All cells are counted, and not
+    the first few, so that the order of the rows does not matter.
     """
     counts: Counter[Cell] = Counter()
     for table in tables:

@@ -10,19 +10,19 @@ import pyarrow.parquet as pq
 
 from schemas.errors import UserError
 
-# A cell of a column of lists is the names that it holds: as one text, a delimiter inside of a name would cut it.
+# A text, or the names in a cell of a column of lists: joined to one text, a name with a delimiter in it would be cut.
 Cell = str | tuple[str, ...]
 
 MAGIC = b"PAR1"
 
 _STRINGS = ("string", "large_string", "string_view")
 
-# Cells that are decoded at a time: some tens of megabytes, whatever the size of the file.
+# Number of cells that are decoded at a time: some tens of megabytes, whatever the size of the file.
 _BATCH_CELLS = 500_000
 
 
 def header(path: str, file: BinaryIO) -> tuple[str, ...]:
-    """Returns the names of the columns, "" for an index that pandas has added.
+    """Returns the names of the columns; "" for an index that pandas has added.
 
     Raises:
         UserError: the file is damaged, or not Parquet.
@@ -52,7 +52,7 @@ def rows(
 
 
 def _cells(batch: pa.RecordBatch, schema: pa.Schema, wanted: Collection[int]) -> Iterator[tuple[Cell, ...]]:
-    """Returns the rows of a batch; `zip` makes them, since there may be millions."""
+    """Returns the rows of a batch. They come from `zip`, since a loop in Python is slow for millions of rows."""
     cells = (
         _texts(batch.column(name)) if i in wanted else itertools.repeat("", batch.num_rows)
         for i, name in enumerate(schema.names)
@@ -71,12 +71,12 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    """Whether it holds lists of names: a list of numbers may as well be a vector of labels."""
+    """Whether a column holds lists of names. Lists of numbers are not accepted: they may be vectors of labels."""
     return _is(kind, "list", "large_list", "fixed_size_list") and _is(kind.value_type, *_STRINGS)
 
 
 def _texts(column: pa.Array) -> list[Cell]:
-    """Returns the cells of a column: a null is a blank one."""
+    """Returns the cells of a column; a null is a blank cell."""
     if _is_list(column.type):
         return [tuple(str(name) for name in cell or () if name is not None) for cell in column.to_pylist()]
     return ["" if cell is None else str(cell) for cell in column.to_pylist()]
@@ -84,7 +84,7 @@ def _texts(column: pa.Array) -> list[Cell]:
 
 @contextlib.contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """Turns what the library says of a damaged file into a sentence."""
+    """Turns the errors of pyarrow for a damaged file into UserError."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

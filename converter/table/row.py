@@ -4,16 +4,16 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """A row that passed every test that needs no file.
+    """A row that passed every test that needs no image file.
 
     Attributes:
-        csv: path of the file that it stands in.
-        line: of that file, 1 for its header; the first line where a cell spans several.
-        filename: normalized; relative to the folder of images.
+        csv: path of the CSV or Parquet file.
+        line: of the row in that file, where 1 is the header of a CSV; the first of its lines, if it spans several.
+        filename: normalized name of the image, relative to the folder of images.
         labels: one byte for each class, 0 or 1.
-        split: name of the split that it belongs to.
-        group: what decides the split, in composed characters: rows of one group are never in two. The file name where
-            nothing else was given.
+        split: name of its split.
+        group: name of its group, in composed characters, which decides the split: all rows of a group are in one split.
+            Without a group column, the file name.
     """
 
     csv: str

@@ -15,23 +15,23 @@ from converter.text import CONTROL, composed, some
 from schemas import layout
 
 _INVALID = 255
-# A name that is the one that the file goes by: letters, digits, '_' and '-', with single '.' and '/' between them.
+# A name that is normalized already: letters, digits, '_' and '-', with single '.' and '/' between them.
 _PLAIN_NAME = re.compile(r"(?:[\w-]+[./])*[\w-]+", re.ASCII)
 
 
 class _RejectedError(Exception):
-    """Carries a reason and a detail up to the row."""
+    """A row cannot be used: `args` are the Reason and a detail."""
 
 
 def read_rows(options: ConvertOptions, table: Table) -> Iterator[Row | Reject]:
-    """Yields every row of a file, in order, but for those in which every cell is blank.
+    """Yields every row of a file in order, as a Row or a Reject. Rows in which all cells are blank are left out.
 
     Args:
-        options: how to split, and what stands between the names of classes.
+        options: of the conversion, with the splits and the delimiter between the names of classes.
         table: of this file, from `read_tables`.
 
     Raises:
-        UserError: from some line on, the file cannot be read at all.
+        UserError: a line cannot be read at all; the rows before it have been yielded.
     """
     split_of = assignment.splitter(options.splits)
     labels_of = _multi_hot(table) if table.multi_hot else _delimited(options, table)
@@ -48,19 +48,22 @@ def read_rows(options: ConvertOptions, table: Table) -> Iterator[Row | Reject]:
 
 
 def _text(cells: Sequence[Cell], column: int | None) -> str:
-    """Returns the cell of a column that holds no lists; "" without a column, or in a row that ends before it."""
+    """Returns the text in a column; "" if `column` is None or the row has too few cells. For columns without lists."""
     return str(cells[column]) if column is not None and column < len(cells) else ""
 
 
 def _check_width(table: Table, cells: Sequence[Cell]) -> None:
-    """A row may have blank cells too many, as spreadsheets write them, and none too few: it may have been cut off."""
+    """Checks the number of cells. Additional blank cells are fine, since spreadsheets write them.
+
+    A row with too few cells is rejected, since it may have been cut off.
+    """
     width = len(table.columns)
     if len(cells) < width or not all(map(is_blank, cells[width:])):
         raise _RejectedError(Reason.BAD_ROW, f"must have {width} cells. Received: {len(cells)}")
 
 
 def cleaned(filename: str) -> str:
-    """Returns the name that a file of this name goes by, if it is one that a row may have."""
+    """Returns the normalized file name, without the checks of `normalized`."""
     return posixpath.normpath(_plain(filename))
 
 
@@ -69,12 +72,12 @@ def _plain(filename: str) -> str:
 
 
 def normalized(filename: str) -> str:
-    """Returns the one name that a file goes by: relative, with '/', composed characters, and no spaces around.
+    """Returns the normalized file name: relative, with '/', in composed characters, without spaces around it.
 
     Raises:
-        _RejectedError: there is no name, or it points out of the folder of images.
+        _RejectedError: the name is blank, has control characters, or leads out of the folder of images.
     """
-    if _PLAIN_NAME.fullmatch(filename):  # Most are, and need not be looked at in five ways.
+    if _PLAIN_NAME.fullmatch(filename):  # One test instead of five for most names.
         return filename
     name = _plain(filename)
     if not name:
@@ -117,7 +120,7 @@ def _multi_hot(table: Table) -> Callable[[Sequence[Cell]], bytes]:
 
 
 class _Binary(dict[Cell, int]):
-    """The label that a cell says. Millions of cells, but a handful of different ones: all but these are slow."""
+    """Returns the label for a cell. Common spellings are keys, and other cells take the slow way of `__missing__`."""
 
     def __missing__(self, cell: Cell) -> int:
         return BINARY.get(str(cell).strip().lower(), _INVALID)

@@ -3,9 +3,11 @@
 import dataclasses
 import re
 from collections.abc import Mapping
+from dataclasses import field
 from fractions import Fraction
 
 from converter import limits
+from multihot.settings import setting
 from schemas import layout, machine
 from schemas.errors import UserError
 
@@ -29,73 +31,179 @@ MOST_SHARDS = 1_000_000
 SPLIT_METHODS = ("hash", "stratified")
 
 
+def _fraction(text: str) -> Fraction:
+    """Returns a number that is written as 0.8, 4/5 or 8e-1.
+
+    Raises:
+        ValueError: it is none, or is one of which Python would compute millions of digits.
+        ZeroDivisionError: it is divided by zero.
+    """
+    if len(text) > 1000 or re.search(r"e[+-]?\d{3}", text, re.IGNORECASE):
+        raise ValueError(text)
+    return Fraction(text)
+
+
+def parse_splits(text: str) -> tuple[tuple[str, Fraction], ...]:
+    """Returns the splits of `train=0.8,validation=0.2`: any names, and fractions that sum to exactly 1.
+
+    Raises:
+        UserError: something else was received.
+    """
+    splits: dict[str, Fraction] = {}
+    for item in text.split(","):
+        name, _, value = (part.strip() for part in item.partition("="))
+        if not layout.is_split(name) or name in splits:
+            raise UserError(
+                f"--splits: a name must be a letter, then letters, digits and underscores, stand once, and not be "
+                f"'index' or 'made_from'. Received: {name!r} in {text!r}"
+            )
+        try:
+            splits[name] = _fraction(value)
+        except (ValueError, ZeroDivisionError):
+            raise UserError(f"--splits must be like {DEFAULT_SPLITS}. Received: {text!r}") from None
+        if splits[name] <= 0:
+            raise UserError(f"--splits: a fraction must be positive. Received: {item.strip()!r}")
+    if sum(splits.values()) != 1:
+        raise UserError(f"--splits must sum to 1. Received: {text!r}, which sums to {float(sum(splits.values())):g}")
+    return tuple(splits.items())
+
+
+def parse_num_shards(text: str) -> dict[str, int]:
+    """Returns the number of shards of `8` (for every split) or of `train=8,validation=2`.
+
+    Raises:
+        UserError: something else was received.
+    """
+    num_shards: dict[str, int] = {}
+    for item in text.split(",") if text else ():
+        name, _, value = item.rpartition("=")
+        if not value.strip().isdecimal() or len(value) > 100 or int(value) < 1:
+            raise UserError(f"--num_shards must be like 8 or train=8,validation=2. Received: {text[:200]!r}")
+        if name.strip() in num_shards:
+            raise UserError(f"--num_shards has two numbers for one split. Received: {text!r}")
+        num_shards[name.strip()] = int(value)
+    return num_shards
+
+
+def parse_max_rejects(text: str) -> int | Fraction:
+    """Returns a count for `20`, and a fraction for `0.01` or `1%`.
+
+    Raises:
+        UserError: something else was received.
+    """
+    try:
+        if text.endswith("%"):
+            limit: int | Fraction = _fraction(text[:-1]) / 100
+        else:
+            limit = _fraction(text) if "." in text else int(text)
+    except (ValueError, ZeroDivisionError):
+        raise UserError(f"--max_rejects must be a count or a fraction: 20, 0.01 or 1%. Received: {text!r}") from None
+    if limit < 0 or (isinstance(limit, Fraction) and limit > 1):
+        raise UserError(f"--max_rejects must be a count, or a fraction from 0 to 1. Received: {text!r}")
+    return limit
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
     """What to convert, and how.
 
-    Attributes:
-        csv: path of the CSV or Parquet file, or a pattern of such files.
-        images: folder that the file names in the CSV are relative to.
-        output: root of the datasets; this one goes to `<output>/<name>/<version>`.
-        name: of the dataset: a letter, then letters, digits and underscores.
-        version: three numbers, as in 1.0.0.
-        filename_column: column with the file names; the first one when empty.
-        label_columns: columns with the labels; all others when empty.
-        classes: names of the classes in the order of the label vector. When empty, the order of the columns, or the
-            sorted names that stand in a delimited column.
-        schema: folder of an earlier dataset, or its manifest.json: its classes and their order are those of this one.
-        label_delimiter: between the names in a delimited column.
-        encoding: of a CSV without a byte order mark.
-        splits: names with fractions that sum to 1. Membership depends on their order.
-        split_column: column that names the split of each row, instead of `splits`.
-        group_column: column that names what must not be torn apart, such as a place or a patient: all of it goes to
-            one split, which a hash of that name decides. Blank cells are groups of one.
-        group_near_duplicates: whether images that look the same go to one split.
-        split_method: `hash`, or `stratified`, which gives every split its share of the rare combinations of labels.
-        shard_bytes: aim for the size of a shard.
-        num_shards: number of shards by split name, or for every split under the key ""; it takes the place of
-            `shard_bytes`.
-        max_pixels: of an image, with all its frames; larger ones are rejected.
-        max_image_bytes: of an image, encoded; larger ones are rejected, unread.
-        resize_shorter: pixels that the shorter side of larger images is reduced to; 0 leaves them as they are.
-        keep_damaged: whether JPEGs that libjpeg calls damaged are kept, and listed in damaged.csv.
-        rescale_16bit: whether the values of each image of 16 bits are mapped to the whole range of 8 bits.
-        max_rejects: a count (int) or a fraction of the rows (Fraction): with more rejects nothing is published.
-        num_threads: images read and proved at a time by each worker; by default as many as it has cores.
-        overwrite: whether to replace a dataset that is already there.
+    The help of each field is that of its flag, with the unit of the flag; fields count in bytes, pixels and images.
     """
 
-    csv: str
-    images: str
-    output: str
-    name: str = "dataset"
-    version: str = "1.0.0"
-    filename_column: str = ""
-    label_columns: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-    schema: str = ""
-    label_delimiter: str = ","
-    encoding: str = "utf-8"
-    splits: tuple[tuple[str, Fraction], ...] = ()
-    split_column: str = ""
-    group_column: str = ""
-    group_near_duplicates: bool = False
-    split_method: str = "hash"
-    shard_bytes: int = DEFAULT_SHARD_MB * 1_000_000
-    num_shards: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    max_pixels: int = limits.DEFAULT_MAX_MEGAPIXELS * 1_000_000
-    max_image_bytes: int = limits.DEFAULT_MAX_IMAGE_MB * 1_000_000
-    resize_shorter: int = 0
-    keep_damaged: bool = False
-    rescale_16bit: bool = False
-    max_rejects: int | Fraction = Fraction(1, 100)
-    num_threads: int | None = None
-    overwrite: bool = False
+    # These three have no default; their flags are "" when they are not given.
+    csv: str = field(
+        metadata=setting(
+            "CSV of file names and labels, with a header; or several, as in 'parts/*.csv'; or Parquet.", text=""
+        )
+    )
+    images: str = field(metadata=setting("Folder that the file names are relative to.", text=""))
+    output: str = field(metadata=setting("Root of the datasets; this one goes to OUTPUT/NAME/VERSION.", text=""))
+    name: str = field(default="dataset", metadata=setting("Name of the dataset."))
+    version: str = field(default="1.0.0", metadata=setting("Version of the dataset."))
+    filename_column: str = field(default="", metadata=setting("Column with the file names. Default: the first one."))
+    label_columns: tuple[str, ...] = field(
+        default=(), metadata=setting("Columns with the labels. Default: all others.")
+    )
+    classes: tuple[str, ...] = field(
+        default=(),
+        metadata=setting("Classes in the order of the label vector. Default: that of the columns, or sorted."),
+    )
+    schema: str = field(
+        default="", metadata=setting("Dataset, or its manifest.json, whose classes and order this one is to have.")
+    )
+    label_delimiter: str = field(default=",", metadata=setting("Between the names in a cell such as 'desert,sea'."))
+    encoding: str = field(default="utf-8", metadata=setting("Encoding of the CSV."))
+    # Membership depends on the order of the splits.
+    splits: tuple[tuple[str, Fraction], ...] = field(
+        default=(),
+        metadata=setting(
+            f"Names and fractions of the splits. Default: {DEFAULT_SPLITS}.",
+            text="",
+            parse=lambda text: parse_splits(text) if text else (),
+        ),
+    )
+    split_column: str = field(
+        default="", metadata=setting("Column that names the split of each row, instead of --splits.")
+    )
+    # A hash of the name in the column decides the split of the group. Blank cells are groups of one.
+    group_column: str = field(
+        default="", metadata=setting("Column that names what must stay in one split: a place, a patient.")
+    )
+    group_near_duplicates: bool = field(default=False, metadata=setting("Keep images that look the same in one split."))
+    split_method: str = field(
+        default="hash", metadata=setting("hash, or stratified: every split gets its share of rare labels.")
+    )
+    shard_bytes: int = field(
+        default=DEFAULT_SHARD_MB * 1_000_000,
+        metadata=setting("Size of a shard to aim for, in MB.", flag="shard_mb", unit=1_000_000),
+    )
+    # By split name, or for every split under the key "".
+    num_shards: Mapping[str, int] = field(
+        default_factory=dict,
+        metadata=setting(
+            "Shards of each split, e.g. 8 or train=8,validation=2, instead of --shard_mb.",
+            text="",
+            parse=parse_num_shards,
+        ),
+    )
+    # With all the frames of an image.
+    max_pixels: int = field(
+        default=limits.DEFAULT_MAX_MEGAPIXELS * 1_000_000,
+        metadata=setting(
+            "Reject images of more pixels: 3 bytes of memory each.", flag="max_megapixels", unit=1_000_000
+        ),
+    )
+    max_image_bytes: int = field(
+        default=limits.DEFAULT_MAX_IMAGE_MB * 1_000_000,
+        metadata=setting("Reject larger image files, unread.", flag="max_image_mb", unit=1_000_000),
+    )
+    resize_shorter: int = field(
+        default=0, metadata=setting("Reduce the shorter side of larger images to so many pixels. 0: never.")
+    )
+    keep_damaged: bool = field(
+        default=False, metadata=setting("Keep JPEGs that libjpeg calls damaged, and list them in damaged.csv.")
+    )
+    rescale_16bit: bool = field(
+        default=False,
+        metadata=setting("Map the lowest to highest value of each image of 16 bits to 0 to 255. Default: value >> 8."),
+    )
+    # A count (int), or a fraction of the rows (Fraction).
+    max_rejects: int | Fraction = field(
+        default=Fraction(1, 100),
+        metadata=setting(
+            "Publish nothing if more rows are rejected: 20, 0.01 or 1%.", text="1%", parse=parse_max_rejects
+        ),
+    )
+    # As many as there are cores: scripts/bench_convert compares numbers of threads.
+    num_threads: int | None = field(
+        default=None, metadata=setting("Images that each worker reads at a time. Default: as many as it has cores.")
+    )
+    overwrite: bool = field(default=False, metadata=setting("Replace the dataset that is there."))
 
     def __post_init__(self) -> None:
-        for field in ("csv", "images", "output"):
-            if not getattr(self, field):
-                raise UserError(f"--{field} is required.")
+        for name in ("csv", "images", "output"):
+            if not getattr(self, name):
+                raise UserError(f"--{name} is required.")
         if not layout.is_name(self.name):
             raise UserError(
                 f"--name must be a letter, then letters, digits and underscores (tensorflow-datasets takes names apart "
@@ -188,75 +296,3 @@ def _shown(number: int, unit: int = 1) -> str:
     if abs(whole) >= 10**15:
         return f"a number of about {len(bin(abs(whole))) * 3 // 10} digits"
     return f"{whole + rest / unit:g}" if rest else str(whole)
-
-
-def _fraction(text: str) -> Fraction:
-    """Returns a number that is written as 0.8, 4/5 or 8e-1.
-
-    Raises:
-        ValueError: it is none, or is one of which Python would compute millions of digits.
-        ZeroDivisionError: it is divided by zero.
-    """
-    if len(text) > 1000 or re.search(r"e[+-]?\d{3}", text, re.IGNORECASE):
-        raise ValueError(text)
-    return Fraction(text)
-
-
-def parse_splits(text: str) -> tuple[tuple[str, Fraction], ...]:
-    """Returns the splits of `train=0.8,validation=0.2`: any names, and fractions that sum to exactly 1.
-
-    Raises:
-        UserError: something else was received.
-    """
-    splits: dict[str, Fraction] = {}
-    for item in text.split(","):
-        name, _, value = (part.strip() for part in item.partition("="))
-        if not layout.is_split(name) or name in splits:
-            raise UserError(
-                f"--splits: a name must be a letter, then letters, digits and underscores, stand once, and not be "
-                f"'index' or 'made_from'. Received: {name!r} in {text!r}"
-            )
-        try:
-            splits[name] = _fraction(value)
-        except (ValueError, ZeroDivisionError):
-            raise UserError(f"--splits must be like {DEFAULT_SPLITS}. Received: {text!r}") from None
-        if splits[name] <= 0:
-            raise UserError(f"--splits: a fraction must be positive. Received: {item.strip()!r}")
-    if sum(splits.values()) != 1:
-        raise UserError(f"--splits must sum to 1. Received: {text!r}, which sums to {float(sum(splits.values())):g}")
-    return tuple(splits.items())
-
-
-def parse_num_shards(text: str) -> dict[str, int]:
-    """Returns the number of shards of `8` (for every split) or of `train=8,validation=2`.
-
-    Raises:
-        UserError: something else was received.
-    """
-    num_shards: dict[str, int] = {}
-    for item in text.split(",") if text else ():
-        name, _, value = item.rpartition("=")
-        if not value.strip().isdecimal() or len(value) > 100 or int(value) < 1:
-            raise UserError(f"--num_shards must be like 8 or train=8,validation=2. Received: {text[:200]!r}")
-        if name.strip() in num_shards:
-            raise UserError(f"--num_shards has two numbers for one split. Received: {text!r}")
-        num_shards[name.strip()] = int(value)
-    return num_shards
-
-
-def parse_max_rejects(text: str) -> int | Fraction:
-    """Returns a count for `20`, and a fraction for `0.01` or `1%`.
-
-    Raises:
-        UserError: something else was received.
-    """
-    try:
-        if text.endswith("%"):
-            limit: int | Fraction = _fraction(text[:-1]) / 100
-        else:
-            limit = _fraction(text) if "." in text else int(text)
-    except (ValueError, ZeroDivisionError):
-        raise UserError(f"--max_rejects must be a count or a fraction: 20, 0.01 or 1%. Received: {text!r}") from None
-    if limit < 0 or (isinstance(limit, Fraction) and limit > 1):
-        raise UserError(f"--max_rejects must be a count, or a fraction from 0 to 1. Received: {text!r}")
-    return limit

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from converter.options import ConvertOptions
 from converter.rejects import Reason
+from multihot.settings import flag_name
 from schemas import layout
 from trainer.config import TrainConfig
 
@@ -19,9 +20,7 @@ def test_the_reasons_in_the_docs_are_those_of_the_code() -> None:
 
 def test_the_docs_name_every_flag_of_the_converter() -> None:
     pages = "".join((_ROOT / "docs" / page).read_text() for page in ("converting.md", "rejects.md"))
-    flags = {"max_megapixels", "max_image_mb", "shard_mb"}
-    flags |= {*(field.name for field in dataclasses.fields(ConvertOptions))}
-    flags -= {"max_pixels", "max_image_bytes", "shard_bytes"}  # In other units.
+    flags = [flag_name(field) for field in dataclasses.fields(ConvertOptions)]
     assert not [flag for flag in flags if f"--{flag}" not in pages]
 
 

@@ -12,7 +12,7 @@ import pytest
 _TOP = Path(__file__).resolve().parent.parent
 _MODULES = sorted(
     path.relative_to(_TOP).as_posix()
-    for package in ("schemas", "converter", "trainer")
+    for package in ("multihot", "schemas", "converter", "trainer")
     for path in (_TOP / package).rglob("*.py")
 )
 # From top to bottom, as the docstring of the converter lists them: its wings, and the modules beside them.
@@ -27,7 +27,7 @@ _TRAINER_ORDER = [
     *re.findall(r"^(\w+)\.py ", (_TOP / "trainer" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE),
     "__main__",
 ]
-_DEFINE_FLAGS = {"converter/main.py", "trainer/main.py"}
+_DEFINE_FLAGS = {"converter/main.py", "multihot/flags.py", "trainer/main.py"}
 
 
 def _imports(source: str) -> set[str]:
@@ -71,14 +71,17 @@ def test_finds_imports_in_every_form() -> None:
     assert _imports(source) == {"a.b", "c.d", "e.g.h", "e.g.j"}
 
 
-def test_sees_the_modules_of_all_three_packages() -> None:
-    assert {"schemas/metadata.py", "converter/job/pipeline.py", "trainer/train.py"} <= set(_MODULES)
+def test_sees_the_modules_of_all_packages() -> None:
+    assert {"multihot/flags.py", "schemas/metadata.py", "converter/job/pipeline.py", "trainer/train.py"} <= set(
+        _MODULES
+    )
 
 
 @pytest.mark.parametrize("module", _MODULES)
 def test_packages_import_only_what_they_may(module: str) -> None:
     forbidden = {
-        "schemas": ("converter", "trainer", "scripts", "tests"),
+        "multihot": ("converter", "trainer", "scripts", "tests"),
+        "schemas": ("converter", "multihot", "trainer", "scripts", "tests"),
         "converter": ("trainer", "scripts", "tests"),
         "trainer": ("converter", "scripts", "tests"),
     }

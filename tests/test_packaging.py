@@ -49,7 +49,7 @@ def test_what_is_imported_is_declared() -> None:
     # Each of these comes with a declared one, of which it is a part for us.
     declared |= {"keras", "numpy", "protobuf"}
     imports = re.compile(r"^\s*(?:import|from) ([a-z_0-9]+)", re.MULTILINE)
-    for package in ("converter", "schemas", "trainer"):
+    for package in ("converter", "multihot", "schemas", "trainer"):
         for path in (_ROOT / package).rglob("*.py"):
             for name in imports.findall(path.read_text()):
                 for distribution in distributions.get(name, []):
@@ -59,7 +59,7 @@ def test_what_is_imported_is_declared() -> None:
 
 
 def test_the_docstring_of_each_package_lists_its_modules_and_folders() -> None:
-    for package in ("converter", "schemas", "trainer"):
+    for package in ("converter", "multihot", "schemas", "trainer"):
         for init in (_ROOT / package).rglob("__init__.py"):
             listed = re.findall(r"^ *(\w+(?:\.py|/)) ", init.read_text(), re.MULTILINE)
             modules = [path.name for path in init.parent.glob("*.py") if not path.name.startswith("__")]

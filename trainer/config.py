@@ -3,75 +3,108 @@
 import dataclasses
 import math
 from collections.abc import Iterable
+from dataclasses import field
 
+from multihot.settings import choices, setting
 from schemas.errors import UserError
 
-AUGMENTS = ("none", "flip", "crop", "full")
-CROPS_FROM = ("resized", "original")
-CACHES = ("auto", "features", "decoded", "encoded", "disk", "none")
-DECODES = ("scaled", "exact")
-LOSSES = ("binary_crossentropy", "categorical_crossentropy")
-PREPROCESSINGS = ("auto", "unit")
-SCHEDULES = ("cosine", "constant")
+
+def parse_weights(values: Iterable[str]) -> tuple[float, ...]:
+    """Returns the numbers of `--data_weights=3,1`.
+
+    Raises:
+        UserError: something else was received.
+    """
+    try:
+        return tuple(float(value) for value in values)
+    except ValueError:
+        raise UserError(f"--data_weights must be numbers, as in 3,1. Received: {_list(values)}") from None
+
+
+def _list(values: Iterable[object]) -> str:
+    return ",".join(str(value) for value in values)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What to train, on what, and how.
+    """What to train, on what, and how. The help of each field is that of its flag."""
 
-    Attributes:
-        data: folders of the datasets, each `<root>/<name>/<version>`.
-        output: folder of the run, on this machine; it must not hold one yet, unless `overwrite`.
-        data_weights: how often each dataset is seen, relative to the others; when empty, every example once an epoch.
-        classes: names of those to train on, in the order of the model's outputs; all when empty.
-        model: `small_resnet`, or the name of a model of keras.applications in any spelling, e.g. `mobilenet_v3_small`.
-        weights: `none`, `imagenet`, or a file of weights for the backbone.
-        freeze_backbone: whether to train the head only.
-        image_size: height and width that images are resized to, pixels.
-        preprocessing: what the backbone gets: `auto` is what its weights were trained with, `unit` is 0 to 1.
-        batch_size: examples in a step.
-        epochs: passes over the training split.
-        learning_rate: the highest of the schedule.
-        schedule: `cosine` warms up and falls to 0, `constant` stays.
-        weight_decay: of AdamW; 0 makes it Adam.
-        augment: `none`; `flip`: left to right; `crop`: random resized crops and flips; `full`: colour and mixup too.
-        decode: `scaled` has libjpeg leave out pixels that resizing would average away; `exact` decodes all of them.
-        crop_from: what random crops are cut from: `resized` is the image reduced to a square of 9/8 of the size, cached
-            or not; `original` is the encoded image, of which only the crop is decoded.
-        cache: what is kept between epochs: `decoded` or `encoded` images or `features` of a frozen backbone in memory,
-            or on `disk` the first or the last of them; `auto` chooses by the room that there is.
-        cache_dir: folder for what is cached on disk, for this run and later ones; by default ~/.cache/multihot.
-        loss: `binary_crossentropy` on sigmoids, or `categorical_crossentropy` on a softmax.
-        seed: of initial weights, order and augmentation; 0 to 2**32 - 1.
-        train_split: name of the split to train on.
-        validation_split: name of the split to evaluate on, another one.
-        overwrite: whether to replace a run that is there.
-    """
-
-    data: tuple[str, ...]
-    output: str
-    data_weights: tuple[float, ...] = ()
-    classes: tuple[str, ...] = ()
-    model: str = "small_resnet"
-    weights: str = "none"
-    freeze_backbone: bool = False
-    image_size: int = 64
-    preprocessing: str = "auto"
-    batch_size: int = 32
-    epochs: int = 40
-    learning_rate: float = 2e-3
-    schedule: str = "cosine"
-    weight_decay: float = 0.05
-    augment: str = "full"
-    decode: str = "scaled"
-    crop_from: str = "resized"
-    cache: str = "auto"
-    cache_dir: str = ""
-    loss: str = "binary_crossentropy"
-    seed: int = 0
-    train_split: str = "train"
-    validation_split: str = "validation"
-    overwrite: bool = False
+    data: tuple[str, ...] = field(
+        metadata=setting("Folder of a dataset: ROOT/NAME/VERSION. Repeat it for several.", repeated=True)
+    )
+    output: str = field(metadata=setting("Folder of the run."))
+    data_weights: tuple[float, ...] = field(
+        default=(),
+        metadata=setting(
+            "How often each --data is seen, as in 3,1. Default: every example once an epoch.", parse=parse_weights
+        ),
+    )
+    classes: tuple[str, ...] = field(default=(), metadata=setting("Classes to train on, in this order. Default: all."))
+    model: str = field(
+        default="small_resnet",
+        metadata=setting("small_resnet, or any of keras.applications: vgg16, resnet50, ..."),
+    )
+    weights: str = field(default="none", metadata=setting("none, imagenet, or a file of weights for the backbone."))
+    freeze_backbone: bool = field(default=False, metadata=setting("Train the head only."))
+    image_size: int = field(default=64, metadata=setting("Height and width that images are resized to, pixels."))
+    preprocessing: str = field(
+        default="auto",
+        metadata=setting(
+            "What the backbone gets: auto is what its weights were trained with, unit is pixels from 0 to 1.",
+            choices=("auto", "unit"),
+        ),
+    )
+    batch_size: int = field(default=32, metadata=setting("Examples in a step."))
+    epochs: int = field(default=40, metadata=setting("Passes over the training split."))
+    learning_rate: float = field(default=2e-3, metadata=setting("The highest learning rate of the schedule."))
+    schedule: str = field(
+        default="cosine",
+        metadata=setting("cosine warms up and falls to 0.", choices=("cosine", "constant")),
+    )
+    weight_decay: float = field(default=0.05, metadata=setting("Weight decay of AdamW; 0 makes it Adam."))
+    augment: str = field(
+        default="full",
+        metadata=setting(
+            "none, flip, crop: random resized crops and flips; or full: colour and mixup as well.",
+            choices=("none", "flip", "crop", "full"),
+        ),
+    )
+    decode: str = field(
+        default="scaled",
+        metadata=setting(
+            "scaled: JPEGs are decoded at 1/2, 1/4 or 1/8 where that is enough; exact: in full, resized with "
+            "antialiasing.",
+            choices=("scaled", "exact"),
+        ),
+    )
+    crop_from: str = field(
+        default="resized",
+        metadata=setting(
+            "resized: crops are cut from images reduced to 9/8 of the size, cached or not; original: from the encoded "
+            "image.",
+            choices=("resized", "original"),
+        ),
+    )
+    cache: str = field(
+        default="auto",
+        metadata=setting(
+            "What is kept between epochs: features of a frozen backbone, decoded or encoded images in memory; or on "
+            "disk.",
+            choices=("auto", "features", "decoded", "encoded", "disk", "none"),
+        ),
+    )
+    cache_dir: str = field(default="", metadata=setting("Folder for caches on disk. Default: ~/.cache/multihot."))
+    loss: str = field(
+        default="binary_crossentropy",
+        metadata=setting(
+            "The first is on sigmoids, the second on a softmax.",
+            choices=("binary_crossentropy", "categorical_crossentropy"),
+        ),
+    )
+    seed: int = field(default=0, metadata=setting("Of initial weights, order and augmentation."))
+    train_split: str = field(default="train", metadata=setting("Split to train on."))
+    validation_split: str = field(default="validation", metadata=setting("Split to evaluate on."))
+    overwrite: bool = field(default=False, metadata=setting("Replace the run that is in --output."))
 
     def __post_init__(self) -> None:
         if not self.data or not all(self.data):
@@ -87,17 +120,9 @@ class TrainConfig:
             raise UserError(f"--classes must be names, each once. Received: {_list(self.classes)}")
         if "://" in self.output:
             raise UserError(f"--output must be a folder of this machine. Received: {self.output!r}")
-        for name, choices in (
-            ("augment", AUGMENTS),
-            ("cache", CACHES),
-            ("crop_from", CROPS_FROM),
-            ("decode", DECODES),
-            ("loss", LOSSES),
-            ("preprocessing", PREPROCESSINGS),
-            ("schedule", SCHEDULES),
-        ):
-            if getattr(self, name) not in choices:
-                raise UserError(f"--{name} must be one of {', '.join(choices)}. Received: {getattr(self, name)!r}")
+        for name, values in CHOICES.items():
+            if getattr(self, name) not in values:
+                raise UserError(f"--{name} must be one of {', '.join(values)}. Received: {getattr(self, name)!r}")
         for name in ("image_size", "batch_size", "epochs"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 1. Received: {getattr(self, name)}")
@@ -137,17 +162,5 @@ class TrainConfig:
         return self.freeze_backbone and self.augment == "none"
 
 
-def parse_weights(values: Iterable[str]) -> tuple[float, ...]:
-    """Returns the numbers of `--data_weights=3,1`.
-
-    Raises:
-        UserError: something else was received.
-    """
-    try:
-        return tuple(float(value) for value in values)
-    except ValueError:
-        raise UserError(f"--data_weights must be numbers, as in 3,1. Received: {_list(values)}") from None
-
-
-def _list(values: Iterable[object]) -> str:
-    return ",".join(str(value) for value in values)
+# The values of a setting that has choices, by its name.
+CHOICES = choices(TrainConfig)

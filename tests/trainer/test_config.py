@@ -137,18 +137,13 @@ def test_says_what_is_wrong(changes: dict[str, Any], message: str) -> None:
     [
         *(
             pytest.param({name: choice}, id=f"{name} {choice}")
-            for name, choices in {
-                "augment": config.AUGMENTS,
-                "decode": config.DECODES,
-                "loss": config.LOSSES,
-                "preprocessing": config.PREPROCESSINGS,
-                "schedule": config.SCHEDULES,
-            }.items()
+            for name, choices in config.CHOICES.items()
+            if name != "cache"
             for choice in choices
         ),
         *(
             pytest.param({"cache": cache, "freeze_backbone": True, "augment": "none"}, id=f"cache {cache}")
-            for cache in config.CACHES
+            for cache in config.CHOICES["cache"]
         ),
         pytest.param({"image_size": 1, "batch_size": 1, "epochs": 1}, id="the smallest numbers"),
         pytest.param({"seed": 2**32 - 1, "weight_decay": 0.999}, id="the largest numbers"),

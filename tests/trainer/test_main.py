@@ -160,15 +160,6 @@ def test_the_flags_are_the_fields_of_the_configuration(command: Command) -> None
     # Instead of a run.
     assert flags.pop("benchmark_input").findtext("default") == "false"
     assert set(flags) == set(fields)
-    choices = {
-        "augment": config.AUGMENTS,
-        "cache": config.CACHES,
-        "decode": config.DECODES,
-        "crop_from": config.CROPS_FROM,
-        "loss": config.LOSSES,
-        "preprocessing": config.PREPROCESSINGS,
-        "schedule": config.SCHEDULES,
-    }
     for name, flag in flags.items():
         assert name is not None
         field = fields[name]
@@ -177,5 +168,5 @@ def test_the_flags_are_the_fields_of_the_configuration(command: Command) -> None
         several = {"data": "multi string", "data_weights": "comma separated list of strings"}
         several["classes"] = several["data_weights"]
         kind = several.get(name) or {bool: "bool", int: "int", float: "float", str: "string"}[field.type]
-        assert flag.findtext("type") == ("string enum" if name in choices else kind), name
-        assert tuple(value.text for value in flag.findall("enum_value")) == choices.get(name, ()), name
+        assert flag.findtext("type") == ("string enum" if name in config.CHOICES else kind), name
+        assert tuple(value.text for value in flag.findall("enum_value")) == config.CHOICES.get(name, ()), name

@@ -18,7 +18,7 @@ from converter.options import ConvertOptions
 from schemas import example, metadata
 from schemas.metadata import DatasetInfo, SplitInfo
 from trainer import caching, cropping, pipeline, reading
-from trainer.config import AUGMENTS, TrainConfig
+from trainer.config import CHOICES, TrainConfig
 from trainer.cropping import Crops
 from trainer.sources import Sources, combine
 
@@ -123,7 +123,7 @@ def test_a_split_is_cut_into_batches_without_a_rest(
 
 
 @pytest.mark.parametrize("kept", KEPT)
-@pytest.mark.parametrize("augment", AUGMENTS)
+@pytest.mark.parametrize("augment", CHOICES["augment"])
 def test_training_batches_are_as_documented(
     augment: str, kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
@@ -294,7 +294,7 @@ def test_from_the_second_epoch_on_the_cache_is_read_and_not_the_shards(
 
 
 @pytest.mark.parametrize("decode", ["scaled", "exact"])
-@pytest.mark.parametrize("augment", AUGMENTS)
+@pytest.mark.parametrize("augment", CHOICES["augment"])
 @pytest.mark.parametrize("size", [pytest.param(16, id="made smaller"), pytest.param(80, id="made larger")])
 def test_what_a_model_sees_does_not_depend_on_the_cache(
     size: int, augment: str, decode: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from trainer import reading
-from trainer.config import AUGMENTS, TrainConfig
+from trainer.config import CHOICES, TrainConfig
 from trainer.sources import Sources
 
 Pipeline = Callable[..., tf.data.Dataset]
@@ -26,7 +26,7 @@ def python_ops(dataset: tf.data.Dataset) -> set[str]:
     return {op for op in ops(dataset) if "Py" in op or "GeneratorDataset" in op}
 
 
-@pytest.mark.parametrize("augment", AUGMENTS)
+@pytest.mark.parametrize("augment", CHOICES["augment"])
 @pytest.mark.parametrize("kept", KEPT)
 @pytest.mark.parametrize("split", ["train", "jpegs"])
 def test_training_runs_no_python(
@@ -50,7 +50,7 @@ def test_training_runs_no_python(
     assert ("CacheDatasetV2" in found) == (kept == "encoded")
 
 
-@pytest.mark.parametrize("augment", AUGMENTS)
+@pytest.mark.parametrize("augment", CHOICES["augment"])
 @pytest.mark.parametrize("kept", ["none", "encoded"])
 @pytest.mark.parametrize("split", ["train", "jpegs"])
 def test_of_originals_only_the_crop_is_decoded(

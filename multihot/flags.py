@@ -1,0 +1,60 @@
+"""Makes the flags of a program from the settings of a dataclass, and reads the values of the fields from the flags."""
+
+import dataclasses
+import typing
+from typing import Any
+
+from absl import flags
+
+from multihot.settings import Setting, flag_name, settings
+
+# The flags belong to the module that calls define(): --help lists them as its own.
+flags.disclaim_key_flags()
+
+_DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+
+
+def define(config: type, values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines a flag for each field of a dataclass."""
+    for field, setting in settings(config).items():
+        _define(field, setting, values)
+
+
+def _define(field: dataclasses.Field[Any], setting: Setting, values: flags.FlagValues) -> None:
+    name, default = flag_name(field), default_of(field, setting)
+    if setting.choices:
+        flags.DEFINE_enum(name, default, setting.choices, setting.help, values)
+    elif setting.text is not None or field.type is str:
+        flags.DEFINE_string(name, default, setting.help, values)
+    elif setting.repeated:
+        flags.DEFINE_multi_string(name, default, setting.help, values, required=default is None)
+    elif typing.get_origin(field.type) is tuple:
+        flags.DEFINE_list(name, default, setting.help, values)
+    else:
+        # The type of a number may be `int | None`.
+        (kind,) = set(typing.get_args(field.type) or (field.type,)) - {type(None)}
+        _DEFINE[kind](name, default, setting.help, flag_values=values)
+
+
+def default_of(field: dataclasses.Field[Any], setting: Setting) -> Any:
+    """Returns the default of the flag of a field; None when a value has to be given."""
+    if setting.text is not None:
+        return setting.text
+    if field.default is dataclasses.MISSING:
+        return None
+    if isinstance(field.default, tuple):
+        return list(field.default)
+    return field.default if setting.unit == 1 else field.default // setting.unit
+
+
+def read(config: type, values: flags.FlagValues = flags.FLAGS) -> dict[str, Any]:
+    """Returns the values of the fields of a dataclass by name, from the flags that were parsed."""
+    return {field.name: _value(setting, values[flag_name(field)].value) for field, setting in settings(config).items()}
+
+
+def _value(setting: Setting, value: Any) -> Any:
+    if setting.parse:
+        return setting.parse(value)
+    if isinstance(value, list):
+        return tuple(value)
+    return value if setting.unit == 1 else value * setting.unit

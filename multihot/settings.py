@@ -1,0 +1,55 @@
+"""Declares a setting as a field of a dataclass, with its help, choices and unit; the flags follow from the fields."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_KEY = "setting"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Describes a field to people, and the flag that sets it.
+
+    Attributes:
+        help: text of the flag in --help and in the docs.
+        choices: values that the flag takes; any value when empty.
+        flag: name of the flag, where the field has another unit than the flag; otherwise the name of the field.
+        unit: factor from the number of the flag to the number of the field: 1_000_000 for a flag in megabytes.
+        text: default of the flag as text, where the value of the field has a syntax of its own.
+        parse: function that makes the value of the field from the value of the flag; by default both are the same.
+        repeated: whether each occurrence of the flag adds a value, instead of one flag with a comma-separated list.
+    """
+
+    help: str
+    choices: tuple[str, ...] = ()
+    flag: str = ""
+    unit: int = 1
+    text: str | None = None
+    parse: Callable[[Any], Any] | None = None
+    repeated: bool = False
+
+
+def setting(description: str, **given: Any) -> Mapping[str, Setting]:
+    """Returns the metadata of a field.
+
+    Args:
+        description: the help.
+        **given: the other attributes of Setting.
+    """
+    return {_KEY: Setting(help=description, **given)}
+
+
+def settings(config: Any) -> dict[dataclasses.Field[Any], Setting]:
+    """Returns the setting of each field of a dataclass, in the order of the fields."""
+    return {field: field.metadata[_KEY] for field in dataclasses.fields(config)}
+
+
+def flag_name(field: dataclasses.Field[Any]) -> str:
+    """Returns the name of the flag that sets a field."""
+    return field.metadata[_KEY].flag or field.name
+
+
+def choices(config: Any) -> dict[str, tuple[str, ...]]:
+    """Returns the values that a field may have, by the name of the field, for the fields that have choices."""
+    return {field.name: setting.choices for field, setting in settings(config).items() if setting.choices}

@@ -2,4 +2,5 @@
 
 settings.py  declares a setting as a field of a dataclass, with its help, choices and unit
 flags.py     makes the flags of a program from such a dataclass, and reads them back
+tables.py    writes the tables of flags in the docs from it
 """

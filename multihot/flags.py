@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import flags
 
-from multihot.settings import Setting, flag_name, settings
+from multihot.settings import Setting, default_of, flag_name, settings
 
 # The flags belong to the module that calls define(): --help lists them as its own.
 flags.disclaim_key_flags()
@@ -21,7 +21,7 @@ def define(config: type, values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def _define(field: dataclasses.Field[Any], setting: Setting, values: flags.FlagValues) -> None:
-    name, default = flag_name(field), default_of(field, setting)
+    name, default = flag_name(field), default_of(field)
     if setting.choices:
         flags.DEFINE_enum(name, default, setting.choices, setting.help, values)
     elif setting.text is not None or field.type is str:
@@ -34,17 +34,6 @@ def _define(field: dataclasses.Field[Any], setting: Setting, values: flags.FlagV
         # The type of a number may be `int | None`.
         (kind,) = set(typing.get_args(field.type) or (field.type,)) - {type(None)}
         _DEFINE[kind](name, default, setting.help, flag_values=values)
-
-
-def default_of(field: dataclasses.Field[Any], setting: Setting) -> Any:
-    """Returns the default of the flag of a field; None when a value has to be given."""
-    if setting.text is not None:
-        return setting.text
-    if field.default is dataclasses.MISSING:
-        return None
-    if isinstance(field.default, tuple):
-        return list(field.default)
-    return field.default if setting.unit == 1 else field.default // setting.unit
 
 
 def read(config: type, values: flags.FlagValues = flags.FLAGS) -> dict[str, Any]:

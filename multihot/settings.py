@@ -50,6 +50,23 @@ def flag_name(field: dataclasses.Field[Any]) -> str:
     return field.metadata[_KEY].flag or field.name
 
 
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """Returns the default of the flag of a field; None when it has none."""
+    setting = field.metadata[_KEY]
+    if setting.text is not None:
+        return setting.text
+    if field.default is dataclasses.MISSING:
+        return None
+    if isinstance(field.default, tuple):
+        return list(field.default)
+    return field.default if setting.unit == 1 else field.default // setting.unit
+
+
+def is_required(field: dataclasses.Field[Any]) -> bool:
+    """Whether the field has no default."""
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
 def choices(config: Any) -> dict[str, tuple[str, ...]]:
     """Returns the values that a field may have, by the name of the field, for the fields that have choices."""
     return {field.name: setting.choices for field, setting in settings(config).items() if setting.choices}

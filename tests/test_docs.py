@@ -2,13 +2,13 @@
 
 import dataclasses
 import re
+import runpy
 from pathlib import Path
 
 from converter.options import ConvertOptions
 from converter.rejects import Reason
 from multihot.settings import flag_name
 from schemas import layout
-from trainer.config import TrainConfig
 
 _ROOT = Path(__file__).parents[1]
 
@@ -18,10 +18,16 @@ def test_the_reasons_in_the_docs_are_those_of_the_code() -> None:
     assert rows == [reason.value for reason in Reason]
 
 
-def test_the_docs_name_every_flag_of_the_converter() -> None:
+def test_the_tables_of_flags_in_the_docs_follow_from_the_settings() -> None:
+    for path, text in runpy.run_path(str(_ROOT / "scripts" / "flag_tables.py"))["pages"]().items():
+        assert path.read_text() == text, f"{path.name} is not current: python scripts/flag_tables.py"
+
+
+def test_the_docs_name_every_flag_of_the_converter_outside_of_the_table() -> None:
     pages = "".join((_ROOT / "docs" / page).read_text() for page in ("converting.md", "rejects.md"))
+    text = re.sub("^[|].*$", "", pages, flags=re.MULTILINE)
     flags = [flag_name(field) for field in dataclasses.fields(ConvertOptions)]
-    assert not [flag for flag in flags if f"--{flag}" not in pages]
+    assert not [flag for flag in flags if f"--{flag}" not in text]
 
 
 def test_the_docs_list_every_file_of_a_dataset() -> None:
@@ -29,18 +35,6 @@ def test_the_docs_list_every_file_of_a_dataset() -> None:
     names = [value for name, value in vars(layout).items() if name.isupper() and name[0] != "_"]
     names.remove(layout.SHARD_ENDING)
     assert not [name for name in names if not re.search(rf"^\|.*`{name}/?`.*\|", page, re.MULTILINE)]
-
-
-def test_the_flags_in_the_docs_are_those_of_the_trainer_with_their_defaults() -> None:
-    rows = re.findall(r"^\| (`--.*?) \| (.*?) \|", (_ROOT / "docs" / "training.md").read_text(), re.MULTILINE)
-    documented = {}
-    for flags, defaults in rows:
-        for flag, default in zip(flags.split(", "), defaults.split(", "), strict=True):
-            documented[flag.strip("`-")] = default.strip("`").replace("off", "False") or "()"
-    fields = {field.name: str(field.default) or "()" for field in dataclasses.fields(TrainConfig)}
-    for name in ("data", "output", "overwrite"):
-        del fields[name]
-    assert documented == fields
 
 
 def test_the_readme_names_every_file_of_a_dataset() -> None:

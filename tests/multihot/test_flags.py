@@ -7,7 +7,7 @@ from absl import flags as absl_flags
 
 from converter.options import ConvertOptions
 from multihot import flags
-from multihot.settings import choices, flag_name, setting, settings
+from multihot.settings import choices, default_of, flag_name, setting, settings
 from trainer.config import TrainConfig
 
 
@@ -71,7 +71,7 @@ def test_the_default_of_a_flag_gives_the_default_of_its_field(config: type) -> N
     for field, one in settings(config).items():
         if field.default is dataclasses.MISSING:
             continue
-        assert flags._value(one, flags.default_of(field, one)) == field.default, flag_name(field)
+        assert flags._value(one, default_of(field)) == field.default, flag_name(field)
 
 
 @pytest.mark.parametrize("config", [ConvertOptions, TrainConfig])

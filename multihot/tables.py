@@ -1,0 +1,47 @@
+"""Writes the tables of flags in the docs from the settings of a dataclass."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from multihot.settings import default_of, flag_name, is_required, settings
+
+
+def table(config: type) -> str:
+    """Returns the flags of a dataclass as a table in Markdown: name, default, help."""
+    rows = ["| flag | default | |", "|---|---|---|"]
+    for field, setting in settings(config).items():
+        words = setting.help
+        if setting.choices:
+            words += f" Choices: {', '.join(f'`{choice}`' for choice in setting.choices)}."
+        rows.append(f"| `--{flag_name(field)}` | {_default(field)} | {words.replace('|', '&#124;')} |")
+    return "\n".join(rows)
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if is_required(field):
+        return "required"
+    default = default_of(field)
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return f"`{default}`" if default not in (None, "", []) else ""
+
+
+def renew(page: str, tables: Mapping[str, str]) -> str:
+    """Returns a page of the docs with the tables between its marks replaced.
+
+    Args:
+        page: text with a pair of marks for each table.
+        tables: by the name in the mark.
+
+    Raises:
+        ValueError: the page has no pair of marks of this name.
+    """
+    for name, rows in tables.items():
+        begin, end = f"<!-- flags of {name}: scripts/flag_tables.py writes this table -->\n", "<!-- end of flags -->"
+        before, begun, rest = page.partition(begin)
+        _, ended, after = rest.partition(end)
+        if not begun or not ended:
+            raise ValueError(f"The page has no line {begin!r} with a line {end!r} below it.")
+        page = f"{before}{begin}{rows}\n{end}{after}"
+    return page

@@ -89,8 +89,8 @@ def measure(
     prefetched = max(1, min(_PREFETCH_BATCHES, _PREFETCH_BYTES // batch_bytes))
     parts = len(sources.each) if decodes else 1
     # Of a small dataset there are fewer chunks than calls.
-    most = math.ceil(max(_num_examples(source) for source in sources.each) / chunk)
-    num_bytes = parts * (reading + min(loads, most) * load) + min(changes, parts * most) * change
+    num_chunks = math.ceil(max(_num_examples(source) for source in sources.each) / chunk)
+    num_bytes = parts * (reading + min(loads, num_chunks) * load) + min(changes, parts * num_chunks) * change
     return Buffers(
         chunk=chunk,
         loads=loads,
@@ -113,8 +113,8 @@ def _chunk(batch: int, example_bytes: int) -> int:
     """
     if batch * example_bytes <= _CHUNK_BYTES:
         return batch * (_CHUNK_BYTES // (batch * example_bytes))
-    most = max(_CHUNK_EXAMPLES, _CHUNK_BYTES // example_bytes)
-    part = math.ceil(batch / math.ceil(batch / most))
+    max_examples = max(_CHUNK_EXAMPLES, _CHUNK_BYTES // example_bytes)
+    part = math.ceil(batch / math.ceil(batch / max_examples))
     # An even number, so that none is left without another one to blend it with.
     return min(batch, part + part % 2)
 

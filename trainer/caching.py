@@ -75,7 +75,7 @@ def choose(config: TrainConfig, sources: Sources, features: Features | None = No
     root = Path(_folder(config))
     if config.cache in ("auto", "disk"):
         diskcache.clear(root)
-    memory_left, disk_left = machine.available_memory(), machine.free_disk(str(root))
+    free_memory, free_disk = machine.available_memory(), machine.free_disk(str(root))
     missing = _missing_on_disk(config, sources, features)
 
     def in_memory(content: str) -> int:
@@ -87,29 +87,29 @@ def choose(config: TrainConfig, sources: Sources, features: Features | None = No
             place = f"on disk, in {root}{'' if missing else ', where they are already'}" if on_disk else "in memory"
             where = f"{_NAMES[content]} ({_size(needs[content].kept)}) {place}"
         where += f", with {_size(needs[content].held)} of buffers"
-        rooms = f"{_size(memory_left)} of memory and {_size(disk_left)} of disk are free"
+        rooms = f"{_size(free_memory)} of memory and {_size(free_disk)} of disk are free"
         return Plan(content, on_disk, f"Cache: {where}: {why}{rooms}.")
 
     if config.cache == "auto":
         # Crops of the originals cannot be cut from images that were resized.
         if not config.crops_originals:
-            if in_memory(best) < memory_left / 2:
+            if in_memory(best) < free_memory / 2:
                 return plan(best, False, "")
-            if not missing or (missing < disk_left / 2 and diskcache.is_writable(root)):
+            if not missing or (missing < free_disk / 2 and diskcache.is_writable(root)):
                 return plan(best, True, "")
-        if in_memory("encoded") < memory_left / 2:
+        if in_memory("encoded") < free_memory / 2:
             return plan("encoded", False, "")
         return plan("none", False, f"{_NAMES[best]} take {_size(needs[best].kept)}, and ")
     if config.cache == "disk":
-        if missing and missing >= disk_left:
+        if missing and missing >= free_disk:
             raise UserError(
-                f"--cache=disk takes {_size(missing)} of disk, and {_size(disk_left)} are free in {root}. "
+                f"--cache=disk takes {_size(missing)} of disk, and {_size(free_disk)} are free in {root}. "
                 "Choose another --cache_dir, or --cache."
             )
         return plan(best, True, "as asked; ")
-    if config.cache != "none" and in_memory(config.cache) >= memory_left:
+    if config.cache != "none" and in_memory(config.cache) >= free_memory:
         raise UserError(
-            f"--cache={config.cache} takes {_size(in_memory(config.cache))} of memory, and {_size(memory_left)} are "
+            f"--cache={config.cache} takes {_size(in_memory(config.cache))} of memory, and {_size(free_memory)} are "
             "free. Choose another one, or let --cache=auto do so."
         )
     return plan(config.cache, False, "as asked; ")
@@ -127,7 +127,7 @@ def needed(config: TrainConfig, sources: Sources, num_features: int | None = Non
     numbers = [split.num_examples for split in splits]
     labels = 4 * len(sources.classes)
     # A training and its validation have a pipeline each, and so have the two measurements of throughput.py.
-    decoding = 2 * pipeline.held(config, sources, decodes=True).num_bytes
+    decoding = 2 * pipeline.plan_buffers(config, sources, decodes=True).num_bytes
     records = sum(shard.num_bytes for split in splits for shard in split.shards)
     # Encoded records are not kept a second time for throughput.py, and shuffled there.
     decoding += reading.shuffled_record_bytes(config, sources)
@@ -139,7 +139,7 @@ def needed(config: TrainConfig, sources: Sources, num_features: int | None = Non
     if num_features is not None:
         inputs["features"] = [4 * num_features] * 2
     for content, each in inputs.items():
-        held = pipeline.held(
+        buffered = pipeline.plan_buffers(
             config, sources, decodes=False, num_features=num_features if content == "features" else None
         ).num_bytes
         # Elements of the shuffle are examples with their labels, or numbers.
@@ -149,7 +149,7 @@ def needed(config: TrainConfig, sources: Sources, num_features: int | None = Non
         kept = [number * (size + labels) for number, size in zip(numbers, each, strict=True)]
         copied = sum(map(pipeline.copied_bytes, kept))
         # To fill the cache, records are decoded.
-        needs[content] = Need(sum(kept), max(2 * held + shuffled + copied, decoding))
+        needs[content] = Need(sum(kept), max(2 * buffered + shuffled + copied, decoding))
     return needs
 
 
@@ -165,7 +165,7 @@ def _missing_on_disk(config: TrainConfig, sources: Sources, features: Features |
     return missing
 
 
-def load(
+def fill_or_open(
     plan: Plan, config: TrainConfig, sources: Sources, split: str, size: int, features: Features | None = None
 ) -> Cached | None:
     """Reads a split into its cache, or takes one from the disk that is there already.

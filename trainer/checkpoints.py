@@ -16,14 +16,14 @@ class Checkpoints(keras.callbacks.Callback):
     """Saves after each epoch; a file that is there is always whole.
 
     Attributes:
-        last: the epoch whose model is in last.keras, counted from 1; None before the first one has ended.
-        best: the epoch whose model is in best.keras, the one with the lowest validation loss so far.
+        last_epoch: the epoch whose model is in last.keras, counted from 1; None before the first one has ended.
+        best_epoch: the epoch whose model is in best.keras, the one with the lowest validation loss so far.
     """
 
     def __init__(self, folder: Path):
         super().__init__()
-        self.last: int | None = None
-        self.best: int | None = None
+        self.last_epoch: int | None = None
+        self.best_epoch: int | None = None
         self._folder = folder
         self._lowest = math.inf
 
@@ -32,12 +32,12 @@ class Checkpoints(keras.callbacks.Callback):
         self._folder.mkdir(exist_ok=True)
         with run_folder.whole(self._folder / LAST) as path:
             self.model.save(path)
-        self.last = epoch + 1
+        self.last_epoch = epoch + 1
         loss = (logs or {}).get("val_loss", math.inf)
         if loss < self._lowest:
             with run_folder.whole(self._folder / BEST) as path:
                 shutil.copyfile(self._folder / LAST, path)
-            self.best, self._lowest = epoch + 1, loss
+            self.best_epoch, self._lowest = epoch + 1, loss
 
 
 def complete(folder: Path, network: keras.Model, head: keras.Model) -> None:

@@ -73,25 +73,25 @@ class Decoder:
         shapes = tf.cast(tf.stack([features[example.HEIGHT], features[example.WIDTH]], axis=1), tf.int32)
         windows = crops.windows(shapes) if crops else tf.pad(shapes, [[0, 0], [2, 0]])
         times = tf.cast(windows[:, 2:], tf.float32) / float(self.size)  # as large as the result
-        least, most = tf.reduce_min(times, axis=1), tf.reduce_max(times, axis=1)
-        fits = (tf.cast(least >= ratio, tf.int32) for ratio in self._ratios[1:])
-        way = sum(fits, start=tf.zeros_like(shapes[:, 0]))
+        smallest, largest = tf.reduce_min(times, axis=1), tf.reduce_max(times, axis=1)
+        fits = (tf.cast(smallest >= ratio, tf.int32) for ratio in self._ratios[1:])
+        decoder = sum(fits, start=tf.zeros_like(shapes[:, 0]))
         if not self.all_jpeg:
-            way = tf.where(tf.io.is_jpeg(features[example.IMAGE]), way, len(self._ratios))
-        left = most / tf.gather([*map(float, self._ratios), 1.0], way)
-        plans = [way, tf.cast(left > _INTERPOLATED, tf.int32)]
+            decoder = tf.where(tf.io.is_jpeg(features[example.IMAGE]), decoder, len(self._ratios))
+        remaining = largest / tf.gather([*map(float, self._ratios), 1.0], decoder)
+        plans = [decoder, tf.cast(remaining > _INTERPOLATED, tf.int32)]
         if crops:
             plans += [tf.cast(crops.mirrored, tf.int32), *tf.unstack(windows, axis=1)]
         return tf.stack(plans, axis=1)
 
     def _image(self, data: tf.Tensor, plan: tf.Tensor) -> tf.Tensor:
         """Decodes one image: uint8 [size, size, 3]."""
-        way, averaged, *mirrored = tf.unstack(plan)[:3]
+        decoder, averaged, *mirrored = tf.unstack(plan)[:3]
         window = plan[3:] if mirrored else None
         decoders = [functools.partial(_jpeg, data, window, ratio) for ratio in self._ratios]
         if not self.all_jpeg:
             decoders.append(functools.partial(_any_format, data, window))
-        image = tf.switch_case(way, decoders)
+        image = tf.switch_case(decoder, decoders)
         if mirrored:
             image = cropping.mirror(image, mirrored[0] > 0)
         if self.exact:

@@ -45,14 +45,14 @@ class Leftovers:
             return [f"The run in {path} is trained and evaluated; only pictures of it may be missing."]
         if (path / run_folder.MODEL).exists():
             return [f"Kept in {path}: {run_folder.MODEL}, trained to the end, but not evaluated. {_AGAIN}"]
-        if not saved or not saved.last:
+        if not saved or not saved.last_epoch:
             return [
                 f"{path} holds no checkpoint yet: no epoch has ended. The same command with --overwrite starts again.",
                 f"To clear it: rm -r {shlex.quote(str(path))}",
             ]
-        files = [f"{Path(run_folder.CHECKPOINTS, LAST)} of epoch {saved.last}"]
-        if saved.best:
-            files.append(f"{Path(run_folder.CHECKPOINTS, BEST)} of epoch {saved.best}")
+        files = [f"{Path(run_folder.CHECKPOINTS, LAST)} of epoch {saved.last_epoch}"]
+        if saved.best_epoch:
+            files.append(f"{Path(run_folder.CHECKPOINTS, BEST)} of epoch {saved.best_epoch}")
         of_heads = ", of the head alone, which takes cached features" if self._is_head() else ""
         return [
             f"Kept in {path}: {' and '.join(files)} of {self._config.epochs}{of_heads}.",

@@ -39,11 +39,11 @@ def check_batch(config: TrainConfig, num_examples: int) -> None:
         UserError: it is. What the model takes beside it is known only when it runs.
     """
     images = min(config.batch_size, num_examples)
-    size, left = 4 * 3 * images * config.image_size**2, machine.available_memory()
-    if size > left:
+    size, free = 4 * 3 * images * config.image_size**2, machine.available_memory()
+    if size > free:
         raise UserError(
             f"The memory of this machine is too small for a batch: {images} images of {config.image_size} x "
-            f"{config.image_size} pixels take {_readable(size)} as float32, and {_readable(left)} are free. "
+            f"{config.image_size} pixels take {_readable(size)} as float32, and {_readable(free)} are free. "
             f"{_advice(config, ('batch_size', 'image_size'))}"
         )
 
@@ -88,11 +88,11 @@ def watched(config: TrainConfig) -> Iterator[None]:
 
     def watch() -> None:
         while not ended.wait(_WATCH_SECONDS):
-            left = machine.available_memory()
-            if left < _LITTLE_BYTES:
+            free = machine.available_memory()
+            if free < _LITTLE_BYTES:
                 flags = ("batch_size", "image_size", "model", "cache")
                 print(
-                    f"\nOnly {_readable(left)} of memory are left. The system may kill this run, without another word. "
+                    f"\nOnly {_readable(free)} of memory are left. The system may kill this run, without another word. "
                     f"{_advice(config, flags)}",
                     file=sys.stderr,
                     flush=True,

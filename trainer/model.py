@@ -66,7 +66,7 @@ def build(config: TrainConfig, statistics: Statistics) -> keras.Model:
     return keras.Model(inputs, outputs, name=config.model)
 
 
-def split(network: keras.Model) -> tuple[keras.Model, keras.Model]:
+def extractor_and_head(network: keras.Model) -> tuple[keras.Model, keras.Model]:
     """Returns the two parts of a model that `build` made, which share its weights.
 
     Returns:

@@ -85,39 +85,39 @@ def training_dataset(
             3], float32 with `augment="full"`; or cached features.
     """
     sizes = [source.info.split(config.train_split).num_examples for source in sources.each]
-    amount, batch = _held(config, sources, cached), training_batch(config, sources)
+    planned, batch = _plan_buffers(config, sources, cached), training_batch(config, sources)
     num_seen = steps_per_epoch(config, sources) * batch
     # Nothing is dropped then: it makes the size of a batch static.
-    in_batches = amount.chunk == batch
+    in_batches = planned.chunk == batch
     if cached and reading.shuffles_examples(config, _num_bytes(cached.inputs)):
         dataset = tf.data.Dataset.from_tensor_slices(tuple(cached)).shuffle(sum(sizes), seed=config.seed)
-        dataset = dataset.take(num_seen).batch(amount.chunk, drop_remainder=in_batches)
+        dataset = dataset.take(num_seen).batch(planned.chunk, drop_remainder=in_batches)
     elif cached:
-        indices = reading.shuffled_indices(config, sizes).take(num_seen).batch(amount.chunk, drop_remainder=in_batches)
-        dataset = _loaded(indices, functools.partial(_gather, cached, config), config, amount)
+        indices = reading.shuffled_indices(config, sizes).take(num_seen).batch(planned.chunk, drop_remainder=in_batches)
+        dataset = _loaded(indices, functools.partial(_gather, cached, config), config, planned)
     else:
         parts = [
             _loaded(
                 reading.shuffled_records(config, source, len(sizes), keep_encoded)
                 .take(num_seen)
-                .batch(amount.chunk, drop_remainder=in_batches and len(sizes) == 1),
+                .batch(planned.chunk, drop_remainder=in_batches and len(sizes) == 1),
                 _loader(config, source),
                 config,
-                amount,
+                planned,
             )
             for source in sources.each
         ]
         dataset = parts[0]
         if len(parts) > 1:
             dataset = reading.mix([part.unbatch() for part in parts], config.data_weights or sizes, config.seed)
-            dataset = dataset.take(num_seen).batch(amount.chunk, drop_remainder=in_batches)
+            dataset = dataset.take(num_seen).batch(planned.chunk, drop_remainder=in_batches)
     if config.augment == "full":
         dataset = _with_seeds(dataset, config.seed + 1).map(
-            lambda chunk, seed: colour.change(chunk[0], chunk[1], seed), num_parallel_calls=amount.changes
+            lambda chunk, seed: colour.change(chunk[0], chunk[1], seed), num_parallel_calls=planned.changes
         )
     if not in_batches:
         dataset = dataset.rebatch(batch, drop_remainder=True)
-    return _finished(dataset, amount, num_seen // batch, cached)
+    return _finished(dataset, planned, num_seen // batch, cached)
 
 
 def evaluation_dataset(
@@ -137,14 +137,14 @@ def evaluation_dataset(
             remains.
     """
     num_examples = sum(source.info.split(split).num_examples for source in sources.each)
-    amount = _held(config, sources, cached)
+    planned = _plan_buffers(config, sources, cached)
     if cached:
-        chunks = tf.data.Dataset.from_tensor_slices(tuple(cached)).batch(amount.chunk)
+        chunks = tf.data.Dataset.from_tensor_slices(tuple(cached)).batch(planned.chunk)
     else:
         chunks = decoded(config, sources, split, config.image_size, keep_encoded=keep_encoded)
-    if amount.chunk != config.batch_size:
+    if planned.chunk != config.batch_size:
         chunks = chunks.rebatch(config.batch_size)
-    return _finished(chunks, amount, -(-num_examples // config.batch_size), cached)
+    return _finished(chunks, planned, -(-num_examples // config.batch_size), cached)
 
 
 def decoded(
@@ -162,11 +162,11 @@ def decoded(
     Returns:
         images uint8 [chunk, size, size, 3] and labels float32 [chunk, k].
     """
-    amount = buffers.measure(config, sources, decodes=True, size=size)
+    planned = buffers.measure(config, sources, decodes=True, size=size)
     parts = [
         reading.records(source, split, keep=keep_encoded)
-        .batch(amount.chunk)
-        .map(_decoder(config, source, split, size), num_parallel_calls=amount.loads)
+        .batch(planned.chunk)
+        .map(_decoder(config, source, split, size), num_parallel_calls=planned.loads)
         for source in sources.each
     ]
     return functools.reduce(tf.data.Dataset.concatenate, parts).with_options(_options())
@@ -177,7 +177,7 @@ def cached_size(config: TrainConfig) -> int:
     return round(config.image_size * _CROP_MARGIN) if config.crops else config.image_size
 
 
-def held(config: TrainConfig, sources: Sources, *, decodes: bool, num_features: int | None = None) -> Buffers:
+def plan_buffers(config: TrainConfig, sources: Sources, *, decodes: bool, num_features: int | None = None) -> Buffers:
     """Returns what the batches of a training hold at a time, or those of a validation at most.
 
     Args:
@@ -192,18 +192,18 @@ def held(config: TrainConfig, sources: Sources, *, decodes: bool, num_features: 
     )
 
 
-def _held(config: TrainConfig, sources: Sources, cached: Cached | None) -> Buffers:
+def _plan_buffers(config: TrainConfig, sources: Sources, cached: Cached | None) -> Buffers:
     num_features = int(cached.inputs.shape[1]) if cached and len(cached.inputs.shape) == 2 else None
-    return held(config, sources, decodes=not cached, num_features=num_features)
+    return plan_buffers(config, sources, decodes=not cached, num_features=num_features)
 
 
-def _loaded(chunks: tf.data.Dataset, load: _Load, config: TrainConfig, amount: Buffers) -> tf.data.Dataset:
+def _loaded(chunks: tf.data.Dataset, load: _Load, config: TrainConfig, planned: Buffers) -> tf.data.Dataset:
     """Returns the images and labels of items that come many at a time; with crops where there is augmentation."""
     if config.augment == "none":
-        return chunks.map(lambda items: load(items, None), num_parallel_calls=amount.loads)
+        return chunks.map(lambda items: load(items, None), num_parallel_calls=planned.loads)
     return _with_seeds(chunks, config.seed).map(
         lambda items, seed: load(items, cropping.random_crops(tf.size(items), seed, crop=config.crops)),
-        num_parallel_calls=amount.loads,
+        num_parallel_calls=planned.loads,
     )
 
 
@@ -258,11 +258,11 @@ def _with_seeds(dataset: tf.data.Dataset, seed: int) -> tf.data.Dataset:
     return tf.data.Dataset.zip(dataset, seeds)
 
 
-def _finished(batches: tf.data.Dataset, amount: Buffers, num_batches: int, cached: Cached | None) -> tf.data.Dataset:
+def _finished(batches: tf.data.Dataset, planned: Buffers, num_batches: int, cached: Cached | None) -> tf.data.Dataset:
     """Adds what every pipeline ends with."""
     # So that Keras shows the number of steps from the first epoch on.
     batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
-    return batches.prefetch(amount.prefetched).with_options(_options(cached))
+    return batches.prefetch(planned.prefetched).with_options(_options(cached))
 
 
 def _options(cached: Cached | None = None) -> tf.data.Options:

@@ -46,8 +46,8 @@ def samples(images: np.ndarray, predictions: Predictions, classes: Sequence[str]
         path: of the PNG.
     """
     true = [_lines(_names(labels, classes)) for labels in predictions.labels]
-    said = [_lines(_said(scores, classes)) for scores in predictions.scores]
-    most_lines = max(text.count("\n") for text in true) + max(text.count("\n") for text in said) + 2
+    predicted = [_lines(_predicted(scores, classes)) for scores in predictions.scores]
+    most_lines = max(text.count("\n") for text in true) + max(text.count("\n") for text in predicted) + 2
     rows = -(-len(images) // _COLUMNS)
     figure = Figure(figsize=(2.2 * _COLUMNS, (2.3 + 0.15 * most_lines) * rows + 0.4), layout="constrained")
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
@@ -61,7 +61,7 @@ def samples(images: np.ndarray, predictions: Predictions, classes: Sequence[str]
         panel.spines[:].set(color=colour, linewidth=2)
         # A dollar sign in the name of a class is no formula.
         panel.set_title(true[i], fontsize=9, parse_math=False)
-        panel.set_xlabel(said[i], fontsize=9, parse_math=False, color=colour)
+        panel.set_xlabel(predicted[i], fontsize=9, parse_math=False, color=colour)
     figure.suptitle("Above: true labels. Below: predicted ones, green if all are right, red if not.", fontsize=10)
     with warnings.catch_warnings():
         # A name in a script that the font has not: boxes in the picture, and the name in evaluation.json.
@@ -73,7 +73,7 @@ def _names(labels: np.ndarray, classes: Sequence[str]) -> str:
     return ", ".join(name for name, label in zip(classes, labels, strict=True) if label) or "none"
 
 
-def _said(scores: np.ndarray, classes: Sequence[str]) -> str:
+def _predicted(scores: np.ndarray, classes: Sequence[str]) -> str:
     """Returns the predicted classes with their probabilities, the most probable first."""
     ranked = [f"{classes[i]} {scores[i]:.0%}" for i in np.argsort(-scores)]
     return ", ".join(ranked[: int((scores >= THRESHOLD).sum())]) or f"none (most: {ranked[0]})"

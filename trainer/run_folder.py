@@ -64,7 +64,7 @@ class RunFolder:
             OSError: the folder cannot be written to.
         """
         if self._old_config:
-            self._set_aside()
+            self._rename_old_config()
         self.begun = True
         for name in self._old:
             if name not in (CONFIG, _REPLACED):
@@ -72,19 +72,19 @@ class RunFolder:
         _create(self.path / CONFIG, json.dumps(description, indent=1) + "\n")
         (self.path / _REPLACED).unlink(missing_ok=True)
 
-    def _set_aside(self) -> None:
+    def _rename_old_config(self) -> None:
         """Renames the old config.json, which one run alone can do; by the new name the folder is still known as a run.
 
         Raises:
             UserError: another run was first.
         """
-        config, aside = self.path / CONFIG, self.path / _REPLACED
+        config, replaced = self.path / CONFIG, self.path / _REPLACED
         try:
-            config.rename(aside)
+            config.rename(replaced)
         except FileNotFoundError:
             raise _in_use(self.path) from None
-        if _identity(aside) != self._old_config:  # It is already that of another run.
-            aside.rename(config)
+        if _identity(replaced) != self._old_config:  # It is already that of another run.
+            replaced.rename(config)
             raise _in_use(self.path)
 
 

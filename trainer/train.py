@@ -55,13 +55,13 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     data = sources.load(config)
     # Claimed before the model is built, which takes seconds.
     with run_folder.claimed(config.output, overwrite=config.overwrite) as folder:
-        left = Leftovers(config, folder)
-        with command.leaves(left.describe), signals.deferred(), memory.watched(config):
+        leftovers = Leftovers(config, folder)
+        with command.leaves(leftovers.describe), signals.deferred(), memory.watched(config):
             print(devices.line())
             setup = _set_up(config, data)
-            left.plan = setup.plan
+            leftovers.plan = setup.plan
             with sources.damaged_shards_named(config, data):
-                return _fit_and_evaluate(config, data, setup, folder, left)
+                return _fit_and_evaluate(config, data, setup, folder, leftovers)
 
 
 def benchmark_input(config: TrainConfig) -> Throughput:
@@ -75,9 +75,9 @@ def benchmark_input(config: TrainConfig) -> Throughput:
         setup = _set_up(config, data)
         datasets = _datasets(config, data, setup)
         with memory.explained(config, "training", _flags(setup.plan)):
-            measured = throughput.measure(setup.trained, datasets.train)
-    print(measured.line(config, setup.plan.content))
-    return measured
+            result = throughput.measure(setup.trained, datasets.train)
+    print(result.line(config, setup.plan.content))
+    return result
 
 
 class _Setup(NamedTuple):
@@ -106,7 +106,7 @@ def _set_up(config: TrainConfig, data: Sources) -> _Setup:
     memory.check_batch(config, data.split(config.train_split).num_examples)
     with memory.explained(config, "the model", ("model", "image_size")):
         network = compilation.compile_model(config, data)
-    extractor, head = model.split(network)
+    extractor, head = model.extractor_and_head(network)
     fixed = features.of_backbone(config, network, extractor) if config.features_are_fixed else None
     plan = caching.choose(config, data, fixed)
     for line in (plan.reason, *checks.notes(config, data)):
@@ -124,12 +124,12 @@ class _Datasets(NamedTuple):
 
     Attributes:
         train: batches of the training split.
-        measured: the same with shuffles of its own, so that to look at it changes nothing; shards are read again.
+        train_again: the same with shuffles of its own, so that to look at it changes nothing; shards are read again.
         validation: batches of the validation split.
     """
 
     train: tf.data.Dataset
-    measured: tf.data.Dataset
+    train_again: tf.data.Dataset
     validation: tf.data.Dataset
 
 
@@ -139,7 +139,7 @@ def _datasets(config: TrainConfig, data: Sources, setup: _Setup) -> _Datasets:
     encoded = plan.content == "encoded"
     with memory.explained(config, "what is cached", ("cache", "image_size")):
         train, validation = (
-            caching.load(plan, config, data, split, pixels, setup.features)
+            caching.fill_or_open(plan, config, data, split, pixels, setup.features)
             for split, pixels in (
                 (config.train_split, pipeline.cached_size(config)),
                 (config.validation_split, config.image_size),
@@ -160,22 +160,22 @@ def _flags(plan: Plan) -> tuple[str, ...]:
 
 
 def _fit_and_evaluate(
-    config: TrainConfig, data: Sources, setup: _Setup, folder: RunFolder, left: Leftovers
+    config: TrainConfig, data: Sources, setup: _Setup, folder: RunFolder, leftovers: Leftovers
 ) -> dict[str, Any]:
-    train, measured, validation = _datasets(config, data, setup)
+    train, train_again, validation = _datasets(config, data, setup)
     # Only now: what is wrong with the model, the weights or the caches leaves no folder, and no run is replaced by it.
     folder.begin(description.describe(config, data, setup.plan))
     output = folder.path
     network, trained = setup.network, setup.trained
-    left.checkpoints = Checkpoints(output / run_folder.CHECKPOINTS)
+    leftovers.checkpoints = Checkpoints(output / run_folder.CHECKPOINTS)
     print(f"Model: {config.model}, {network.count_params():,} weights; {len(train)} steps an epoch.")
     validate = Validate(validation, data.split(config.validation_split).num_examples)
-    report = throughput.ReportThroughput(measured, config, setup.plan.content)
+    report = throughput.ReportThroughput(train_again, config, setup.plan.content)
     with memory.explained(config, "training", _flags(setup.plan)):
         history = trained.fit(
             train,
             epochs=config.epochs,
-            callbacks=callbacks.in_order(output, validate, left.checkpoints, report),
+            callbacks=callbacks.in_order(output, validate, leftovers.checkpoints, report),
             shuffle=False,  # The dataset does that.
             # A bar on a terminal; in a log, where it would be written again at every step, a line for each epoch.
             verbose="auto" if os.isatty(1) else 2,

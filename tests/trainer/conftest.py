@@ -156,7 +156,7 @@ def _cache(
     content = kept if kept in ("none", "encoded") else "decoded"
     plan = caching.Plan(content, kept == "disk", "")
     asked = dataclasses.replace(config, cache_dir=str(folder / "caches"))
-    return caching.load(plan, asked, sources, split, size)
+    return caching.fill_or_open(plan, asked, sources, split, size)
 
 
 @pytest.fixture(scope="session")

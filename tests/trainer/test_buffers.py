@@ -34,7 +34,7 @@ def large(sources: Sources) -> Sources:
 
 def held(monkeypatch: pytest.MonkeyPatch, cores: int, config: TrainConfig, sources: Sources) -> buffers.Buffers:
     monkeypatch.setattr(machine, "usable_cores", lambda: cores)
-    return pipeline.held(config, sources, decodes=True)
+    return pipeline.plan_buffers(config, sources, decodes=True)
 
 
 @pytest.mark.parametrize("crop_from", ["resized", "original"])
@@ -103,7 +103,7 @@ for _ in tf.data.Dataset.range(9).shuffle(9).map(lambda i: i + 1, num_parallel_c
     pass
 start = psutil.Process().memory_info().rss
 plan = caching.Plan(kept, False, "")
-cached = caching.load(plan, config, data, "train", pipeline.cached_size(config))
+cached = caching.fill_or_open(plan, config, data, "train", pipeline.cached_size(config))
 dataset = pipeline.training_dataset(config, data, cached, keep_encoded=kept == "encoded")
 batches, most, growing = iter(dataset), 0, time.monotonic()
 for _ in range(min(5, len(dataset))):  # Slowly, as a model that takes long: all buffers fill.

@@ -220,11 +220,11 @@ def folders(config: TrainConfig) -> list[Path]:
 
 
 def test_on_disk_are_the_arrays_and_nothing_else(asked: TrainConfig, sources: Sources) -> None:
-    cached = caching.load(ON_DISK, asked, sources, "train", 32)
+    cached = caching.fill_or_open(ON_DISK, asked, sources, "train", 32)
     assert cached is not None
     [folder] = folders(asked)
     assert {path.name for path in folder.iterdir()} == {"inputs", "labels", "description.json"}
-    in_memory = caching.load(ON_DISK._replace(on_disk=False), asked, sources, "train", 32)
+    in_memory = caching.fill_or_open(ON_DISK._replace(on_disk=False), asked, sources, "train", 32)
     assert in_memory is not None
     for name, one, other in zip(("inputs", "labels"), cached, in_memory, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -234,12 +234,12 @@ def test_on_disk_are_the_arrays_and_nothing_else(asked: TrainConfig, sources: So
 
 
 def test_a_cache_on_disk_is_used_again(asked: TrainConfig, sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = caching.load(ON_DISK, asked, sources, "train", 32)
+    first = caching.fill_or_open(ON_DISK, asked, sources, "train", 32)
     assert first is not None
     before = {path: path.stat().st_mtime_ns for path in folders(asked)[0].iterdir()}
     # Whatever does not touch the pixels: another experiment on the same images.
     other = dataclasses.replace(asked, model="vgg16", batch_size=3, seed=9, augment="flip", output="elsewhere")
-    again = caching.load(ON_DISK, other, sources, "train", 32)
+    again = caching.fill_or_open(ON_DISK, other, sources, "train", 32)
     assert again is not None
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -263,7 +263,7 @@ def test_other_pixels_or_labels_are_another_cache(asked: TrainConfig, sources: S
         (asked, other, "train", 32),
     ]
     for i, (config, data, split, size) in enumerate(different):
-        caching.load(ON_DISK, config, data, split, size)
+        caching.fill_or_open(ON_DISK, config, data, split, size)
         assert len(folders(asked)) == i + 1
 
 
@@ -276,12 +276,12 @@ def test_features_are_computed_once_for_each_backbone(asked: TrainConfig, source
 
     plan = Plan("features", on_disk=True, reason="")
     for key, expected in (("a", 48), ("a", 48), ("b", 96)):
-        cached = caching.load(plan, asked, sources, "train", 32, Features(extract, 3, key))
+        cached = caching.fill_or_open(plan, asked, sources, "train", 32, Features(extract, 3, key))
         assert cached is not None
         assert cached.inputs.shape == (48, 3)
         assert cached.inputs.dtype == tf.float32
         assert sum(calls) == expected
-    images = caching.load(Plan("decoded", on_disk=False, reason=""), asked, sources, "train", 32)
+    images = caching.fill_or_open(Plan("decoded", on_disk=False, reason=""), asked, sources, "train", 32)
     assert images is not None
     np.testing.assert_allclose(
         cached.inputs, tf.reduce_mean(tf.cast(images.inputs, tf.float32), axis=[1, 2]), rtol=1e-5
@@ -299,7 +299,7 @@ def test_a_complete_cache_is_used_where_there_is_no_room_for_a_second_one(
     else:
         with pytest.raises(UserError, match=r"^--cache=disk takes 0 MB of disk, and 0 MB are free in "):
             caching.choose(asked, sources)
-    caching.load(ON_DISK, asked, sources, "train", pipeline.cached_size(asked))
+    caching.fill_or_open(ON_DISK, asked, sources, "train", pipeline.cached_size(asked))
     # Half of it is no cache: the validation split takes 21 images of 32 x 32 pixels and 4 labels, and there is room for
     # half of them only.
     needed = 21 * (3 * 32**2 + 4 * 4)
@@ -311,7 +311,7 @@ def test_a_complete_cache_is_used_where_there_is_no_room_for_a_second_one(
             caching.choose(asked, sources)
     room(0, 2 * needed + 1)
     assert caching.choose(asked, sources).on_disk
-    caching.load(ON_DISK, asked, sources, "validation", asked.image_size)
+    caching.fill_or_open(ON_DISK, asked, sources, "validation", asked.image_size)
     room(0, 0)
     plan = caching.choose(asked, sources)
     assert (plan.content, plan.on_disk) == ("decoded", True)
@@ -325,18 +325,18 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(config: Config, sources: 
     (tmp_path / "file").write_text("")
     asked = config(cache_dir=str(tmp_path / "file" / "caches"))
     with pytest.raises(UserError, match=r"^The cache cannot be written to .*--cache_dir"):
-        caching.load(ON_DISK, asked, sources, "train", 32)
+        caching.fill_or_open(ON_DISK, asked, sources, "train", 32)
 
 
 @pytest.mark.parametrize("content", [None, b"half"])
 def test_a_cache_that_has_lost_bytes_is_refused(content: bytes | None, asked: TrainConfig, sources: Sources) -> None:
-    caching.load(ON_DISK, asked, sources, "train", 32)
+    caching.fill_or_open(ON_DISK, asked, sources, "train", 32)
     [folder] = folders(asked)
     (folder / "inputs").unlink()
     if content:
         (folder / "inputs").write_bytes(content)
     with pytest.raises(UserError) as caught:
-        caching.load(ON_DISK, asked, sources, "train", 32)
+        caching.fill_or_open(ON_DISK, asked, sources, "train", 32)
     assert str(caught.value) == (
         f"The cache {folder} is damaged: inputs must have {48 * 32 * 32 * 3} bytes. Remove the folder."
     )
@@ -345,9 +345,9 @@ def test_a_cache_that_has_lost_bytes_is_refused(content: bytes | None, asked: Tr
 def test_a_cache_on_disk_needs_no_shards(asked: TrainConfig, data: Path, info: DatasetInfo, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(data, tmp_path / "copy"))
     there = combine([(str(copy), info)])
-    first = caching.load(ON_DISK, asked, there, "train", 32)
+    first = caching.fill_or_open(ON_DISK, asked, there, "train", 32)
     shutil.rmtree(copy / "train")
-    again = caching.load(ON_DISK, asked, there, "train", 32)
+    again = caching.fill_or_open(ON_DISK, asked, there, "train", 32)
     assert first is not None
     assert again is not None
     np.testing.assert_array_equal(first.inputs, again.inputs)
@@ -359,7 +359,7 @@ def test_a_damaged_shard_leaves_no_cache(asked: TrainConfig, sources: Sources, i
     splits = tuple(dataclasses.replace(old, shards=shards) if split is old else split for split in info.splits)
     wrong = combine([(sources.each[0].directory, dataclasses.replace(info, splits=splits))])
     with pytest.raises(tf.errors.FailedPreconditionError):
-        caching.load(ON_DISK, asked, wrong, "train", 32)
+        caching.fill_or_open(ON_DISK, asked, wrong, "train", 32)
     assert list(Path(asked.cache_dir).iterdir()) == []
 
 
@@ -375,7 +375,7 @@ def fill(files, chunks):
     print("filling", flush=True)
     signal.pause()
 caching.diskcache.fill = fill
-caching.load(caching.Plan("decoded", True, ""), config, sources.load(config), "train", 32)
+caching.fill_or_open(caching.Plan("decoded", True, ""), config, sources.load(config), "train", 32)
 """
 
 
@@ -399,8 +399,8 @@ def test_what_a_killed_run_left_is_no_cache_and_a_run_that_needs_the_same_waits(
     [folder] = Path(asked.cache_dir).iterdir()
     assert folder.is_dir()
     assert not folder.name.endswith(".incomplete")
-    cached = caching.load(ON_DISK, asked, sources, "train", 32)
-    expected = caching.load(ON_DISK._replace(on_disk=False), asked, sources, "train", 32)
+    cached = caching.fill_or_open(ON_DISK, asked, sources, "train", 32)
+    expected = caching.fill_or_open(ON_DISK._replace(on_disk=False), asked, sources, "train", 32)
     assert cached is not None
     assert expected is not None
     np.testing.assert_array_equal(cached.inputs, expected.inputs)
@@ -415,12 +415,12 @@ _WAITS = "\n".join(
 
 def test_nothing_is_loaded_where_nothing_is_kept(asked: TrainConfig, sources: Sources) -> None:
     for content in ("none", "encoded"):
-        assert caching.load(Plan(content, on_disk=False, reason=""), asked, sources, "train", 32) is None
+        assert caching.fill_or_open(Plan(content, on_disk=False, reason=""), asked, sources, "train", 32) is None
     assert not Path(asked.cache_dir).exists()
 
 
 def test_the_size_reckoned_is_the_size_on_disk(asked: TrainConfig, sources: Sources) -> None:
     for split, size in (("train", pipeline.cached_size(asked)), ("validation", asked.image_size)):
-        caching.load(ON_DISK, asked, sources, split, size)
+        caching.fill_or_open(ON_DISK, asked, sources, split, size)
     reckoned = 3 * (48 * 36**2 + 21 * 32**2)
     assert sum((folder / "inputs").stat().st_size for folder in folders(asked)) == reckoned

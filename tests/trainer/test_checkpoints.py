@@ -15,6 +15,6 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(tmp_path: Pat
     for epoch, val_loss in enumerate([0.5, 0.3, 0.4]):
         network.set_weights([np.array([[float(epoch)]])])
         callback.on_epoch_end(epoch, {"loss": 1 - val_loss, "val_loss": val_loss})
-    assert (callback.last, callback.best) == (3, 2)
+    assert (callback.last_epoch, callback.best_epoch) == (3, 2)
     kept = {path.name: keras.saving.load_model(path).get_weights()[0] for path in (tmp_path / "checkpoints").iterdir()}
     assert kept == {"best.keras": 1.0, "last.keras": 2.0}

@@ -202,13 +202,13 @@ def test_features_and_scores_are_float32_whatever_the_backbone_computes_in(
         keras.config.set_dtype_policy("float32")
     assert _backbone(network).compute_dtype == policy.removeprefix("mixed_")
     network.set_weights(exact.get_weights())
-    extractor, head = model.split(network)
+    extractor, head = model.extractor_and_head(network)
     features = Features(functools.partial(extractor, training=False), extractor.output.shape[1], "")
-    cached = caching.load(caching.Plan("features", False, ""), asked, sources, "validation", 32, features)
+    cached = caching.fill_or_open(caching.Plan("features", False, ""), asked, sources, "validation", 32, features)
     assert cached
-    expected = caching.load(
+    expected = caching.fill_or_open(
         caching.Plan("features", False, ""), asked, sources, "validation", 32,
-        features._replace(extract=functools.partial(model.split(exact)[0], training=False)),
+        features._replace(extract=functools.partial(model.extractor_and_head(exact)[0], training=False)),
     )  # fmt: skip
     assert expected
     assert cached.inputs.dtype == "float32"

@@ -311,7 +311,7 @@ def test_what_a_model_sees_does_not_depend_on_the_cache(
 def crops_of(cached: bool, asked: TrainConfig, sources: Sources, chosen: list[Crops]) -> list[np.ndarray]:
     """Returns the training images of given crops, in the order of evaluation."""
     size = pipeline.cached_size(asked)
-    kept = caching.load(caching.Plan("decoded", on_disk=False, reason=""), asked, sources, "train", size)
+    kept = caching.fill_or_open(caching.Plan("decoded", on_disk=False, reason=""), asked, sources, "train", size)
     assert kept is not None
     found = []
     for crops in chosen:

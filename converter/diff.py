@@ -13,11 +13,10 @@ import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from absl.flags import argparse_flags
-
 from converter.dataset.examples import read_shard
 from converter.limits import DEFAULT, Limits, add_flags, limits_of
 from converter.system import storage
+from multihot.usage import Parser
 from schemas import command, metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
@@ -198,8 +197,10 @@ def report(difference: Difference, limit: int = 20) -> str:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse_flags.ArgumentParser(
-        prog="python -m converter.diff", description="Tells in what two datasets differ. Status: 0 same, 1 different."
+    parser = Parser(
+        "converter.diff",
+        description="Tells in what two datasets differ. Status: 0 same, 1 different.",
+        example="data/miml/1.0.0 data/miml/1.1.0",
     )
     parser.add_argument("one", help="a dataset: ROOT/NAME/VERSION")
     parser.add_argument("other", help="a dataset: ROOT/NAME/VERSION")
@@ -207,8 +208,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--limit", type=_limit, default=20, metavar="N", help="names to list of each kind; 0 is all (default: 20)"
     )
     add_flags(parser)
-    arguments: argparse.Namespace = parser.parse_args(argv[1:])
-    return arguments
+    return parser.parse(argv)
 
 
 def _limit(text: str) -> int:
@@ -226,5 +226,10 @@ def main(arguments: argparse.Namespace) -> int:
     return int(bool(difference))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Entry point."""
     command.run(main, parse=_parse, status=2)
+
+
+if __name__ == "__main__":
+    run()

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from multihot.flags import define, read
+from multihot.flags import check_required, define, parse, read
+from multihot.usage import Usage
 from schemas import command, machine
+from schemas.errors import UserError
 from schemas.quiet import quiet
 
 with quiet():  # Beam tells of packages for Google Cloud that are not there.
@@ -18,6 +20,12 @@ with quiet():  # Beam tells of packages for Google Cloud that are not there.
 
 FLAGS = flags.FLAGS
 
+_USAGE = Usage(
+    "converter",
+    "--csv=FILE --images=FOLDER --output=FOLDER [flags]",
+    "--csv=labels.csv --images=images --output=data --name=miml",
+)
+
 define(ConvertOptions)
 
 
@@ -26,10 +34,15 @@ def main(argv: Sequence[str]) -> None:
     # What was imported stays: nobody needs to walk through all of Beam's objects again and again.
     gc.freeze()
     gc.set_threshold(100_000)
-    beam_options = runners.parse(argv[1:], known_flags=FLAGS)
+    try:
+        beam_options = runners.parse(argv[1:], known_flags=FLAGS)
+    except UserError as error:
+        raise _USAGE.error(str(error)) from error
     # What a runner in this process logs is raised as well; what a remote one logs is where the job can be watched.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL if runners.runs_here(beam_options) else logging.INFO)
-    options = ConvertOptions(**read(ConvertOptions))
+    given = read(ConvertOptions)
+    check_required(ConvertOptions, given, _USAGE)
+    options = ConvertOptions(**given)
     info = pipeline.convert(options, beam_options, max_processes=min(options.threads, machine.usable_cores()))
     if info is None:
         print("The job was built or submitted, as asked: there is no dataset yet.")
@@ -50,4 +63,4 @@ def run() -> None:
     for flag in FLAGS.get_key_flags_for_module(__name__):
         # What --help lists are the flags of the program, which is whatever module or script calls this function.
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    command.run(main, parse=lambda argv: FLAGS(argv, known_only=True), errors=(flags.Error,))
+    command.run(main, parse=lambda argv: parse(argv, _USAGE, known_only=True))

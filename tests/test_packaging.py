@@ -1,6 +1,7 @@
 """What setup.cfg promises, held against what is installed."""
 
 import configparser
+import importlib
 import importlib.metadata
 import re
 from pathlib import Path
@@ -41,6 +42,12 @@ def test_classifiers_readme_and_scripts_name_the_versions_of_python_that_can_be_
     script = (_ROOT / "scripts" / "venv.sh").read_text()
     assert f"for name in {' '.join(f'python{version}' for version in versions)} python3 python;" in script
     assert f"Python {', '.join(versions[:-1])} or {versions[-1]} is needed" in script
+
+
+@pytest.mark.parametrize("script", _setup()["options.entry_points"]["console_scripts"].strip().splitlines())
+def test_a_command_names_a_function(script: str) -> None:
+    module, _, function = script.partition(" = ")[2].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
 
 
 def test_what_is_imported_is_declared() -> None:

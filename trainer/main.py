@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from multihot.flags import define, read
+from multihot.flags import check_required, define, parse, read
+from multihot.usage import Usage
 from schemas import command, native_stderr
-from schemas.errors import UserError
 from schemas.quiet import quiet
 from trainer.config import TrainConfig
 
@@ -19,6 +19,7 @@ with quiet():
     from trainer import evaluation, train
 
 FLAGS = flags.FLAGS
+_USAGE = Usage("trainer", "--data=DATASET --output=FOLDER [flags]", "--data=data/miml/1.0.0 --output=runs/first")
 
 define(TrainConfig)
 flags.DEFINE_bool("benchmark_input", False, "Do not train: measure the input, the model, and both together.")
@@ -27,10 +28,11 @@ flags.DEFINE_bool("benchmark_input", False, "Do not train: measure the input, th
 def main(argv: Sequence[str]) -> None:
     """Trains, and prints the metrics and where everything lies."""
     if len(argv) > 1:
-        raise UserError(f"Unexpected argument {argv[1]!r}: every argument is a flag, as in --data=DIR")
+        raise _USAGE.error(f"Unexpected argument {argv[1]!r}: every argument is a flag, as in --data=DIR")
     given = read(TrainConfig)
     if FLAGS.benchmark_input:  # Nothing is written.
         given["output"] = os.devnull
+    check_required(TrainConfig, given, _USAGE)
     config = TrainConfig(**given)
     if FLAGS.benchmark_input:
         train.benchmark_input(config)
@@ -47,4 +49,4 @@ def run() -> None:
         # What --help lists are the flags of the program, which is whatever module or script calls this function.
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     native_stderr.filter_libjpeg()
-    command.run(main)
+    command.run(main, parse=lambda argv: parse(argv, _USAGE))

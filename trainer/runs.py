@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from absl.flags import argparse_flags
 
+from multihot.usage import Parser
 from schemas import command
 from schemas.errors import UserError
 from schemas.printable import printable
@@ -130,14 +130,15 @@ def table(runs: list[Run], sort: str = DEFAULT_SORT) -> pd.DataFrame:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse_flags.ArgumentParser(
-        prog="python -m trainer.runs", description="Compares runs: settings that differ, datasets, metrics."
+    parser = Parser(
+        "trainer.runs",
+        description="Compares runs: settings that differ, datasets, metrics.",
+        example="runs --sort=hamming_loss",
     )
     parser.add_argument("directory", metavar="DIR", help="folder of runs, at any depth")
     parser.add_argument("--sort", default=DEFAULT_SORT, help="metric or setting; the best run first (%(default)s)")
     parser.add_argument("--csv", default="", metavar="FILE", help="writes the table there too")
-    arguments: argparse.Namespace = parser.parse_args(argv[1:])
-    return arguments
+    return parser.parse(argv)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -156,5 +157,10 @@ def main(arguments: argparse.Namespace) -> None:
         frame.to_csv(arguments.csv, index_label="run")
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Entry point."""
     command.run(main, parse=_parse)
+
+
+if __name__ == "__main__":
+    run()

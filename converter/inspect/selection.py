@@ -14,8 +14,6 @@ import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 
-from absl.flags import argparse_flags
-
 from converter.dataset.examples import Located, find, read_split
 from converter.dataset.lists import inert, read_csv
 from converter.dataset.summary import summary
@@ -26,6 +24,7 @@ from converter.rejects import Reject
 from converter.system import storage
 from converter.table.rows import cleaned
 from converter.text import composed, some
+from multihot.usage import Parser
 from schemas import command, layout, metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
@@ -109,9 +108,10 @@ def _missing(directory: str, filename: str) -> str:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse_flags.ArgumentParser(
-        prog="python -m converter.inspect",
+    parser = Parser(
+        "converter.inspect",
         description="Looks into a dataset. With nothing but DIR it prints the summary.",
+        example="data/miml/1.0.0 --examples=24 --where=sea",
     )
     parser.add_argument("directory", metavar="DIR", help="the dataset: ROOT/NAME/VERSION")
     which = parser.add_mutually_exclusive_group()
@@ -121,7 +121,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--where", default="", metavar="CLASSES", help="classes to have, or not: sea,-trees")
     parser.add_argument("--output", default="", metavar="FOLDER", help="writes image files and labels.csv there")
     add_flags(parser)
-    arguments: argparse.Namespace = parser.parse_args(argv[1:])
+    arguments = parser.parse(argv)
     if not arguments.examples and (arguments.split or arguments.where):
         parser.error("--split and --where choose among examples: give --examples=N too")
     if arguments.output and not arguments.examples and arguments.filename is None:

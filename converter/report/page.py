@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from absl.flags import argparse_flags
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from converter.dataset.lists import DUPLICATES_COLUMNS, first_of_each, read_csv
@@ -24,6 +23,7 @@ from converter.report import charts, pictures, sheets
 from converter.report.pictures import Place, Seen
 from converter.report.sheets import Sheet
 from converter.system import storage
+from multihot.usage import Parser
 from schemas import command, layout, metadata
 from schemas.metadata import DatasetInfo
 from schemas.printable import printable
@@ -165,14 +165,13 @@ def _shares(seen: Sequence[Seen], shown: Sequence[int]) -> np.ndarray:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse_flags.ArgumentParser(
-        prog="python -m converter.report", description="Makes the page that shows what is in a dataset."
+    parser = Parser(
+        "converter.report", description="Makes the page that shows what is in a dataset.", example="data/miml/1.0.0"
     )
     parser.add_argument("directory", help="the dataset: ROOT/NAME/VERSION")
     parser.add_argument("--output", metavar="FILE", help=f"where to write it (default: DIRECTORY/{layout.REPORT})")
     add_flags(parser)
-    arguments: argparse.Namespace = parser.parse_args(argv[1:])
-    return arguments
+    return parser.parse(argv)
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -15,8 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from absl.flags import argparse_flags
-
 from converter.dataset.lists import DUPLICATES_COLUMNS, read_csv
 from converter.duplicates import grouping
 from converter.duplicates.grouping import Member
@@ -25,6 +23,7 @@ from converter.rejects import Damaged, Reject
 from converter.system import storage
 from converter.system.storage import File
 from converter.verify.shard_checks import Checked, Problem, check_shard
+from multihot.usage import Parser
 from schemas import command, derived, layout, machine, metadata
 from schemas.errors import UserError
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
@@ -179,8 +178,10 @@ def _leaks(rows: Iterator[Mapping[str, str]]) -> Mapping[str, int]:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse_flags.ArgumentParser(
-        prog="python -m converter.verify", description="Reads a dataset again and tells what is wrong with it."
+    parser = Parser(
+        "converter.verify",
+        description="Reads a dataset again and tells what is wrong with it.",
+        example="data/miml/1.0.0 --decode=500",
     )
     parser.add_argument("directory", help="the dataset: ROOT/NAME/VERSION")
     parser.add_argument(
@@ -190,8 +191,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="images to decode; N is about so many, the same ones each time (default: all)",
     )
     add_flags(parser)
-    arguments: argparse.Namespace = parser.parse_args(argv[1:])
-    return arguments
+    return parser.parse(argv)
 
 
 def _decode(text: str) -> int | None:

@@ -40,6 +40,15 @@ def _error(process: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
+def _misunderstood(process: subprocess.CompletedProcess[str]) -> str:
+    """Returns what a run says of its command line, above the usage and an example."""
+    assert (process.returncode, process.stdout) == (1, "")
+    line, usage, example, _ = process.stderr.splitlines()
+    assert usage.startswith("usage: python -m converter --csv=FILE ")
+    assert example.startswith("example: python -m converter --csv=labels.csv ")
+    return line
+
+
 def test_prints_a_summary_and_nothing_else(run: Run, tmp_path: Path) -> None:
     process = run(name="scenes", num_shards="train=3,validation=1")
     assert (process.returncode, process.stderr) == (0, "")
@@ -60,13 +69,13 @@ def test_help_lists_the_flags() -> None:
 def test_a_mistyped_flag_is_told_the_closest(run: Run, tmp_path: Path) -> None:
     # The flag that is then missing is not what is told.
     process = run("--imgaes=images", images="")
-    assert _error(process) == "error: Unknown flag --imgaes. Did you mean --images?"
+    assert _misunderstood(process) == "error: Unknown flag --imgaes. Did you mean --images?"
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
 def test_a_value_that_is_no_number_is_told(run: Run) -> None:
-    assert "flag --shard_mb=many: invalid literal" in _error(run(shard_mb="many"))
+    assert "flag --shard_mb=many: invalid literal" in _misunderstood(run(shard_mb="many"))
 
 
 @pytest.mark.slow

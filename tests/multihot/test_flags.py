@@ -8,6 +8,8 @@ from absl import flags as absl_flags
 from converter.options import ConvertOptions
 from multihot import flags
 from multihot.settings import choices, default_of, flag_name, setting, settings
+from multihot.usage import Usage
+from schemas.errors import UserError
 from trainer.config import TrainConfig
 
 
@@ -57,9 +59,16 @@ def test_a_value_that_is_no_choice_is_refused() -> None:
         _parse("--folders=a", "--kind=c")
 
 
-def test_a_list_without_a_default_is_required() -> None:
-    with pytest.raises(absl_flags.IllegalFlagValueError, match="--folders"):
-        _parse()
+def test_a_field_without_a_default_is_required() -> None:
+    usage = Usage("program", "--folders=FOLDER --output=FOLDER", "--folders=a --output=b")
+    for arguments, missing in (
+        ((), "--folders"),
+        (("--folders=a",), "--output"),
+        (("--output=", "--folders=a"), "--output"),
+    ):
+        with pytest.raises(UserError, match=f"^{missing} is required.\nusage: "):
+            flags.check_required(_Config, flags.read(_Config, _parse(*arguments)), usage)
+    flags.check_required(_Config, {"folders": ("a",), "output": "b"}, usage)
 
 
 def test_choices_are_listed_by_field() -> None:

@@ -53,6 +53,22 @@ def test_programs_are_imported_when_they_are_run() -> None:
     assert not packages & {"absl", "apache_beam", "converter", "numpy", "schemas", "tensorflow", "trainer"}
 
 
+@pytest.mark.parametrize("name", ["convert", "train", "verify", "runs"])
+def test_a_signal_while_a_program_is_imported_ends_it_without_a_word(name: str) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from multihot import __main__ as program\n"
+        "def hook(event, args):\n"
+        "    if event == 'import' and args[0] in ('numpy', 'apache_beam', 'tensorflow', 'pandas'):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.addaudithook(hook)\n"
+        f"sys.argv = ['multihot', {name!r}]\n"
+        "program.run()\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code], cwd=_TOP, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout, process.stderr) == (143, "", "")
+
+
 @pytest.mark.parametrize("name", [name for name in program._PROGRAMS if name not in ("convert", "train")])
 def test_every_program_is_there(name: str) -> None:
     assert callable(importlib.import_module(program._PROGRAMS[name].module).run)

@@ -11,12 +11,11 @@ from program import Job
 
 def write(job: Job) -> int:
     """Writes all records; returns how many there are to be."""
-    decode = job.decode
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         _ = (
             pipeline
             | beam.Create(job.rows)
-            | beam.Map(lambda row: plain.example(*row, decode=decode))
+            | beam.Map(lambda row: plain.example(*row))
             | WriteToTFRecord(str(job.output / "beam"), file_name_suffix=".tfrecord")
         )
     return len(job.rows)

@@ -70,14 +70,12 @@ def ours(threads: int) -> Contender:
     return Contender(f"ours, {threads} thread{'s' * (threads > 1)}", "", command, always=threads == CORES)
 
 
-def peer(
-    name: str, key: str, program: str, *flags: str, python: str = sys.executable, always: bool = False
-) -> Contender:
+def peer(name: str, key: str, program: str, *, python: str = sys.executable, always: bool = False) -> Contender:
     """Returns one of the programs beside this one."""
 
     def command(data: Made, output: Path) -> list[str | Path]:
         paths = (f"--csv={data.csv}", f"--images={data.images}", f"--output={output}")
-        return [python, _HERE / program, *paths, f"--threads={CORES}", *flags]
+        return [python, _HERE / program, *paths, f"--threads={CORES}"]
 
     return Contender(name, key, command, always)
 
@@ -92,10 +90,8 @@ def contenders(tfds_python: str) -> list[Contender]:
     found = [
         *(OURS if threads == CORES else ours(threads) for threads in sorted({1, CORES, 2 * CORES})),
         PLAIN_LOOP,
-        peer("plain loop, not decoding", "plain_loop_undecoded", "plain_loop.py", "--no-decode"),
         LIBJPEG,
         peer("Beam WriteToTFRecord", "beam_write", "beam_write.py"),
-        peer("Beam WriteToTFRecord, not decoding", "beam_write_undecoded", "beam_write.py", "--no-decode"),
     ]
     if tfds_python:
         found.append(peer("TFDS Beam writer, not decoding", "tfds", "tfds_write.py", python=tfds_python))

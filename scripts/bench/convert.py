@@ -18,10 +18,8 @@ ours with a thread for each core, the plain loop with decoding, and the limit.
 The JSON has an object `ratios`. SIZE is 2k, 20k, 100k, ...; ratios are medians over the rounds:
 
     over_plain_loop_SIZE              our rate over that of the plain loop that decodes
-    over_plain_loop_undecoded_SIZE    ... that only copies bytes, as the next ones with this name
     over_libjpeg_SIZE                 ... of libjpeg-turbo
     over_beam_write_SIZE              ... of a Beam job with WriteToTFRecord that decodes
-    over_beam_write_undecoded_SIZE
     over_tfds_SIZE                    ... of tensorflow-datasets' Beam writer, which does not decode
     peak_memory_mb_SIZE               ours, MB of 10^6 bytes, the highest of all rounds
     growth_SIZE_over_SIZE             our rate at one size over that at the size before

@@ -3,10 +3,8 @@
 Every pipeline runs in a process that stays alive (readers/), and in each round all of them read the same images, one
 after the other. Before the first round each is checked: it must give every image once, with its labels.
 
-Batches are read by a loop in Python: that is what the tutorial's user writes, and all that peers without a graph have.
-What Keras does instead is measured beside it for cached epochs, where handing a batch to Python is much of the work:
-`in graph` reads them in a tf.function; `whole epochs` has an iterator for each, all of whose time counts, first batch
-and all.
+A loop in Python reads the batches, as the tutorial's user does; peers without a graph allow nothing else. For cached
+epochs, `whole epochs` also makes a new iterator in each epoch, as Keras does, and counts all of its time.
 """
 
 import argparse

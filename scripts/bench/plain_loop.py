@@ -1,4 +1,4 @@
-"""The plain loop: read, decode, tf.train.Example, tf.io.TFRecordWriter, one file. Threads where it decodes."""
+"""The plain loop: read, decode, tf.train.Example, tf.io.TFRecordWriter, one file. Threads decode the images."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +11,9 @@ from program import Job
 
 
 def examples(job: Job) -> Iterator[bytes]:
-    """Yields the records. Reading and encoding hold the interpreter lock: without decoding, threads gain nothing."""
-    if not job.decode:
-        yield from (plain.example(path, labels, decode=False) for path, labels in job.rows)
-        return
+    """Yields the records."""
     with ThreadPoolExecutor(job.threads) as executor:
-        yield from executor.map(lambda row: plain.example(*row, decode=True), job.rows)
+        yield from executor.map(lambda row: plain.example(*row), job.rows)
 
 
 def write(job: Job) -> int:

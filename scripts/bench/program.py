@@ -18,13 +18,11 @@ class Job(NamedTuple):
         rows: paths of the images with their labels, 0 or 1 for each class.
         output: folder for the shards; it is there, and empty.
         threads: that may decode at a time.
-        decode: whether every image is decoded before it is written.
     """
 
     rows: list[tuple[str, list[int]]]
     output: Path
     threads: int
-    decode: bool
 
 
 def parse() -> Job:
@@ -34,12 +32,11 @@ def parse() -> Job:
     parser.add_argument("--images", type=Path, required=True, help="folder of the images")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--decode", action=argparse.BooleanOptionalAction, default=True)
     flags = parser.parse_args()
     with open(flags.csv, newline="", encoding="utf-8") as file:
         _, *rows = csv.reader(file)
     named = [(str(flags.images / filename), [int(label) for label in labels]) for filename, *labels in rows]
-    return Job(named, flags.output, flags.threads, flags.decode)
+    return Job(named, flags.output, flags.threads)
 
 
 class Stopwatch:

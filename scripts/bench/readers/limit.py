@@ -1,7 +1,7 @@
 """The limit: libjpeg-turbo by simplejpeg, and OpenCV, on a thread for each core; the encoded images are in memory.
 
 An image is decoded no larger than needed (DCT scaling: at least the size that comes out, or that of the whole image of
-which a crop still has that size). `pipeline` is `decode`: nothing else; or `resize`: uint8 batches as ours come out.
+which a crop still has that size), and resized into uint8 batches, as our pipeline makes them.
 """
 
 import functools
@@ -48,9 +48,6 @@ def _examples(folder: str) -> _Examples:
 
 def _batch(request: Request, examples: _Examples) -> tuple[Any, np.ndarray]:
     labels = np.stack([labels for _, labels in examples])
-    if request.pipeline == "decode":
-        images = [_decode(image, request.size) for image, _ in examples]
-        return np.stack([image[:1, :1] for image in images]), labels
     batch = np.empty((len(examples), request.size, request.size, 3), np.uint8)
     one = _crop if request.crop else _whole
     for out, (image, _) in zip(batch, examples, strict=True):
@@ -58,12 +55,8 @@ def _batch(request: Request, examples: _Examples) -> tuple[Any, np.ndarray]:
     return batch, labels
 
 
-def _decode(data: bytes, size: int) -> np.ndarray:
-    return simplejpeg.decode_jpeg(data, min_height=size, min_width=size)
-
-
 def _whole(data: bytes, size: int, out: np.ndarray) -> None:
-    tars.resized(_decode(data, size), size, out)
+    tars.resized(simplejpeg.decode_jpeg(data, min_height=size, min_width=size), size, out)
 
 
 def _crop(data: bytes, size: int, out: np.ndarray) -> None:

@@ -18,7 +18,7 @@ def batches(request: Request) -> Any:
         request = dataclasses.replace(request, batch=math.gcd(request.batch, request.num_images))
     kept = _dataset if request.cached else _dataset.__wrapped__
     # One cache for all ways to read it.
-    same = dataclasses.replace(request, epochs=1, check=False, in_graph=False, whole_epochs=False)
+    same = dataclasses.replace(request, epochs=1, check=False, whole_epochs=False)
     # A reader is asked for a number of images. Those that an epoch leaves out are read in more epochs.
     batch = min(request.batch, request.num_images)
     in_an_epoch = request.num_images // batch * batch

@@ -1,31 +1,20 @@
 """Plain tf.data on the shards, as its guides have it: `map` and `prefetch` autotuned, all other options by default.
 
-`pipeline` is `plain`: decoded in every epoch; `frozen`: batches are cached as they are, in one order for ever; or
-`decode`: TensorFlow's libjpeg alone, at the smallest scale that is large enough, of encoded images in memory.
+`pipeline` is `plain`: images are decoded in every epoch; or `frozen`: batches are cached and never shuffled again.
 """
 
 import functools
-import os
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from serve import ASPECTS, MIN_AREA, Request, serve
 
-_RATIOS = (1, 2, 4, 8)
-_CORES = len(os.sched_getaffinity(0))
-# Without the tuner, whose clock decides when an epoch ends: this row is to be what there is at best.
-_FIXED = tf.data.Options()
-_FIXED.autotune.enabled = False
-
 
 def batches(request: Request) -> Any:
     """Returns the batches: images float32, 0 to 255; labels int64."""
     if request.pipeline == "frozen":
         return _frozen(request.dataset, request.num_classes, request.size, request.batch).repeat(request.epochs)
-    if request.pipeline == "decode":
-        encoded = _encoded(request.dataset, request.num_classes, request.size).batch(request.batch)
-        return encoded.map(_decode, num_parallel_calls=_CORES).prefetch(4).with_options(_FIXED).repeat(request.epochs)
     examples = _examples(request.dataset, request.num_classes, request.size, request.crop)
     return examples.batch(request.batch).prefetch(tf.data.AUTOTUNE).repeat(request.epochs)
 
@@ -33,38 +22,6 @@ def batches(request: Request) -> Any:
 @functools.cache
 def _frozen(dataset: str, num_classes: int, size: int, batch: int) -> tf.data.Dataset:
     return _examples(dataset, num_classes, size, crop=False).batch(batch).cache()
-
-
-@functools.cache
-def _encoded(dataset: str, num_classes: int, size: int) -> tf.data.Dataset:
-    """Returns encoded images, the ratio to decode each at, and labels; all in memory."""
-    features = {
-        "image": tf.io.FixedLenFeature((), tf.string),
-        "image/height": tf.io.FixedLenFeature((), tf.int64),
-        "image/width": tf.io.FixedLenFeature((), tf.int64),
-        "labels": tf.io.FixedLenFeature((num_classes,), tf.int64),
-    }
-    shards = sorted(str(path) for path in Path(dataset, "train").iterdir())
-    examples = [tf.io.parse_single_example(record, features) for record in tf.data.TFRecordDataset(shards)]
-    times = [int(min(one["image/height"], one["image/width"])) // size for one in examples]
-    ways = [sum(time >= ratio for ratio in _RATIOS[1:]) for time in times]
-    columns = [one["image"] for one in examples], ways, [one["labels"] for one in examples]
-    return tf.data.Dataset.from_tensor_slices(columns)
-
-
-def _decode(images: tf.Tensor, ways: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes images, of which a pixel each is kept."""
-
-    def one(image: tf.Tensor, way: tf.Tensor) -> tf.Tensor:
-        decoders = [
-            functools.partial(tf.io.decode_jpeg, image, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
-            for ratio in _RATIOS
-        ]
-        return tf.switch_case(way, decoders)[:1, :1]
-
-    pixel = tf.TensorSpec([1, 1, 3], tf.uint8)
-    work = (images, ways)
-    return tf.map_fn(lambda both: one(*both), work, fn_output_signature=pixel, parallel_iterations=1), labels
 
 
 def _examples(dataset: str, num_classes: int, size: int, crop: bool) -> tf.data.Dataset:

@@ -35,7 +35,6 @@ class Request:
         batch: images in a batch.
         epochs: passes, in one iterator; the first is not measured if there are several.
         cached: whether decoded images are kept between epochs and rounds.
-        in_graph: whether batches are consumed inside of a tf.function; by a loop in Python otherwise.
         whole_epochs: whether every epoch has an iterator of its own, and all of its time counts.
         check: whether to tell what comes out, instead of how fast.
     """
@@ -50,7 +49,6 @@ class Request:
     batch: int = 32
     epochs: int = 1
     cached: bool = False
-    in_graph: bool = False
     whole_epochs: bool = False
     check: bool = False
 
@@ -105,18 +103,15 @@ def _measure(request: Request, batches: Batches) -> dict[str, Any]:
         there are several: a pipeline that shuffles what it has decoded has decoded a whole epoch by its first batch,
         and all that follows in that epoch would seem to be free. CPU seconds of all.
     """
-    read = _read
-    if request.in_graph:
-        from in_graph import read
     total = request.num_images * request.epochs
     cpu, start = _cpu_seconds(), time.perf_counter()
     iterator = iter(batches)
     images = _read(iterator, 1)
     first = time.perf_counter()
     if request.epochs > 1:
-        images += read(iterator, request.num_images - images)
+        images += _read(iterator, request.num_images - images)
     before, steady = images, time.perf_counter()
-    images += read(iterator, total - images)
+    images += _read(iterator, total - images)
     end = time.perf_counter()
     # Workers are counted when they have ended.
     del iterator, batches

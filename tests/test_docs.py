@@ -3,7 +3,11 @@
 import dataclasses
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from converter.options import ConvertOptions
 from converter.rejects import Reason
@@ -44,15 +48,41 @@ def test_the_readme_names_every_file_of_a_dataset() -> None:
     assert not [name for name in names if name not in readme]
 
 
-def test_every_guarantee_has_tests() -> None:
-    commands = re.findall(
-        r"`(tests/[\w/]+\.py)(?: -k (\"[^\"]+\"|\w+))?`", (_ROOT / "docs" / "guarantees.md").read_text()
-    )
-    assert len(commands) > 30
-    for path, words in commands:
+# A path of tests, and the words that pytest's -k selects by, joined by `or`.
+_GUARANTEE_TEST = re.compile(r"`(tests/[\w/]+\.py)(?: -k (\w+|\"\w+(?: or \w+)*\"))?`")
+
+
+def _guarantee_tests() -> list[tuple[str, list[str]]]:
+    """Returns the tests that docs/guarantees.md names: a path, and the words that select from it."""
+    found = _GUARANTEE_TEST.findall((_ROOT / "docs" / "guarantees.md").read_text())
+    return [(path, words.strip('"').split(" or ")) for path, words in found]
+
+
+def test_every_guarantee_names_a_test_that_exists() -> None:
+    rows = re.findall(r"^\| (?!promise).* \|$", (_ROOT / "docs" / "guarantees.md").read_text(), re.MULTILINE)
+    assert len(rows) > 30
+    assert not [row for row in rows if not _GUARANTEE_TEST.search(row)]
+    for path, words in _guarantee_tests():
         names = re.findall(r"^def (test_\w+)", (_ROOT / path).read_text(), re.MULTILINE)
-        for word in words.strip('"').split(" or "):
+        for word in words:
             assert any(word in name for name in names), f"{path} has no test of {word!r}"
+
+
+def test_the_guarantees_write_every_test_as_scripts_test_takes_it() -> None:
+    page = (_ROOT / "docs" / "guarantees.md").read_text()
+    assert len(re.findall("`tests/", page)) == len(_guarantee_tests())
+
+
+@pytest.mark.slow
+def test_pytest_selects_tests_for_every_guarantee() -> None:
+    paths = sorted({path for path, _ in _guarantee_tests()})
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *paths]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    collected = re.findall(r"^(tests/\S+)::(.+)$", done.stdout, re.MULTILINE)
+    for path, words in _guarantee_tests():
+        names = [name for file, name in collected if file == path]
+        assert [word for word in words if not any(word in name for name in names)] == [], path
 
 
 def test_links_between_the_docs_lead_somewhere() -> None:

@@ -1,19 +1,19 @@
-r"""Tells damaged JPEGs from sound ones by the complaints of libjpeg.
+r"""Distinguishes damaged JPEGs from sound ones by the warnings of libjpeg.
 
-libjpeg goes on after a complaint: where codes are missing it paints grey, and where they are wrong it shifts the rest.
-So a JPEG that decodes may still be damaged, and its words are all that tells. Of these some are harmless:
+libjpeg decodes on after a warning: missing codes become grey pixels, and wrong codes shift the rest of the picture. So
+a JPEG that decodes may still be damaged, and only the warnings show it. Five things cause a warning and are harmless:
 
     FF D8 | (1) | FF E0 "JFIF" (2) | (1) | FF E2 profile (3) | FF DA (4) | codes ... (5) | FF D9
 
-    (1) bytes between segments             (3) a profile in pieces that do not fit       (5) bytes behind the codes
+    (1) bytes between segments             (3) a profile in pieces that do not fit       (5) bytes after the codes
     (2) an unknown revision of JFIF        (4) parameters that baseline does not use
 
-libjpeg-turbo tells its first complaint only, and a harmless one may hide another. So all that is harmless is taken out
-of a copy: where nothing remains to complain of, the file is sound.
+libjpeg-turbo reports only its first warning, and a harmless one may hide another. So a copy is made without the
+harmless parts: if it decodes without a warning, the file is sound.
 
-Bytes behind the codes (5) are padding, or they are codes that were left over, since others were lost before them. An
-encoder fills the last byte of the codes with bits that are all the same. Codes that were left over begin anywhere in a
-byte. So the last byte tells most of them, but not in a progressive JPEG, of which the last bits may not matter.
+Bytes after the codes (5) are padding, or they are codes that remain because others were lost before them. An encoder
+fills up the last byte of the codes with equal bits, and remaining codes begin anywhere in a byte. So the last byte
+before them distinguishes most of these cases, but not in a progressive JPEG, whose last bits may not matter.
 """
 
 import hashlib
@@ -25,20 +25,20 @@ import simplejpeg
 from converter.images import jpeg
 
 _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
-# Where the codes of a scan end: at a marker that is neither a stuffed byte nor a restart. It may be preceded by FF.
+# The end of the codes of a scan: a marker that is neither a stuffed byte nor a restart. FF may precede it.
 _AFTER_CODES = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _UNKNOWN_COLOURS = "Unknown Adobe color transform code"
 _ADOBE = re.compile(rb"\xff\xee\x00\x0eAdobe.{7}", re.DOTALL)
 _MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
 _START, _END, _SCAN, _APP0 = 0xD8, 0xD9, 0xDA, 0xE0
-# EXIF, profiles, comments; not the segment of Adobe (EE), which tells the colours.
+# EXIF, profiles, comments; not the segment of Adobe (EE), which has the colour space.
 _UNUSED = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
 _BASELINE = frozenset((0xC0, 0xC1))
 _SEQUENTIAL = _BASELINE | {0xC9}  # With arithmetic codes.
-# Bytes that libjpeg-turbo reads ahead at most: it does not count them as left over.
+# Largest number of bytes that libjpeg-turbo reads ahead, and does not count as extraneous.
 _READ_AHEAD = 16
-# Scans behind which bytes are looked for, at most: a file has one, or about ten.
+# Largest number of scans after which extraneous bytes are removed: a file has one scan, or about ten.
 _MAX_SCANS = 10
 
 
@@ -46,9 +46,9 @@ class Heard(NamedTuple):
     """The verdict on a JPEG.
 
     Attributes:
-        damage: its words for the damage, "" where the JPEG is sound.
-        data: a JPEG with the same pixels, without what is harmless: there is no complaint about one that is sound. It
-            is the file itself where there was none at all.
+        damage: the warning of libjpeg-turbo about the damage; "" if the JPEG is sound.
+        data: a JPEG with the same pixels, without the harmless causes of warnings, so that a sound one decodes without
+            any. It is the file itself if there was no warning.
     """
 
     damage: str
@@ -56,11 +56,11 @@ class Heard(NamedTuple):
 
 
 class _Copy(NamedTuple):
-    """A copy of a JPEG without what is harmless.
+    """A copy of a JPEG without the harmless causes of warnings.
 
     Attributes:
         data: the copy.
-        ends: where the codes of its scans end.
+        ends: offsets in `data` at which the codes of its scans end.
         is_baseline: whether it is sequential, with Huffman codes.
     """
 
@@ -69,12 +69,12 @@ class _Copy(NamedTuple):
     is_baseline: bool
 
     def without(self, end: int, number: int) -> bytes:
-        """Returns it without some bytes before the end of a scan."""
+        """Returns the copy without `number` bytes before the end of a scan."""
         return self.data[: end - number] + self.data[end:]
 
 
 def complaint(data: bytes) -> str:
-    """Returns the first words that libjpeg-turbo has for a JPEG, "" if it decodes without any.
+    """Returns the first warning or error of libjpeg-turbo for a JPEG; "" if it decodes without any.
 
     Raises:
         MemoryError: there is not enough memory to decode it.
@@ -89,7 +89,7 @@ def complaint(data: bytes) -> str:
 
 
 def hear(data: bytes) -> Heard:
-    """Returns whether a JPEG is damaged, in the words of libjpeg-turbo.
+    """Returns whether a JPEG is damaged, with the warning of libjpeg-turbo about the damage.
 
     Raises:
         MemoryError: there is not enough memory to decode it.
@@ -111,7 +111,7 @@ def hear(data: bytes) -> Heard:
 
 
 def _with_colours(data: bytes) -> bytes:
-    """Returns a JPEG with the colours of Adobe that libjpeg assumes for unknown ones, which simplejpeg refuses."""
+    """Replaces an unknown colour code of Adobe, which simplejpeg refuses, by the one that libjpeg assumes."""
     if adobe := _ADOBE.search(data):
         for code in (b"\1", b"\2"):
             if _UNKNOWN_COLOURS in complaint(data):
@@ -120,12 +120,12 @@ def _with_colours(data: bytes) -> bytes:
 
 
 def _without_rest(copy: _Copy, words: str) -> bytes | None:
-    """Returns a JPEG without the bytes behind the codes of a scan; None where there are none, or they are codes."""
+    """Returns a JPEG without the bytes after the codes of a scan; None if there are none, or they are codes."""
     extraneous = _EXTRANEOUS.fullmatch(words)
     if not extraneous:
         return None
     number, marker = int(extraneous[1]), bytes.fromhex(extraneous[2])
-    # No scan ends at a restart marker: what stands before these is always damage.
+    # No scan ends at a restart marker, so extraneous bytes before one are always damage.
     ends = [end for end in copy.ends if copy.data[end + 1 : end + 2] == marker]
     for end in ends[:_MAX_SCANS]:
         if complaint(copy.without(end, number)) != words:
@@ -135,21 +135,21 @@ def _without_rest(copy: _Copy, words: str) -> bytes | None:
 
 
 def _rest(copy: _Copy, end: int, number: int) -> int | None:
-    """Returns how many bytes stand between the codes of a scan and its end; None where they are codes left over.
+    """Returns the number of bytes between the codes of a scan and its end; None if they are remaining codes.
 
     Args:
         copy: the JPEG.
-        end: of the scan.
-        number: of these bytes that libjpeg-turbo has counted, which are all but those that it had read ahead.
+        end: offset of the end of the scan.
+        number: of these bytes, as libjpeg-turbo has counted them: without those that it had read ahead.
     """
     words = complaint(copy.without(end, number))
     most = next((n for n in range(1, _READ_AHEAD) if complaint(copy.without(end, number + n)) != words), _READ_AHEAD)
     rest = number + most - 1
     codes = bytearray(copy.without(end, rest))
     last = codes[end - rest - 1]
-    if last in (0x00, 0xFF) or not copy.is_baseline:  # And FF is followed by 00.
+    if last in (0x00, 0xFF) or not copy.is_baseline:  # (The codes have 00 after FF.)
         return rest
-    # The first bit, from the lowest, that differs from those below: it must be one of the codes.
+    # The first bit, from the lowest, that differs from those below it must belong to the codes.
     bit = next(i for i in range(1, 8) if last >> i & 1 != last & 1)
     changed = codes.copy()
     changed[end - rest - 1] ^= 1 << bit
@@ -158,7 +158,7 @@ def _rest(copy: _Copy, end: int, number: int) -> int | None:
 
 
 def _pixels(data: bytes) -> bytes:
-    """Returns a digest of the pixels of a JPEG, in colours, since the last codes are of these."""
+    """Returns a digest of the pixels of a JPEG, with their colours, since the last codes are those of colours."""
     with jpeg.memory_errors():
         *_, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
         colours = "CMYK" if colours in jpeg.INKS else "RGB"
@@ -166,9 +166,9 @@ def _pixels(data: bytes) -> bytes:
 
 
 def _tidied(data: bytes) -> _Copy:
-    """Returns a copy without comments, profiles, EXIF and what stands between segments.
+    """Returns a copy without comments, profiles, EXIF and bytes between segments.
 
-    From a place on where the file is cut or is no sequence of segments, the copy has all bytes as they are.
+    From the point where the file is cut off, or is no sequence of segments, the copy has all bytes unchanged.
     """
     parts, ends = [b"\xff\xd8"], list[int]()
     at, size, sequential, baseline = 2, 2, False, False

@@ -1,8 +1,8 @@
-"""Decodes an image as training does, and tells a damaged image from a failure of the machine.
+"""Decodes an image as training does, and distinguishes damaged images from failures of the machine.
 
-TensorFlow says InvalidArgument of bytes that it cannot decode, and something else where memory is missing or a part of
-TensorFlow fails. But it calls all failures of its libraries (libpng, libwebp) InvalidArgument, and crashes where it
-cannot copy the file. So the memory that an image needs is allocated, and given back, before TensorFlow decodes it.
+TensorFlow raises InvalidArgument for bytes that it cannot decode, and other errors if memory is missing or a part of
+TensorFlow fails. But it also raises InvalidArgument for all failures of its libraries (libpng, libwebp), and crashes if
+it cannot copy the file. So the memory for an image is allocated and freed before TensorFlow decodes it, as a test.
 """
 
 import contextlib
@@ -19,21 +19,21 @@ from schemas.errors import UserError
 from schemas.quiet import tensorflow
 from schemas.statistics import JPEG
 
-# Below this largest value an image of 16 bits uses 13 of them or fewer: then training, which takes the upper 8, would
-# see 32 of 256 levels at most. (12 bits in 16 are common in medicine and microscopy, and leave 16 levels.)
+# An image of 16 bits whose largest value is below this uses at most 13 of them: training takes the upper 8 bits, and
+# would see at most 32 of 256 levels. (12 bits in 16 are common in medicine and microscopy, and would leave 16 levels.)
 _MIN_LARGEST = 1 << 13
 
 
 class DecoderError(Exception):
-    """A decoder failed, and nothing says that the image is why."""
+    """A decoder failed, and the image need not be the cause."""
 
 
 @contextlib.contextmanager
 def told(where: str) -> Iterator[None]:
-    """Raises as a UserError that an image cannot be decoded now: for programs that look at a dataset.
+    """Turns failures that are not caused by an image into UserError, for programs that look at a dataset.
 
     Args:
-        where: the image is.
+        where: the place of the image, for the message.
     """
     try:
         yield
@@ -50,13 +50,13 @@ def by_tensorflow(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
     """Returns the pixels that training sees: uint8 [height, width, 3].
 
     Args:
-        data: the encoded file. A JPEG that libjpeg complains of makes it print a line.
-        image_format: of it: see `headers.format_of`.
+        data: the encoded file. For a JPEG with a warning, libjpeg prints a line.
+        image_format: format of the file: see `headers.format_of`.
 
     Raises:
-        ImageError: it cannot be decoded.
+        ImageError: the image cannot be decoded.
         MemoryError: there is not enough memory to decode it.
-        DecoderError: TensorFlow failed, and not because of the image.
+        DecoderError: TensorFlow failed, and the image need not be the cause.
     """
     tf = _tensorflow()
     check_memory(data, image_format)
@@ -75,16 +75,16 @@ def of_16_bits(data: bytes, *, rescale: bool) -> tuple[npt.NDArray[np.uint8], bo
 
     Args:
         data: the encoded file.
-        rescale: whether its lowest to its highest value are mapped to 0 to 255. Training sees the upper 8 bits
-            otherwise. An image of one value stays as it is.
+        rescale: whether to map the range of its values to 0 to 255. Otherwise, and for an image of a single value, the
+            pixels are the upper 8 bits.
 
     Returns:
-        uint8 [height, width, 3].
+        uint8 [height, width, 3]; and whether the values were mapped.
 
     Raises:
-        ImageError: it cannot be decoded, or the upper 8 bits say little of it.
+        ImageError: the image cannot be decoded, or its values are so low that the upper 8 bits hold little of it.
         MemoryError: there is not enough memory to decode it.
-        DecoderError: TensorFlow failed, and not because of the image.
+        DecoderError: TensorFlow failed, and the image need not be the cause.
     """
     tf = _tensorflow()
     check_memory(data, "png")
@@ -111,7 +111,7 @@ def _tensorflow() -> Any:
     try:
         return tensorflow()
     except ImportError as error:
-        # A module that failed half way cannot be imported again: there is no second attempt.
+        # A module that failed half way cannot be imported again, so this is not tried again like other errors.
         if re.search("failed to map segment|allocate memory", str(error)):
             raise UserError(
                 f"There is not enough memory to load TensorFlow, which decodes all but plain JPEGs: {error}. Free "
@@ -121,9 +121,9 @@ def _tensorflow() -> Any:
 
 
 def _of(error: Any, image_format: str) -> Exception:
-    """Returns what a `tf.errors.OpError` means."""
+    """Returns the exception that a `tf.errors.OpError` stands for."""
     tf = _tensorflow()
-    # Without the operations that it is wrapped in.
+    # The message without the names of the operations around it.
     words = re.sub(r"\{\{.*?\}\}\s*|\[Op:.*|\s+", " ", error.message).strip()[:200]
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return MemoryError(words)

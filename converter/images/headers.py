@@ -1,7 +1,7 @@
 """Reads the format, size and orientation of an image from its header, before any of it is decoded.
 
-TensorFlow cannot tell the size of an image without decoding it, and a file of some kilobytes can ask for all memory.
-So Pillow reads the header first. It raises almost anything on bytes that were made or damaged to confuse it.
+TensorFlow cannot return the size of an image without decoding it, and decoding a file of some kilobytes can take all
+memory. So Pillow reads the header first. For damaged or malicious bytes, it raises exceptions of almost any class.
 """
 
 import contextlib
@@ -35,18 +35,18 @@ _SUPPORTED = (
     ("bmp", rb"BM"),
     ("webp", rb"RIFF....WEBP"),
 )
-# ...and of images that it does not.
+# ...and of formats that it does not decode.
 _UNSUPPORTED = (
     ("TIFF", rb"II[*+]\x00|MM\x00[*+]"),
     ("HEIC or AVIF", rb"....ftyp(?:hei|hev|mif1|msf1|avi)"),
     ("JPEG 2000", rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"),
     ("JPEG XL", rb"\x00\x00\x00\x0cJXL |\xff\x0a"),
     ("Photoshop", rb"8BPS"),
-    ("ICO", rb"\x00\x00[\x01\x02]\x00(?!\x00\x00)"),  # With no picture in it, it would be a TGA.
+    ("ICO", rb"\x00\x00[\x01\x02]\x00(?!\x00\x00)"),  # With a count of 0 pictures, the file is a TGA.
     ("SVG", rb"\s*(?:<\?xml.{,1000})?<svg\b"),
 )
-# By class and not by `PIL.Image.open`, which decides again what the format is, and takes a JPEG with a second picture
-# behind it for another one.
+# Classes of Pillow, used in place of `PIL.Image.open`, which would determine the format again, and opens a JPEG with
+# further pictures after the first one as another format.
 _READERS: dict[str, type[ImageFile]] = {
     JPEG: JpegImageFile,
     "png": PngImageFile,
@@ -54,13 +54,16 @@ _READERS: dict[str, type[ImageFile]] = {
     "bmp": BmpImageFile,
     "webp": WebPImageFile,
 }
-# A decoder goes through all pixels for each scan of a JPEG, which may take eleven bytes. Encoders make about ten scans.
+# Largest number of scans in a JPEG: encoders make about ten. A scan can be eleven bytes long, and a decoder processes
+# all pixels for each.
 _MAX_SCANS = 500
-# Words of Pillow in an OSError, and of zlib in its error, where memory is missing.
+# Messages of Pillow (OSError) and zlib for missing memory.
 _NO_MEMORY = re.compile("out of memory|Error -4 while")
-# Pixels and bytes that decoders take: beyond so many pixels a header is not believed.
+# `check_memory` allocates memory for the pixels only up to this number, since a damaged header may claim any; and these
+# bytes more for the decoder.
 _MAX_CLAIMED, _WORKING_BYTES = 1 << 27, 1 << 25
-# Where a PNG may keep its orientation. Pillow also looks behind the pixels, and decodes them on its way there.
+# Bytes in a PNG that may have an orientation. Without them Pillow is not asked, since it would decode all pixels to
+# look for EXIF after them.
 _PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"com.adobe.xmp")
 _TRANSPOSE = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -72,11 +75,11 @@ _TRANSPOSE = {
     8: Transpose.ROTATE_90,
 }
 
-# The limit is ours, `max_pixels`, and stands before each decoding.
+# Pillow's limit is replaced by `max_pixels`, which is checked before each decoding.
 PIL.Image.MAX_IMAGE_PIXELS = None
-# As long as libpng takes a comment or a profile; Pillow refuses the whole image above a megabyte.
+# The limit of libpng for a comment or a profile. By default, Pillow refuses an image with one of more than a megabyte.
 PngImagePlugin.MAX_TEXT_CHUNK = 8_000_000
-# What Pillow finds odd in metadata is nothing that the owner of a folder of images has to act on.
+# Pillow's warnings about odd metadata need no action by the user.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
@@ -95,7 +98,7 @@ def read_header(data: bytes, max_pixels: int) -> tuple[str, ImageFile]:
         `jpeg`, `png`, `gif`, `bmp` or `webp`; and Pillow's image, of which nothing is decoded.
 
     Raises:
-        ImageError: it is no image, is too large, or is of a kind that TensorFlow does not decode.
+        ImageError: the file is no image, is too large, or is of a kind that TensorFlow does not decode.
     """
     image_format = format_of(data)
     with corrupt(image_format, data):
@@ -111,7 +114,7 @@ def format_of(data: bytes) -> str:
     """Returns `jpeg`, `png`, `gif`, `bmp` or `webp`, by the first bytes of a file.
 
     Raises:
-        ImageError: it is in another format, or no image.
+        ImageError: the file is in another format, or no image.
     """
     for name, magic in _SUPPORTED:
         if re.match(magic, data, re.DOTALL):
@@ -125,7 +128,7 @@ def format_of(data: bytes) -> str:
 
 
 def orientation(image_format: str, header: ImageFile, data: bytes) -> Transpose | None:
-    """Returns how an image has to be turned to stand upright, by its EXIF: None where that is missing or broken."""
+    """Returns the rotation or flip that its EXIF orientation asks for; None if EXIF is missing or broken."""
     if image_format == "png" and not any(marker in data for marker in _PNG_EXIF):
         return None
     try:
@@ -136,31 +139,31 @@ def orientation(image_format: str, header: ImageFile, data: bytes) -> Transpose 
 
 
 def has_16_bits(data: bytes, image_format: str) -> bool:
-    """Whether the samples of an image have 16 bits: only PNG has such ones, of the formats that are stored.
+    """Whether the samples of an image have 16 bits. Of the formats that are stored, only PNG can have 16.
 
     Args:
         data: the encoded file.
-        image_format: of it: see `format_of`.
+        image_format: format of the file: see `format_of`.
     """
     return image_format == "png" and data[12:16] == b"IHDR" and data[24:25] == b"\x10"
 
 
 def in_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Returns an image in RGB as training sees it: of 16 bits the upper 8, which Pillow does only of colours."""
+    """Returns an image in RGB as training sees it. Of grey with 16 bits the upper 8 are taken, unlike in Pillow."""
     if image.mode.startswith("I"):
         image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image.convert("RGB")
 
 
 def check_memory(data: bytes, image_format: str) -> None:
-    """Allocates the memory that decoding an image takes, and gives it back: decoders call a lack of it damage.
+    """Allocates and frees the memory that decoding an image takes: decoders report missing memory as damage.
 
     Args:
         data: the encoded file.
-        image_format: of it: see `format_of`.
+        image_format: format of the file: see `format_of`.
 
     Raises:
-        MemoryError: there is not so much.
+        MemoryError: there is less memory than that.
     """
     width = height = 0
     if image_format == "png":
@@ -178,14 +181,14 @@ def check_memory(data: bytes, image_format: str) -> None:
 
 @contextlib.contextmanager
 def corrupt(image_format: str, data: bytes) -> Iterator[None]:
-    """Turns whatever Pillow raises of an image into the reason `corrupt_image`.
+    """Turns any exception of Pillow for an image into an ImageError with the reason `corrupt_image`.
 
     Args:
-        image_format: of the image: see `format_of`.
+        image_format: format of the file: see `format_of`.
         data: the encoded file.
 
     Raises:
-        ImageError: Pillow cannot read it.
+        ImageError: Pillow cannot read the image.
         MemoryError: there is not enough memory to read it.
     """
     try:
@@ -209,7 +212,7 @@ def _check_size(width: int, height: int, num_pixels: int, max_pixels: int) -> No
 
 
 def _check_kind(image_format: str, header: ImageFile, data: bytes) -> None:
-    """Refuses what TensorFlow does not decode to three channels, or not as others do."""
+    """Checks that TensorFlow decodes the image to three channels, and to the same picture as other decoders."""
     kind = None
     if image_format == "webp" and data[12:16] == b"VP8X" and data[20] & 2:
         kind = "animated WebP"
@@ -224,10 +227,10 @@ def _check_kind(image_format: str, header: ImageFile, data: bytes) -> None:
 
 
 def _gif_size(data: bytes) -> tuple[int, int, int]:
-    """Returns width, height and pixels to be decoded of a GIF.
+    """Returns the width, the height and the number of pixels that TensorFlow decodes of a GIF.
 
-    TensorFlow decodes all frames to get the first one, and its image is as wide as the widest of them, whatever the
-    screen is: Pillow does not tell. Where the blocks end too early, so does the decoder.
+    TensorFlow decodes all frames to get the first one, and its image is as large as the largest frame, whatever the
+    size of the screen: Pillow does not return that. At blocks that end too early, decoders stop, and so does this.
     """
     frames = []
     with contextlib.suppress(IndexError, struct.error):

@@ -1,15 +1,16 @@
-"""Decodes JPEGs by libjpeg-turbo alone: a call of TensorFlow from Python costs as much again.
+"""Decodes JPEGs by libjpeg-turbo alone, without the overhead of calling TensorFlow.
 
-TensorFlow, too, calls libjpeg-turbo. A file without a complaint here is decoded there as well, and to the same
-pixels, with two exceptions that TensorFlow decodes as well: progressive files, of which scans may be missing, and inks
-(CMYK), which the two turn into RGB by arithmetic of their own. tests/fuzz/test_jpeg.py holds them against each other.
+A call of TensorFlow from Python takes as long as decoding an image. TensorFlow itself uses libjpeg-turbo: a file that
+decodes without a warning here decodes to the same pixels there. Two kinds are left to TensorFlow: progressive files,
+whose scans may be missing without a warning, and CMYK, which TensorFlow converts to RGB by its own arithmetic.
+tests/fuzz/test_jpeg.py compares the two decoders.
 
     FF D8 | FF marker length ... | FF marker length ... | FF C0 length ... | FF C4 length ... | FF DA length ...
             APP0 to APP15, tables                         start of frame     tables             start of scan
 
-To prove a file, every bit of it goes through the decoder of Huffman codes, which is where a file can be wrong: what
-makes pixels of coefficients is arithmetic that takes any. So a small picture proves as much as one in full size, and
-takes a third less time. The fuzz test also holds these two against each other.
+To prove a file, all of its Huffman codes are decoded, since a file can be wrong only there: any coefficients can be
+turned into pixels. So decoding a small picture proves as much as decoding the full size, in a third less time. The
+fuzz test compares these two as well.
 """
 
 import contextlib
@@ -22,15 +23,16 @@ import numpy.typing as npt
 import PIL.Image
 import simplejpeg
 
-# Starts of frames that are sequential with Huffman codes, tables, the restart interval, APP0 (JFIF), comments...
+# Markers of segments that do not change how the picture is shown: start of a sequential frame with Huffman codes,
+# tables, restart interval, APP0 (JFIF), comment.
 _SILENT = frozenset((0xC0, 0xC1, 0xC4, 0xDB, 0xDD, 0xE0, 0xFE))
-# ...and what may say how the picture is to be shown: EXIF, profiles, the colours of Adobe.
+# Markers of segments that may change how it is shown: EXIF, profiles, the colours of Adobe.
 _SPEAKING = frozenset(range(0xE1, 0xF0))
 _APP0, _START_OF_SCAN = 0xE0, 0xDA
 _JFIF_BYTES = 16
 _COLOURS = ("YCbCr", "Gray", "RGB")
 INKS = ("CMYK", "YCCK")
-# In the words of libjpeg-turbo. simplejpeg raises ValueError for these as for damage.
+# Messages of libjpeg-turbo for missing memory, for which simplejpeg raises ValueError, as it does for damage.
 _NO_MEMORY = re.compile("insufficient memory|memory allocation", re.IGNORECASE)
 
 
@@ -40,8 +42,8 @@ class Proved(NamedTuple):
     Attributes:
         height: pixels.
         width: pixels.
-        grey: uint8 [h, w], a small picture of it: at 1/8, 2/8, ... of its size.
-        silent: whether nothing in its header says how the picture is to be shown.
+        grey: uint8 [h, w], the picture at 1/8, 2/8, ... of its size.
+        silent: whether the header has no segment that may change how the picture is shown (EXIF, profiles, colours).
     """
 
     height: int
@@ -55,11 +57,11 @@ def prove(data: bytes, max_pixels: int | None = None, min_side: int = 1) -> Prov
 
     Args:
         data: the file.
-        max_pixels: that it may have; None for any number.
-        min_side: of the small picture, pixels; less where the original has less.
+        max_pixels: largest number of its pixels; None for any.
+        min_side: pixels of the shorter side of the small picture, at least; fewer if the original has fewer.
 
     Returns:
-        None where it is of another kind or larger, or libjpeg-turbo has anything to say of it: see complaints.py.
+        None if the file is of another kind or larger, or libjpeg-turbo has a warning about it: see complaints.py.
 
     Raises:
         MemoryError: there is not enough memory to decode it.
@@ -83,10 +85,10 @@ def small(data: bytes, min_side: int) -> npt.NDArray[np.uint8] | None:
 
     Args:
         data: the file.
-        min_side: of the picture, pixels; less where the original has less.
+        min_side: pixels of the shorter side of the picture, at least; fewer if the original has fewer.
 
     Returns:
-        None where `prove` returns None for the kind of the file, or for its faults.
+        None if `prove` returns None because of the kind of the file or its faults.
 
     Raises:
         MemoryError: there is not enough memory to decode it.
@@ -106,22 +108,22 @@ def small(data: bytes, min_side: int) -> npt.NDArray[np.uint8] | None:
 
 
 def decode(data: bytes) -> npt.NDArray[np.uint8]:
-    """Returns the pixels of a JPEG as far as they can be decoded, whatever libjpeg-turbo complains of in its codes.
+    """Returns the pixels of a JPEG as far as they can be decoded, despite warnings of libjpeg-turbo about its codes.
 
     Args:
-        data: the file, or `complaints.Heard.data`: what is odd in the header is an error for simplejpeg.
+        data: the file, or `complaints.Heard.data`, since simplejpeg refuses some odd headers that libjpeg decodes.
 
     Returns:
-        uint8 [height, width, 3]. Where codes are missing, libjpeg-turbo paints grey.
+        uint8 [height, width, 3]. Pixels whose codes are missing are grey.
 
     Raises:
-        ValueError: nothing can be decoded.
+        ValueError: no pixel can be decoded.
         MemoryError: there is not enough memory to decode it.
     """
     with memory_errors():
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
         inks = colours in INKS
-        # Of zeros, since an error may leave a part of it as it is.
+        # Zeros, since a damaged file may leave a part of the array unwritten.
         pixels = np.zeros((height, width, 4 if inks else 3), np.uint8)
         simplejpeg.decode_jpeg(data, "CMYK" if inks else "RGB", strict=False, buffer=pixels)
     return np.asarray(PIL.Image.fromarray(255 - pixels, "CMYK").convert("RGB")) if inks else pixels
@@ -129,7 +131,7 @@ def decode(data: bytes) -> npt.NDArray[np.uint8]:
 
 @contextlib.contextmanager
 def memory_errors() -> Iterator[None]:
-    """Raises MemoryError where libjpeg-turbo says that memory is missing."""
+    """Turns the ValueError that simplejpeg raises for missing memory into MemoryError."""
     try:
         yield
     except ValueError as error:
@@ -143,7 +145,7 @@ def _raise_memory_error(error: ValueError) -> None:
 
 
 def _is_silent(data: bytes) -> bool | None:
-    """Whether nothing before the first scan says how to show the picture; None if that is not sequential, or odd."""
+    """Whether no segment may change how the picture is shown; None if the JPEG is not sequential, or is odd."""
     silent = True
     at = 2
     while data[at : at + 1] == b"\xff" and len(data) > at + 3:

@@ -3,13 +3,14 @@ r"""Proves that an image decodes by the decoder of the training, and prepares th
     file -> header -> decoded --\-------------------------------------------------/-> the same bytes
                                  \-> oriented, resized, rescaled, encoded anew --/    other bytes, decoded again
 
-Pillow and TensorFlow do not agree on what a readable image is: a truncated JPEG passes Pillow's `verify()` and stops a
-training run, and TIFF passes Pillow and no operation of TensorFlow. So every image is decoded to its last byte as
-TensorFlow does it, before it is stored. Pillow reads its header, and encodes what is to be changed.
+Pillow and TensorFlow do not accept the same images: a truncated JPEG passes Pillow's `verify()` and stops a training
+run, and Pillow reads TIFF, which TensorFlow does not decode. So every image is decoded to its last byte before it is
+stored, with the result that TensorFlow gives. Pillow reads the header, and encodes images that are changed.
 
-Most images are JPEGs without any fault: these are proved by libjpeg-turbo alone, see jpeg.py, and where nothing in
-their header says how they are to be shown, that is all. Of other JPEGs complaints.py tells whether they are damaged.
-TensorFlow decodes no JPEG that libjpeg complains of: it would print the complaint, without the name of the image.
+Most images are JPEGs without any fault. They are proved by libjpeg-turbo alone, see jpeg.py, and their header is read
+by Pillow only if a segment may change how they are shown. For other JPEGs, complaints.py determines whether they are
+damaged. TensorFlow never decodes a JPEG with a warning of libjpeg, since it would print the warning without the name of
+the image.
 """
 
 import contextlib
@@ -34,16 +35,15 @@ from schemas.statistics import JPEG
 __all__ = ["Image", "ImageError", "Preparation", "decode", "picture", "prepare", "size"]
 
 
-# Pixels that a side of `Image.grey` has at least. Of the copies that duplicates/neighbours.py speaks of, 97.5 % are
-# within 6 bits with 32 of them, 98.3 % with 48, 98.4 % with 64; an image of 570 x 470 takes 99, 99 and 116 us to
-# decode.
+# Smallest side of `Image.grey`, in pixels. Of the copies described in duplicates/neighbours.py, 97.5 % are within 6
+# bits with 32 pixels, 98.3 % with 48, 98.4 % with 64; decoding an image of 570 x 470 takes 99, 99 and 116 us.
 _MIN_GREY = 48
 
-# Memory of an image for each pixel while it is decoded in full, turned and encoded again. Measured on 48 megapixels: a
-# BMP 11.2 bytes, a PNG that is turned 8.4, a GIF and a JPEG that is turned 8.2, a progressive JPEG 5.
+# Bytes of memory for each pixel of an image that is decoded in full, rotated and encoded again. Measured on 48
+# megapixels: BMP 11.2 bytes, rotated PNG 8.4, GIF and rotated JPEG 8.2, progressive JPEG 5.
 _PIXEL_BYTES = 12
 
-# Of these, TensorFlow decodes the common kinds, and others not at all or to other pixels. Pillow decodes all of them.
+# Formats of which TensorFlow decodes the common kinds, and refuses or misreads others. Pillow decodes all of them.
 _DECODED_IN_PART = {
     "gif": "GIF that is transparent, or whose first frame does not fill it",
     "bmp": "BMP with a palette, with run lengths, of 16 bits, or with bytes behind its pixels",
@@ -52,13 +52,13 @@ _DECODED_IN_PART = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """What every image goes through.
+    """Settings for every image.
 
     Attributes:
-        max_pixels: of all frames of a file, as it is; 3 bytes of memory each.
-        max_bytes: of a file, as it is and as it is stored.
-        resize_shorter: pixels that the shorter side is reduced to where it is longer; 0 leaves all images as they are.
-        keep_damaged: whether a JPEG that libjpeg calls damaged is kept, with the pixels that can be decoded.
+        max_pixels: largest number of pixels in all frames of a file, before it is resized; 3 bytes of memory each.
+        max_bytes: largest size of a file, both of the original and of the stored one.
+        resize_shorter: pixels to which a longer shorter side is reduced; 0 leaves the size of all images as it is.
+        keep_damaged: whether a damaged JPEG is kept, with the pixels that can be decoded.
         rescale_16bit: whether the values of each image of 16 bits are mapped to the whole range of 8 bits.
     """
 
@@ -70,19 +70,19 @@ class Preparation:
 
 
 class Image(NamedTuple):
-    """An image as it is stored.
+    """An image in the form in which it is stored.
 
     Attributes:
-        data: encoded; the bytes of the file, unless the image was oriented, resized, rescaled or damaged.
+        data: the encoded image: the bytes of the file, unless it was oriented, resized, rescaled or damaged.
         format: `jpeg`, `png`, `gif`, `bmp` or `webp`.
         height: pixels.
         width: pixels.
         oriented: whether its EXIF orientation was applied.
         resized: whether it was made smaller.
-        grey: a small picture, by which candidates for near duplicates are found: uint8 [h, w]; 48 to 255 pixels a
-            side, fewer where the image has fewer.
+        grey: a small picture, from which candidates for near duplicates are found: uint8 [h, w]; 48 to 255 pixels a
+            side, fewer if the image has fewer.
         rescaled: whether its 16 bits were mapped to the range of 8 bits.
-        damage: the words of libjpeg, where it is damaged and was kept.
+        damage: the warning of libjpeg, if the image is damaged and was kept; otherwise "".
     """
 
     data: bytes
@@ -97,7 +97,7 @@ class Image(NamedTuple):
 
 
 class _Decoded(NamedTuple):
-    """An image that can be decoded; its pixels, uint8 [height, width, 3], where that is how it was found out."""
+    """An image that can be decoded; with its pixels, uint8 [height, width, 3], if it was decoded in full size."""
 
     height: int
     width: int
@@ -108,30 +108,30 @@ class _Decoded(NamedTuple):
 
 
 def prepare(data: bytes, preparation: Preparation) -> Image:
-    """Proves an image, and applies what is to be applied.
+    """Proves that an image decodes, and orients, resizes and rescales it as needed.
 
     Args:
         data: the encoded file.
-        preparation: what is allowed, and what is to be applied.
+        preparation: the limits and settings.
 
     Raises:
-        ImageError: it is no image, is too large, is damaged, or is none that TensorFlow decodes to the right pixels.
+        ImageError: the file is no image, is too large or damaged, or TensorFlow does not decode it to the right pixels.
         MemoryError: there is not enough memory to decode it.
-        decoders.DecoderError: the decoder failed, and not because of the image.
+        decoders.DecoderError: the decoder failed, and the image need not be the cause.
     """
     with _Memory() as memory:
         return _prepare(data, preparation, memory)
 
 
 class _Memory(contextlib.ExitStack):
-    """The room for the pixels of one image. A thread that took it twice could wait for itself."""
+    """The share of memory for one image, taken at most once: a thread that took a second could wait for its first."""
 
     def __init__(self) -> None:
         super().__init__()
         self._is_taken = False
 
     def take(self, height: int, width: int) -> None:
-        """Waits until there is room for an image of this size, the first time that it is called."""
+        """Waits until there is memory for an image of this size. Further calls do nothing."""
         if not self._is_taken:
             self.enter_context(room.taken(height * width * _PIXEL_BYTES))
             self._is_taken = True
@@ -157,7 +157,7 @@ def _prepare(data: bytes, preparation: Preparation, memory: _Memory) -> Image:
 
 
 def _prove(data: bytes, preparation: Preparation, memory: _Memory) -> tuple[str, Transpose | None, _Decoded]:
-    """Returns the format, how the image has to be turned to stand upright, and that its pixels are the right ones."""
+    """Returns the format of an image, the rotation that makes it upright, and the result of decoding it."""
     proved = jpeg.prove(data, preparation.max_pixels, _MIN_GREY)
     decoded = proved and _Decoded(proved.height, proved.width, _reduced(proved.grey))
     if proved and decoded and proved.silent:
@@ -170,7 +170,7 @@ def _prove(data: bytes, preparation: Preparation, memory: _Memory) -> tuple[str,
 
 
 def _by_kind(data: bytes, image_format: str, header: ImageFile, preparation: Preparation) -> _Decoded:
-    """Decodes it as TensorFlow does, and looks for what can be wrong with an image of its kind."""
+    """Decodes an image as TensorFlow does, with the checks that its format needs."""
     if image_format == JPEG:
         return _decode_jpeg(data, preparation.keep_damaged)
     if image_format in _DECODED_IN_PART:
@@ -182,7 +182,7 @@ def _by_kind(data: bytes, image_format: str, header: ImageFile, preparation: Pre
 
 
 def _compared(data: bytes, image_format: str, header: ImageFile) -> _Decoded:
-    """Decodes it as TensorFlow does and as Pillow does."""
+    """Decodes an image by TensorFlow and by Pillow, and checks that the pixels are the same."""
     with corrupt(image_format, data):
         expected = np.asarray(header.convert("RGB"))
     try:
@@ -196,16 +196,16 @@ def _compared(data: bytes, image_format: str, header: ImageFile) -> _Decoded:
 
 
 def size(data: bytes, max_pixels: int) -> tuple[int, int]:
-    """Returns the height and the width of an image, decoding all of it as trainer/decoding.py does.
+    """Returns the height and the width of an image. It decodes all of the image, as trainer/decoding.py does.
 
     Args:
         data: the encoded file.
-        max_pixels: that it may have, with all its frames: of more nothing is decoded.
+        max_pixels: largest number of pixels in all frames; a larger image is not decoded.
 
     Raises:
-        ImageError: it cannot be decoded, is too large, is damaged, or is of a kind that no conversion stores.
+        ImageError: the image cannot be decoded, is too large or damaged, or is of a kind that no conversion stores.
         MemoryError: there is not enough memory to decode it.
-        decoders.DecoderError: the decoder failed, and not because of the image.
+        decoders.DecoderError: the decoder failed, and the image need not be the cause.
     """
     proved = jpeg.prove(data, max_pixels)
     if proved:
@@ -220,27 +220,27 @@ def decode(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
 
     Args:
         data: the encoded file.
-        image_format: of it: see `headers.format_of`.
+        image_format: format of the file: see `headers.format_of`.
 
     Raises:
-        ImageError: it cannot be decoded.
+        ImageError: the image cannot be decoded.
         MemoryError: there is not enough memory to decode it.
-        decoders.DecoderError: the decoder failed, and not because of the image.
+        decoders.DecoderError: the decoder failed, and the image need not be the cause.
     """
     decoded = _decode_jpeg(data, keep_damaged=True) if image_format == JPEG else _decode(data, image_format)
     return jpeg.decode(data) if decoded.pixels is None else decoded.pixels
 
 
 def picture(image: Image, side: int) -> npt.NDArray[np.uint8]:
-    """Returns an image in colours, squeezed into a square: uint8 [side, side, 3].
+    """Returns a small colour picture of an image, resized to a square: uint8 [side, side, 3].
 
     Args:
         image: from `prepare`.
         side: of the square, pixels.
 
     Raises:
-        MemoryError: there is not enough memory to decode it.
-        decoders.DecoderError: the decoder failed, and not because of the image.
+        MemoryError: there is not enough memory to decode the image.
+        decoders.DecoderError: the decoder failed, and the image need not be the cause.
     """
     pixels = jpeg.small(image.data, side) if image.format == JPEG else None
     if pixels is None:
@@ -285,7 +285,7 @@ def _decoded(pixels: npt.NDArray[np.uint8]) -> _Decoded:
 
 
 def _reduced(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Returns a picture with no side of 256 pixels or more; all of its pixels count, since lines may be thin."""
+    """Returns a picture with all sides below 256 pixels, as means of all pixels, so that thin lines are not lost."""
     height, width = picture.shape[:2]
     if max(height, width) < 256:
         return picture
@@ -294,7 +294,7 @@ def _reduced(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _changed(pixels: npt.NDArray[np.uint8], turn: Transpose | None, shorter: int) -> PIL.Image.Image:
-    """Returns an image upright, and with a shorter side of `shorter` pixels unless that is 0."""
+    """Returns an image, rotated by `turn` and resized to a shorter side of `shorter` pixels unless that is 0."""
     image = PIL.Image.fromarray(pixels)
     if turn is not None:
         image = image.transpose(turn)
@@ -305,7 +305,7 @@ def _changed(pixels: npt.NDArray[np.uint8], turn: Transpose | None, shorter: int
 
 
 def _encode(image: PIL.Image.Image, source_format: str) -> tuple[bytes, str]:
-    """Returns the bytes and the format: JPEG for what was in a format of photographs, PNG for all others."""
+    """Encodes an image, and returns the bytes and the format: JPEG if it was JPEG or WebP, PNG otherwise."""
     file = io.BytesIO()
     if source_format in (JPEG, "webp"):
         image.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)

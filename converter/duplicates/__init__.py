@@ -4,5 +4,5 @@ fingerprints.py computes the fingerprint of an image, by which copies of the ima
 grouping.py     joins images that are the same or nearly the same into groups, and counts those in several splits
 neighbours.py   finds candidates: images whose hashes are near each other, without comparing all with all
 likeness.py     compares two small colour pictures, window by window
-lookalikes.py   which candidates are copies of each other
+lookalikes.py   determines which candidates are copies of each other
 """

@@ -1,6 +1,6 @@
 """Computes the fingerprint of an image, by which copies of the image are found.
 
-grey picture -> views -> fingerprint: of the file its digest, of the picture a perceptual hash and a thumbnail
+grey picture -> views -> fingerprint: the digest of the file, a perceptual hash and a thumbnail of the picture
 """
 
 import functools
@@ -13,21 +13,23 @@ import scipy.fft
 from numpy.typing import NDArray
 from PIL import Image
 
-# Standard deviation, in levels of grey from 0 to 255, below which a thumbnail has too little structure to be hashed:
-# bits would be noise. The flattest of the 2000 photographs has 4.1; plain areas with noise have less than 1.
+# Standard deviation, in levels of grey from 0 to 255, below which a thumbnail is not hashed: the bits of the hash would
+# be noise. The flattest of the 2000 photographs has 4.1; plain areas with noise have less than 1.
 MIN_CONTRAST = 2.0
 
-# By which the coefficients of the projections are multiplied, to be whole numbers.
+# Factor for the coefficients of the projections, which are then rounded to whole numbers.
 _SCALE = 4096
 
 
 class Fingerprint(NamedTuple):
-    """What is compared of an image, about 100 bytes.
+    """The values by which an image is compared with others, about 100 bytes.
 
     Attributes:
-        filename: as it is stored in the dataset, or another name that it goes by.
+        filename: name of the image in the dataset, or another name for it: its group, or a name from
+            `grouping.located`.
         digest: of the file, 8 bytes.
-        phash: perceptual hash of 64 bits; None where there is no structure, and only exact duplicates are found.
+        phash: perceptual hash of 64 bits; None for an image without structure, of which only exact duplicates are
+            found.
         thumbnail: 8 x 8 levels of grey.
     """
 
@@ -42,19 +44,19 @@ class Fingerprint(NamedTuple):
 
     @classmethod
     def from_json(cls, filename: str, digest: str, phash: int | None, thumbnail: str) -> Self:
-        """Returns what `to_json` gave."""
+        """Returns the fingerprint from the values of `to_json`."""
         return cls(filename, bytes.fromhex(digest), phash, bytes.fromhex(thumbnail))
 
 
 def views(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Returns what a fingerprint needs of an image.
+    """Returns the low frequencies and the means of a picture, from which its fingerprint is computed.
 
     Args:
-        grey: uint8 [height, width], a small picture of it: `images.Image.grey`.
+        grey: uint8 [height, width], the small picture of an image: `prove.Image.grey`.
 
     Returns:
-        float64 [16, 16]: in its first quarter [8, 8] the low frequencies, in its last one [8, 8] the means of grey.
-        They are whole numbers, sums of products that no rounding touches, so that they are the same on every processor.
+        float64 [16, 16]: [:8, :8] are the low frequencies, [8:, 8:] the means of grey. All are exact sums of products
+        of whole numbers, so that they are the same on every processor.
     """
     height, width = grey.shape
     seen: NDArray[np.float64] = _projection(height) @ grey.astype(np.float64) @ _projection(width).T
@@ -64,12 +66,12 @@ def views(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
 def fingerprints(
     filenames: Sequence[str], digests: Sequence[bytes], views: Sequence[NDArray[np.float64]]
 ) -> list[Fingerprint]:
-    """Returns the fingerprints of some images, at once, since one by one most of the time would be that of calls.
+    """Returns the fingerprints of several images at once, since one by one the overhead of calls would dominate.
 
     Args:
-        filenames: as they are stored in the dataset.
-        digests: of the files, from `digest`.
-        views: the images, from `views`.
+        filenames: names of the images in the dataset.
+        digests: of their files, from `digest`.
+        views: of their pictures, from `views`.
     """
     if not filenames:
         return []
@@ -86,13 +88,13 @@ def fingerprints(
 
 
 def digest(data: bytes) -> bytes:
-    """Returns what tells a file from others, 8 bytes."""
-    # Half the time of blake2b, where processors have instructions for it.
+    """Returns the digest that identifies a file, 8 bytes."""
+    # SHA-256 takes half the time of blake2b on processors with instructions for it.
     return hashlib.sha256(data).digest()[:8]
 
 
 def _phashes(frequencies: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Returns which of [n, 64] low frequencies are above their median: uint64 [n]."""
+    """Returns hashes from low frequencies [n, 64]: uint64 [n]. A bit is set if a frequency is above their median."""
     bits = frequencies > np.median(frequencies, axis=1, keepdims=True)
     return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
 
@@ -101,9 +103,9 @@ def _phashes(frequencies: NDArray[np.float64]) -> NDArray[np.uint64]:
 def _projection(length: int) -> NDArray[np.float64]:
     """Returns the matrix that takes a column of grey to 8 low frequencies and to 8 means: [16, length].
 
-    What `imagehash.phash` does in steps, resizing (Lanczos), rounding, and a cosine transform of which few numbers are
-    used, is one product with this matrix, but for the rounding: nine hashes of ten are the same, of the others two bits
-    differ. It takes 18 us for an image instead of 65, which went into the coefficients of the resizing.
+    One product with this matrix replaces three steps of `imagehash.phash`: resizing (Lanczos), rounding, and a cosine
+    transform of which few numbers are used. Without the rounding, nine hashes of ten are the same as there, and the
+    others differ in two bits. It takes 18 us an image instead of 65, most of which computed coefficients for resizing.
     """
     each = Image.fromarray(np.eye(length, dtype=np.float32))
     hashed, means = (

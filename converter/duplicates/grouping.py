@@ -13,10 +13,10 @@ from converter.duplicates.fingerprints import Fingerprint
 
 
 class Groups:
-    """Which names are connected, directly or through others. The same for links in any order, however merged."""
+    """Groups of names that are connected directly or through others: the same for any order of links and merges."""
 
     def __init__(self) -> None:
-        self._parent: dict[str, str] = {}  # No name's parent is greater than the name.
+        self._parent: dict[str, str] = {}  # A parent sorts before its name, or is the name itself.
 
     def add(self, one: str, other: str) -> None:
         """Connects two names."""
@@ -26,31 +26,31 @@ class Groups:
         self._parent[second] = first
 
     def merge(self, other: "Groups") -> None:
-        """Takes all connections of another one in, which stays as it is."""
+        """Adds all connections of other groups, which stay unchanged."""
         for name, parent in other._parent.items():
             self.add(name, parent)
 
     def result(self) -> dict[str, str]:
-        """Returns for each name that was added the smallest of its group, sorted by name."""
+        """Returns for each name the smallest name of its group; sorted by name."""
         return {name: self._root(name) for name in sorted(self._parent)}
 
     def _root(self, name: str) -> str:
         parent = self._parent
         above = parent.setdefault(name, name)
         while above != name:
-            parent[name] = above = parent[above]  # Halves the path for the next one.
+            parent[name] = above = parent[above]  # Halves the path for the next search.
             name, above = above, parent[above]
         return name
 
 
 class Member(NamedTuple):
-    """An image of a group of duplicates.
+    """An image in a group of duplicates.
 
     Attributes:
         group: the smallest file name of the group.
-        filename: of the image.
-        split: that it is in.
-        digest: of its file.
+        filename: name of the image.
+        split: its split.
+        digest: digest of its file.
     """
 
     group: str
@@ -60,12 +60,12 @@ class Member(NamedTuple):
 
 
 def located(one: Fingerprint, split: str) -> Fingerprint:
-    """Returns a fingerprint under a name that tells all that a Member is made of; such names sort as file names do."""
+    """Returns a fingerprint whose name holds all fields of a Member; such names sort in the order of file names."""
     return one._replace(filename="\0".join((one.filename, split, one.digest.hex())))
 
 
 def filename(one: Fingerprint) -> str:
-    """Returns the name of a fingerprint as it was before it was `located`."""
+    """Returns the file name in the name of a fingerprint, `located` or not."""
     return one.filename.split("\0")[0]
 
 
@@ -77,11 +77,11 @@ def members(groups: Mapping[str, str]) -> Iterator[Member]:
 
 
 class Leaks(NamedTuple):
-    """What is wrong with the splits.
+    """The number of duplicates in several splits.
 
     Attributes:
-        num_groups: groups of duplicates that are in more than one split.
-        num_images: images of those groups.
+        num_groups: number of groups of duplicates with images in more than one split.
+        num_images: number of images in these groups.
     """
 
     num_groups: int
@@ -89,7 +89,7 @@ class Leaks(NamedTuple):
 
 
 def leaks(members: Iterable[Member]) -> Leaks:
-    """Counts the duplicates that are in several splits."""
+    """Counts the groups of duplicates that are in several splits, and their images."""
     sizes = [len(group) for group in _groups(members) if len({member.split for member in group}) > 1]
     return Leaks(len(sizes), sum(sizes))
 
@@ -97,7 +97,7 @@ def leaks(members: Iterable[Member]) -> Leaks:
 def to_csv(members: Iterable[Member]) -> str:
     """Returns the text of duplicates.csv: a line for each image that has a duplicate, sorted by group and name.
 
-    `kind` is `exact` where another image of the group has the same bytes, and `near` where none has.
+    `kind` is `exact` if another image of the group has the same bytes, and `near` otherwise.
     """
     rows = []
     for group in _groups(members):

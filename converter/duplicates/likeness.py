@@ -1,12 +1,12 @@
-"""Tells whether one picture is a copy of another, by small colour pictures of both.
+"""Compares two small colour pictures, window by window, to determine whether one is a copy of the other.
 
     pair -> light and frame are fitted -> windows are compared -> the worst window decides
 
-A copy may be lit or dimmed, cropped by a few percent, blurred by resizing, and compressed. So one picture is fitted to
-the other first: by a gain and an offset of its levels, and by a stretch and a shift along each side. The rest is
-compared window by window, as the structural similarity index (SSIM) does: the difference counts relative to the
-variance of the window, since edges differ most in copies. One window that differs is enough: the plain ground that two
-drawings have in common must not hide their figures.
+A copy may be brighter or darker, cropped by a few percent, blurred by resizing, and compressed. So one picture is first
+fitted to the other: its light by a gain and an offset of the levels, its frame by a stretch and a shift along each
+side. Then the pictures are compared window by window, as by the structural similarity index (SSIM): a difference counts
+relative to the variance of its window, since copies differ most at edges. One window that differs is enough, so that
+drawings with different figures on the same plain ground do not count as copies.
 """
 
 from collections.abc import Callable
@@ -19,48 +19,48 @@ from scipy import ndimage
 Pictures = NDArray[np.float32]  # [n, side, side, 3], levels from 0 to 255
 Planes = NDArray[np.float32]  # [n, side, side]
 
-# Pixels of a side of the pictures. The digits of a number of a third of the side differ in three or four of them.
+# Side of the pictures, in pixels. Two digits that are a third of the side high differ in three or four pixels.
 SIDE = 64
 
-# Difference of a window, as a share of its variance, up to which pictures are copies. The constants of this module were
-# chosen on drawings that scripts/bench_duplicates does not use.
+# Largest difference of a window of copies, as a share of its variance. The constants of this module were chosen on
+# drawings that scripts/bench_duplicates does not use.
 _MAX_DIFFERENCE = 0.4
-# The same at half the resolution: pictures are copies for sure, or are worth a look at the whole resolution. Different
-# digits differ by 0.1 and more.
+# Differences at half the resolution: pictures with less than the first are copies, and pictures with less than the
+# second are compared at full resolution. Different digits differ by at least 0.1.
 _SURE, _DOUBTFUL = 0.05, 5.0
-# Standard deviations, in levels, that are added to those of a window: JPEG and resizing change this much.
+# Standard deviations, in levels, that are added to that of a window: JPEG and resizing change levels by about as much.
 _NOISE, _CHROMA_NOISE = 6.0, 8.0
-# Pixels of a side of a window.
+# Side of a window, in pixels.
 _WINDOW, _CHROMA_WINDOW = 5, 3
 # Windows at the border count less, since cropping removes their content.
 _BORDER, _BORDER_WEIGHT = 0.05, 0.1
 # Chroma is compared at a quarter of the resolution: JPEG halves it, and edges of strong colours bleed.
 _CHROMA_STEP = 4
-# Differences of hue count more: on black, orange is two thirds of yellow.
+# Differences of hue have a larger weight: on black, orange resembles yellow at two thirds of the light.
 _CHROMA_WEIGHT = 2.0
 
 # Limits of the fit. Cropping by 2 % a side stretches by 4 %.
 _MAX_GAIN, _MAX_OFFSET, _MAX_STRETCH, _MAX_SHIFT = 0.4, 60.0, 0.05, 0.02
 _FRAME_LIMITS = np.array([_MAX_STRETCH, _MAX_SHIFT] * 2)
-# Precision of the prior of gain and offset, and of stretches and shifts, in units of that of a pixel.
+# Precision of the prior of gain and offset, and of stretches and shifts, in units of the precision of a pixel.
 _LIGHT_PRIOR = (400.0, 0.25)
 _FRAME_PRIOR = (6 / np.array([0.03, 0.006] * 2)) ** 2
-# The fit of the frame begins with the best of these stretches. From 0 alone it would not find one of several pixels.
+# The fit of the frame starts with the best of these stretches. From 0 alone, it would not find one of several pixels.
 _STRETCHES = (0.0, 0.02, -0.02, 0.04, -0.04)
-# The second fit of the light begins with the best of these gains.
+# The second fit of the light starts with the best of these gains.
 _GAINS = (1.0, 1.06, 1.12, 1.18, 1.24, 1.3, 1.36)
-# Levels from here on are clipped, or nearly.
+# Levels of at least this count as clipped.
 _CLIPPED = 250.0
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-# Difference at a quarter of the resolution beyond which a better fit is of no use: 99 of 100 copies have less.
+# Pairs with a larger difference at a quarter of the resolution are not fitted further: 99 of 100 copies have less.
 _HOPELESS = 4.0
-# Pairs that are compared at a time: some 50 MB.
+# Number of pairs that are compared at a time: some 50 MB.
 CHUNK = 100
 
 
 class _Light(NamedTuple):
-    """How the levels of the darker picture of each pair become those of the lighter one: float32 [n] each."""
+    """Gain and offset from the levels of the darker picture of each pair to those of the lighter one: float32 [n]."""
 
     gain: NDArray[np.float32]
     offset: NDArray[np.float32]
@@ -73,9 +73,9 @@ def alike(some: NDArray[np.uint8], others: NDArray[np.uint8], sides: NDArray[np.
     """Returns which pairs are copies of each other; the same if `some` and `others` are exchanged.
 
     Args:
-        some: pictures, uint8 [n, SIDE, SIDE, 3].
-        others: the pictures to compare with these, uint8 [n, SIDE, SIDE, 3].
-        sides: shorter sides of the smaller image of each pair, pixels: [n]. Small images are compared more coarsely.
+        some: the first picture of each pair, uint8 [n, SIDE, SIDE, 3].
+        others: the second picture of each pair, uint8 [n, SIDE, SIDE, 3].
+        sides: shorter side of the smaller image of each pair, pixels: [n]. Small images are compared more coarsely.
 
     Returns:
         bool [n].
@@ -89,7 +89,7 @@ def alike(some: NDArray[np.uint8], others: NDArray[np.uint8], sides: NDArray[np.
 
 
 def coarse(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Returns the mean colours of large cells, relative to the mean level: float32 [n, 192], near for copies."""
+    """Returns the mean colours of large cells, relative to the mean level: float32 [n, 192]; similar for copies."""
     cells = _pooled(pictures.astype(np.float32), SIDE // 8).reshape(len(pictures), -1)
     return cells / (cells.mean(1, keepdims=True) + 1)
 
@@ -99,7 +99,7 @@ def _alike(some: Pictures, others: Pictures, sides: NDArray[np.integer]) -> NDAr
     dark, light = np.where(swapped, others, some), np.where(swapped, some, others)
     found = np.zeros(len(dark), bool)
     rest = np.flatnonzero(_are_hopeful(_pooled(dark, 4), _pooled(light, 4)))
-    # The first fit is right unless much is clipped. The second one would light up drawings on white.
+    # The first fit is right unless many levels are clipped. The second one would be wrong for drawings on white.
     for fit_light in (_fit_unclipped, _fit_clipped):
         if rest.size:
             found[rest] = _are_alike(dark[rest], light[rest], sides[rest], fit_light)
@@ -108,7 +108,7 @@ def _alike(some: Pictures, others: Pictures, sides: NDArray[np.integer]) -> NDAr
 
 
 def _are_hopeful(dark: Pictures, light: Pictures) -> NDArray[np.bool_]:
-    """Returns which pairs may be copies, by pictures of a quarter of the side, of which the frame matters little."""
+    """Returns which pairs may be copies, from pictures of a quarter of the side, for which the frame matters little."""
     hopeful = np.zeros(len(dark), bool)
     for fit_light in (None, _fit_unclipped, _fit_clipped):
         rest = np.flatnonzero(~hopeful)
@@ -121,7 +121,7 @@ def _are_hopeful(dark: Pictures, light: Pictures) -> NDArray[np.bool_]:
 
 
 def _are_alike(dark: Pictures, light: Pictures, sides: NDArray[np.integer], fit_light: _FitLight) -> NDArray[np.bool_]:
-    """Returns which pairs are copies: most are told at half the resolution, in a third of the time."""
+    """Returns which pairs are copies: most are decided at half the resolution, in a third of the time."""
     dark2, light2 = _pooled(dark, 2), _pooled(light, 2)
     fit, frame = _fit(dark2, light2, fit_light)
     difference = _difference(dark2, light2, fit, frame, np.where(sides >= SIDE, 1, 2))
@@ -132,14 +132,14 @@ def _are_alike(dark: Pictures, light: Pictures, sides: NDArray[np.integer], fit_
         fit = _Light(*(values[rest] for values in fit))
         frame = _fit_frame(_lit(dark, fit) @ _LUMA, light @ _LUMA, frame[rest], steps=2)
         fit = fit_light(_framed(dark2, frame / 2), _framed(light2, -frame / 2), fit)
-        # Two pixels of an image for each that is compared. In smaller images the halved copy is too blurred.
+        # Two pixels of an image become one that is compared. A copy of half the size of a smaller image is too blurred.
         factors = np.select([sides[rest] >= 2 * SIDE, sides[rest] >= SIDE], [1, 2], 4)
         found[rest] = _difference(dark, light, fit, frame, factors) <= _MAX_DIFFERENCE
     return found
 
 
 def _fit(dark: Pictures, light: Pictures, fit_light: _FitLight) -> tuple[_Light, NDArray[np.float64]]:
-    """Returns the light and the frame, float64 [n, 4], of each pair: fitted in turns."""
+    """Returns the light and the frame, float64 [n, 4], of each pair, fitted alternately."""
     fit = fit_light(_pooled(dark, 2), _pooled(light, 2), _no_light(len(dark)))
     frame = _best_stretch(_lit(dark, fit) @ _LUMA, light @ _LUMA)
     frame = _fit_frame(_lit(dark, fit) @ _LUMA, light @ _LUMA, frame, steps=3)
@@ -166,10 +166,10 @@ def _unclipped(dark: Pictures, fit: _Light) -> Pictures:
 
 
 def _expected(dark: Pictures, light: Pictures, fit: _Light) -> tuple[Pictures, NDArray[np.bool_]]:
-    """Returns the levels of `light` that are expected of `dark`, as near as possible, and where some are uncertain.
+    """Returns the expected levels of `light`, as close to it as `dark` allows, and which of them are uncertain.
 
-    A pixel of these small pictures is the mean of many. Where lighting clips the brightest of them, the mean loses up
-    to as much as they do. Their level is that of the brightest pixel around.
+    A pixel of these small pictures is the mean of many. If brightening has clipped the brightest of them, the mean
+    loses at most as much as they do. The brightest pixel nearby is taken for their level.
     """
     levels = _unclipped(dark, fit)
     if levels.max(initial=0) <= 255:
@@ -180,7 +180,7 @@ def _expected(dark: Pictures, light: Pictures, fit: _Light) -> tuple[Pictures, N
 
 
 def _fit_unclipped(dark: Pictures, light: Pictures, start: _Light) -> _Light:
-    """Fits the light by least squares; levels that are clipped, and those around them, count little."""
+    """Fits the light by least squares. Clipped levels, and levels around them, have little weight."""
     weights = _border(dark.shape[1])[:, :, None] * np.where(_widened(light >= _CLIPPED), 0.1, 1).astype(np.float32)
     fit = start
     for _ in range(3):
@@ -191,13 +191,13 @@ def _fit_unclipped(dark: Pictures, light: Pictures, start: _Light) -> _Light:
 
 
 def _fit_clipped(dark: Pictures, light: Pictures, start: _Light) -> _Light:
-    """Fits the light where much is clipped: begins with the best of some gains, and lets outliers count little."""
+    """Fits the light if many levels are clipped: starts with the best of some gains; outliers have little weight."""
     border = _border(dark.shape[1])[:, :, None]
 
     def cost(fit: _Light) -> NDArray[np.float32]:
         levels, uncertain = _expected(dark, light, fit)
         squares = (levels - light) ** 2
-        # What clipping explains costs something too. Otherwise any gain would do on a white ground.
+        # Levels that clipping explains have a cost too. Otherwise any gain would fit a white ground.
         sums: NDArray[np.float32] = (border * (squares / (squares + 100) + 0.05 * uncertain)).sum((1, 2, 3))
         return sums
 
@@ -235,19 +235,19 @@ def _step(dark: Pictures, rest: Pictures, weights: Pictures, fit: _Light) -> _Li
 
 
 def _best_stretch(dark: Planes, light: Planes) -> NDArray[np.float64]:
-    """Returns for each pair the best of some frames, which stretch both sides alike: float64 [n, 4]."""
+    """Returns for each pair the best of some frames that stretch both sides equally: float64 [n, 4]."""
     frames = np.array([[stretch, 0.0, stretch, 0.0] for stretch in _STRETCHES])
     border = _border(dark.shape[1])
     errors = [
         (border * (_framed(dark, one / 2) - _framed(light, -one / 2)) ** 2).sum((1, 2)) for one in frames[:, None]
     ]
-    errors[0] *= 0.98  # Of equals, the picture as it is.
+    errors[0] *= 0.98  # Prefers no stretch if another one is hardly better.
     best: NDArray[np.float64] = frames[np.argmin(errors, axis=0)]
     return best
 
 
 def _fit_frame(dark: Planes, light: Planes, frame: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
-    """Returns better frames of pairs of equal light, by steps of least squares (Lucas and Kanade, 1981)."""
+    """Improves the frames of pairs with equal light, by steps of least squares (Lucas and Kanade, 1981)."""
     number, side, _ = dark.shape
     x = ((np.arange(side) + 0.5) / side - 0.5).astype(np.float32)
     border = _border(side).reshape(1, -1, 1)
@@ -263,7 +263,7 @@ def _fit_frame(dark: Planes, light: Planes, frame: NDArray[np.float64], steps: i
 
 
 def _framed(pictures: NDArray[np.float32], frame: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Returns stretched and shifted pictures or planes: cubic interpolation, along one side and then the other."""
+    """Returns stretched and shifted pictures or planes, by cubic interpolation along one side and then the other."""
     side = pictures.shape[1]
     across, down = (_resampling(side, *frame[:, at : at + 2].T) for at in (0, 2))
     if pictures.ndim == 3:
@@ -273,10 +273,10 @@ def _framed(pictures: NDArray[np.float32], frame: NDArray[np.float64]) -> NDArra
 
 
 def _resampling(side: int, stretch: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Returns the matrices that take a line of pixels to a stretched and shifted one: float32 [n, side, side]."""
+    """Returns the matrices that map a line of pixels to the stretched and shifted line: float32 [n, side, side]."""
     middles = (np.arange(side) + 0.5) / side - 0.5
     at = (middles * (1 + stretch[:, None]) + shift[:, None] + 0.5) * side - 0.5
-    # Of a line, four pixels count. Two more at each end take those that would lie outside.
+    # Four pixels of a line have weights. Two more at each end take weights that would lie outside.
     first = np.floor(np.clip(at, 0, side - 1)).astype(np.intp)[:, :, None] + np.arange(-1, 3)
     distance = np.abs(np.clip(at, 0, side - 1)[:, :, None] - first).astype(np.float32)
     near = (1.5 * distance - 2.5) * distance * distance + 1
@@ -301,7 +301,7 @@ def _difference(
         light: pictures.
         fit: the light of each pair.
         frame: of each pair.
-        factors: 1, 2 or 4, pixels of a side that are compared as one: [n].
+        factors: 1, 2 or 4: side in pixels of the squares that are compared as one pixel, [n].
     """
     dark, light = (np.clip(_framed(one, by / 2), 0, 255) for one, by in ((dark, frame), (light, -frame)))
     expected, _ = _expected(dark, light, fit)
@@ -316,7 +316,7 @@ def _difference(
 def _compared(expected: Pictures, light: Pictures, factor: int) -> NDArray[np.float32]:
     lumas = [_pooled(one, factor) @ _LUMA for one in (expected, light)]
     if lumas[0].shape[1] == SIDE:
-        # Details of one pixel depend on how the image was reduced to so few of them.
+        # Details of one pixel depend on how the image was reduced to this size.
         lumas = [ndimage.convolve1d(ndimage.convolve1d(luma, _SMOOTH, 1), _SMOOTH, 2) for luma in lumas]
     step = min(factor * _CHROMA_STEP, expected.shape[1] // 8)
     chroma = zip(*(_chroma(_pooled(one, step)) for one in (expected, light)), strict=True)
@@ -355,7 +355,7 @@ def _variance(plane: Planes, mean: Callable[[Planes], Planes]) -> Planes:
 
 
 def _pooled(pictures: Pictures, factor: int) -> Pictures:
-    """Returns the means of squares of pixels, of which a side is `factor`: 1, 2, 4, or 8."""
+    """Returns the means of squares of pixels with a side of `factor`: 1, 2, 4, or 8."""
     if factor == 1:
         return pictures
     halves = pictures[:, ::2] + pictures[:, 1::2]
@@ -363,7 +363,7 @@ def _pooled(pictures: Pictures, factor: int) -> Pictures:
 
 
 def _border(side: int) -> NDArray[np.float32]:
-    """Returns how much each pixel counts: float32 [side, side]."""
+    """Returns the weight of each pixel: float32 [side, side]."""
     width = max(1, round(side * _BORDER))
     weights = np.full((side, side), _BORDER_WEIGHT, np.float32)
     weights[width:-width, width:-width] = 1
@@ -371,6 +371,6 @@ def _border(side: int) -> NDArray[np.float32]:
 
 
 def _widened(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Returns these pixels and those around them."""
+    """Returns these pixels and their neighbours."""
     widened: NDArray[np.bool_] = ndimage.maximum_filter(pixels, (0, 3, 3, 0))
     return widened

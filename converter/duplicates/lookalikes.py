@@ -1,10 +1,10 @@
-"""Tells copies from images that are only candidates, in each group of candidates that neighbours.py connects.
+"""Determines which candidates are copies of each other, in each group of candidates that neighbours.py connects.
 
     fingerprints, groups of candidates -> columns -> part -> GroupByKey -> links
 
-A hash tells photographs apart, which differ everywhere. Of drawings on plain ground it sees the ground. So candidates
-with plain areas are read a second time, and likeness.py compares the pictures of drawings. Of the other candidates, the
-order of the levels of their thumbnails has to agree.
+Hashes suffice for photographs, which differ everywhere. Hashes of drawings on a plain ground depend mostly on the
+ground. So candidates with plain areas are read a second time, and likeness.py compares the pictures of drawings. Other
+candidates are copies if the levels of their thumbnails have nearly the same order.
 """
 
 import itertools
@@ -23,29 +23,29 @@ from converter.images import prove
 from converter.images.prove import Image
 from converter.system import processes
 
-# A cell of the grey thumbnail is plain if no cell beside it differs by so many levels. Nearly all drawings of
-# scripts/bench_duplicates have such a cell, also as JPEG; of photographs (MIML), 22 % have.
+# A cell of the grey thumbnail is plain if it differs from each cell beside it by fewer levels than this. Nearly all
+# drawings of scripts/bench_duplicates have a plain cell, also as JPEG; of photographs (MIML), 22 % have one.
 _PLAIN = 3
-# Share of the pixels of a drawing that differ by at most one level from those to the right and below. All drawings of
-# scripts/bench_duplicates have more, also as JPEG; of photographs (MIML), 4 % have.
+# A picture is a drawing if more than this share of its pixels differ by at most one level from the pixels to the right
+# and below. All drawings of scripts/bench_duplicates are found so, also as JPEG; and 4 % of photographs (MIML).
 _DRAWN_SHARE = 0.3
-# Rank correlation of the thumbnails of copies, where neither is a drawing, and where one is. 95 % of 760 copies of
-# photographs have 0.99 or more, and 99 % have 0.98. Of bright pictures with black corners, which have like hashes, 95 %
-# have less than 0.71; pages of one layout have up to 0.98.
+# Smallest rank correlation of the thumbnails of copies, if neither is a drawing, and if one is. 95 % of 760 copies of
+# photographs have at least 0.99, and 99 % at least 0.98. Of bright pictures with black corners, which have similar
+# hashes, 95 % have less than 0.71; pages of one layout have up to 0.98.
 _MIN_RANK_CORRELATION, _MIN_MIXED = 0.85, 0.99
-# Pictures that each picture of a group is compared with, the nearest ones: 5000 drawings on one ground have 12 million
-# pairs.
+# Each picture of a group is compared with this many nearest ones, and not with all: 5000 drawings on one ground have 12
+# million pairs.
 _NEAREST = 3
-# Pictures of a group up to which all distances are computed. In a larger group, the nearest pictures are searched for
-# in few directions: those in which the group differs most.
+# Largest group in which all distances are computed. In a larger group, the nearest pictures are searched for in the few
+# directions in which the group differs most.
 _CROWD, _DIRECTIONS = 64, 8
 
 
 class Picture(NamedTuple):
-    """A small picture of an image in colours, for likeness.py.
+    """A small colour picture of an image, for likeness.py.
 
     Attributes:
-        pixels: uint8 [SIDE, SIDE, 3] as bytes, packed by zlib: those of drawings become a third or less.
+        pixels: uint8 [SIDE, SIDE, 3] as bytes, compressed by zlib: drawings to a third or less.
         side: pixels of the shorter side of the image.
     """
 
@@ -59,16 +59,16 @@ class Picture(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Images of groups of candidates, by their columns.
+    """Images of groups of candidates, as columns.
 
     Attributes:
-        groups: str [n], the first name of the group of each.
+        groups: str [n], the first name in the group of each image.
         names: str [n].
         digests: uint64 [n].
-        hashes: uint64 [n], 0 where there is none.
-        hashed: bool [n], whether there is one.
+        hashes: uint64 [n], 0 for an image without a hash.
+        hashed: bool [n], whether an image has a hash.
         thumbnails: uint8 [n, 64].
-        pictures: bytes [n], `Picture.pixels`, empty where the image was not read a second time: the hash decides then.
+        pictures: bytes [n], `Picture.pixels`; empty for an image that is compared by its hash and thumbnail.
         sides: int32 [n], `Picture.side`.
     """
 
@@ -82,28 +82,28 @@ class Candidates(NamedTuple):
     sides: NDArray[np.int32]
 
     def take(self, chosen: NDArray[np.intp]) -> Self:
-        """Returns the chosen images, by number."""
+        """Returns the images with these indices."""
         return type(self)(**{name: column[chosen] for name, column in self._asdict().items()})
 
     @classmethod
     def joined(cls, candidates: Iterable["Candidates"]) -> Self:
-        """Returns all images, in an order that does not depend on that of the arguments.
+        """Returns all images of several columns, in an order that does not depend on that of the arguments.
 
-        An image that is there with its picture and without it is returned once, with its picture.
+        An image that occurs with its picture and without it is returned once, with its picture.
         """
         whole = cls(*map(np.concatenate, zip(*candidates, strict=True)))
 
         def key(i: int) -> tuple[str, str, int, bool]:
             return whole.groups[i], whole.names[i], int(whole.digests[i]), not whole.pictures[i]
 
-        # By digests too: where a column gives the groups, several images go by one name.
+        # The digest is part of the key, since with a group column several images have the same name.
         order = sorted(range(len(whole.names)), key=key)
         firsts = [next(same) for _, same in itertools.groupby(order, lambda i: key(i)[:3])]
         return whole.take(np.array(firsts, np.intp))
 
 
 def are_plain(fingerprints: Sequence[Fingerprint]) -> NDArray[np.bool_]:
-    """Returns which images have plain areas, so that their hashes are not enough to compare them by: bool [n]."""
+    """Returns which images have plain areas, so that comparing their hashes is not enough: bool [n]."""
     grey = np.frombuffer(b"".join(one.thumbnail for one in fingerprints), np.uint8).reshape(-1, 8, 8).astype(np.int16)
     sloped = np.zeros(grey.shape, bool)
     for axis in (1, 2):
@@ -114,11 +114,11 @@ def are_plain(fingerprints: Sequence[Fingerprint]) -> NDArray[np.bool_]:
 
 
 def picture(image: Image) -> Picture | None:
-    """Returns the small picture of a drawing, a page or a screenshot, and None of other images.
+    """Returns the small picture of a drawing, a page or a screenshot; None for other images.
 
     Raises:
         MemoryError: there is not enough memory to decode the image.
-        decoders.DecoderError: the decoder failed, and not because of the image.
+        decoders.DecoderError: the decoder failed, and the image need not be the cause.
     """
     pixels = prove.picture(image, SIDE)
     if not _is_drawn(pixels):
@@ -138,12 +138,12 @@ def parts(
     groups: Mapping[str, str],
     num_parts: int,
 ) -> Iterator[tuple[int, Candidates]]:
-    """Yields the keys to group by, and the images of `fingerprints` that have candidates: a group has one key.
+    """Yields keys to group by, with those of the images that have candidates. All images of a group have one key.
 
     Args:
         fingerprints: of some images.
-        pictures: of the same images; None of those that were not read a second time.
-        groups: the first name of its group, for each name that has candidates.
+        pictures: of the same images; None for an image without one.
+        groups: from each name that has candidates to the first name of its group.
         num_parts: the number of keys.
     """
     chosen: dict[int, list[int]] = {}
@@ -169,16 +169,16 @@ def _columns(some: Sequence[Fingerprint], pictures: Sequence[Picture | None], gr
 
 
 def begin_links(candidates: Iterable[Candidates]) -> Callable[[], Links]:
-    """Begins to look for pairs of duplicates among candidates: those that connect all duplicates.
+    """Starts the search for links that connect all duplicates among candidates.
 
     Args:
-        candidates: of one key, in any order.
+        candidates: with one key, in any order.
 
     Returns:
-        The function that returns the pairs: the search is in a process of its own, where there are some.
+        A function that waits for the links and returns them. With several processes, the search runs in one of them.
     """
     whole = Candidates.joined(candidates)
-    # Numbers, since `np.unique` would make all names as wide as the longest one.
+    # Groups are numbered, since `np.unique` would pad all names to the length of the longest.
     groups = np.cumsum([False, *(whole.groups[1:] != whole.groups[:-1])])
     found = processes.begin(_links, groups, *whole[2:])
 
@@ -198,8 +198,8 @@ def _links(
     pictures: NDArray[np.object_],
     sides: NDArray[np.int32],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Returns the links of images, by their numbers; the images of a group follow each other."""
-    # Of files with the same bytes, the first one stands for all.
+    """Returns the links of images, as indices. The images must be sorted by group."""
+    # Files with the same bytes are linked with the first of them, and only that one is compared with others.
     keys = np.stack([groups.astype(np.uint64), digests])
     _, first, file = np.unique(keys, axis=1, return_index=True, return_inverse=True)
     links = [(first[file.ravel()], np.arange(len(groups)))]
@@ -220,7 +220,7 @@ def _links(
     members = rest[pictured[rest]]
     ones, others = members[:0], members[:0]
     for a, b in _rounds(groups, members, pictures):
-        # Most pairs of a group of copies are connected by those of earlier rounds.
+        # In a group of copies, earlier rounds have connected most pairs already.
         component = neighbours.components(ones, others, len(groups))
         unknown = (component[a] != component[b]) & neighbours.are_near(hashes, thumbnails, a, b)
         a, b = a[unknown], b[unknown]
@@ -231,14 +231,14 @@ def _links(
 
 
 def _ranks(thumbnails: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Returns the ranks of the levels of each thumbnail: 0 to 63; of equal levels in their order."""
+    """Returns the ranks of the levels of each thumbnail, 0 to 63; equal levels are ranked by their position."""
     return thumbnails.argsort(axis=1, kind="stable").argsort(axis=1)
 
 
 def _rounds(
     groups: NDArray[np.intp], members: NDArray[np.intp], pictures: NDArray[np.object_]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Yields the pairs of pictures to compare, by the numbers of their images: those of the nearest ones first."""
+    """Yields the pairs of pictures to compare, as indices of their images: pairs of nearest pictures first."""
     rounds: list[list[NDArray[np.intp]]] = [[] for _ in range(_NEAREST)]
     for group in np.split(members, np.flatnonzero(np.diff(groups[members])) + 1):
         if group.size > 1:
@@ -251,7 +251,7 @@ def _rounds(
 
 
 def _nearest(pictures: NDArray[np.object_]) -> NDArray[np.intp]:
-    """Returns for each picture the nearest other ones in colour, by number: [_NEAREST or fewer, n]."""
+    """Returns for each picture the indices of the nearest others by colour: [_NEAREST or fewer, n]."""
     places = np.concatenate([likeness.coarse(_unpacked([picture])) for picture in pictures])
     number = len(places)
     count = min(_NEAREST, number - 1)
@@ -259,13 +259,14 @@ def _nearest(pictures: NDArray[np.object_]) -> NDArray[np.intp]:
         distances = ((places[:, None] - places) ** 2).sum(-1)
         np.fill_diagonal(distances, np.inf)
         return distances.argsort(axis=1, kind="stable")[:, :count].T
-    from scipy.spatial import cKDTree  # Takes 0.2 s to be imported, and few conversions have such groups.
+    from scipy.spatial import cKDTree  # Importing it takes 0.2 s, and few conversions have such large groups.
 
     places -= places.mean(0)
     _, directions = np.linalg.eigh(places.T @ places)
     places = places @ directions[:, -_DIRECTIONS:]
     _, near = cKDTree(places).query(places, count + 1)
-    # Each picture is the nearest one to itself, or others of the same colours are: then the last one is left out.
+    # The nearest picture is the picture itself, which is left out. If only others of the same colours were found, the
+    # last of them is left out.
     itself = near == np.arange(number)[:, None]
     itself[~itself.any(1), -1] = True
     return near[~itself].reshape(number, count).T
@@ -274,7 +275,7 @@ def _nearest(pictures: NDArray[np.object_]) -> NDArray[np.intp]:
 def _alike(
     pictures: NDArray[np.object_], sides: NDArray[np.int32], some: NDArray[np.intp], others: NDArray[np.intp]
 ) -> NDArray[np.bool_]:
-    """Returns which pairs are copies: bool [n]. Unpacks few pictures at a time."""
+    """Returns which pairs are copies: bool [n]. Decompresses few pictures at a time."""
     found = np.zeros(len(some), bool)
     for start in range(0, len(some), likeness.CHUNK):
         chunk = slice(start, start + likeness.CHUNK)

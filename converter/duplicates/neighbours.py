@@ -1,13 +1,13 @@
-"""Finds candidates: images whose hashes are near each other, without comparing all with all.
+"""Finds candidates: images whose hashes are near each other, without comparing all pairs.
 
     fingerprints -> columns -> (band, part) -> GroupByKey -> links
 
-Links connect candidates, of which lookalikes.py keeps those that are copies.
+A link connects two candidates. lookalikes.py then determines which candidates are copies.
 
-Hashes of 64 bits that differ in at most MAX_DISTANCE of them agree in at least one of MAX_DISTANCE + 1 bands, so only
-images that agree in a band are compared. A part is a share of the values of a band: as many of them as one task takes.
-All is done for columns of fingerprints at a time: one by one, calls would take most of the time. And where one part is
-enough, fingerprints go there once, and not once for each band.
+Two hashes of 64 bits that differ in at most MAX_DISTANCE bits agree in at least one of MAX_DISTANCE + 1 bands, so only
+images that agree in a band are compared. A part holds a share of the values of a band, for one task. Fingerprints are
+processed by columns, since one by one the overhead of calls would dominate. If there is only one part, fingerprints are
+sent to it once for all bands.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,32 +21,34 @@ from scipy.sparse.csgraph import connected_components
 from converter.duplicates.fingerprints import Fingerprint
 from converter.system import processes
 
-# How many of the 64 bits of near duplicates may differ. Of copies of 500 photographs (MIML) that were saved as JPEG of
-# quality 50 to 90, resized by 0.5 to 2, cropped by 1 or 2 % a side, lit or dimmed by 20 %, 98 % are within 6 bits (86 %
-# of those cropped by 2 %), and 94 % within 4. Within 8 bits are also photographs of one sunset and another.
+# Number of the 64 bits in which near duplicates may differ. Of copies of 500 photographs (MIML) that were saved as JPEG
+# of quality 50 to 90, resized by 0.5 to 2, cropped by 1 or 2 % a side, made brighter or darker by 20 %, 98 % are within
+# 6 bits (86 % of those cropped by 2 %), and 94 % within 4. Photographs of different sunsets can be within 8 bits.
 MAX_DISTANCE = 6
-# How alike the grey thumbnails of candidates must be. Of 72 million pairs of different photographs, mirror images and
-# quarters of them, 53 are within 6 bits, and 11 of those are as alike as this. One copy in 2500 is lost to it. Drawings
-# are as alike as this on plain ground, whatever is drawn.
+# Smallest correlation of the grey thumbnails of candidates. Of 72 million pairs of different photographs, mirror images
+# and quarters of them, 53 are within 6 bits, and 11 of those have this correlation. One copy in 2500 has less. Any two
+# drawings on the same plain ground have this correlation.
 MIN_CORRELATION = 0.95
 
-# Every seventh bit, and not seven ranges of them: neighbouring bits of the hash are of like frequencies.
+# A band is every seventh bit, and not a range of nine bits: neighbouring bits of the hash are of similar frequencies,
+# and change together.
 _BANDS = tuple(sum(1 << bit for bit in range(band, 64, MAX_DISTANCE + 1)) for band in range(MAX_DISTANCE + 1))
-# Where there is no hash, the digest stands for it, and only its like is near: in one band of all bits.
+# For an image without a hash, the digest takes its place. Only equal digests are near: one band has all bits.
 _ALL = (1 << 64) - 1
 _DIGESTS = len(_BANDS)
 _MASKS = (*_BANDS, _ALL)
-# Stands for all of _BANDS.
+# The key for all of _BANDS together.
 _EACH = -1
 
 
 class Columns(NamedTuple):
-    """Fingerprints by their columns.
+    """Fingerprints as columns.
 
     Attributes:
-        names: of the images, str [n]; objects, so that one long name does not set the size of all.
+        names: of the images, str [n]; an array of objects, since in an array of strings the longest sets the size of
+            all.
         hashes: uint64 [n].
-        thumbnails: uint8 [n, 64]; not all the same within one.
+        thumbnails: uint8 [n, 64]; the values of a thumbnail are not all equal.
     """
 
     names: NDArray[np.object_]
@@ -54,18 +56,18 @@ class Columns(NamedTuple):
     thumbnails: NDArray[np.uint8]
 
     def take(self, chosen: NDArray[np.intp]) -> Self:
-        """Returns the chosen ones, by number."""
+        """Returns the fingerprints with these indices."""
         return type(self)(self.names[chosen], self.hashes[chosen], self.thumbnails[chosen])
 
     @classmethod
     def joined(cls, columns: Iterable["Columns"]) -> Self:
-        """Returns all of them in one."""
+        """Returns the concatenation of several columns."""
         names, hashes, thumbnails = zip(*columns, strict=True)
         return cls(np.concatenate(names), np.concatenate(hashes), np.concatenate(thumbnails))
 
 
 class Links(NamedTuple):
-    """Pairs of images that belong together: names as in Columns, [n] and [n]."""
+    """Pairs of connected images: names as in Columns, [n] and [n]."""
 
     ones: NDArray[np.object_]
     others: NDArray[np.object_]
@@ -76,11 +78,11 @@ class Links(NamedTuple):
 
 
 def bands(fingerprints: Sequence[Fingerprint], num_parts: int) -> Iterator[tuple[tuple[int, int], Columns]]:
-    """Yields the keys to group by, and what is compared: near duplicates meet under at least one of them.
+    """Yields keys to group by, with fingerprints: any two near duplicates have at least one key in common.
 
     Args:
         fingerprints: of some images.
-        num_parts: of each band.
+        num_parts: number of parts of each band.
     """
     hashed = [one for one in fingerprints if one.phash is not None]
     plain = [one for one in fingerprints if one.phash is None]
@@ -97,7 +99,7 @@ def bands(fingerprints: Sequence[Fingerprint], num_parts: int) -> Iterator[tuple
 
 
 def objects(values: Sequence[object]) -> NDArray[np.object_]:
-    """Returns names, or bytes, in an array of objects."""
+    """Returns values as an array of objects."""
     array = np.empty(len(values), object)
     array[:] = values
     return array
@@ -109,7 +111,7 @@ def _columns(fingerprints: Sequence[Fingerprint], hashes: Sequence[int | None], 
 
 
 def _parts(columns: Columns, band: int, num_parts: int) -> Iterator[tuple[tuple[int, int], Columns]]:
-    """Yields the parts of a band. The values of a band have gaps, which a multiplication spreads over all bits."""
+    """Yields the parts of a band. A multiplication spreads the bits of a band, which has gaps, over all bits."""
     values = columns.hashes & np.uint64(_MASKS[band])
     parts = (values * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)) % np.uint64(num_parts)
     order = np.argsort(parts, kind="stable")
@@ -118,17 +120,17 @@ def _parts(columns: Columns, band: int, num_parts: int) -> Iterator[tuple[tuple[
 
 
 def begin_links(band: int, columns: Iterable[Columns]) -> Callable[[], Links]:
-    """Begins to look for pairs of duplicates: those that connect each of them to all of its duplicates.
+    """Starts the search for links that connect each image with all of its candidates, directly or through others.
 
-    Never all pairs: n images of which all are near give n - 1. Every link found takes an image out of the search, so
-    the time is quadratic only in the number of images of one value of a band that are not near each other.
+    n images that are all near each other give n - 1 links, not all pairs. Each link removes an image from the search,
+    so the time is quadratic only in the number of images with one value of a band that are not near each other.
 
     Args:
         band: of the key.
-        columns: of this key, in any order.
+        columns: the fingerprints with this key, in any order.
 
     Returns:
-        The function that returns them: each band is searched in a process of its own, where there are some.
+        A function that waits for the links and returns them. With several processes, bands are searched in parallel.
     """
     names, hashes, thumbnails = Columns.joined(columns)
     found = [
@@ -144,7 +146,7 @@ def begin_links(band: int, columns: Iterable[Columns]) -> Callable[[], Links]:
 
 
 def fewest(links: NDArray[np.intp], number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Returns as few links of so many images that connect the same: from the first of a group to each other one."""
+    """Returns the fewest links that connect the same groups: from the first image of a group to each of the others."""
     group = components(links[0], links[1], number)
     _, first = np.unique(group, return_index=True)
     rest = np.flatnonzero(first[group] != np.arange(number))
@@ -152,7 +154,7 @@ def fewest(links: NDArray[np.intp], number: int) -> tuple[NDArray[np.intp], NDAr
 
 
 def components(ones: NDArray[np.intp], others: NDArray[np.intp], number: int) -> NDArray[np.int32]:
-    """Returns the group of each of so many images, which these links connect: int32 [number]."""
+    """Returns the number of the group of each of `number` images, as the links connect them: int32 [number]."""
     graph = scipy.sparse.coo_array((np.ones(len(ones), np.int8), (ones, others)), (number, number))
     component: NDArray[np.int32] = connected_components(graph, directed=False)[1]
     return component
@@ -161,7 +163,7 @@ def components(ones: NDArray[np.intp], others: NDArray[np.intp], number: int) ->
 def _links(
     mask: np.uint64, hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Returns the links of images that agree in these bits, by their numbers."""
+    """Returns the links between images that agree in the bits of the mask, as indices."""
     values = hashes & mask
     order = np.argsort(values, kind="stable")
     runs = np.cumsum(np.diff(values[order], prepend=values[order[:1]]) != 0)
@@ -179,8 +181,8 @@ def are_near(
     Args:
         hashes: of all images.
         thumbnails: of all images.
-        some: numbers of images, [n].
-        others: numbers of those to compare them with, [n].
+        some: indices of the first image of each pair, [n].
+        others: indices of the second image of each pair, [n].
     """
     near = np.bitwise_count(hashes[some] ^ hashes[others]) <= MAX_DISTANCE
     near[near] = correlations(thumbnails[some[near]], thumbnails[others[near]]) >= MIN_CORRELATION
@@ -190,19 +192,19 @@ def are_near(
 def walk(
     runs: NDArray[np.intp], near: Callable[[NDArray[np.intp], NDArray[np.intp]], NDArray[np.bool_]]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Walks from each image to those of its run that are near it and were not reached before: in all runs at a time.
+    """Connects each image with the near images of its run that were not reached before; one step for all runs at once.
 
     Args:
-        runs: the number of the run that each image belongs to, ascending.
-        near: tells of pairs of images, by their numbers, which are near.
+        runs: the number of the run of each image, ascending.
+        near: returns which pairs of images are near, from the indices of their first and second images.
 
     Yields:
-        The links of one step: the images that were left, and those that were reached.
+        The links of one step: the indices of the images where it started, and of those that it reached.
     """
     pivots = np.zeros(runs[-1] + 1, np.intp)
     reached, rest = np.zeros(0, np.intp), np.arange(len(runs))
     while rest.size:
-        # From each run one image: one that was reached, or else the first of the rest.
+        # One image of each run: one that was reached, or else the first of the rest.
         for candidates in (rest, reached):
             first = candidates[np.diff(runs[candidates], prepend=-1) != 0]
             pivots[runs[first]] = first
@@ -215,6 +217,6 @@ def walk(
 
 
 def correlations(some: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
-    """Returns how alike thumbnails are: of [n, 64] and [n, 64], float64 [n]."""
+    """Returns the correlation of each pair of thumbnails: [n, 64] and [n, 64] -> float64 [n]."""
     a, b = (grey - grey.mean(axis=1, keepdims=True) for grey in (some, others))
     return (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))

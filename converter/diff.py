@@ -116,7 +116,7 @@ def _check_there(directory: str, info: DatasetInfo) -> None:
         for shard in split.shards:
             if sizes.get(shard.path) != shard.file_bytes:
                 raise UserError(
-                    f"{directory}/{shard.path} is missing or cut: `python -m converter.verify {directory}` says more."
+                    f"{directory}/{shard.path} is missing or cut: `python -m converter.verify {directory}` has details."
                 )
 
 

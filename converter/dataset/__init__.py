@@ -1,6 +1,6 @@
 """This wing reads the examples of a dataset, writes and reads the lists beside its shards, and summarizes it.
 
 examples.py reads the examples of a dataset: one after the other, or the one that has a name
-summary.py  describes a dataset in the words that a person reads when a conversion is done
+summary.py  describes a dataset in the text that is printed after a conversion
 lists.py    writes and reads the lists beside the shards: rejects.csv, unlisted.csv, duplicates.csv, damaged.csv
 """

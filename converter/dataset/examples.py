@@ -3,8 +3,8 @@
     shards of a split     |---------|---------|---------|     each a range of positions (splits/assignment.py), in order
     records of a shard    |.|..|.|..|                         in order of position, at the offsets that its index lists
 
-So a name is found by two binary searches, over the first records of the shards and over the records of one shard. They
-hold for any number of shards, and in each split: which split an image is in does not always follow from its name.
+So two binary searches find a name: the first among the first records of the shards, the second among the records of one
+shard. They are repeated in each split, since the split of an image does not always follow from its name.
 """
 
 import bisect
@@ -22,13 +22,13 @@ from schemas.tfrecord import RecordError, ShardReader
 
 
 class Located(NamedTuple):
-    """An example, and where it is.
+    """An example, with the position of its record.
 
     Attributes:
         split: name of its split.
         shard: path of its shard in the dataset.
         offset: of its record in the shard, bytes.
-        example: what the record holds.
+        example: the fields of the record.
     """
 
     split: str
@@ -61,8 +61,8 @@ def read_shard(
     """Yields the examples of a shard in order, each with the offset of its record.
 
     Raises:
-        UserError: the shard is damaged, or another one than the manifest knows; the message says at which byte.
-        OSError: it cannot be read.
+        UserError: the shard is damaged, or is not the one in the manifest; the message has the offset of the damage.
+        OSError: the shard cannot be read.
     """
     path = _path(directory, shard.path)
     try:
@@ -73,22 +73,22 @@ def read_shard(
     except RecordError as error:
         raise _damaged(path, error) from error
     if reader.sha256 != shard.sha256:
-        raise UserError(f"{path} is not the shard that the manifest knows. `python -m converter.verify` says more.")
+        raise UserError(f"{path} is not the shard in the manifest. `python -m converter.verify` has details.")
 
 
 def find(directory: str, info: DatasetInfo, filename: str, limits: Limits = DEFAULT) -> Iterator[Located]:
-    """Yields the example of this name in each split, which is one or none unless the dataset is wrong.
+    """Yields the example of this name in each split: at most one in all, unless the dataset is faulty.
 
-    It reads one index of a split, and of n examples in s shards about log2(n) + log2(s) records.
+    In each split with n examples in s shards, it reads one index and about log2(n) + log2(s) records.
 
     Args:
         directory: of the dataset, local or in a store.
         info: its manifest.
-        filename: as it is stored: relative, with '/', in composed characters.
+        filename: the normalized file name: relative, with '/', in composed characters.
         limits: of an image.
 
     Raises:
-        UserError: a record on the way is damaged, or an index.
+        UserError: an index, or a record that the search reads, is damaged.
         OSError: a shard or an index cannot be read.
     """
     for split in info.splits:
@@ -111,7 +111,7 @@ def _find(directory: str, split: SplitInfo, filename: str, num_classes: int, lim
     shard = split.shards[before - 1]
     path, offsets = _path(directory, shard.path), _offsets(directory, shard)
     with storage.open_binary(path) as file:
-        # The last one that does not come after it.
+        # The last record that does not come after the name.
         i = bisect.bisect_right(
             offsets, wanted, key=lambda offset: _order(read_at(file, path, offset, num_classes, limits).filename)
         )
@@ -120,7 +120,7 @@ def _find(directory: str, split: SplitInfo, filename: str, num_classes: int, lim
 
 
 def _order(filename: str) -> tuple[int, str]:
-    """Returns what the examples of a split are in order of."""
+    """Returns the key by which the examples of a split are sorted."""
     return assignment.position(filename), filename
 
 
@@ -132,7 +132,7 @@ def _offsets(directory: str, shard: ShardInfo) -> list[int]:
     except ValueError:
         offsets = []
     if len(offsets) != shard.num_examples:
-        raise UserError(f"{path} is damaged. `python -m converter.verify` says all.")
+        raise UserError(f"{path} is damaged. `python -m converter.verify` has details.")
     return offsets
 
 
@@ -141,13 +141,13 @@ def read_at(file: BinaryIO, path: str, offset: int, num_classes: int, limits: Li
 
     Args:
         file: the shard.
-        path: of it, for messages.
+        path: path of the shard, for messages.
         offset: of the record.
         num_classes: of the dataset.
         limits: of an image.
 
     Raises:
-        UserError: there is no good record.
+        UserError: no intact record starts there.
     """
     file.seek(offset)
     try:
@@ -166,7 +166,7 @@ def _decoded(offset: int, payload: bytes, num_classes: int) -> Example:
 
 
 def _damaged(path: str, error: RecordError) -> UserError:
-    return UserError(f"{path} is damaged at {error}. `python -m converter.verify` says all.")
+    return UserError(f"{path} is damaged at {error}. `python -m converter.verify` has details.")
 
 
 def _path(directory: str, name: str) -> str:

@@ -1,6 +1,6 @@
 """Writes and reads the lists beside the shards: rejects.csv, unlisted.csv, duplicates.csv, damaged.csv.
 
-A person opens them in a spreadsheet and on a terminal. So no cell is a formula, and none has control characters.
+People open them in a spreadsheet or print them on a terminal. So no cell is a formula or has control characters.
 """
 
 import csv
@@ -14,34 +14,34 @@ from converter.system import storage
 from schemas.errors import UserError
 from schemas.printable import printable
 
-# Of duplicates.csv.
+# Columns of duplicates.csv.
 DUPLICATES_COLUMNS = ("group", "filename", "split", "kind")
 
 
 def damaged_csv(damaged: Iterable[Damaged]) -> str:
-    """Returns the text of damaged.csv: in the order of the files and their lines."""
+    """Returns the text of damaged.csv, in the order of the files and their lines."""
     return inert_csv(Damaged._fields, sorted(damaged))
 
 
 def to_csv(rejects: Iterable[Reject]) -> str:
-    """Returns the text of rejects.csv: in the order of the files and their lines."""
+    """Returns the text of rejects.csv, in the order of the files and their lines."""
     return inert_csv(Reject._fields, sorted(rejects))
 
 
 def first_of_each(rows: Iterable[Mapping[str, str]], number: int) -> dict[str, list[tuple[str, str]]]:
-    """Returns file names and details of the first rejects of each reason, by name.
+    """Returns file names and details of the first rejects of each reason, in the order of the file names.
 
-    Not by line: that would change with the order of the rows.
+    The order of lines would change with that of the rows.
 
     Args:
         rows: of rejects.csv.
-        number: how many of each reason.
+        number: number of rejects for each reason.
     """
     found: dict[str, list[tuple[str, str]]] = {}
     for row in rows:
         some = found.setdefault(row["reason"], [])
         some.append((row["filename"], row["detail"]))
-        if len(some) > 100 * number:  # Millions are not kept.
+        if len(some) > 100 * number:  # There may be millions.
             some[:] = sorted(some)[:number]
     return {reason: sorted(some)[:number] for reason, some in sorted(found.items())}
 
@@ -52,7 +52,7 @@ def unlisted_csv(names: Iterable[str]) -> str:
 
 
 def inert_csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """Returns the text of a CSV in which every cell is inert."""
+    """Returns the text of a CSV in which every cell has been made harmless by `inert`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -61,8 +61,8 @@ def inert_csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def inert(text: str) -> str:
-    """Returns a text that no terminal obeys, and that no spreadsheet runs as a formula."""
-    # Splits and reasons come again and again. Long texts would be kept as well, 1024 of them.
+    """Returns a text without control characters for terminals and without formulas for spreadsheets."""
+    # The cache is for splits and reasons, which recur. It would also keep 1024 long texts.
     return _inert_short(text) if len(text) <= 100 else _inert(text)
 
 
@@ -74,16 +74,16 @@ _inert_short = functools.lru_cache(1 << 10)(_inert)
 
 
 def read_csv(directory: str, name: str, columns: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Yields the rows of such a CSV of a dataset.
+    """Yields the rows of one of these CSVs in a dataset.
 
     Args:
         directory: of the dataset, local or in a store.
         name: of the CSV.
-        columns: that it must have.
+        columns: the columns that it must have.
 
     Raises:
-        UserError: it is damaged.
-        OSError: it cannot be read.
+        UserError: the CSV is damaged.
+        OSError: the CSV cannot be read.
     """
     try:
         text = storage.read(f"{directory.rstrip('/')}/{name}").decode()
@@ -92,4 +92,4 @@ def read_csv(directory: str, name: str, columns: Sequence[str]) -> Iterator[dict
                 raise ValueError(f"every row must have {', '.join(columns)}")
             yield row
     except (ValueError, csv.Error) as error:
-        raise UserError(f"{name} is damaged: {error}. `python -m converter.verify` says more.") from error
+        raise UserError(f"{name} is damaged: {error}. `python -m converter.verify` has details.") from error

@@ -1,4 +1,4 @@
-"""Describes a dataset in the words that a person reads when a conversion is done."""
+"""Describes a dataset in the text that is printed after a conversion."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -20,14 +20,14 @@ def summary(
     num_reused: int = 0,
     report_failure: str = "",
 ) -> str:
-    """Returns the summary of a dataset, a table of some lines.
+    """Returns the summary of a dataset: a table, and further lines for rejects, changed images and duplicates.
 
     Args:
         info: of the dataset.
-        directory: where it is.
-        splits: that were asked for: one that got no image is named.
-        num_reused: shards that were there already.
-        report_failure: why there is no report, if so: a traceback.
+        directory: of the dataset.
+        splits: from --splits; a split without images has a line.
+        num_reused: number of shards that the conversion reused.
+        report_failure: traceback, if the report could not be built; otherwise "".
     """
     names = [split.name for split in info.splits]
     without = [
@@ -72,7 +72,7 @@ def summary(
 
 
 def _table(info: DatasetInfo) -> str:
-    """Returns a column for each split, and a row for each class; of very many classes the first and the last."""
+    """Returns a table with a column for each split and a row for each class; the middle ones of many are left out."""
     columns = {
         split.name: [
             f"{split.num_examples}",

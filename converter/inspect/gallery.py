@@ -127,7 +127,7 @@ def _picture(located: Located, max_pixels: int) -> PIL.Image.Image:
     except ImageError as error:
         if error.args[0] == Reason.TOO_LARGE:
             raise UserError(f"{where} is too large to be shown: {error.args[1]}") from error
-        raise UserError(f"{where} cannot be decoded. `python -m converter.verify` says all.") from error
+        raise UserError(f"{where} cannot be decoded. `python -m converter.verify` has details.") from error
     picture = PIL.Image.fromarray(pixels)
     picture.thumbnail((_PICTURE_PIXELS, _PICTURE_PIXELS))
     return picture

@@ -147,7 +147,7 @@ def test_a_shard_of_another_dataset_is_trouble(dataset: Path, make: Any, labels_
     # Good records, of the same size in all.
     records = [content[offset : offset + size] for offset, size in (map(int, line.split()) for line in index)]
     first.write_bytes(b"".join(reversed(records)))
-    with pytest.raises(UserError, match=rf"^{first} is not the shard that the manifest knows"):
+    with pytest.raises(UserError, match=rf"^{first} is not the shard in the manifest"):
         diff.diff(str(dataset), other)
 
 

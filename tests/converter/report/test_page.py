@@ -343,4 +343,4 @@ def test_command_line(dataset: Path, tmp_path: Path) -> None:
     status, stdout, stderr = run(str(copy))
     assert (status, stdout) == (1, "")
     assert stderr.startswith(f"error: {copy / shard} is damaged at byte 0: the file ends ")
-    assert stderr.endswith("`python -m converter.verify` says all.\n")
+    assert stderr.endswith("`python -m converter.verify` has details.\n")

@@ -1,5 +1,5 @@
-"""This wing decides from names and labels to which split, shard and position an image goes.
+"""This wing assigns images to splits, shards and positions, from their names and labels.
 
 assignment.py assigns an image to a split, a shard and a position: a pure function of its file name
-stratify.py   assigns splits in which every label, and every pair of labels, has its share, however rare it is
+stratify.py   assigns splits that contain each label, and each pair of labels, in the same proportion
 """

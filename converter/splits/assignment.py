@@ -7,8 +7,8 @@
 With a group column or groups of near duplicates, the name of the group takes the place of the file name for the split.
 (Stratified splits are the one exception: see stratify.py.)
 
-Nothing else is looked at: not the order of the rows, not their number, not the workers. So adding rows never moves an
-image to another split, order is as good as shuffled, and every runner writes the same bytes.
+Nothing else matters: neither the order of the rows, nor their number, nor the workers. So adding rows never moves an
+image to another split, the order is as good as shuffled, and every runner writes the same bytes.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from fractions import Fraction
 
 _RANGE = 1 << 64
 
-# At least this many shards, so that several can be read and written at a time...
+# Smallest number of shards of a split, so that several can be read and written at a time...
 READ_PARALLELISM = 8
-# ...but never so many that a shard holds just a few images: opening a file costs more than reading them.
+# ...unless a shard would have fewer images than this: opening a file would take longer than reading them.
 MIN_SHARD_EXAMPLES = 128
 
 
@@ -30,24 +30,24 @@ def _bits(name: str) -> bytes:
 
 
 def position(filename: str) -> int:
-    """Returns the place of an image in its split: uniform in [0, 2**64), independent of the split."""
+    """Returns the position of an image in its split: uniform in [0, 2**64), independent of the split."""
     return int.from_bytes(_bits(filename)[8:])
 
 
 def split(group: str, splits: Sequence[tuple[str, Fraction]]) -> str:
-    """Returns the name of the split of an image: see `splitter`, which is for many images."""
+    """Returns the name of the split of an image. For many images, `splitter` is faster."""
     return splitter(splits)(group)
 
 
 def splitter(splits: Sequence[tuple[str, Fraction]]) -> Callable[[str], str]:
-    """Returns the function to the name of the split of an image.
+    """Returns the function from the name of a group to the name of its split.
 
-    It takes what the split hangs on: the file name, as it is stored in the dataset, or the group of images.
+    The group of an image without a group is its file name. Splits depend on group names only.
 
     Args:
         splits: names with their fractions, which sum to 1. Membership depends on their order.
     """
-    # Where each ends. Exact: as floats, fractions would not quite sum to the whole range.
+    # The end of the range of each split. Fractions, since the sum of floats would not be exactly the whole range.
     ends = itertools.accumulate(fraction for _, fraction in splits)
     bounds = [(name, math.ceil(end * _RANGE)) for (name, _), end in zip(splits, ends, strict=True)]
 
@@ -67,10 +67,10 @@ def shard(position: int, num_shards: int) -> int:
 
 
 def num_shards(*, num_examples: int, num_bytes: int, shard_bytes: int) -> int:
-    """Returns how many shards to cut a split into.
+    """Returns the number of shards to cut a split into.
 
-    As many as make shards of about `shard_bytes`; more when that is too few to read in parallel, as long as each
-    shard keeps MIN_SHARD_EXAMPLES or so.
+    Shards have about `shard_bytes`. If that makes fewer than READ_PARALLELISM shards, there are up to that number, of
+    at least about MIN_SHARD_EXAMPLES each.
     """
     by_bytes = math.ceil(num_bytes / shard_bytes)
     for_parallel_reading = min(READ_PARALLELISM, num_examples // MIN_SHARD_EXAMPLES)

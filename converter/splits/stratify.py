@@ -1,7 +1,7 @@
-"""Assigns splits in which every label, and every pair of labels, has its share, however rare it is.
+"""Assigns splits that contain each label, and each pair of labels, in the same proportion.
 
-The price is that an image's split depends on the whole CSV: adding a row can move others, which the hash of a name
-(assignment.py) never does. It is decided in one place, with all labels in memory.
+The split of an image then depends on the whole CSV: adding a row can move other images, which never happens with the
+hash of a name (assignment.py). One process assigns all splits, with all labels in memory.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from converter.splits import assignment
 
-# With 20 classes all 190 pairs; time grows with the square of the number of columns.
+# Largest number of pairs of labels: all 190 pairs of 20 classes. Time grows with the square of this number.
 MAX_PAIRS = 200
 
 
@@ -20,20 +20,20 @@ def stratify(names: Sequence[str], labels: NDArray[np.uint8], splits: Sequence[t
     """Assigns images to splits by iterative stratification (Sechidis et al., 2011) of labels and pairs of labels.
 
     On two cores it takes 0.1 to 0.2 s for 20 000 images with five classes and 0.5 to 0.9 s for 100 000; with twenty
-    classes, 0.4 to 0.6 s and 2 to 4 s. On the 2000 photographs of MIML, split 0.8 to 0.2, no label and no pair of
-    labels is then more than half an image off its share, where by hash it is up to 5; labels alone would leave pairs up
-    to 6 off. With twenty classes and many labels an image, some labels are as far off as by hash in 2000 images (20 of
-    them), and less far in more.
+    classes, 0.4 to 0.6 s and 2 to 4 s. On the 2000 photographs of MIML, split 0.8 to 0.2, the number of images with any
+    label or pair of labels differs from its share by at most half an image; with a split by hash by up to 5, and by up
+    to 6 for pairs if only labels are stratified. With twenty classes and many labels per image, some labels of 2000
+    images differ as much as with a split by hash (20 images), and less with more images.
 
     Args:
         names: of the images, each once, in any order.
-        labels: multi-hot, [n, k], of the same order.
+        labels: multi-hot, [n, k], in the same order.
         splits: names with their fractions, which sum to 1. Membership depends on their order.
 
     Returns:
-        The split of each image, the same whatever the order of the rows.
+        The name of the split of each image: the same for any order of the rows.
     """
-    # Brings all of scikit-learn, which takes a second, and most conversions are split by hash.
+    # The import loads scikit-learn, which takes a second, and most conversions are split by hash.
     from iterstrat.ml_stratifiers import IterativeStratification
 
     order = sorted(range(len(names)), key=lambda i: (assignment.position(names[i]), names[i]))
@@ -44,7 +44,7 @@ def stratify(names: Sequence[str], labels: NDArray[np.uint8], splits: Sequence[t
 
 
 def _with_pairs(labels: NDArray[np.bool_], num_splits: int) -> NDArray[np.bool_]:
-    """Adds a column for each pair of labels: the rarest MAX_PAIRS of those that could be in every split."""
+    """Adds a column for each pair of labels: the rarest MAX_PAIRS pairs that have an image for every split."""
     together = np.triu(labels.T.astype(np.float32) @ labels.astype(np.float32), 1)
     one, other = np.nonzero(together >= num_splits)
     rarest = np.argsort(together[one, other], kind="stable")[:MAX_PAIRS]

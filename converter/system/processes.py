@@ -1,11 +1,11 @@
 """Starts processes that write shards and compare fingerprints, where the job runs in this process.
 
-Threads of one process share an interpreter lock, and give it to each other at every call of the system: on two cores,
-two threads converted 1.1 times as many images as one, and two processes 1.6 times (scripts/bench_convert).
+Threads of one process share an interpreter lock, and hand it over at every system call: on two cores, two threads
+converted 1.1 times as many images as one, and two processes 1.6 times (scripts/bench_convert).
 
-They import what that needs, which is neither Beam nor, for most JPEGs, TensorFlow. Like the bar of progress.py they are
-state of this module, which in a worker on another machine has none: there it is the runner that starts as many workers
-as there are cores.
+The processes import only the modules that their work needs: not Beam, and for most JPEGs not TensorFlow. They are
+global state of this module, like the bar of progress.py. In a worker on another machine there are none, since the
+runner starts as many workers there as the machine has cores.
 """
 
 import contextlib
@@ -34,31 +34,33 @@ _number = 1
 
 @contextlib.contextmanager
 def started(number: int, memory: int | None = None, *, modules: Sequence[str] = ()) -> Iterator[None]:
-    """Lets so many processes work while the context is open; fewer than two are none, and the work is done here.
+    """Runs work in `number` processes while the context is open. With fewer than two, work runs in this process.
 
     Args:
         number: of processes. They are started when there is work for them.
-        memory: bytes that the conversion may take; by default as many as are left.
-        modules: names of those that the work needs, imported once for all processes.
+        memory: bytes that the conversion may take; by default, the available memory.
+        modules: names of the modules that the work needs, which are imported once for all processes.
     """
     global _executor, _number
     if number < 2:
         yield
         return
     others = set(multiprocessing.active_children())
-    # Not forked from this one, which has threads. One process imports all, and the others are forked from that.
+    # The processes are not forked from this one, which has threads. One process imports the modules, and the others are
+    # forked from that one.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*modules])
     with quiet():
-        resource_tracker.ensure_running()  # When this process ends at once, it would tell of semaphores that it clears.
+        # Started here, so that it is quiet: when this process is killed, it would warn about semaphores that it clears.
+        resource_tracker.ensure_running()
     with _environment(machine.SINGLE_THREADED), _without_interrupts():
-        forkserver.ensure_running()  # It imports while this process reads the CSV.
+        forkserver.ensure_running()  # It imports the modules while this process reads the CSV.
     shared = room.of_processes(machine.available_memory() if memory is None else memory, context)
     _executor, _number = ProcessPoolExecutor(number, context, _start, (os.getcwd(), shared)), number
     try:
         yield
     except BaseException:
-        # Nobody waits for what was begun. What they leave is what a run leaves that was killed.
+        # The results are not needed any more. The files that the processes leave are those of a run that was killed.
         for process in set(multiprocessing.active_children()) - others:
             process.kill()
         raise
@@ -68,23 +70,23 @@ def started(number: int, memory: int | None = None, *, modules: Sequence[str] = 
 
 
 def number() -> int:
-    """Returns how many processes write shards at a time."""
+    """Returns the number of processes that write shards."""
     return _number
 
 
 def begin(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Callable[[], _T]:
-    """Begins a call in one of the processes; without any, it is made when its result is asked for.
+    """Starts a call in one of the processes. Without processes, the returned function makes the call.
 
     Returns:
-        A function that waits for the result and returns it, or raises what the call has raised, or UserError where the
-        process is gone.
+        A function that waits for the result and returns it. It raises the exception of the call, or UserError if the
+        process has been killed.
     """
     call = functools.partial(function, *args, **kwargs)
     if not _executor:
         return call
     try:
         return functools.partial(_result, _executor.submit(call))
-    except BrokenProcessPool as error:  # By an earlier call, whose result was not asked for yet.
+    except BrokenProcessPool as error:  # A process was killed during an earlier call.
         raise _killed() from error
 
 
@@ -117,13 +119,16 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 def _start(folder: str, shared: room.Room) -> None:
     """Prepares a new process."""
     room.share(shared)
-    os.chdir(folder)  # It begins where the first one of all was started.
+    os.chdir(folder)  # A new process starts in the folder in which the forkserver was started.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Has processes that are started here never get Ctrl-C, which a terminal sends to all: it is for this one."""
+    """Blocks SIGINT in processes that are started in this context: a terminal sends Ctrl-C to all processes.
+
+    Only this process handles it.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -132,7 +137,7 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """Whatever has ended the process that started this one: nothing writes to its folder any more."""
+    """Ends this process when its parent has ended for any reason, so that it writes no more files."""
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()

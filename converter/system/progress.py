@@ -1,7 +1,7 @@
 """Shows a bar on the terminal: images done, images/s, time left.
 
-The job runs on workers, which may be elsewhere; the bar is for the runners that run it in the process that was started.
-So it is the one piece of state of this module, and in every other process its functions do nothing.
+There is a bar only if the job runs in the process that was started. It is global state of this module: in all other
+processes, such as workers on other machines, there is no bar and the functions do nothing.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ def bar() -> Iterator[None]:
 
 
 def expect(num_images: int) -> None:
-    """Adds to the number of images that there are to do."""
+    """Adds to the total number of images."""
     with _lock:
         if _bar is not None:
             _bar.total = (_bar.total or 0) + num_images
@@ -34,7 +34,7 @@ def expect(num_images: int) -> None:
 
 
 def advance(num_images: int = 1) -> None:
-    """Says that so many images more are done."""
+    """Adds to the number of images that are done."""
     with _lock:
         if _bar is not None:
             _bar.update(num_images)

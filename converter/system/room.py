@@ -1,8 +1,9 @@
 """Shares the memory for decoded images among all threads and processes of a conversion.
 
-Most JPEGs are proved at an eighth of their size, and take none. An image of 128 megapixels takes 1.5 GB while it is
-decoded and turned: 64 cores that meet 64 of them at a time would take 100 GB. So a large image waits until others are
-done. One of any size is let in when it is alone. Like the processes of processes.py the room is state of this module.
+Most JPEGs are proved at an eighth of their size, and are not counted. An image of 128 megapixels takes 1.5 GB while it
+is decoded and rotated: 64 cores that decode 64 of them at a time would take 100 GB. So a large image waits until others
+are done. An image larger than the whole memory is decoded alone. The room, which is that memory, is global state of
+this module, like the processes of processes.py.
 """
 
 import contextlib
@@ -13,30 +14,30 @@ from typing import Any
 
 from schemas import machine
 
-# Less is not counted: 1.3 megapixels, of which 200 threads decode as many as they like.
+# Bytes of one unit. Images that take less, up to 1.3 megapixels, are not counted: 200 threads may decode any number.
 _UNIT_BYTES = 1 << 24
-# For images, of what the machine has left when a conversion begins; processes take half of it at most.
+# Share of the available memory at the start of a conversion that is for images; processes take at most half of it.
 _SHARE = 1 / 3
 
 
 class Room:
-    """A number of bytes of which images take their parts."""
+    """A number of bytes for images, which threads and processes share."""
 
     def __init__(self, num_bytes: float, context: BaseContext | None = None):
         """Divides memory into units.
 
         Args:
             num_bytes: of all images at a time.
-            context: of the processes that share the room; None where only threads of this process do.
+            context: of the processes that share the room; None if only threads of this process do.
         """
         self._units = max(1, int(num_bytes / _UNIT_BYTES))
-        # One takes units while others wait, or two of them would wait for each other's units.
+        # Only one thread takes units at a time: two that each had a part would wait for each other.
         self._turn: Any = context.Lock() if context else threading.Lock()
         self._free: Any = context.Semaphore(self._units) if context else threading.Semaphore(self._units)
 
     @contextlib.contextmanager
     def taken(self, num_bytes: int) -> Iterator[None]:
-        """Waits until there is room, and takes it while the context is open. A thread takes one at a time."""
+        """Waits until these bytes are free, and takes them while the context is open. A thread must not nest calls."""
         units = min(self._units, num_bytes // _UNIT_BYTES)
         if units:
             with self._turn:
@@ -54,23 +55,23 @@ _making = threading.Lock()
 
 
 def of_processes(memory: int, context: BaseContext) -> Room:
-    """Returns the room of some processes, to be given to each by `share`.
+    """Returns the room for several processes, each of which calls `share` with it.
 
     Args:
-        memory: bytes that are left for the conversion.
-        context: that the processes are started in.
+        memory: bytes that are available for the conversion.
+        context: by which the processes are started.
     """
     return Room(memory * _SHARE, context)
 
 
 def share(room: Room) -> None:
-    """Makes this process take what it needs of a room that others take of, too."""
+    """Makes this process use a room that other processes use too."""
     global _room
     _room = room
 
 
 def taken(num_bytes: int) -> contextlib.AbstractContextManager[None]:
-    """Waits until there is room for so many bytes, and takes it while the context is open."""
+    """Waits until these bytes are free in the room of this process, and takes them while the context is open."""
     global _room
     if num_bytes < _UNIT_BYTES:
         return contextlib.nullcontext()

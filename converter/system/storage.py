@@ -1,8 +1,8 @@
 """Opens, lists and moves files on this machine, or in any store that Beam can open (`gs://`, `s3://`).
 
-The job runs on workers that have Beam's file systems and its options (end points, credentials), so that these are used
-for stores. Files of this machine are Python's own: Beam takes as long to open one as all else does with an image, and
-longer to be imported than a small conversion takes.
+Stores are opened by Beam's file systems, since workers have them with the options of the job (end points, credentials).
+Files of this machine are opened by Python: opening one by Beam takes as long as all other work on an image, and
+importing Beam takes longer than a small conversion.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ from typing import Any, BinaryIO, NamedTuple
 from schemas.errors import UserError
 
 _BLOCK_BYTES = 1 << 20
-# Of a file that is read as a whole: rejects.csv of ten million rows has as many.
+# Largest size of a file that is read as a whole: rejects.csv with ten million rows has this size.
 MAX_READ_BYTES = 1_000_000_000
-# Of Beam's CompressionTypes: by the ending of a name it would compress what it writes.
+# One of Beam's CompressionTypes. By default, Beam compresses files depending on the ending of their name.
 _UNCOMPRESSED = "uncompressed"
 
 
@@ -37,7 +37,7 @@ def check(path: str) -> None:
     """Checks that there is a file system for a path, without looking for the file.
 
     Raises:
-        UserError: the one that it needs is not installed, or the path cannot be written down.
+        UserError: the file system is not installed, or the path is not UTF-8.
     """
     try:
         path.encode()
@@ -58,10 +58,10 @@ class File(NamedTuple):
     """A file in a folder.
 
     Attributes:
-        name: relative to the folder, separated by '/', in the characters that it has there.
-        path: with which it can be opened.
+        name: path relative to the folder, separated by '/'; composed or decomposed as on disk.
+        path: path by which it can be opened.
         size: in bytes.
-        modified: when it was last changed, in nanoseconds or as exactly as the store tells.
+        modified: time of the last change, in nanoseconds, with the resolution of the store.
         inside: False for a symbolic link that leads out of the folder.
     """
 
@@ -97,7 +97,7 @@ def list_files(folder: str) -> Iterator[File]:
 def _list_local(folder: str) -> Iterator[File]:
     root = os.path.realpath(folder)
     folders = [(folder, "")]
-    while folders:  # And no recursion: folders can be nested deeper than calls.
+    while folders:  # A loop and no recursion: folders can be nested deeper than calls.
         path, prefix = folders.pop()
         with os.scandir(path) as entries:
             for entry in entries:
@@ -109,10 +109,10 @@ def _list_local(folder: str) -> Iterator[File]:
 
 
 def _file(entry: "os.DirEntry[str]", name: str, root: str) -> File | None:
-    """Returns the file, if it is one: reading a pipe or a device might never end."""
+    """Returns a regular file; None for anything else, such as a pipe, which might block a reader for ever."""
     try:
         status = entry.stat()
-    except OSError:  # A link that leads nowhere, or round in a circle.
+    except OSError:  # A broken link, or a circle of links.
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
@@ -125,19 +125,19 @@ def _utf8(name: str) -> str:
 
 
 def relative(path: str, folder: str) -> str | None:
-    """Returns a path relative to a folder that it lies in, symbolic links followed; None where it does not."""
+    """Returns a path relative to a folder, with symbolic links resolved; None if it is not in the folder."""
     path, folder = (os.path.realpath(p) if is_local(p) else p.rstrip("/") for p in (path, folder))
     prefix = posixpath.join(folder, "")
     return f"{path}/".removeprefix(prefix).rstrip("/") if f"{path}/".startswith(prefix) else None
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file, or for a local path a folder."""
+    """Whether there is a file at a path; or, if the path is local, a folder."""
     return os.path.exists(path) if is_local(path) else bool(_stores().exists(path))
 
 
 def size(path: str) -> int:
-    """Returns the size of a file in bytes, 0 where there is none."""
+    """Returns the size of a file in bytes; 0 if there is none."""
     if is_local(path):
         return os.path.getsize(path) if os.path.exists(path) else 0
     return sum(metadata.size_in_bytes for match in _stores().match([path]) for metadata in match.metadata_list)
@@ -156,11 +156,11 @@ def read(path: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
 
     Args:
         path: of the file.
-        max_bytes: that it may have. It can have grown since it was listed, so that its size is not asked for again.
+        max_bytes: largest number of bytes to read. The size from a listing is no limit, since a file may grow.
 
     Raises:
-        FileTooLargeError: it has more bytes; not many more than `max_bytes` have been read.
-        OSError: it cannot be read.
+        FileTooLargeError: the file has more bytes, of which little more than `max_bytes` have been read.
+        OSError: the file cannot be read.
     """
     if is_local(path):
         return _read_local(path, max_bytes)
@@ -172,7 +172,7 @@ def read(path: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
 
 
 def _read_local(path: str, max_bytes: int) -> bytes:
-    """Returns the contents of a file of this machine, of which there are millions: without an object for each."""
+    """Returns the contents of a local file. It opens descriptors and no file objects, which take longer to create."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         blocks, num_bytes = [], 0
@@ -191,10 +191,10 @@ def _read_local(path: str, max_bytes: int) -> bytes:
 
 
 def open_binary(path: str) -> BinaryIO:
-    """Opens a file to be read from its start to its end; it is a context manager.
+    """Opens a file for reading; the file is a context manager.
 
     Raises:
-        OSError: it cannot be opened, or is a pipe, a socket or a device, of which reading might never end.
+        OSError: the file cannot be opened, or is a pipe, a socket or a device, which might block for ever.
     """
     if is_local(path):
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -213,17 +213,17 @@ def sha256(path: str) -> str:
     """Returns the hex digest of a file, without holding it in memory.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with open_binary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def match(pattern: str) -> list[str]:
-    """Returns the files that a pattern such as `parts/*.csv` matches, in order of their names.
+    """Returns the files that a pattern such as `parts/*.csv` matches, sorted by name.
 
-    A file of exactly this name is found before its name is taken for a pattern. A name without `*`, `?` and `[` is
-    returned as it is: whether it can be opened is told by the one who opens it.
+    If a file has exactly this name, it is returned alone. A name without `*`, `?` and `[` is returned without a check
+    that the file exists.
     """
     if not any(wildcard in pattern for wildcard in "*?[") or exists(pattern):
         return [pattern]
@@ -234,7 +234,7 @@ def match(pattern: str) -> list[str]:
 
 @contextlib.contextmanager
 def open_file(path: str) -> Iterator[BinaryIO]:
-    """Opens a file to be read.
+    """Opens a file for reading.
 
     Raises:
         UserError: there is no such file, or it cannot be opened.
@@ -251,7 +251,7 @@ def open_file(path: str) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def create(path: str) -> Iterator[BinaryIO]:
-    """Creates a file that appears under its name when it is complete, and not at all after an exception."""
+    """Creates a file atomically: it appears under its name when it is complete, and not at all after an exception."""
     folder, name = posixpath.split(path)
     temporary = posixpath.join(folder, f".{name}.{uuid.uuid4().hex}")
     make_folder(folder)
@@ -260,7 +260,7 @@ def create(path: str) -> Iterator[BinaryIO]:
             yield file
         move(temporary, path)
     except BaseException as error:
-        # An object store publishes what was written so far when the file is closed, exception or not.
+        # Closing a file in an object store publishes the bytes written so far, also after an exception.
         delete(temporary)
         if isinstance(error, OSError) and error.filename is None:
             raise OSError(error.errno, error.strerror or str(error), path) from error
@@ -281,7 +281,7 @@ def write(path: str, content: bytes | str) -> None:
 
 
 def move(source: str, target: str) -> None:
-    """Renames a file, over the one that may be there."""
+    """Renames a file, and replaces a file of the new name."""
     if is_local(target):
         make_folder(posixpath.dirname(target))
         os.replace(source, target)
@@ -290,7 +290,7 @@ def move(source: str, target: str) -> None:
 
 
 def delete(path: str) -> None:
-    """Deletes a file, or a folder with all that is in it, if it is there."""
+    """Deletes a file, or a folder with its contents, if it exists."""
     if is_local(path):
         if os.path.isdir(path):
             shutil.rmtree(path)
@@ -304,18 +304,18 @@ def delete(path: str) -> None:
 
 
 def keep_only(folder: str, names: Collection[str]) -> None:
-    """Deletes all other files in a folder and below it, and the folders that are then empty."""
+    """Deletes all files in a folder and below it except the named ones, and the folders that are then empty."""
     for file in list(list_files(folder)):
         if file.name not in names:
             delete(f"{folder}/{file.name}")
     if is_local(folder):
         for path, _, _ in os.walk(folder, topdown=False):
-            with contextlib.suppress(OSError):  # It has something in it.
+            with contextlib.suppress(OSError):  # The folder is not empty.
                 os.rmdir(path)
 
 
 def link(source: str, target: str) -> None:
-    """Gives a file a second name, instead of what may be there: without copying it, where that is possible."""
+    """Gives a file a second name, and replaces a file of that name. It copies the file only if links are impossible."""
     if not is_local(target):
         _stores().copy([source], [target])
         return
@@ -329,10 +329,10 @@ def link(source: str, target: str) -> None:
 
 
 def make_folder(path: str) -> None:
-    """Makes a folder and those above it, where there are folders.
+    """Makes a folder and the folders above it. In a store, which has no folders, it does nothing.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be made.
     """
     if path and is_local(path):
         os.makedirs(path, exist_ok=True)

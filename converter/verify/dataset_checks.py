@@ -1,9 +1,9 @@
 r"""Reads a dataset again, in full, and reports every fault: `python -m converter.verify DIR`.
 
-manifest --> which files there must be, and no others
+manifest --> the files that there must be, and no others
          \-> each shard: digest, crcs, every record, all images or a sample    (several shards at a time)
-               \-> its index; the statistics of its split; names that stand twice
-manifest --> the files for other readers; how many were left out
+               \-> its index; the statistics of its split; names that occur twice
+manifest --> the files for other readers; the number of rows and files that were left out
 """
 
 import argparse
@@ -29,7 +29,7 @@ from schemas.errors import UserError
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
 
-# What was done to the images before they were stored: no record tells.
+# Statistics of changes to images before they were stored, which cannot be computed from the records.
 _NOT_IN_RECORDS = ("oriented", "resized", "rescaled")
 
 
@@ -41,13 +41,13 @@ def verify(
     num_threads: int | None = None,
     limits: Limits = DEFAULT,
 ) -> Iterator[Problem]:
-    """Yields all that is wrong with a dataset, in the order of its files, whatever the number of threads.
+    """Yields every fault of a dataset, in the order of its files for any number of threads.
 
     Args:
         directory: `<root>/<name>/<version>`, local or in a store.
         info: its manifest.
-        decode: about how many images to decode, chosen by a hash of their names; None is all.
-        num_threads: shards that are read at a time; by default as many as there are cores.
+        decode: approximate number of images to decode, chosen by a hash of their names; None for all.
+        num_threads: number of shards that are read at a time; by default, the number of usable cores.
         limits: of an image: a larger record is not held in memory, and a larger image is not decoded.
 
     Raises:
@@ -89,7 +89,7 @@ def _check_shard(
 
 
 def _is_chosen(filename: str, share: float) -> bool:
-    # Not the hash that images are ordered by: a share of that would be the first shards.
+    # With the hash by which images are sorted, the chosen images would all be in the first shards.
     digest = hashlib.blake2b(filename.encode(), digest_size=8, person=b"verify").digest()
     return int.from_bytes(digest) < share * (1 << 64)
 
@@ -109,7 +109,7 @@ def _check_splits(info: DatasetInfo, files: Mapping[str, File], results: Iterato
 
 
 def _check_unique(checked: Checked, owners: dict[bytes, str]) -> Iterator[Problem]:
-    """Looks whether a name has been seen before, in a shard of any split, and keeps a digest of each."""
+    """Yields a problem for each name that an earlier shard has; `owners` has the digests of all names so far."""
     for filename, offset in checked.filenames:
         digest = hashlib.blake2b(filename.encode(), digest_size=16).digest()
         if digest in owners:
@@ -130,14 +130,14 @@ def _check_statistics(split: SplitInfo, statistics: Statistics) -> Iterator[Prob
 
 
 def _check_content(files: Mapping[str, File], path: str, expected: bytes) -> Iterator[Problem]:
-    """Looks whether a file has this content; that there is such a file is looked at elsewhere."""
+    """Checks the content of a file. A missing file is no problem here: `_check_files` reports it."""
     if path not in files:
         return
     try:
-        # A file of another size need not be read, and may be large.
+        # A file of another size is not read, since it may be large.
         if files[path].size != len(expected) or storage.read(files[path].path) != expected:
             source = "shard" if path.startswith(f"{layout.INDEX}/") else "manifest"
-            yield Problem(path, None, f"is not what follows from the {source}")
+            yield Problem(path, None, f"does not have the content that follows from the {source}")
     except OSError as error:
         yield Problem(path, None, f"cannot be read: {error}")
 
@@ -146,14 +146,14 @@ def _check_derived(info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Pro
     try:
         contents = derived.files(info)
     except (ArithmeticError, ValueError) as error:
-        yield Problem(layout.MANIFEST, None, f"no dataset has such numbers: {error}")
+        yield Problem(layout.MANIFEST, None, f"has impossible numbers: {error}")
         return
     for path, content in contents.items():
         yield from _check_content(files, path, content)
 
 
 def _check_lists(directory: str, info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Problem]:
-    """Counts what was left out, and what leaks, by the lists of it."""
+    """Checks the counts of rejects, unlisted files, leaks and damaged images in the manifest against the lists."""
     lists: tuple[tuple[str, Sequence[str], Callable[[Iterator[Mapping[str, str]]], object], object], ...] = (
         (layout.REJECTS, Reject._fields, lambda rows: dict(Counter(row["reason"] for row in rows)), info.rejects),
         (layout.UNLISTED, ["filename"], lambda rows: sum(1 for _ in rows), info.unlisted),
@@ -203,7 +203,7 @@ def _decode(text: str) -> int | None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Prints what is wrong, and what was looked at; returns the status: 0 when all is well, 1 otherwise."""
+    """Prints every fault and a summary; returns the status: 0 if there is no fault, 1 otherwise."""
     storage.check(arguments.directory)
     info = metadata.load(arguments.directory)
     num_problems = 0

@@ -19,12 +19,12 @@ from schemas.tfrecord import RecordError, ShardReader
 
 
 class Problem(NamedTuple):
-    """Something that is not as it should be.
+    """A fault of a dataset.
 
     Attributes:
         path: of the file, relative to the dataset's folder.
-        offset: of the record in it, bytes; None where it is not one record that is wrong.
-        sentence: what is wrong.
+        offset: of the faulty record in the file, bytes; None if the fault is not in one record.
+        sentence: description of the fault.
     """
 
     path: str
@@ -37,15 +37,15 @@ class Problem(NamedTuple):
 
 @dataclasses.dataclass(kw_only=True)
 class Checked:
-    """What came of reading a shard.
+    """The result of reading a shard.
 
     Attributes:
-        shard: what the manifest says of it.
+        shard: its entry in the manifest.
         statistics: of the examples that could be read.
-        problems: what is wrong.
-        filenames: of these examples, with the offsets of their records.
-        index: what the text of its index must be; None where the end of the shard was not reached.
-        complete: whether the statistics are those of all its examples.
+        problems: the faults.
+        filenames: of the examples that could be read, with the offsets of their records.
+        index: the text that its index must have; None if the end of the shard was not reached.
+        complete: whether all examples could be read, so that the statistics are complete.
     """
 
     shard: ShardInfo
@@ -56,7 +56,7 @@ class Checked:
     complete: bool = False
 
     def problem(self, sentence: str, offset: int | None = None) -> None:
-        """Notes that something is wrong with the shard, or with the record at an offset."""
+        """Adds a fault of the shard, or of the record at an offset."""
         self.problems.append(Problem(self.shard.path, offset, sentence))
 
 
@@ -66,17 +66,17 @@ def check_shard(
     """Reads a shard from its start to its end, once, and holds one record of it in memory at a time.
 
     Args:
-        path: to read it from.
-        shard: what the manifest of its dataset says of it.
+        path: of the shard.
+        shard: its entry in the manifest of the dataset.
         num_classes: of the dataset.
-        decode: from the name of an image to whether it is to be decoded.
+        decode: returns from the name of an image whether to decode it.
         limits: of an image.
 
     Returns:
-        What was found; a shard that cannot be read is a problem, and raises nothing.
+        The result. A shard that cannot be read is a problem in it, and raises no error.
 
     Raises:
-        UserError: there is not enough memory to decode an image, or the decoder fails and not because of the image.
+        UserError: there is not enough memory to decode an image, or a decoder fails for another reason than the image.
     """
     checked = Checked(shard=shard, statistics=Statistics(positives=(0,) * num_classes))
     try:
@@ -95,7 +95,7 @@ def check_shard(
 
 
 def _records(reader: ShardReader, checked: Checked) -> Iterator[tuple[int, bytes]]:
-    """Yields the good records, and notes the others."""
+    """Yields the intact records, and adds a problem for each of the others."""
     while True:
         try:
             yield next(reader)
@@ -123,7 +123,7 @@ def _check_record(
             raise ValueError(f"the filename must be relative, with '/' and without '..'. Received: {one.filename!r}")
         if decode(one.filename):
             _check_image(one, limits)
-    except UserError:  # Of the machine, and not of the record.
+    except UserError:  # The machine is the cause, and not the record.
         raise
     except ValueError as error:
         checked.problem(str(error), offset)
@@ -148,7 +148,7 @@ def _check_image(one: Example, limits: Limits) -> None:
     """Decodes an image as training does.
 
     Raises:
-        ValueError: it cannot be decoded, is too large, or is not as large as its record says.
+        ValueError: the image cannot be decoded, is too large, or has another size than in its record.
     """
     try:
         with decoders.told(repr(one.filename)):

@@ -168,7 +168,7 @@ def test_a_shard_that_is_cut_between_records_is_found(copy: Path) -> None:
     num = len(_offsets(copy))
     found = _found(copy)
     assert f"{FIRST}: its num_examples is {num - 1}; the manifest says {num}" in found
-    assert f"{layout.shard_index(FIRST)}: is not what follows from the shard" in found
+    assert f"{layout.shard_index(FIRST)}: does not have the content that follows from the shard" in found
     assert found[-1].startswith("manifest.json: the statistics of train are not those of its examples")
 
 
@@ -203,10 +203,16 @@ def test_swapped_shards_are_found(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        (layout.shard_index(SECOND), "is not what follows from the shard"),
-        *((name, "is not what follows from the manifest") for name in ("dataset_info.json", "features.json")),
-        *((name, "is not what follows from the manifest") for name in ("metadata.json", "schema.pbtxt")),
-        ("statistics.pb", "is not what follows from the manifest"),
+        (layout.shard_index(SECOND), "does not have the content that follows from the shard"),
+        *(
+            (name, "does not have the content that follows from the manifest")
+            for name in ("dataset_info.json", "features.json")
+        ),
+        *(
+            (name, "does not have the content that follows from the manifest")
+            for name in ("metadata.json", "schema.pbtxt")
+        ),
+        ("statistics.pb", "does not have the content that follows from the manifest"),
     ],
 )
 def test_an_edited_file_is_found(copy: Path, name: str, sentence: str) -> None:
@@ -284,16 +290,16 @@ def _edit(folder: Path, change: Callable[[Any], object]) -> None:
         ),
         pytest.param(
             lambda fields: fields["splits"][0]["statistics"]["height"].update(total=10**400),
-            "manifest.json: no dataset has such numbers:",
+            "manifest.json: has impossible numbers:",
             id="a number that is too large",
         ),
         pytest.param(
             lambda fields: fields["splits"][0]["statistics"]["height"].update(squares=-1),
-            "manifest.json: no dataset has such numbers:",
+            "manifest.json: has impossible numbers:",
             id="a negative variance",
         ),
-        pytest.param(lambda fields: fields.update(name="other"), "dataset_info.json: is not what follows", id="name"),
-        pytest.param(lambda fields: fields.update(name="\ud800"), "manifest.json: no dataset has such", id="surrogate"),
+        pytest.param(lambda fields: fields.update(name="other"), "dataset_info.json: does not have", id="name"),
+        pytest.param(lambda fields: fields.update(name="\ud800"), "manifest.json: has impossible", id="surrogate"),
         pytest.param(lambda fields: fields.update(rejects={"bad_row": 3}), "rejects.csv: it lists {}; ", id="rejects"),
         pytest.param(lambda fields: fields.update(unlisted=7), "unlisted.csv: it lists 0; ", id="unlisted"),
     ],

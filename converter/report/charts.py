@@ -1,6 +1,6 @@
 """Draws the charts of the report as SVG that takes the colours and fonts of the page.
 
-A class of any name is text in them, in any script, and never markup.
+Names of classes are text in the SVG, in any script, and never markup.
 """
 
 import io
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from schemas.printable import printable
 
-# Stand-ins for colours that the page alone knows, light or dark: matplotlib writes them into the SVG as they are.
+# Placeholders for the colours of the page, which depend on its light or dark scheme. matplotlib writes them into the
+# SVG, where `_inline` replaces them by variables of CSS.
 _INK, _LINE, _ACCENT = "#000001", "#000002", "#000003"
 NUM_COLOURS = 6
 _SPLITS = [f"#00001{i}" for i in range(NUM_COLOURS)]
@@ -30,7 +31,7 @@ _ON_PAGE = {_INK: "var(--ink)", _LINE: "var(--line)", _ACCENT: "var(--accent)"}
 _ON_PAGE |= {colour: f"var(--split{i})" for i, colour in enumerate(_SPLITS)}
 
 _STYLE = {
-    "text.parse_math": False,  # A dollar sign in the name of a class is no formula.
+    "text.parse_math": False,  # A dollar sign in the name of a class does not start a formula.
     "svg.fonttype": "none",
     "font.size": 9.5,
     "text.color": _INK,
@@ -48,20 +49,20 @@ _STYLE = {
     "axes.axisbelow": True,
     "path.simplify": False,
 }
-# Inches of 72 pixels: about the width that the page has on a phone, where letters are then as large as here.
+# Width in inches of 72 pixels: about that of the page on a phone, where letters then have the size of font.size.
 _WIDTH = 4.4
-# Of so many classes, the numbers fit into the cells of the heat map.
+# Largest number of classes for which the numbers fit into the cells of the heat map.
 _MAX_NUMBERS = 12
-# Sizes of images, the most frequent ones: each takes 100 bytes of the page.
+# Largest number of different image sizes in the chart, the most frequent ones. Each takes 100 bytes of the page.
 _MAX_SIZES = 500
 
 
 def _chart(name: str, draw: Callable[[Axes], None], height: float = 2.6, width: float = _WIDTH) -> str:
-    """Returns an SVG element of so many inches: the same bytes for the same drawing."""
+    """Returns an SVG element of this height and width in inches: the same bytes for the same drawing."""
     svg = io.StringIO()
     style: Any = {**_STYLE, "svg.hashsalt": name}
     with matplotlib.rc_context(style), warnings.catch_warnings():
-        # Of letters that matplotlib's fonts lack and the page's have, and of names too wide to be laid out.
+        # matplotlib warns of letters that its fonts lack (the page's have them), and of names too wide for the layout.
         warnings.simplefilter("ignore", UserWarning)
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.add_subplot())
@@ -71,18 +72,18 @@ def _chart(name: str, draw: Callable[[Axes], None], height: float = 2.6, width: 
 
 
 def _inline(tag: re.Match[str]) -> str:
-    """Returns a tag as it stands in a page: without what makes a file of its own, and with the page's colours."""
+    """Returns a tag for use inside a page: without ids and the attributes of a file, and with the page's colours."""
     text = re.sub(r' xmlns(:xlink)?="[^"]*"| version="[^"]*"', "", tag[0])
     text = re.sub(r'^<g id="[^"]*"', "<g", text)
     return re.sub("#0000[01][0-9]", lambda colour: _ON_PAGE.get(colour[0], colour[0]), text)
 
 
 def positives(names: Sequence[str], counts: Sequence[Sequence[int]], num_examples: int) -> str:
-    """Draws a bar for each class, of a part for each split.
+    """Draws a bar for each class, with a section for each split.
 
     Args:
         names: of the classes, from top to bottom.
-        counts: for each class, the examples of each split that have it.
+        counts: for each class, the number of its examples in each split.
         num_examples: in all splits.
     """
 
@@ -108,12 +109,12 @@ def cooccurrence(names: Sequence[str], shares: NDArray[np.float64]) -> str:
 
     Args:
         names: of k classes.
-        shares: float64 [k, k]: of the examples with the class of the row, the part that has that of the column.
+        shares: float64 [k, k]: the share of the examples with the class of the row that have the class of the column.
     """
     size = len(names)
     few = size <= _MAX_NUMBERS
     short = [_short(name, 14) for name in names]
-    # Inches, if all letters were as wide as a W.
+    # Inches for the longest name, if all letters are as wide as a W.
     room = 0.3 + 0.13 * max(map(len, short), default=0)
 
     def draw(axes: Axes) -> None:
@@ -138,7 +139,7 @@ def cooccurrence(names: Sequence[str], shares: NDArray[np.float64]) -> str:
 
 
 def cardinality(numbers: Sequence[int]) -> str:
-    """Draws how many examples have how many labels."""
+    """Draws a histogram of the number of labels of an example."""
 
     def draw(axes: Axes) -> None:
         most = max(numbers, default=0)
@@ -152,7 +153,7 @@ def cardinality(numbers: Sequence[int]) -> str:
 
 
 def sizes(widths: Sequence[int], heights: Sequence[int]) -> str:
-    """Draws a dot for each size of images, pixels: a larger one where ten times as many have it."""
+    """Draws a dot for each size of images in pixels: ten times as many images make a larger dot."""
 
     def draw(axes: Axes) -> None:
         common = Counter(zip(widths, heights, strict=True)).most_common(_MAX_SIZES)
@@ -167,11 +168,11 @@ def sizes(widths: Sequence[int], heights: Sequence[int]) -> str:
 
 
 def aspect_ratios(widths: Sequence[int], heights: Sequence[int]) -> str:
-    """Draws how many images have which ratio of width to height."""
+    """Draws a histogram of the ratio of width to height."""
 
     def draw(axes: Axes) -> None:
         ratios = np.log2(np.array(widths, float) / np.array(heights, float))
-        # Up to a panorama of eight to one; what is beyond stands in the last bar.
+        # The last bars at both ends have all ratios from 8:1 on.
         axes.hist(np.clip(ratios, -3, 3), np.linspace(-3.125, 3.125, 26).tolist(), color=_ACCENT, rwidth=0.9)
         ticks = {-3: "≤ 1:8", -2: "1:4", -1: "1:2", 0: "1:1", 1: "2:1", 2: "4:1", 3: "≥ 8:1"}
         axes.set_xticks(list(ticks), list(ticks.values()))
@@ -190,7 +191,7 @@ def _count_images(axes: Axes) -> None:
 
 
 def _short(name: str, width: int) -> str:
-    """Returns a name that takes the place of so many letters: those of some scripts are twice as wide."""
+    """Returns a name cut to a width in letters, where the letters of some scripts count twice."""
     name, used = printable(name), 0
     for i, letter in enumerate(name):
         used += 2 if unicodedata.east_asian_width(letter) in "WF" else 1

@@ -4,7 +4,7 @@ manifest, rejects.csv, ... --\
 sample of the examples ------->  Report  -->  templates/report.html.jinja  -->  report.html
 images by their names -------/
 
-It follows from the dataset alone: the same one gives the same bytes, without times, paths, or lines of a CSV.
+The page depends on the dataset only, and has no times, paths or lines of a CSV: the same dataset gives the same bytes.
 """
 
 import argparse
@@ -28,30 +28,31 @@ from schemas import command, layout, metadata
 from schemas.metadata import DatasetInfo
 from schemas.printable import printable
 
-# Of more classes than together, charts and sheets show so many of the most frequent, and of the rarest.
+# If there are more classes than these two numbers together, charts and sheets show this many of the most frequent
+# classes, and this many of the rarest.
 MOST_FREQUENT, RAREST = 20, 10
-# Rows of a table, which is folded away; some 100 bytes each.
+# Largest number of rows in a table, which is collapsed at first; a row has some 100 bytes.
 MAX_ROWS = 1000
-# Rejects of a reason, and names of files that no row names.
+# Number of rejects shown for each reason, and of names of files that no row names.
 _EXAMPLES, _NAMES = 5, 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """What the page shows.
+    """The content of the page.
 
     Attributes:
         info: of the dataset.
-        num_seen: examples in the sample; all, where it is all of them.
-        shown: the classes in charts and sheets, by number.
+        num_seen: number of examples in the sample; the number of all examples, if all were read.
+        shown: indices of the classes in charts and sheets.
         charts: SVG elements by name.
         classes: a sheet for each class that is shown.
         combinations: a sheet for each of the rarest combinations of labels in the sample.
-        duplicates: a sheet for each of some groups, those in several splits first.
-        num_groups: groups of duplicates, all of them.
-        thumbnails: small pictures for the sheets, as data URIs: "" for what Pillow does not read.
-        rejects: examples by reason: file names with details.
-        unlisted: the first files that no row names.
+        duplicates: a sheet for each of the first groups of duplicates: groups in several splits come first.
+        num_groups: number of all groups of duplicates.
+        thumbnails: small pictures for the sheets, as data URIs; "" for an image that Pillow does not read.
+        rejects: some rejects by reason: file names with details.
+        unlisted: names of the first files that no row names.
     """
 
     info: DatasetInfo
@@ -72,15 +73,15 @@ def make(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> str:
 
     Raises:
         UserError: the dataset is damaged.
-        OSError: it cannot be read.
+        OSError: the dataset cannot be read.
     """
     return render(collect(directory, info, limits))
 
 
 def attempt(directory: str, info: DatasetInfo, limits: Limits) -> tuple[str, str]:
-    """Returns the page, and why it could not be made: "" where it could.
+    """Returns the page and ""; or, if it cannot be built, a page that says so and the traceback.
 
-    A dataset is worth more than its report, so that no conversion fails for it; then the page says so.
+    A conversion does not fail if only its report does.
     """
     try:
         return make(directory, info, limits), ""
@@ -91,7 +92,7 @@ def attempt(directory: str, info: DatasetInfo, limits: Limits) -> tuple[str, str
 
 
 def collect(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> Report:
-    """Reads what the page shows: at most the limits of pictures.py, whatever the size of the dataset."""
+    """Reads the content of the page. It reads at most the limits of pictures.py, for a dataset of any size."""
     seen = pictures.sample(directory, info, limits)
     shown = _shown(info.statistics.positives)
     classes, combinations = sheets.of_classes(info, seen, shown), sheets.of_rarest(info, seen)
@@ -116,7 +117,7 @@ def collect(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> Repo
 
 
 def render(report: Report) -> str:
-    """Returns the page: all that comes from the dataset is text in it, and none of it is markup."""
+    """Returns the page. All strings from the dataset are escaped, so that none of them is markup."""
     template = _environment().get_template("report.html.jinja")
     return template.render(report=report, info=report.info, num_colours=charts.NUM_COLOURS, max_rows=MAX_ROWS)
 
@@ -134,7 +135,7 @@ def _environment() -> Environment:
 
 
 def _shown(positives: Sequence[int]) -> tuple[int, ...]:
-    """Returns the classes to show: all in their order, or of many those that tell most."""
+    """Returns the indices of the classes to show: all of them, or else the most frequent and the rarest."""
     if len(positives) <= MOST_FREQUENT + RAREST:
         return tuple(range(len(positives)))
     ranked = sorted(range(len(positives)), key=lambda i: (-positives[i], i))
@@ -155,7 +156,7 @@ def _charts(info: DatasetInfo, seen: Sequence[Seen], shown: Sequence[int]) -> di
 
 
 def _shares(seen: Sequence[Seen], shown: Sequence[int]) -> np.ndarray:
-    """Returns of the examples with one class the part that has the other: float64 [len(shown), len(shown)]."""
+    """Returns the share of the examples with one class that also have another: float64 [len(shown), len(shown)]."""
     columns = {label: i for i, label in enumerate(shown)}
     has = np.zeros((len(seen), len(shown)))
     for row, one in zip(has, seen, strict=True):
@@ -175,7 +176,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Writes the page, instead of the one that may be there, and says where."""
+    """Writes the page, over a page that exists, and prints its path."""
     directory = arguments.directory.rstrip("/")
     output = arguments.output or f"{directory}/{layout.REPORT}"
     for path in (directory, output):

@@ -1,6 +1,6 @@
 """Samples the examples for the report, finds examples by name, and makes small pictures of them.
 
-Within a split the examples stand in the order of a hash, so that the first of each split are a fair random sample.
+The examples of a split are in the order of a hash, so that the first ones of each split are a random sample.
 """
 
 import base64
@@ -21,19 +21,20 @@ from converter.splits import assignment
 from converter.system import storage
 from schemas.metadata import DatasetInfo
 
-# What is read of a dataset, at most. A share of one class in a hundred is then known to a seventh of itself (its
-# standard deviation), and reading takes seconds: 0.2 ms a photograph of 35 kB, and 2 s for a GB or for so many labels.
+# Largest part of a dataset that is read. The standard deviation of the share of a class that one in a hundred examples
+# has is then a seventh of the share. Reading takes seconds: 0.2 ms a photograph of 35 kB, and 2 s for a GB or for this
+# number of labels.
 MAX_EXAMPLES = 5_000
 MAX_BYTES = 1_000_000_000
 MAX_LABELS = 20_000_000
 
-# Pixels of the longer side of a small picture: sharp in the 120 of the page on a display of two pixels for one, mostly,
-# and about 5 kB.
+# Longer side of a small picture, in pixels. The page shows it at 120, so that it is nearly sharp on a display with two
+# pixels for one; it has about 5 kB.
 _SIZE = 176
 
 
 class Place(NamedTuple):
-    """Where a record is: the path of its shard in the dataset, and its offset in it."""
+    """The position of a record: the path of its shard in the dataset, and its offset in the shard."""
 
     shard: str
     offset: int
@@ -45,8 +46,8 @@ class Seen(NamedTuple):
     Attributes:
         place: of its record.
         filename: of its image.
-        split: that it is in.
-        labels: the classes that it has, by number, in their order.
+        split: name of its split.
+        labels: indices of its classes, ascending.
         height: pixels.
         width: pixels.
     """
@@ -60,11 +61,13 @@ class Seen(NamedTuple):
 
 
 def sample(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> list[Seen]:
-    """Reads a dataset, or so much of each split as the limits admit: the same examples each time, of all splits mixed.
+    """Returns all examples of a dataset, or as many of each split as the limits allow.
+
+    It returns the same examples each time, with those of different splits mixed.
 
     Raises:
         UserError: a shard is damaged.
-        OSError: one cannot be read.
+        OSError: a shard cannot be read.
     """
     num_labels, num_bytes = info.num_examples * len(info.classes), info.statistics.num_bytes
     most = ((MAX_EXAMPLES, info.num_examples), (MAX_BYTES, num_bytes), (MAX_LABELS, num_labels))
@@ -88,7 +91,7 @@ def _numbers(labels: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def find(directory: str, info: DatasetInfo, limits: Limits, split: str, name: str) -> Place | None:
-    """Returns where an image of a split is, by its name in a CSV of the dataset, where formulas are escaped."""
+    """Returns the position of an image in a split, by its name in a CSV of the dataset, where formulas are escaped."""
     for filename in dict.fromkeys((formulas.unescaped(name), name)):
         for one in examples.find(directory, info, filename, limits):
             if one.split == split:
@@ -103,11 +106,11 @@ def thumbnails(directory: str, places: Iterable[Place], num_classes: int, limits
         directory: of the dataset.
         places: of the records, in any order.
         num_classes: of the dataset.
-        limits: of an image; one of more pixels has no picture.
+        limits: of an image; the picture of a larger one is "".
 
     Raises:
         UserError: a shard is damaged.
-        OSError: one cannot be read.
+        OSError: a shard cannot be read.
     """
     found = {}
     for shard, group in itertools.groupby(sorted(set(places)), key=lambda place: place.shard):
@@ -120,7 +123,7 @@ def thumbnails(directory: str, places: Iterable[Place], num_classes: int, limits
 
 
 def thumbnail(data: bytes, max_pixels: int = DEFAULT.max_pixels) -> str:
-    """Returns a small JPEG of an encoded image as a data URI, or "" where it is too large or Pillow cannot make one."""
+    """Returns a small JPEG of an encoded image as a data URI; "" if it is too large, or Pillow cannot read it."""
     try:
         _, image = read_header(data, max_pixels)
         image.draft("RGB", (_SIZE, _SIZE))  # A large JPEG is decoded at an eighth of its size.

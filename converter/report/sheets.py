@@ -12,7 +12,7 @@ from converter.report import pictures
 from converter.report.pictures import Place, Seen
 from schemas.metadata import DatasetInfo
 
-# A small picture is 5 kB: with thirty classes all of them are 2 MB, with five 0.6.
+# A small picture has 5 kB, and all of them together 2 MB with thirty classes, 0.6 MB with five.
 _OF_A_CLASS, _COMBINATIONS, _OF_A_COMBINATION, _GROUPS, _OF_A_GROUP = 8, 12, 3, 12, 4
 
 
@@ -21,8 +21,8 @@ class Picture(NamedTuple):
 
     Attributes:
         filename: of the image.
-        note: what else stands below it.
-        place: of its record, None where it is not known.
+        note: further text below the picture.
+        place: of its record; None if it was not found.
     """
 
     filename: str
@@ -31,12 +31,12 @@ class Picture(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """Some images of a kind.
+    """Some images of a class, of a combination of labels, or of a group of duplicates.
 
     Attributes:
-        title: names of classes, or of splits.
-        number: of all images of the kind.
-        pictures: some of them.
+        title: names of the classes, or of the splits of the group.
+        number: number of all images of the class, combination or group.
+        pictures: some of these images.
     """
 
     title: tuple[str, ...]
@@ -56,7 +56,7 @@ def of_classes(info: DatasetInfo, seen: Sequence[Seen], shown: Sequence[int]) ->
 
 
 def of_rarest(info: DatasetInfo, seen: Sequence[Seen]) -> list[Sheet]:
-    """Returns a sheet for each of the combinations of labels that the fewest images of a sample have."""
+    """Returns a sheet for each of the combinations of labels with the fewest images in a sample."""
     numbers = Counter(one.labels for one in seen)
     rarest = heapq.nsmallest(_COMBINATIONS, numbers, key=lambda labels: (numbers[labels], labels))
     sheets = {labels: Sheet(tuple(info.classes[i] for i in labels), numbers[labels], []) for labels in rarest}
@@ -74,7 +74,7 @@ def _add(sheet: Sheet, one: Seen, most: int) -> None:
 def of_duplicates(
     directory: str, info: DatasetInfo, rows: Iterable[dict[str, str]], limits: Limits
 ) -> tuple[list[Sheet], int]:
-    """Returns a sheet for each of some groups, and how many groups there are.
+    """Returns a sheet for each of the first groups of duplicates, and the number of all groups.
 
     Args:
         directory: of the dataset.
@@ -91,14 +91,14 @@ def of_duplicates(
             yield list(group)
 
     find = functools.partial(pictures.find, directory, info, limits)
-    # Those in several splits come first: they make validation easier than it should be.
+    # Groups in several splits come first, since they make validation scores too high.
     chosen = heapq.nsmallest(_GROUPS, groups(), key=lambda group: len({row["split"] for row in group}) == 1)
     return [_of_group(group, find) for group in chosen], num_groups
 
 
 def _of_group(group: list[dict[str, str]], find: Callable[[str, str], Place | None]) -> Sheet:
     first = {row["split"]: row for row in reversed(group)}
-    ranked = sorted(group, key=lambda row: row is not first[row["split"]])  # So that every split is seen.
+    ranked = sorted(group, key=lambda row: row is not first[row["split"]])  # An image of each split comes first.
     some = [
         Picture(row["filename"], f"{row['split']}, {row['kind']}", find(row["split"], row["filename"]))
         for row in ranked[:_OF_A_GROUP]

@@ -21,28 +21,28 @@ from converter.text import CONTROL, composed
 from schemas.errors import UserError
 from schemas.example import Example
 
-# A picture of more is no glance any more, and takes seconds to draw.
+# Largest number of pictures in a grid. Drawing more takes seconds, and more cannot be seen at a glance.
 MAX_PICTURES = 120
 _COLUMNS = 6
 _PICTURE_PIXELS = 240
-# Beside the folder of images that `export` writes.
+# The names of the CSV and of the folder of images that `export` writes.
 _LABELS = "labels.csv"
 _IMAGES = "images"
 
 
 def label_names(one: Example, classes: Sequence[str]) -> str:
-    """Returns the names of an example's classes, for a person."""
+    """Returns the names of an example's classes as one text; "none" if it has none."""
     return ", ".join(name for name, label in zip(classes, one.labels, strict=True) if label) or "none"
 
 
 def grid(examples: Sequence[Located], classes: Sequence[str], path: str, max_pixels: int = DEFAULT.max_pixels) -> None:
-    """Draws each example with its name and its labels beneath.
+    """Draws each example with its name and its labels below it.
 
     Args:
-        examples: at least one; of more than MAX_PICTURES the figure gets very high.
+        examples: at least one; with more than MAX_PICTURES, the figure becomes very high.
         classes: names of the classes.
         path: of the PNG, on this machine.
-        max_pixels: that an image may have.
+        max_pixels: largest number of pixels of an image.
 
     Raises:
         UserError: an image is too large, or cannot be decoded.
@@ -57,10 +57,10 @@ def grid(examples: Sequence[Located], classes: Sequence[str], path: str, max_pix
     for panel, located, text in zip(panels, examples, texts, strict=False):
         panel.imshow(_picture(located, max_pixels))
         panel.set(xticks=[], yticks=[])
-        # A dollar sign in a name is no formula.
+        # A dollar sign in a name does not start a formula.
         panel.set_xlabel(text, fontsize=8, parse_math=False)
     with warnings.catch_warnings():
-        # A name in a script that the font has not: boxes in the picture, and the name on the terminal.
+        # Letters that the font lacks are boxes in the picture. The terminal shows the name.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(path, dpi=100, format="png")
 
@@ -68,18 +68,18 @@ def grid(examples: Sequence[Located], classes: Sequence[str], path: str, max_pix
 def export(examples: Iterable[Located], classes: Sequence[str], folder: str) -> int:
     """Writes images as files, as they are stored, and a CSV of their labels.
 
-    `python -m converter --csv=FOLDER/labels.csv --images=FOLDER/images` makes a dataset of them again.
+    `python -m converter --csv=FOLDER/labels.csv --images=FOLDER/images` converts them to a dataset again.
 
     Args:
         examples: in any order.
         classes: names of the classes.
-        folder: local or in a store; it must hold nothing.
+        folder: local or in a store; it must be empty.
 
     Returns:
-        How many were written.
+        The number of images written.
 
     Raises:
-        UserError: there is something in the folder.
+        UserError: the folder is not empty.
         OSError: a file cannot be written.
     """
     if next(storage.list_files(folder), None):
@@ -93,7 +93,7 @@ def export(examples: Iterable[Located], classes: Sequence[str], folder: str) -> 
     while column in classes:
         column += "_"
     text = io.StringIO()
-    # In quotes, so that no name has a part in what is found to be the delimiter.
+    # Names are in quotes, so that delimiters in them do not count when the converter detects the delimiter.
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     header = [formulas.escaped(name) for name in (column, *classes)]  # The converter removes the escapes.
     writer.writerows([header, *((name, *labels) for name, labels in rows.items())])
@@ -102,13 +102,11 @@ def export(examples: Iterable[Located], classes: Sequence[str], folder: str) -> 
 
 
 def safe_name(filename: str, taken: Collection[str]) -> str:
-    """Returns a name for a file: that of the example, unless it leads out of a folder or no CSV should have it.
-
-    A CSV should not have names that a spreadsheet runs as formulas.
+    """Returns a safe name for the file of an example: one inside the folder, that is no formula in a spreadsheet.
 
     Args:
-        filename: of the example; who wrote the dataset may have put anything there.
-        taken: names that other files have.
+        filename: of the example; in a dataset of unknown origin it may be any text.
+        taken: names of other files.
     """
     parts = (CONTROL.sub("_", part).strip() for part in re.sub("[:\\\\]", "_", composed(filename)).split("/"))
     name = formulas.without("/".join(part for part in parts if part not in ("", ".", ".."))) or "unnamed"
@@ -134,5 +132,5 @@ def _picture(located: Located, max_pixels: int) -> PIL.Image.Image:
 
 
 def _lines(text: str) -> str:
-    """Breaks a text into what fits beneath a picture, and leaves out what would make it too high."""
+    """Breaks a text into lines that fit below a picture, and cuts it after three lines."""
     return textwrap.fill(CONTROL.sub("_", text), 30, max_lines=3, placeholder=" ...")

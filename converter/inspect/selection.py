@@ -1,11 +1,11 @@
 """Shows the summary of a dataset, or chosen examples of it: `python -m converter.inspect DIR`.
 
-What it takes, and what it shows:
+Arguments, and the output for each:
 
     DIR                                             the summary
     DIR --examples=24 --split=train --where=sea     a picture of those examples
     DIR --examples=24 --output=FOLDER               files of them
-    DIR --filename=1.jpg                            where one example is, and what it is
+    DIR --filename=1.jpg                            the position and the fields of one example
 """
 
 import argparse
@@ -34,19 +34,19 @@ from schemas.printable import printable
 def select(
     directory: str, info: DatasetInfo, *, split: str = "", where: str = "", limits: Limits = DEFAULT
 ) -> Iterator[Located]:
-    """Yields the examples that fit, in their order, which is as good as shuffled.
+    """Yields the examples of a split that match, in the order of the dataset, which is as good as shuffled.
 
     Args:
         directory: of the dataset.
         info: its manifest.
-        split: name of the split; all of them, one after the other, when empty.
-        where: classes that an example must have, and with a minus before them must not have: `sea,-trees`. A part
-            with a comma is in double quotes.
+        split: name of the split; "" for all splits, one after the other.
+        where: classes that an example must have, and, with a minus before them, classes that it must not have:
+            `sea,-trees`. A name with a comma is in double quotes.
         limits: of an image.
 
     Raises:
         UserError: there is no such split or class, or the dataset is damaged.
-        OSError: it cannot be read.
+        OSError: the dataset cannot be read.
     """
     wanted = _parse_where(where, info.classes)
     for name in [split] if split else [split.name for split in info.splits]:
@@ -56,9 +56,9 @@ def select(
 
 
 def _parse_where(text: str, classes: Sequence[str]) -> dict[int, int]:
-    """Returns the label that is asked for, by the index of its class."""
+    """Returns the required labels, 0 or 1, by the index of their class."""
     indices = {name: (i, 1) for i, name in enumerate(classes)}
-    # A class whose own name has a minus before it stays what it is.
+    # If a class has a name that starts with a minus, the name means this class.
     indices = {f"-{name}": (i, 0) for name, (i, _) in indices.items()} | indices
     wanted: dict[int, int] = {}
     for part in _parts(text):
@@ -67,12 +67,12 @@ def _parse_where(text: str, classes: Sequence[str]) -> dict[int, int]:
             raise UserError(f"--where: there is no class {part!r}. There are: {some(classes)}")
         i, label = indices[term]
         if wanted.setdefault(i, label) != label:
-            raise UserError(f"--where: no example has {classes[i]!r} and has it not. Received: {text!r}")
+            raise UserError(f"--where: {classes[i]!r} cannot be both required and excluded. Received: {text!r}")
     return wanted
 
 
 def _parts(text: str) -> list[str]:
-    """Returns what commas part, but not those in quotes, as in the flags of the converter and of the trainer."""
+    """Splits a text at commas outside of quotes, as the flags of the converter and of the trainer do."""
     try:
         return [part.strip() for row in csv.reader([text], strict=True, skipinitialspace=True) for part in row]
     except csv.Error as error:
@@ -80,7 +80,7 @@ def _parts(text: str) -> list[str]:
 
 
 def describe(located: Located, classes: Sequence[str]) -> str:
-    """Returns what there is to know of an example, a line for each thing."""
+    """Returns the position and the fields of an example, a line for each."""
     one = located.example
     try:
         image_format = headers.format_of(one.image)
@@ -99,12 +99,12 @@ def describe(located: Located, classes: Sequence[str]) -> str:
 
 
 def _missing(directory: str, filename: str) -> str:
-    """Says that there is no such example, and why where that is known."""
+    """Returns the message that there is no such example, with the reason if its row was rejected."""
     sentence = f"{directory} has no example {filename!r}."
     for row in read_csv(directory, layout.REJECTS, Reject._fields):
         if composed(row["filename"]) in (inert(filename), inert(cleaned(filename))):
             return f"{sentence} It was rejected: {row['csv']} line {row['line']}: {row['reason']}: {row['detail']}"
-    return f"{sentence} Names have their folders, as in the CSV, and small and capital letters differ."
+    return f"{sentence} Give the name with its folders, as in the CSV; upper and lower case differ."
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -136,7 +136,7 @@ def _number(text: str) -> int:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Prints what was asked for."""
+    """Prints the summary, or the examples that the flags select."""
     directory = arguments.directory.rstrip("/")
     for path in filter(None, (directory, arguments.output)):
         storage.check(path)
@@ -169,7 +169,7 @@ def _show(found: Iterator[Located], info: DatasetInfo, arguments: argparse.Names
         raise UserError(f"A picture holds up to {gallery.MAX_PICTURES} examples. --output=FOLDER writes any number.")
     examples = list(found)
     if not examples:
-        raise UserError("No example fits.")
+        raise UserError("No example matches.")
     for located in examples:
         names = gallery.label_names(located.example, info.classes)
         print(printable(f"{located.split}  {located.example.filename}: {names}"))

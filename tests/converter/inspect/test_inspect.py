@@ -167,7 +167,7 @@ def test_one_that_is_not_there_is_said_to_be_rejected_if_it_was(
         f"{folder} has no example 'lost.jpg'. It was rejected: {table} line 3: missing_file: no such file in the "
         "folder of images"
     )
-    with pytest.raises(UserError, match=r"has no example '1\.JPG'\. Names have their folders"):
+    with pytest.raises(UserError, match=r"has no example '1\.JPG'\. Give the name with its folders"):
         _main(folder, "--filename=1.JPG")
 
 
@@ -237,7 +237,9 @@ def test_examples_have_and_have_not_what_was_asked(
     ("where", "message"),
     [
         pytest.param("lake", f"there is no class 'lake'. There are: {', '.join(CLASSES)}", id="no such class"),
-        pytest.param("sea,-sea", "no example has 'sea' and has it not. Received: 'sea,-sea'", id="a contradiction"),
+        pytest.param(
+            "sea,-sea", "'sea' cannot be both required and excluded. Received: 'sea,-sea'", id="a contradiction"
+        ),
     ],
 )
 def test_what_cannot_fit_is_said(dataset: Path, info: DatasetInfo, where: str, message: str) -> None:
@@ -277,7 +279,7 @@ def test_a_picture_shows_them_and_the_names_are_printed(
 def test_no_picture_is_made_of_too_many_or_of_none(dataset: Path) -> None:
     with pytest.raises(UserError, match=r"A picture holds up to 120 examples\. --output=FOLDER writes any number"):
         _main(dataset, "--examples=121")
-    with pytest.raises(UserError, match="No example fits"):
+    with pytest.raises(UserError, match="No example matches"):
         _main(dataset, "--examples=3", "--where=desert,mountains,sea,sunset,trees", "--split=validation")
 
 

@@ -13,7 +13,7 @@ duplicates/ finds images that are the same or nearly the same, and groups them
 images/     proves that the bytes of an image decode, and prepares the bytes that are stored
 table/      reads a CSV or a Parquet file, and turns each of its rows into a Row or a Reject
 dataset/    reads the examples of a dataset, writes and reads the lists beside its shards, and summarizes it
-splits/     decides from names and labels to which split, shard and position an image goes
+splits/     assigns images to splits, shards and positions, from their names and labels
 system/     opens files and stores, starts processes, shares memory among them, and shows the progress bar
 rejects.py  defines why a row is rejected: Reject, and the closed list of reasons
 text.py     compares and shows names: composed characters, control characters, lists of names in messages

@@ -1,10 +1,10 @@
 """Compares two datasets, whatever shards they are cut into: `python -m converter.diff A B`.
 
-    shards of A that B has not --> {filename: what to compare} --.
+    shards of A that B lacks --> {filename: values to compare} --.
                                                                   >-- name by name --> Difference
-    shards of B that A has not --> example after example --------'
+    shards of B that A lacks --> example after example ----------'
 
-Held in memory are a name and a digest for each example of A that is read, and for each one that differs.
+Memory holds the name and the digest of each example of A that is read, and of each example that differs.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from schemas.printable import printable
 
 
 class Relabelled(NamedTuple):
-    """An image that both datasets have, with the names of the classes that only one of them gives it."""
+    """An image with different labels in the two datasets, and the classes that it has in one of them only."""
 
     filename: str
     gained: tuple[str, ...]
@@ -36,7 +36,7 @@ class Relabelled(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """An image that both datasets have, in other splits."""
+    """An image in different splits of the two datasets."""
 
     filename: str
     source: str
@@ -48,17 +48,17 @@ class Moved(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What has to be done to one dataset to get the other. Images are in the order of their names.
+    """The changes from a first dataset to a second. Images are sorted by name.
 
     Attributes:
-        classes_added: classes that only the other one has.
-        classes_removed: classes that only the one has.
-        classes_reordered: whether those that both have stand in another order.
-        added: images that only the other one has.
-        removed: images that only the one has.
-        relabelled: images with other labels, by the names of the classes.
-        changed: images with other bytes, or another size in pixels.
-        moved: images in another split.
+        classes_added: classes of the second dataset only.
+        classes_removed: classes of the first dataset only.
+        classes_reordered: whether the classes of both datasets have different orders.
+        added: images of the second dataset only.
+        removed: images of the first dataset only.
+        relabelled: images whose labels differ, compared by the names of the classes.
+        changed: images whose bytes or sizes in pixels differ.
+        moved: images whose splits differ.
     """
 
     classes_added: tuple[str, ...] = ()
@@ -71,12 +71,12 @@ class Difference:
     moved: tuple[Moved, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Whether there is any difference."""
         return self != Difference()
 
 
 class _Compared(NamedTuple):
-    """What is compared of an example; `labels` are the names of its classes, sorted."""
+    """The values of an example that are compared; `labels` are the names of its classes, sorted."""
 
     split: str
     labels: tuple[str, ...]
@@ -84,23 +84,23 @@ class _Compared(NamedTuple):
 
 
 def diff(one: str, other: str, limits: Limits = DEFAULT) -> Difference:
-    """Compares two datasets by the names of their images. Their names, versions and rejects do not matter.
+    """Compares two datasets by the names of their images. The names, versions and rejects of the datasets are ignored.
 
     Args:
-        one: folder of a dataset.
-        other: folder of a dataset.
-        limits: of an image; none is decoded.
+        one: folder of the first dataset.
+        other: folder of the second dataset.
+        limits: of an image; no image is decoded.
 
     Raises:
-        UserError: one of them is no dataset, or damaged.
-        OSError: one of them cannot be read.
+        UserError: a folder is no dataset, or a dataset is damaged.
+        OSError: a dataset cannot be read.
     """
     infos = metadata.load(one), metadata.load(other)
     for directory, info in zip((one, other), infos, strict=True):
         _check_there(directory, info)
     if infos[0].fingerprint == infos[1].fingerprint:
         return Difference()
-    # The labels of a shard have no meaning without the classes.
+    # If the classes differ, the labels in equal shards mean different classes.
     common = _shards(infos[0]) & _shards(infos[1]) if infos[0].classes == infos[1].classes else set()
     left: dict[str, _Compared] = {}
     for filename, compared in _read(one, infos[0], common, limits):
@@ -110,7 +110,7 @@ def diff(one: str, other: str, limits: Limits = DEFAULT) -> Difference:
 
 
 def _check_there(directory: str, info: DatasetInfo) -> None:
-    """Looks at the sizes of all shards, since most are not read."""
+    """Checks the sizes of all shards, most of which are not read."""
     sizes = {file.name: file.size for file in storage.list_files(directory)}
     for split in info.splits:
         for shard in split.shards:
@@ -127,7 +127,10 @@ def _shards(info: DatasetInfo) -> set[tuple[str, str]]:
 def _compare(
     infos: tuple[DatasetInfo, DatasetInfo], left: dict[str, _Compared], examples: Iterator[tuple[str, _Compared]]
 ) -> Difference:
-    """Takes out of `left` what is met again; what is left of it was removed."""
+    """Compares examples of the second dataset with `left`, those of the first, and removes each match from `left`.
+
+    The examples that remain in `left` are not in the second dataset.
+    """
     added, relabelled, changed, moved = [], [], [], []
     for filename, new in examples:
         old = left.pop(filename, None)
@@ -162,7 +165,7 @@ def _without(names: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]
 def _read(
     directory: str, info: DatasetInfo, skipped: set[tuple[str, str]], limits: Limits
 ) -> Iterator[tuple[str, _Compared]]:
-    """Yields the examples of all shards but those to skip, with their filenames."""
+    """Yields the file names and values of the examples in all shards except the skipped ones."""
     for split in info.splits:
         for shard in split.shards:
             if (split.name, shard.sha256) not in skipped:
@@ -174,11 +177,11 @@ def _read(
 
 
 def report(difference: Difference, limit: int = 20) -> str:
-    """Returns what a person reads: `same`, or a count of each kind of difference, with the names below it.
+    """Returns the text to print: `same`, or the number of differences of each kind, with their names.
 
     Args:
-        difference: to tell.
-        limit: names to list of each kind; 0 is all.
+        difference: from `diff`.
+        limit: largest number of names listed for each kind; 0 for all.
     """
     if not difference:
         return "same"
@@ -218,7 +221,7 @@ def _limit(text: str) -> int:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Prints the difference; returns the status: 0 when there is none, 1 otherwise."""
+    """Prints the difference; returns the status: 0 if there is none, 1 otherwise."""
     for directory in (arguments.one, arguments.other):
         storage.check(directory)
     difference = diff(arguments.one, arguments.other, limits_of(arguments))

@@ -1,22 +1,22 @@
 """Defines the limits of one image, in bytes and pixels, for conversions and for all that reads a dataset.
 
-A file of some kilobytes can claim any number of pixels, and a row can name a file of any size. Both are known before
-anything is read or decoded: the size of a file from the listing, the pixels from the header of the image.
+The header of a small file can claim any number of pixels, and a row can name a file of any size. Both are checked
+before an image is decoded: the size of the file from the listing, the number of pixels from the header.
 """
 
 import argparse
 from typing import NamedTuple
 
-# More than cameras give: 102 megapixels of medium format, 108 of telephones. Decoded, that is 384 MB for each thread,
-# and three times as much while a progressive JPEG is decoded.
+# More than the images of cameras: 102 megapixels of medium format, 108 of telephones. A decoded image of this size
+# takes 384 MB, and three times as much while a progressive JPEG is decoded.
 DEFAULT_MAX_MEGAPIXELS = 128
-# So many pixels take 384 MB when nothing is compressed (a BMP, a PNG of noise).
+# An uncompressed image of DEFAULT_MAX_MEGAPIXELS (a BMP, a PNG of noise) has 384 MB.
 DEFAULT_MAX_IMAGE_MB = 400
-# A record has room for 2147 MB: its other fields need some of them.
+# The largest record has 2147 MB, some of which its other fields need.
 MOST_IMAGE_MB = 2000
-# TensorFlow decodes no image of 2**29 pixels or more.
+# TensorFlow does not decode images of 2**29 pixels or more.
 MOST_MEGAPIXELS = 536
-# For the label vector of a million classes, the longest name and the keys.
+# Bytes for the label vector of a million classes, the longest name and the keys.
 _OTHER_FIELDS_BYTES = 16_000_000
 
 
@@ -24,8 +24,8 @@ class Limits(NamedTuple):
     """Limits of one image.
 
     Attributes:
-        max_pixels: of all its frames; 3 bytes of memory each.
-        max_image_bytes: of the encoded file.
+        max_pixels: largest number of pixels in all of its frames; 3 bytes of memory each.
+        max_image_bytes: largest size of the encoded file.
     """
 
     max_pixels: int = DEFAULT_MAX_MEGAPIXELS * 1_000_000
@@ -33,7 +33,7 @@ class Limits(NamedTuple):
 
     @property
     def max_record_bytes(self) -> int:
-        """Bytes of the largest record of such an image."""
+        """The size of the largest record with such an image, in bytes."""
         return self.max_image_bytes + _OTHER_FIELDS_BYTES
 
 
@@ -65,5 +65,5 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def limits_of(arguments: argparse.Namespace) -> Limits:
-    """Returns the limits that were asked for by these flags."""
+    """Returns the limits from the parsed flags of `add_flags`."""
     return Limits(arguments.max_megapixels * 1_000_000, arguments.max_image_mb * 1_000_000)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 
 class Reason(enum.StrEnum):
-    """Why a row was rejected. The list is closed: each has a test, and a line in docs/rejects.md."""
+    """The reason for a rejected row. The list is closed: each reason has a test, and a line in docs/rejects.md."""
 
-    # Of the row itself.
+    # Faults of the row itself.
     BAD_ROW = "bad_row"
     MISSING_NAME = "missing_name"
     UNSAFE_PATH = "unsafe_path"
@@ -16,7 +16,7 @@ class Reason(enum.StrEnum):
     BAD_SPLIT = "bad_split"
     DUPLICATE_NAME = "duplicate_name"
     CONFLICTING_ROWS = "conflicting_rows"
-    # Of the file that it names.
+    # Faults of the file that it names.
     MISSING_FILE = "missing_file"
     EMPTY_FILE = "empty_file"
     UNREADABLE_FILE = "unreadable_file"
@@ -30,11 +30,11 @@ class Reject(NamedTuple):
     """One rejected row.
 
     Attributes:
-        csv: path of the file that the row stands in.
-        line: of that file, 1 for its header; the first line where a quoted field spans several.
-        filename: as the CSV has it, or normalized where the row was fine and its file is not.
+        csv: path of the CSV or Parquet file.
+        line: of the row in that file, where 1 is the header of a CSV; the first of its lines, if it spans several.
+        filename: the name in the CSV; or the normalized name, if the fault is in the image file.
         reason: one of the closed list.
-        detail: what was found there, for a person.
+        detail: description of the fault, for people.
     """
 
     csv: str
@@ -48,10 +48,10 @@ class Damaged(NamedTuple):
     """One row whose image is damaged and was kept.
 
     Attributes:
-        csv: path of the file that the row stands in.
-        line: of that file, as in Reject.
+        csv: path of the CSV or Parquet file.
+        line: of the row in that file, as in Reject.
         filename: normalized.
-        detail: the words of libjpeg.
+        detail: the warning of libjpeg.
     """
 
     csv: str

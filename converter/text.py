@@ -4,17 +4,17 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-# Control characters, line separators and lone surrogates; not what else is invisible: a name may well have a no-break
-# space (macOS screenshots) or a joiner (Persian, emoji).
+# Control characters, line separators and lone surrogates. Other invisible characters are allowed: names have no-break
+# spaces (macOS screenshots) and joiners (Persian, emoji).
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def composed(text: str) -> str:
-    """Returns a text as it is compared: in composed characters, since file systems and editors differ in that."""
+    """Returns a text in composed characters (NFC), to compare it: file systems and editors write it differently."""
     return unicodedata.normalize("NFC", text)
 
 
 def some(names: Sequence[str]) -> str:
-    """Returns names for a message: not a million of them, and all on one line."""
+    """Returns the first names as one line for a message, with the number of further ones."""
     shown = ", ".join(name if name.isprintable() else repr(name) for name in names[:20])
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")

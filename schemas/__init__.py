@@ -1,25 +1,25 @@
-"""The contract between the converter and the trainer: what a dataset on disk is.
+"""The contract between the converter and the trainer: the format of a dataset on disk.
 
-Both sides derive every key, dtype, shape and file name from here, and neither imports the other.
+Both packages take every key, dtype, shape and file name from here, and neither imports the other.
 
-    example.py     one record: its features, how it is encoded and parsed
-    proto.py       tf.train.Example without TensorFlow
-    tfrecord.py    the file format of a shard and of its index
-    layout.py      every file name of a dataset
-    metadata.py    DatasetInfo, kept as manifest.json
-    statistics.py  counts of the examples in a shard, a split, a dataset: they add up
-    tfds.py        the JSON that tensorflow-datasets reads
-    tfx.py         the schema and statistics that tensorflow-metadata (TFX, TFDV) reads
-    derived.py     the files of both, which follow from DatasetInfo
-    typed.py       makes of JSON the dataclasses that were written to it, of the declared types alone
-    errors.py      UserError: what a person can mend
-    machine.py     cores, memory and disk that this process may use
-    locking.py     lets one process at a time work in a folder
-    command.py     how the command lines end
-    signals.py     Ctrl-C and SIGTERM, while modules are imported and later
-    printable.py   keeps what came from the input from speaking to the terminal
-    native_stderr.py  keeps the lines of libjpeg from the terminal
-    quiet.py       keeps the noise of native libraries from the terminal; TensorFlow when it is needed
+    example.py     defines one record: its features, encoding and parsing
+    proto.py       defines tf.train.Example without TensorFlow
+    tfrecord.py    writes and reads shards, and the text of their indexes
+    layout.py      defines every file name of a dataset
+    metadata.py    defines DatasetInfo, the content of manifest.json
+    statistics.py  counts the examples of a shard, a split or a dataset
+    tfds.py        writes the JSON files that tensorflow-datasets reads
+    tfx.py         writes the schema and the statistics that TFX and TFDV read
+    derived.py     returns all files that follow from the manifest: those of tfds.py and tfx.py
+    typed.py       builds dataclasses from JSON, and checks every value against its declared type
+    errors.py      defines UserError: an error that the user can correct
+    machine.py     returns the cores, the memory and the disk space that this process may use
+    locking.py     locks a folder against other processes
+    command.py     runs a program and ends its process: messages and exit status
+    signals.py     handles Ctrl-C and SIGTERM, while modules are imported and later
+    printable.py   escapes control characters in text from the input, before it is printed
+    native_stderr.py  removes the warnings of libjpeg from standard error
+    quiet.py       hides the output of native libraries, and imports TensorFlow when it is first needed
 """
 
 __version__ = "0.1.0"

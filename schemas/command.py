@@ -1,4 +1,4 @@
-"""What the command lines have in common: how they end."""
+"""Runs a program and ends its process: messages and exit status, for all command lines."""
 
 import atexit
 import contextlib
@@ -18,7 +18,7 @@ from schemas.printable import printable
 _INTERRUPTED = "Interrupted."
 
 _describe: Callable[[], str] = str
-# Held by the thread that ends the process.
+# The thread that ends the process holds this lock.
 _ending = threading.Lock()
 
 
@@ -29,16 +29,19 @@ def run(
     errors: tuple[type[Exception], ...] = (),
     status: int = 1,
 ) -> None:
-    """Runs a program and ends the process: what the user can mend is a message, Ctrl-C is status 130, SIGTERM 143.
+    """Runs a program and ends the process.
+
+    An error that the user can correct ends with a message in place of a traceback, Ctrl-C with status 130, and SIGTERM
+    with 143.
 
     Args:
-        main: the program; what it returns is the status, None is 0.
-        parse: from the arguments, with the name of the program, to what `main` is given.
-        errors: that the user can mend, beside UserError and OSError.
-        status: with which these end.
+        main: the program; its result is the status, where None is 0.
+        parse: from the command line, with the name of the program, to the argument of `main`.
+        errors: classes of errors that the user can correct, beside UserError and OSError.
+        status: exit status after such an error.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that the terminal cannot show is shown in part, and does not end the program.
+        # Characters that the terminal cannot show are escaped, and do not end the program.
         sys.stdout.reconfigure(errors="backslashreplace")
     mendable: tuple[type[Exception], ...] = (UserError, OSError, *errors)
     signals.interrupt(_give_up)
@@ -60,12 +63,12 @@ def run(
 
 @contextlib.contextmanager
 def leaves(describe: Callable[[], str]) -> Iterator[None]:
-    """Says what is left when the work in this context ends with an exception, in a note of the exception.
+    """Adds a note about unfinished files to an exception that ends the work in this context.
 
-    A command line prints it behind its error, and when it is interrupted.
+    Command lines print the note after the error, and when they are interrupted.
 
     Args:
-        describe: returns what is left, and how one goes on; "" if there is nothing to say.
+        describe: returns a description of the unfinished files, and how to continue; "" for no note.
     """
     global _describe
     before, _describe = _describe, describe
@@ -83,12 +86,12 @@ def leaves(describe: Callable[[], str]) -> Iterator[None]:
 def _left() -> str:
     try:
         return _describe()
-    except OSError:  # It cannot be looked at now.
+    except OSError:  # The files cannot be listed now.
         return ""
 
 
 def _give_up(number: int) -> None:
-    """Ends the process in the place of the main thread, which does something that takes long."""
+    """Ends the process from another thread, when the main thread does not end it in time."""
     if _ending.acquire(blocking=False):
         _print("\n".join(filter(None, (_INTERRUPTED, _left()))))
     os._exit(signals.status(number))
@@ -102,28 +105,28 @@ def _say(sentence: str, error: BaseException) -> None:
 def _print(text: str) -> None:
     with contextlib.suppress(OSError, ValueError):
         if sys.stdout.isatty():
-            print()  # A bar may stand there.
-        # A message may have several lines, and cells of a CSV in them.
+            print()  # The cursor may be behind a progress bar.
+        # Each line of a message is escaped, since it may have cells of a CSV in it.
         print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def _exit(status: object) -> NoReturn:
-    """Ends the process without taking TensorFlow and Beam apart: that takes a second, and does nothing for anyone.
+    """Ends the process without the cleanup of TensorFlow and Beam, which takes a second and has no use.
 
-    What asked to be called at the end is called. `status` is what `sys.exit` takes.
+    Functions registered with `atexit` are called. `status` is an argument of `sys.exit`.
     """
     if not isinstance(status, int | None):
         print(status, file=sys.stderr)
         status = 1
     atexit._run_exitfuncs()
-    with contextlib.suppress(OSError):  # Who read the output is gone.
+    with contextlib.suppress(OSError):  # The reader of a pipe may have ended.
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(status or 0)
 
 
 def _sentence(error: BaseException) -> str:
-    """Returns what a person needs of an error: of the system's, which file, and what is wrong with it."""
+    """Returns the text of an error; for an error of the system, the file and the reason."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return str(error)

@@ -1,4 +1,4 @@
-"""The files that say for other readers what the manifest says: they follow from it, byte for byte."""
+"""Returns the files for other readers, which follow from the manifest byte for byte."""
 
 from schemas import layout, tfds, tfx
 from schemas.metadata import DatasetInfo
@@ -8,7 +8,7 @@ def files(info: DatasetInfo) -> dict[str, bytes]:
     """Returns the content of each file by its name in the dataset.
 
     Raises:
-        ValueError, ArithmeticError: no dataset has such numbers; none is raised for what a conversion has counted.
+        ValueError, ArithmeticError: the manifest has impossible numbers, which no conversion writes.
     """
     return {
         **{name: text.encode() for name, text in tfds.files(info).items()},

@@ -1,9 +1,9 @@
-"""What a person can mend."""
+"""Defines UserError: an error that the user can correct."""
 
 
 class UserError(ValueError):
-    """A mistake in flags, files or their contents; its message is all that the user needs to see.
+    """A mistake in flags, files or their contents.
 
-    The message says where (file, line, column), what was received and what to do. The command lines print it and exit
-    with status 1; everything else that is raised is a defect of ours and keeps its traceback.
+    The message has the place (file, line, column), the value received, and what to do. Command lines print the message
+    without a traceback, and exit with status 1. Other exceptions are defects of multihot and keep their traceback.
     """

@@ -1,4 +1,4 @@
-"""One record of a dataset.
+"""Defines one record of a dataset: its features, encoding and parsing.
 
 A record is a serialized `tf.train.Example`. Every feature is present in every record, with a fixed kind and shape, so
 that `tf.io.FixedLenFeature`, TFDS, TFX and DALI all parse it:
@@ -62,14 +62,14 @@ def encode(*, image: bytes, height: int, width: int, labels: Sequence[int], file
     """Returns the serialized record: the same arguments always give the same bytes.
 
     Args:
-        image: the encoded image file, as it is.
+        image: the bytes of the encoded image file.
         height: of the decoded image, in pixels.
         width: of the decoded image, in pixels.
-        labels: 0 or 1 for each class, of which there is at least one.
+        labels: 0 or 1 for each class; at least one class.
         filename: relative to the folder of images.
     """
-    # A proto map has no order of its own, and with `deterministic` the implementations of protobuf still differ in
-    # theirs. Written here the features stand in this order everywhere, and an image is copied twice, not six times.
+    # A map of protobuf has no order, and the implementations of protobuf differ in theirs even with `deterministic`.
+    # This function always writes the features in one order, and copies an image twice and not six times.
     name = filename.encode()
     parts = (
         _head(IMAGE, len(image)),
@@ -86,9 +86,9 @@ def encode(*, image: bytes, height: int, width: int, labels: Sequence[int], file
 
 @functools.lru_cache(1 << 14)
 def _size(height: int, width: int) -> bytes:
-    """Returns the features of the size: most photographs have the size of some others.
+    """Returns the features of the size, from a cache: most photographs have a size that occurs often.
 
-    The labels are not among them: of ten thousand classes they would be kept 16,384 times.
+    The labels are not cached with them: with ten thousand classes the cache would hold 16,384 long vectors.
     """
     values = {HEIGHT: _varint(height), WIDTH: _varint(width)}
     return b"".join(_head(key, len(value)) + value for key, value in values.items())
@@ -96,7 +96,7 @@ def _size(height: int, width: int) -> bytes:
 
 @functools.lru_cache(1 << 14)
 def _head(key: str, num_bytes: int) -> bytes:
-    """Returns what stands before the value of a feature: that of an entry of the map of tf.train.Features.
+    """Returns the bytes before the value of a feature, which is an entry of the map of tf.train.Features.
 
     feature { key: "..."  value { bytes_list { value: "..." } } }
     """
@@ -109,7 +109,7 @@ def _head(key: str, num_bytes: int) -> bytes:
 
 
 class Example(NamedTuple):
-    """What a record holds: see `encode`."""
+    """The fields of a record: see `encode`."""
 
     image: bytes
     height: int
@@ -119,14 +119,14 @@ class Example(NamedTuple):
 
 
 def decode(record: bytes, num_classes: int) -> Example:
-    """Returns what `encode` was given, for those who look at records one by one; training parses with `parse_spec`.
+    """Returns the fields of one record. Training parses batches of records with `parse_spec`.
 
     Args:
         record: the serialized record.
         num_classes: length of the label vector.
 
     Raises:
-        ValueError: it is not a record of such a dataset, exactly; the message says why.
+        ValueError: the record does not have exactly the features of such a dataset; the message has the reason.
     """
     try:
         found = proto.Example.FromString(record).features.feature
@@ -148,7 +148,7 @@ def decode(record: bytes, num_classes: int) -> Example:
 
 
 def _values(feature: Feature, found: Any) -> Sequence[Any]:
-    """Returns the values of a feature, of the right kind and number."""
+    """Returns the values of a feature, and checks their kind and number."""
     kind = "bytes_list" if feature.dtype == "string" else "int64_list"
     if found.WhichOneof("kind") != kind:
         raise ValueError(f"{feature.key} must be of kind {kind}. Received: {found.WhichOneof('kind')}")
@@ -159,8 +159,8 @@ def _values(feature: Feature, found: Any) -> Sequence[Any]:
 
 
 def _varint(number: int) -> bytes:
-    """Returns a number as protobuf has it: seven bits to a byte, lowest first, all but the last with the top bit."""
-    number &= 0xFFFFFFFFFFFFFFFF  # A negative one is written as if it had no sign.
+    """Returns a number as a varint of protobuf: seven bits a byte, lowest first; all but the last have the top bit."""
+    number &= 0xFFFFFFFFFFFFFFFF  # A negative number is written as its two's complement.
     digits = bytearray()
     while number > 0x7F:
         digits.append(number & 0x7F | 0x80)
@@ -173,7 +173,7 @@ def parse_spec(num_classes: int, keys: Iterable[str] | None = None) -> dict[str,
 
     Args:
         num_classes: length of the label vector; another length in a record is an error when it is parsed.
-        keys: the features to parse; all of them by default. What is not asked for costs nothing.
+        keys: the features to parse; by default all of them. Other features take no time.
     """
     tf = tensorflow()
     wanted = None if keys is None else set(keys)

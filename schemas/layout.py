@@ -1,16 +1,16 @@
-"""Every file name of a dataset.
+"""Defines every file name of a dataset.
 
     <root>/<name>/<version>/
         train/train-00000-of-00008.tfrecord          a folder for each split, with shards and nothing else in it
         index/train/train-00000-of-00008.tfindex
         dataset_info.json  features.json  metadata.json    tensorflow-datasets
         schema.pbtxt  statistics.pb                        TFX, TFDV
-        rejects.csv  unlisted.csv                          rows that were left out, and why; files that no row names
+        rejects.csv  unlisted.csv                          rejected rows with the reasons; files that no row names
         duplicates.csv                                     images that are the same as others, or nearly
         damaged.csv                                        damaged JPEGs that were kept; only where there are any
-        report.html                                        what a person reads: counts, charts, images
-        made_from/train/train-00000-of-00008.json          what a shard was made from: with the same, it is kept
-        conversion.json                                    when, how long, with which versions
+        report.html                                        a page for people: counts, charts, images
+        made_from/train/train-00000-of-00008.json          digest of the sources of a shard, which is kept if unchanged
+        conversion.json                                    time, duration and versions of the conversion
         manifest.json                                      written last: with it, the folder is a dataset
     <root>/<name>/<version>.incomplete/              the same while it is being written
 
@@ -37,12 +37,12 @@ TFDS_METADATA = "metadata.json"
 TFX_SCHEMA = "schema.pbtxt"
 TFX_STATISTICS = "statistics.pb"
 
-# tensorflow-datasets takes the name apart at dashes, and takes a folder for a version by its three numbers.
+# tensorflow-datasets splits names at dashes, and recognizes the folder of a version by its three numbers.
 _NAME = re.compile(r"[a-zA-Z]\w*", re.ASCII)
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
 _SHARD = re.compile(r"(\w+)/\1-\d{5,}-of-\d{5,}" + re.escape(SHARD_ENDING), re.ASCII)
 
-# What a dataset has beside its shards, their indexes, and what is noted of them.
+# The files that every dataset has, without shards, their indexes, and their files in made_from/.
 _ALWAYS = (
     TFDS_INFO,
     TFDS_FEATURES,
@@ -64,7 +64,7 @@ def is_name(text: str) -> bool:
 
 
 def is_split(text: str) -> bool:
-    """Whether a split can have this name: as a dataset, and not the name of a folder that is no split."""
+    """Whether a split can have this name: one of a dataset, but not that of another folder."""
     return is_name(text) and text not in (INDEX, MADE_FROM)
 
 
@@ -79,12 +79,12 @@ def dataset_dir(root: str, name: str, version: str) -> str:
 
 
 def incomplete_dir(dataset: str) -> str:
-    """Returns the folder in which a dataset is put together: no reader takes its name for a version."""
+    """Returns the folder of an unfinished dataset, whose name no reader takes for a version."""
     return f"{dataset}.incomplete"
 
 
 def replaced_dir(dataset: str) -> str:
-    """Returns where the dataset that is being overwritten waits until the new one stands in its place."""
+    """Returns the folder to which a dataset is moved while a new one takes its place."""
     return f"{dataset}.replaced"
 
 
@@ -94,7 +94,7 @@ def shard(split: str, index: int, num_shards: int) -> str:
 
 
 def is_shard(path: str) -> bool:
-    """Whether this is the path in a dataset of a shard: such a path stays inside of the dataset's folder."""
+    """Whether this is the path of a shard in a dataset. Such a path never leads out of the dataset's folder."""
     found = _SHARD.fullmatch(path)
     return found is not None and is_split(found[1])
 
@@ -110,7 +110,7 @@ def shard_files(shard_path: str) -> tuple[str, str]:
 
 
 def shard_origin(shard_path: str) -> str:
-    """Returns the path in the dataset of what is noted of how a shard was made."""
+    """Returns the path in the dataset of the note about the sources of a shard."""
     return f"{MADE_FROM}/{shard_path.removesuffix(SHARD_ENDING)}.json"
 
 
@@ -120,5 +120,5 @@ def files(shard_paths: Iterable[str]) -> set[str]:
 
 
 def may_have(path: str) -> bool:
-    """Whether a dataset can have this file as well: what is noted of a shard goes by its planned number."""
+    """Whether a dataset may have this further file. Notes about shards are allowed under any number."""
     return path == DAMAGED or path.startswith(f"{MADE_FROM}/")

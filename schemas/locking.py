@@ -1,18 +1,19 @@
-"""Lets one process at a time work in a folder."""
+"""Locks a folder against other processes."""
 
 import errno
 import fcntl
 import os
 from pathlib import Path
 
-# Some network file systems have no locks, or none of folders.
+# Errors of file systems that have no locks, or no locks of folders.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EBADF}
 
 
 def lock(folder: str | Path) -> int | None:
-    """Locks a folder against other processes of this machine; on a file system without locks nothing is locked.
+    """Locks a folder against other processes of this machine. On a file system without locks, it has no effect.
 
-    The lock ends when the returned descriptor is closed, and with the process, however it ends. No file is left behind.
+    The system releases the lock when the returned descriptor is closed, and when the process ends in any way. No file
+    is left behind.
 
     Returns:
         A descriptor to close; None if another process has the lock.

@@ -1,6 +1,6 @@
-"""The cores, the memory and the disk that this process may use: of the machine, and of the container that it runs in.
+"""Returns the cores, the memory and the disk space that this process may use, of its machine and of its container.
 
-All parts of the project ask here. A machine may have 64 cores of which a batch system gives this process four
+All modules of the project use these functions. On a machine with 64 cores, a batch system may give this process four
 (`taskset`), and a container may have a quota of one and a half.
 """
 
@@ -14,8 +14,8 @@ import psutil
 
 from schemas.errors import UserError
 
-# In the environment of a process, keep native libraries from starting threads of their own, as many as there are cores:
-# with 200 cores OpenBLAS starts 126 and TensorFlow 400, in each process. For programs that have threads enough.
+# Environment variables that keep native libraries from starting threads for all cores: with 200 cores, OpenBLAS starts
+# 126 and TensorFlow 400 in each process. For programs with threads or processes of their own.
 SINGLE_THREADED: Mapping[str, str] = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -35,24 +35,24 @@ def usable_cores(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> in
 
     Args:
         cgroups: where control groups are mounted.
-        membership: which of them this process is in.
+        membership: the file with the control groups of this process.
     """
-    # Not os.process_cpu_count(), which Python 3.11 and 3.12 lack.
+    # os.process_cpu_count() does not exist in Python 3.11 and 3.12.
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = (_quota(folder, version) for folder, version in _groups("cpu", cgroups, membership))
     return max(1, min([allowed, *(math.ceil(quota) for quota in quotas if quota is not None)]))
 
 
 def available_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
-    """Returns the bytes that this process can still take, as far as the system tells.
+    """Returns the bytes of memory that this process can still take.
 
-    The smallest of: what the machine has left, what the control groups of the process have left, and what its limit of
-    address space leaves (`ulimit -v`). What a group holds of files can be given up for other uses, and counts as free
+    The smallest of: the available memory of the machine, the rest of the limits of the process's control groups, and
+    the rest of its limit of address space (`ulimit -v`). Cached files of a group can be dropped, and count as free
     (https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files).
 
     Args:
         cgroups: where control groups are mounted.
-        membership: which of them this process is in.
+        membership: the file with the control groups of this process.
     """
     rooms = (_memory_left(folder, version) for folder, version in _groups("memory", cgroups, membership))
     left = [psutil.virtual_memory().available, *(room for room in rooms if room is not None)]
@@ -61,7 +61,7 @@ def available_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -
 
 
 def addresses_left() -> int | None:
-    """Returns the bytes of addresses that this process may still take (`ulimit -v`); None where there is no limit.
+    """Returns the bytes of addresses that this process may still take (`ulimit -v`); None if there is no limit.
 
     Programs and libraries take many more addresses than memory.
     """
@@ -70,14 +70,14 @@ def addresses_left() -> int | None:
 
 
 def check_addresses(needed: int, name: str) -> None:
-    """Checks that something can be loaded at all, since native libraries end a process that has no addresses left.
+    """Checks the limit of addresses before a library is loaded: at the limit, native libraries end the process.
 
     Args:
         needed: bytes of addresses.
         name: of the program or of the library, for the message.
 
     Raises:
-        UserError: the limit of addresses leaves less.
+        UserError: fewer addresses are left.
     """
     left = addresses_left()
     if left is not None and left < needed:
@@ -90,7 +90,7 @@ def check_addresses(needed: int, name: str) -> None:
 def _groups(controller: str, cgroups: Path, membership: Path) -> Iterator[tuple[Path, int]]:
     """Yields the folders of the control groups of this process, and the version of their files.
 
-    A limit is that of a group and of all groups above it.
+    The limits of all groups above a group apply as well.
     """
     try:
         lines = membership.read_text().splitlines()
@@ -112,7 +112,7 @@ def _groups(controller: str, cgroups: Path, membership: Path) -> Iterator[tuple[
 
 
 def _quota(folder: Path, version: int) -> float | None:
-    """Returns the cores that one group may keep busy; None if it has no limit, or does not tell."""
+    """Returns the number of cores that one group may keep busy; None if it has no limit, or the limit is unknown."""
     try:
         if version == 2:
             quota, period = (folder / "cpu.max").read_text().split()
@@ -125,7 +125,7 @@ def _quota(folder: Path, version: int) -> float | None:
 
 
 def _memory_left(folder: Path, version: int) -> int | None:
-    """Returns the bytes that are left in one group; None if it has no limit, or does not tell."""
+    """Returns the bytes of memory left in one group; None if it has no limit, or the limit is unknown."""
     limit, usage, files = (
         ("memory.max", "memory.current", "inactive_file")
         if version == 2
@@ -140,14 +140,14 @@ def _memory_left(folder: Path, version: int) -> int | None:
 
 
 def check_memory(needed: int, name: str) -> None:
-    """Checks that there is memory for something that is large in any case, since the system kills what takes too much.
+    """Checks the available memory before a library is loaded: the system kills processes that take too much.
 
     Args:
-        needed: bytes.
-        name: of what takes them, for the message.
+        needed: bytes of memory.
+        name: of the library, for the message.
 
     Raises:
-        UserError: there is less.
+        UserError: less memory is available.
     """
     left = available_memory()
     if left < needed:
@@ -158,7 +158,7 @@ def check_memory(needed: int, name: str) -> None:
 
 
 def free_disk(folder: str) -> int:
-    """Returns the bytes that can be written below a folder, which need not be there yet."""
+    """Returns the bytes that can be written below a folder, which need not exist yet."""
     path = os.path.abspath(folder)
     while not os.path.exists(path):
         path = os.path.dirname(path)

@@ -1,7 +1,7 @@
-"""DatasetInfo: what a dataset says of itself, kept as manifest.json.
+"""Defines DatasetInfo, the content of manifest.json: the description of a dataset.
 
-The manifest has everything that a reader needs (classes, splits, shards and how many examples each holds), so that
-nothing has to be counted or scanned. It says nothing of when or where it was made: the same data gives the same bytes.
+The manifest has everything that a reader needs (classes, splits, shards and their numbers of examples), so that no
+file has to be scanned. It has no times or paths of the conversion, so that the same data gives the same bytes.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from schemas.quiet import tensorflow
 from schemas.statistics import Statistics
 from schemas.tfrecord import FRAMING_BYTES
 
-# Raised when a reader of the old number would misread what is written; readers refuse a higher one than theirs.
+# To be raised when older readers would misread the format; readers refuse a higher version than their own.
 FORMAT_VERSION = 1
 
 
@@ -30,8 +30,8 @@ class ShardInfo:
 
     Attributes:
         path: relative to the dataset's folder.
-        num_examples: records in it.
-        num_bytes: of the records, without framing.
+        num_examples: number of its records.
+        num_bytes: size of the records, without framing.
         sha256: hex digest of the whole file.
     """
 
@@ -42,7 +42,7 @@ class ShardInfo:
 
     @property
     def file_bytes(self) -> int:
-        """Size of the file."""
+        """The size of the file, with framing."""
         return self.num_bytes + self.num_examples * FRAMING_BYTES
 
 
@@ -62,21 +62,21 @@ class SplitInfo:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
-    """A whole dataset.
+    """The description of a whole dataset.
 
     Attributes:
         name: e.g. `miml`.
         version: e.g. `1.0.0`.
         classes: names of the classes, in the order of the label vector.
-        splits: in the order in which they were asked for.
+        splits: in the order of the flags.
         rejects: number of rejected rows by reason.
         unlisted: number of files in the folder of images that no row named.
-        leaks: what is in more than one split: `num_groups` of images that are the same, or nearly, and the
-            `num_images` in them.
-        resize_shorter: pixels that the shorter side of larger images was reduced to; 0 when none was resized.
-        jpeg_quality: of photographs that were encoded anew, since they were resized, oriented or damaged; 0 when none
-            was.
-        damaged: number of JPEGs that libjpeg calls damaged, and that were kept.
+        leaks: duplicates in more than one split: the number of their groups, `num_groups`, and of images in these,
+            `num_images`.
+        resize_shorter: pixels to which the shorter side of larger images was reduced; 0 if images were not resized.
+        jpeg_quality: quality of JPEGs from images that were encoded again, since they were resized, oriented or
+            damaged; 0 if there are none.
+        damaged: number of damaged JPEGs that were kept.
     """
 
     name: str
@@ -102,9 +102,9 @@ class DatasetInfo:
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of the contents: equal for two datasets just when training sees the same examples in both.
+        """Hex digest of the contents: equal for two datasets if and only if training sees the same examples in both.
 
-        It covers classes, splits and the bytes of every shard, not the name and the version.
+        It covers classes, splits and the bytes of every shard, but not the name and the version.
         """
         contents = [list(self.classes), [[split.name, [s.sha256 for s in split.shards]] for split in self.splits]]
         return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
@@ -124,15 +124,15 @@ class DatasetInfo:
     def to_json(self) -> str:
         """Returns the text of manifest.json."""
         fields = {"format_version": FORMAT_VERSION, "fingerprint": self.fingerprint, **dataclasses.asdict(self)}
-        # The fingerprint covers what training sees: a flipped bit in a count would be believed.
+        # The fingerprint covers only the data for training. This digest also covers counts.
         return json.dumps({**fields, "sha256": _sha256(fields)}, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Returns what `to_json` wrote.
+        """Returns the description from the text of manifest.json.
 
         Raises:
-            UserError: a newer version of multihot wrote it, or it is damaged.
+            UserError: a newer version of multihot wrote the text, or it is damaged.
         """
         try:
             fields = json.loads(text)
@@ -158,13 +158,13 @@ class DatasetInfo:
         return info
 
     def _check_names(self) -> None:
-        """Checks all names that paths are made of, and those that must differ.
+        """Checks the names that are parts of paths, and that the names of splits and of classes differ.
 
-        Whoever reads a dataset joins its folder with the paths of the manifest, which anyone may have written: no file
-        outside of the folder may be reached.
+        Readers join the folder of a dataset with paths from the manifest. A manifest of unknown origin must not lead
+        them to files outside of the folder.
 
         Raises:
-            UserError: a split or a shard has another name than a conversion gives, or a name stands twice.
+            UserError: a split or a shard has a name that no conversion gives, or a name occurs twice.
         """
         splits = tuple(split.name for split in self.splits)
         for kind, names in (("splits", splits), ("classes", self.classes)):
@@ -190,7 +190,7 @@ class DatasetInfo:
 
 
 def _sha256(fields: Mapping[str, Any]) -> str:
-    """Returns the hex digest of all that stands in a manifest, in its order, however it is laid out."""
+    """Returns the hex digest of the fields of a manifest in their order, independent of its white space."""
     return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
@@ -217,7 +217,7 @@ def load(directory: str) -> DatasetInfo:
 
 
 def _is_local(path: str) -> bool:
-    """Whether a path is on this machine; in a store it is TensorFlow that reads it, as it reads the shards."""
+    """Whether a path is on this machine. In a store, TensorFlow reads the manifest, as it reads the shards."""
     return "://" not in path
 
 
@@ -236,7 +236,7 @@ def _read(path: str) -> str:
 
 
 def _no_dataset(directory: str) -> str:
-    """Says why a folder is not a dataset, and which one below it may have been meant."""
+    """Returns the message that a folder is not a dataset, with the datasets below it."""
     exists = os.path.exists if _is_local(directory) else tensorflow().io.gfile.exists
     if exists(layout.incomplete_dir(directory.rstrip("/"))):
         return f"{directory} is not a dataset yet: its conversion has not finished. Run the converter again."

@@ -1,10 +1,10 @@
-"""Keeps the lines of libjpeg from the terminal: they name no image, and training goes on after them.
+"""Removes the warnings of libjpeg from standard error: they name no image, and training continues after them.
 
-    native code -> file descriptor 2 -> pipe -> a process that leaves these lines out -> standard error
+    native code -> file descriptor 2 -> pipe -> a process that removes these lines --> standard error
     Python      -> sys.stderr ------------------------------------------------------> standard error
 
-TensorFlow has no switch for them. The filter is a process, and not a thread of this one: native code may hold the lock
-of the interpreter while it fills the pipe, and what it says when it crashes must be shown after it is gone.
+TensorFlow has no option to disable them. The filter is a process, and not a thread of this one: native code may hold
+the interpreter lock while it fills the pipe, and the last lines of a process that crashes must still be shown.
 """
 
 import atexit
@@ -42,16 +42,16 @@ _STARTS = (
     b"Invalid SOS parameters",
     b"Application transferred",
 )
-# No line of libjpeg is longer, and none comes in pieces with a pause between them.
+# Bounds for a line of libjpeg: its length, and a pause that never occurs inside of one.
 _MAX_LINE, _PAUSE_SECONDS = 200, 0.2
 _EXIT_SECONDS = 2.0
 
 
 def filter_libjpeg() -> None:
-    """Leaves out the lines of libjpeg from now on, in this process and in those that it starts.
+    """Starts to remove the warnings of libjpeg from the output of this process and of its child processes.
 
-    `sys.stderr` still writes to standard error itself, so that progress bars find a terminal. Where no process can be
-    started, nothing is left out.
+    `sys.stderr` still writes to standard error directly, so that progress bars find a terminal. If the filter cannot be
+    started, nothing is removed.
     """
     try:
         stderr = os.dup(2)
@@ -59,7 +59,7 @@ def filter_libjpeg() -> None:
     except OSError:
         return
     try:
-        # Isolated, and without packages: it is there in some hundredths of a second.
+        # Isolated and without site-packages, the process starts in some hundredths of a second.
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__], stdin=reading, stdout=stderr, stderr=subprocess.DEVNULL
         )
@@ -78,7 +78,7 @@ def filter_libjpeg() -> None:
 
 
 def _end(process: "subprocess.Popen[bytes]", stderr: int) -> None:
-    """Waits until the filter has shown all that was written, unless processes live on that could write more."""
+    """Waits until the filter has written everything, or for some seconds if other processes keep its pipe open."""
     _flush()
     os.dup2(stderr, 2)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -91,13 +91,13 @@ def _flush() -> None:
 
 
 def left_out(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yields what comes in blocks, without the lines of libjpeg.
+    """Yields the content of blocks without the lines of libjpeg.
 
     Args:
-        blocks: as they are read; b"" where nothing has come for a while.
+        blocks: as they are read; b"" after a pause.
 
     Yields:
-        All else, unchanged and as soon as it can be no line of libjpeg.
+        All other bytes, unchanged, and as soon as they cannot be part of a line of libjpeg.
     """
     held, at_start = b"", True
     for block in blocks:
@@ -125,7 +125,7 @@ def _may_be_libjpeg(line: bytes) -> bool:
 
 def _blocks() -> Iterator[bytes]:
     while True:
-        # Only what is held makes it look again without a new block, and then once.
+        # After a pause, one empty block makes `left_out` yield the bytes that it holds.
         ready, _, _ = select.select([0], [], [], _PAUSE_SECONDS)
         if not ready:
             yield b""
@@ -139,12 +139,12 @@ def _blocks() -> Iterator[bytes]:
 def _main() -> None:
     """Copies standard input to standard output, until the last process that writes to it has ended."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)  # They are for the program, which may have more to say.
+        signal.signal(number, signal.SIG_IGN)  # The program handles them, and may write more before it ends.
     for out in left_out(_blocks()):
         while out:
             try:
                 out = out[os.write(1, out) :]
-            except OSError:  # Nobody reads it any more. The program is not to be stopped for that.
+            except OSError:  # The reader has ended. The program must not be stopped for that.
                 break
 
 

@@ -1,7 +1,7 @@
-"""`tf.train.Example` without TensorFlow: who looks at records need not wait for its import.
+"""Defines `tf.train.Example` without TensorFlow, whose import takes seconds, for programs that read single records.
 
-The messages are those of tensorflow/core/example/{example,feature}.proto, under a name of their own, so that both can
-be in one process.
+The messages are those of tensorflow/core/example/{example,feature}.proto, in a package of another name, so that a
+process can have both.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Keeps from the user's terminal what native libraries say to those who develop them."""
+"""Hides the output of native libraries for developers, and imports TensorFlow when it is first needed."""
 
 import contextlib
 import functools
@@ -11,9 +11,9 @@ from typing import Any
 
 from schemas import machine
 
-# Measured: with 1.8 GB it can be imported, and decodes an image; with 1.6 GB it aborts.
+# Bytes of addresses. Measured: with 1.8 GB TensorFlow can be imported and decodes an image; with 1.6 GB it aborts.
 _TENSORFLOW_ADDRESSES = 2_000_000_000
-# Memory of its own; with 250 MB left in a control group, a conversion was killed.
+# Bytes of memory of each process. With 250 MB left in a control group, a conversion was killed.
 _TENSORFLOW_MEMORY = 280_000_000
 
 _importing = threading.Lock()
@@ -21,10 +21,10 @@ _importing = threading.Lock()
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Holds back what is written to standard error, by C++ code too, and shows it only if an exception leaves.
+    """Hides everything written to standard error in this context, also by C++ code, unless it ends with an exception.
 
-    For the import of TensorFlow, which tells of oneDNN and of missing GPUs before it reads TF_CPP_MIN_LOG_LEVEL. From
-    then on that variable keeps it still, unless the user has set it: what is an error comes as an exception as well.
+    For the import of TensorFlow, which reports oneDNN and missing GPUs before it reads TF_CPP_MIN_LOG_LEVEL. Later,
+    this variable disables its messages unless the user has set it. Errors are also raised as exceptions.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
@@ -44,9 +44,9 @@ def quiet() -> Iterator[None]:
 
 
 def tensorflow() -> Any:
-    """Returns TensorFlow, imported when it is first asked for.
+    """Returns TensorFlow, which the first call imports.
 
-    For what runs without it most of the time: importing it takes three seconds and 500 MB, in each process.
+    For code that mostly runs without it: the import takes three seconds and 500 MB in each process.
     """
     with _importing:
         return _tensorflow()
@@ -54,11 +54,11 @@ def tensorflow() -> Any:
 
 @functools.cache
 def _tensorflow() -> Any:
-    if "tensorflow" not in sys.modules:  # The trainer has imported it, and may have used what it needs.
+    if "tensorflow" not in sys.modules:  # The trainer has imported TensorFlow already, with the memory that it takes.
         machine.check_addresses(_TENSORFLOW_ADDRESSES, "TensorFlow")
         machine.check_memory(_TENSORFLOW_MEMORY, "TensorFlow")
     with quiet():
         import tensorflow as tf
 
-        tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
+        tf.config.list_physical_devices()  # Prints a message when it finds no GPU.
     return tf

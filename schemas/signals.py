@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM: both end a program, in the same way.
+"""Handles Ctrl-C and SIGTERM, which both end a program in the same way.
 
-Batch systems, containers and `kill` send SIGTERM. Python knows KeyboardInterrupt only, and raises it between two
-bytecodes of the main thread, which may be inside of TensorFlow for minutes, or where TensorFlow cannot bear it.
+Batch systems, containers and `kill` send SIGTERM. Python raises KeyboardInterrupt for Ctrl-C only, and between two
+bytecodes of the main thread, which may be inside of TensorFlow for minutes, or at a point where TensorFlow crashes.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# How long the main thread may take to end what it does, before the process ends without it.
+# Seconds for the main thread to end its work, before another thread ends the process.
 _PATIENCE_SECONDS = 5.0
 
 _received: list[int] = []
@@ -22,31 +22,31 @@ _deferred = False
 
 
 def received() -> int | None:
-    """Returns the signal that ends this program, if one has come."""
+    """Returns the number of the signal that ends this program; None if none has come."""
     return _received[0] if _received else None
 
 
 def status(number: int) -> int:
-    """Returns with which status a program ends after a signal: 130 after Ctrl-C, 143 after SIGTERM, as in a shell."""
+    """Returns the exit status of a program after a signal, as in a shell: 130 after Ctrl-C, 143 after SIGTERM."""
     return 128 + number
 
 
 def end_at_once() -> None:
-    """Lets the signals end the process without a word: while it imports modules, nothing has begun."""
+    """Makes the signals end the process without a message, while it imports modules and has not started any work."""
     _handle(lambda number, _: os._exit(status(number)))
 
 
 def interrupt(give_up: Callable[[int], object]) -> None:
-    """Lets the first signal raise KeyboardInterrupt in the main thread, from which this must be called.
+    """Makes the first signal raise KeyboardInterrupt in the main thread, from which this must be called.
 
     Args:
-        give_up: is called in another thread when the main thread has not ended the process some seconds later, or when
-            a second signal comes; with the number of the signal.
+        give_up: called in another thread, with the number of the signal, if the main thread has not ended the process
+            after some seconds, or if a second signal comes.
     """
     _received.clear()
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
-    # The system writes to it when a signal comes, whatever the main thread is at.
+    # The system writes to the pipe when a signal comes, whatever the main thread is doing.
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(wake, give_up), name="signals", daemon=True).start()
     _handle(_raise)
@@ -54,11 +54,11 @@ def interrupt(give_up: Callable[[int], object]) -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Has signals raise KeyboardInterrupt in this context only where `check` is called, and at its end.
+    """Delays KeyboardInterrupt in this context until `check` is called, or the context ends.
 
-    TensorFlow crashes when Python raises what it does not expect: where it makes an iterator, it calls Python from C++
-    with lists that it then frees twice, and the process ended with SIGSEGV or SIGABRT. A main thread that does not come
-    to a `check` in some seconds is not waited for, see `interrupt`.
+    TensorFlow crashes when Python raises an unexpected exception: when it makes an iterator, it calls Python from C++
+    with lists that it then frees twice, and the process ended with SIGSEGV or SIGABRT. If the main thread does not call
+    `check` within some seconds, another thread ends the process, see `interrupt`.
     """
     global _deferred
     before, _deferred = _deferred, True
@@ -77,7 +77,7 @@ def check() -> None:
 
 def _handle(handler: Callable[[int, FrameType | None], object]) -> None:
     for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # As `nohup` and shells start what runs in the background.
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` and background jobs of a shell ignore them.
             signal.signal(number, handler)
 
 
@@ -85,7 +85,7 @@ def _raise(number: int, _: FrameType | None) -> None:
     if _received:
         return
     _received.append(number)
-    # Errors from now on follow from the signal, and are of no use to the user.
+    # Later errors are consequences of the signal, and of no use to the user.
     sys.unraisablehook = lambda _: None
     threading.excepthook = lambda _: None
     if not _deferred:

@@ -1,7 +1,6 @@
-"""Counts of the examples in a shard, a split or a whole dataset.
+"""Counts the examples of a shard, a split or a whole dataset.
 
-All are integers and every one of them adds up, so that the sum over shards is the same in whatever order and on however
-many workers they were written.
+All counts are integers and sums, so that the sum over shards is the same for any order and any number of workers.
 """
 
 import dataclasses
@@ -10,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-# What `Statistics.formats` calls the most common one, which training decodes by a path of its own.
+# The name of the most common format in `Statistics.formats`, which training decodes by an operation of its own.
 JPEG = "jpeg"
 
 
@@ -19,11 +18,11 @@ class Moments:
     """Count, extremes and the first two moments of a series of integers, without the series.
 
     Attributes:
-        count: how many there were.
+        count: number of values.
         total: their sum.
         squares: the sum of their squares.
-        minimum: the smallest, 0 when there was none.
-        maximum: the largest, 0 when there was none.
+        minimum: the smallest; 0 if there are no values.
+        maximum: the largest; 0 if there are no values.
     """
 
     count: int = 0
@@ -39,7 +38,7 @@ class Moments:
 
     @classmethod
     def of_all(cls, values: Sequence[int]) -> Self:
-        """Returns the moments of some values: the sum of those of each."""
+        """Returns the moments of several values."""
         if not values:
             return cls()
         return cls(len(values), sum(values), sum(value * value for value in values), min(values), max(values))
@@ -57,7 +56,7 @@ class Moments:
 
     @property
     def mean(self) -> float:
-        """The mean, 0.0 when there was no value."""
+        """The mean; 0.0 if there are no values."""
         return self.total / self.count if self.count else 0.0
 
     @property
@@ -65,13 +64,13 @@ class Moments:
         """The population's standard deviation."""
         if not self.count:
             return 0.0
-        # One division of exact integers: squares of large numbers would cancel as floats.
+        # One division of exact integers: as floats, the difference of large squares would lose its digits.
         return math.sqrt((self.count * self.squares - self.total**2) / self.count**2)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """What is known of a set of examples without reading them again.
+    """The counts of a set of examples.
 
     Attributes:
         positives: for each class, the number of examples that have it.
@@ -138,7 +137,7 @@ class Statistics:
         resized: Sequence[bool],
         rescaled: Sequence[bool] = (),
     ) -> Self:
-        """Returns the statistics of some examples, at least one: the sum of those of each, in one step."""
+        """Returns the statistics of one or more examples: faster than the sum of `of` for each."""
         return cls(
             positives=tuple(map(sum, zip(*labels, strict=True))),
             formats=dict(sorted(Counter(formats).items())),
@@ -154,12 +153,12 @@ class Statistics:
 
     @property
     def num_examples(self) -> int:
-        """Number of examples counted."""
+        """The number of examples."""
         return self.example_bytes.count
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all records, without framing."""
+        """The size of all records in bytes, without framing."""
         return self.example_bytes.total
 
     def __add__(self, other: "Statistics") -> "Statistics":

@@ -1,4 +1,4 @@
-"""The JSON files that let tensorflow-datasets open a dataset, without tensorflow-datasets.
+"""Writes the JSON files by which tensorflow-datasets opens a dataset, without importing tensorflow-datasets.
 
     builder = tfds.builder_from_directory(directory)
 
@@ -13,7 +13,8 @@ from schemas import example, layout
 from schemas.metadata import DatasetInfo
 from schemas.statistics import JPEG
 
-# Of these, TFDS makes four dimensions, and then fails on its own shape: with any of them, it gives the encoded images.
+# Formats that TFDS decodes to four dimensions, which do not match its own shape. If a dataset has one of them, its
+# images are declared as encoded bytes.
 _NOT_DECODED = {"gif", "webp"}
 _FEATURES = "tensorflow_datasets.core.features"
 
@@ -62,7 +63,7 @@ def _features(info: DatasetInfo) -> dict[str, Any]:
     if not _NOT_DECODED & info.statistics.formats.keys():
         special[example.IMAGE] = {
             "pythonClassName": f"{_FEATURES}.image_feature.Image",
-            # The format is advice for an encoder: TFDS decodes whatever TensorFlow decodes.
+            # The format is only used to encode images: TFDS decodes every format that TensorFlow decodes.
             "image": {
                 "shape": {"dimensions": ["-1", "-1", "3"]},
                 "dtype": "uint8",

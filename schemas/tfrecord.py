@@ -1,4 +1,4 @@
-"""The file format of a shard, and of its index.
+"""Writes and reads shards, and the text of their indexes.
 
 A shard is a sequence of records and nothing else, each framed as TFRecord frames it (little endian):
 
@@ -8,11 +8,11 @@ A shard is a sequence of records and nothing else, each framed as TFRecord frame
     +----------------+--------------------+-----------------+----------------------+
     ^ offset                              12                12 + length            16 + length = size of the record
 
-Its index has a line `<offset> <size>` for each record: what DALI's `tfrecord2idx` and PyPI `tfrecord` write and read.
+Its index has a line `<offset> <size>` for each record, the format of DALI's `tfrecord2idx` and of PyPI `tfrecord`.
 
-The bytes are written here and not by `tf.io.TFRecordWriter` because a shard goes to any file system that Beam can write
-to, and because offset, size and digest are then known without reading the shard again. They are read here by those
-that look for damage, because TensorFlow does not say at which byte it found any.
+`tf.io.TFRecordWriter` is not used, since a shard is written to any file system of Beam, and since offset, size and
+digest are known here without reading the shard again. Programs that look for damage read shards by this module, since
+TensorFlow does not report the offset of damage.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from typing import BinaryIO, Self
 import google_crc32c
 
 FRAMING_BYTES = 16
-# No message of protobuf is longer: a longer record could not be parsed.
+# The longest message of protobuf: a longer record could not be parsed.
 MAX_RECORD_BYTES = (1 << 31) - 1
 
 _HEADER_BYTES, _CRC_BYTES = 12, 4
@@ -32,16 +32,16 @@ _BLOCK_BYTES = 1 << 20
 
 def _masked_crc(data: bytes) -> int:
     crc: int = google_crc32c.value(data)
-    # Masked, since the crc of bytes that themselves hold crcs is a weak one (the LevelDB log format's reason).
+    # Masked, since a crc of bytes that contain crcs is weak (the reason that the log format of LevelDB gives).
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 class _Shard:
-    """What the manifest and the index say of the records of a shard.
+    """Counts the records of a shard for its manifest entry, and collects its index.
 
     Attributes:
-        num_examples: records so far.
-        num_bytes: of their payloads, without framing: what tensorflow-datasets calls numBytes.
+        num_examples: number of records so far.
+        num_bytes: size of their payloads, without framing; numBytes in tensorflow-datasets.
     """
 
     def __init__(self) -> None:
@@ -52,12 +52,12 @@ class _Shard:
 
     @property
     def file_bytes(self) -> int:
-        """Size of the records so far, and the offset of the next one."""
+        """The size of the records so far with framing, which is the offset of the next one."""
         return self.num_bytes + self.num_examples * FRAMING_BYTES
 
     @property
     def sha256(self) -> str:
-        """Hex digest of the file so far."""
+        """The hex digest of the file so far."""
         return self._sha256.hexdigest()
 
     @property
@@ -72,17 +72,17 @@ class _Shard:
 
 
 class ShardWriter(_Shard):
-    """Writes records to an open file, and keeps what the manifest and the index say of them."""
+    """Writes records to an open file, and collects their manifest entry and index."""
 
     def __init__(self, file: BinaryIO):
         super().__init__()
         self._file = file
 
     def write(self, *payloads: bytes) -> None:
-        """Appends records, at once: a call of the system for each costs as much as their crcs and the digest.
+        """Appends records in one write: a system call for each takes as long as their crcs and the digest.
 
         Raises:
-            ValueError: a record is longer than MAX_RECORD_BYTES. None of them is written.
+            ValueError: a record is longer than MAX_RECORD_BYTES. No record is written.
         """
         framed: list[bytes] = []
         longest = max(map(len, payloads), default=0)
@@ -97,7 +97,7 @@ class ShardWriter(_Shard):
                 struct.pack("<I", _masked_crc(payload)),
             )
             self._count(len(payload))
-        # Large records are not copied once more.
+        # Large records are written one by one, without copying them into one block.
         for records in framed if longest > _BLOCK_BYTES else (b"".join(framed),):
             self._file.write(records)
             self._sha256.update(records)
@@ -108,7 +108,7 @@ class RecordError(Exception):
 
     Attributes:
         offset: of the record in the file, bytes.
-        sentence: what is wrong with it.
+        sentence: description of the damage.
     """
 
     def __init__(self, offset: int, sentence: str):
@@ -117,23 +117,23 @@ class RecordError(Exception):
 
 
 class ShardReader(_Shard):
-    """Reads records from an open file, checks both crcs, and keeps what the manifest and the index must say of them.
+    """Reads records from an open file, checks both crcs, and collects the correct manifest entry and index.
 
     It is an iterator over `(offset, payload)`. At a damaged record `next` raises RecordError, and may be called again:
-    after a payload with a wrong crc, or one that is too long, it goes on, since the length was right; after all other
-    damage nobody knows where the next record starts, and the iterator ends. Memory is that of one record of at most
-    `max_record_bytes`, whatever the length field says.
+    after a payload with a wrong crc, or one that is too long, the iterator continues, since the length was right; after
+    any other damage the start of the next record is unknown, and the iterator ends. Memory holds one record of at most
+    `max_record_bytes`, for any value of the length field.
 
     Attributes:
-        broken: whether it has ended before the last record. `sha256` covers the whole file all the same.
+        broken: whether the iterator has ended before the last record. `sha256` covers the whole file nevertheless.
     """
 
     def __init__(self, file: BinaryIO, max_record_bytes: int = MAX_RECORD_BYTES):
-        """Takes an open file.
+        """Stores the arguments.
 
         Args:
-            file: the shard, at the start of a record.
-            max_record_bytes: longer records are passed over, a block at a time, and raise RecordError.
+            file: the open shard, at the start of a record.
+            max_record_bytes: longer records are skipped, block by block, and raise RecordError.
         """
         super().__init__()
         self.broken = False
@@ -146,8 +146,8 @@ class ShardReader(_Shard):
         """Returns the next record.
 
         Raises:
-            RecordError: it is damaged.
-            StopIteration: there is none.
+            RecordError: the record is damaged.
+            StopIteration: there are no more records.
         """
         offset = self.file_bytes
         header = self._read(_HEADER_BYTES)
@@ -176,7 +176,7 @@ class ShardReader(_Shard):
         return int(length)
 
     def _skip(self, offset: int, payload_bytes: int) -> None:
-        """Reads a record for its digest alone."""
+        """Skips a record, which only counts in the digest."""
         left = payload_bytes + _CRC_BYTES
         while left and (block := self._read(min(left, _BLOCK_BYTES))):
             left -= len(block)
@@ -188,22 +188,22 @@ class ShardReader(_Shard):
             raise self._lost(offset, f"the file ends {missing} bytes before the end of this record")
 
     def _lost(self, offset: int, sentence: str) -> RecordError:
-        """Reads what is left for its digest alone, after which the iterator is at its end."""
+        """Skips the rest of the file, which only counts in the digest, and ends the iterator."""
         self.broken = True
         while self._read(_BLOCK_BYTES):
             pass
         return RecordError(offset, sentence)
 
     def _read(self, num_bytes: int) -> bytes:
-        """Returns so many bytes, fewer at the end of the file.
+        """Returns this number of bytes; fewer at the end of the file.
 
-        In blocks: a file is asked for no more than it may well have, since it makes room before it looks.
+        It reads in blocks, since `read` allocates the memory before it knows the size of the file.
         """
         block = self._file.read(min(num_bytes, _BLOCK_BYTES))
         self._sha256.update(block)
         if len(block) == num_bytes or not block:
             return block
-        blocks = io.BytesIO()  # Its value is not copied, unlike that of a join.
+        blocks = io.BytesIO()  # Unlike `join`, `getvalue` does not copy the bytes.
         while block:
             blocks.write(block)
             block = self._file.read(min(num_bytes - blocks.tell(), _BLOCK_BYTES))

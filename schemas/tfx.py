@@ -1,4 +1,4 @@
-"""The schema and the statistics of a dataset as tensorflow-metadata has them: what TFX and TFDV read."""
+"""Writes the schema and the statistics that TFX and TFDV read, as messages of tensorflow-metadata."""
 
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import path_pb2, schema_pb2, statistics_pb2
@@ -9,7 +9,7 @@ from schemas.statistics import Moments, Statistics
 
 
 def schema(info: DatasetInfo) -> str:
-    """Returns schema.pbtxt: every feature required, with its exact shape, so that all parse as FixedLenFeature."""
+    """Returns schema.pbtxt. Every feature is required and has its exact shape, so that all are FixedLenFeature."""
     proto = schema_pb2.Schema()
     for feature in example.features(len(info.classes)):
         field = proto.feature.add(name=feature.key)

@@ -1,4 +1,4 @@
-"""Makes of JSON the dataclasses that were written to it, and holds every value against its declared type."""
+"""Builds dataclasses from JSON, and checks every value against its declared type."""
 
 import dataclasses
 import typing
@@ -7,18 +7,19 @@ from typing import Any
 
 
 def build(value: Any, kind: Any, where: str = "") -> Any:
-    """Returns what `dataclasses.asdict` and JSON made the value of.
+    """Returns the dataclass that was written to JSON with `dataclasses.asdict`.
 
-    Fields that newer versions have added are passed over, and those that older ones did not have get their defaults.
+    Unknown fields, which newer versions have added, are ignored. Missing fields, which older versions did not have, get
+    their defaults.
 
     Args:
         value: from JSON.
-        kind: its type: a dataclass, `tuple[X, ...]`, `Mapping[str, X]`, or a plain one, which no subclass can stand
-            for: `True` is no int.
-        where: what the value is called in the message.
+        kind: its type: a dataclass, `tuple[X, ...]`, `Mapping[str, X]`, or a plain type, for which subclasses are not
+            accepted: `True` is no int.
+        where: name of the value in the message.
 
     Raises:
-        TypeError: something in it has another type; the message says where.
+        TypeError: a value has another type; the message has its name.
     """
     plain: Any = typing.get_origin(kind) or kind
     arguments = typing.get_args(kind)

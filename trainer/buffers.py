@@ -1,7 +1,7 @@
-"""How many examples a pipeline holds at a time: bounded in bytes, whatever the number of cores.
+"""Decides how many examples a pipeline holds at a time: bounded in bytes, whatever the number of cores.
 
-Each step that runs in parallel holds a chunk of examples for every call, and a machine may have 200 cores. What a
-pipeline holds is also part of the estimate by which caching.py chooses what is kept between epochs.
+Each step that runs in parallel holds a chunk of examples for every call, and a machine may have 200 cores. The size of
+the buffers is also part of the estimate by which caching.py chooses what is kept between epochs.
 """
 
 import math
@@ -56,7 +56,7 @@ def measure(
     cut_from: int = 0,
     num_features: int | None = None,
 ) -> Buffers:
-    """Returns what a pipeline of a run holds.
+    """Returns the sizes of the buffers of a pipeline.
 
     Args:
         config: of the run.

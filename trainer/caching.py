@@ -1,7 +1,7 @@
-"""What is kept of a split between epochs: chosen by the room that there is, filled once, read as one tensor.
+"""Chooses by the free memory and disk what is kept of a split between epochs, and fills this cache once.
 
-A cache is one array of images or features and one of labels. In memory they are anonymous pages; on disk they are two
-files (diskcache.py), mapped, of which the system keeps as much in memory as there is room for.
+A cache is one array of images or features and one of labels, each read as a tensor. In memory they are anonymous pages.
+On disk they are two mapped files (diskcache.py), of which the system keeps as much in memory as there is room for.
 """
 
 import math
@@ -31,11 +31,11 @@ _INPUTS, _LABELS = "inputs", "labels"
 
 
 class Plan(NamedTuple):
-    """What is cached, and where.
+    """The contents of a cache, and its place.
 
     Attributes:
         content: `features`, `decoded`, `encoded` or `none`.
-        on_disk: instead of in memory.
+        on_disk: whether they are on disk instead of in memory.
         reason: a line for the user.
     """
 
@@ -48,8 +48,8 @@ class Need(NamedTuple):
     """The bytes that a content takes.
 
     Attributes:
-        kept: of both splits, with their labels: on disk, or in memory.
-        held: in memory beside that: by the pipelines, and to shuffle; about.
+        kept: bytes of both splits with their labels, on disk or in memory.
+        held: about how many bytes of memory the pipelines and the shuffle take beside that.
     """
 
     kept: int
@@ -59,8 +59,8 @@ class Need(NamedTuple):
 def choose(config: TrainConfig, sources: Sources, features: Features | None = None) -> Plan:
     """Decides what is kept between epochs.
 
-    What needs least work in every epoch, if it fits into half of the memory that is left; then the same on disk, if it
-    is there already or fits into half of that; then records as they are in memory.
+    With `--cache=auto` it is the content that needs least work in every epoch, if it fits into half of the free memory;
+    else the same on disk, if it is there already or fits into half of the free disk; else encoded records in memory.
 
     Args:
         config: of the run.
@@ -68,7 +68,7 @@ def choose(config: TrainConfig, sources: Sources, features: Features | None = No
         features: that the backbone makes of an image, if they are the same in every epoch.
 
     Raises:
-        UserError: what was asked for does not fit.
+        UserError: the content that --cache names does not fit.
     """
     needs = needed(config, sources, features and features.num)
     best = "features" if features else "decoded"
@@ -168,7 +168,7 @@ def _missing_on_disk(config: TrainConfig, sources: Sources, features: Features |
 def fill_or_open(
     plan: Plan, config: TrainConfig, sources: Sources, split: str, size: int, features: Features | None = None
 ) -> Cached | None:
-    """Reads a split into its cache, or takes one from the disk that is there already.
+    """Fills the cache of a split, or opens the one that is on disk already.
 
     Args:
         plan: what to keep.
@@ -182,7 +182,7 @@ def fill_or_open(
         The cache; None if examples are to be read in each epoch.
 
     Raises:
-        UserError: the disk is full or cannot be written to, or what is there is damaged.
+        UserError: the disk is full or cannot be written to, or the cache on disk is damaged.
     """
     if plan.content not in ("features", "decoded"):
         return None
@@ -214,7 +214,7 @@ def _shapes(sources: Sources, split: str, size: int, features: Features | None) 
 
 
 def _chunks(examples: tf.data.Dataset, num_examples: int, features: Features | None) -> Iterator[tuple[Any, Any]]:
-    """Yields what is to be kept, with a bar on a terminal. Nothing is read before the first is asked for."""
+    """Yields the arrays to cache, and shows a bar on a terminal. Reading starts with the first of them."""
     with tqdm(desc="caching", total=num_examples, unit=" images", disable=None, dynamic_ncols=True) as bar:
         for images, labels in examples.prefetch(2).as_numpy_iterator():
             signals.check()
@@ -244,7 +244,7 @@ def _num_bytes(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
 def _describe(
     config: TrainConfig, sources: Sources, split: str, size: int, features: Features | None
 ) -> dict[str, Any]:
-    """Returns all that the contents of a cache follow from."""
+    """Returns everything that determines the contents of a cache."""
     return {
         "version": _VERSION,
         "datasets": [{"fingerprint": source.info.fingerprint, "labels": source.labels} for source in sources.each],

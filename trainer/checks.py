@@ -9,7 +9,7 @@ from trainer.sources import Sources
 
 
 def check_overlap(config: TrainConfig, data: Sources) -> None:
-    """Looks whether the model would be evaluated on what it is trained on.
+    """Checks that the model is not evaluated on examples that it is trained on.
 
     Raises:
         UserError: a shard of the training split of one dataset has the bytes of one of the validation split of another.
@@ -19,7 +19,7 @@ def check_overlap(config: TrainConfig, data: Sources) -> None:
         if sha256 in train:
             raise UserError(
                 f"--data: {train[sha256]} and {path} hold the same examples, so that the model would be evaluated on "
-                "what it was trained on. Leave one of the datasets out, or name other splits."
+                "examples that it was trained on. Leave one of the datasets out, or name other splits."
             )
 
 
@@ -32,7 +32,7 @@ def _shards(data: Sources, split: str) -> Iterator[tuple[str, str]]:
 
 
 def notes(config: TrainConfig, data: Sources) -> list[str]:
-    """Returns what the user has to know to read the figures of a run, a line each."""
+    """Returns warnings that matter for the results of a run, a line each."""
     return [*_leaks(data), *_exclusive(config, data), *_undefined(config, data)]
 
 
@@ -41,9 +41,9 @@ def _leaks(data: Sources) -> Iterator[str]:
         images, groups = (source.info.leaks.get(name, 0) for name in ("num_images", "num_groups"))
         if groups:
             yield (
-                f"{source.directory}: {images} images that are the same or nearly, in {groups} groups, are in several "
-                "splits (duplicates.csv lists them): figures of the validation split may be too good. Converting with "
-                "--group_near_duplicates keeps them together."
+                f"{source.directory}: {images} images that are the same or nearly the same, in {groups} groups, are in "
+                "several splits (duplicates.csv lists them): metrics of the validation split may be too good. "
+                "Converting with --group_near_duplicates keeps them together."
             )
 
 

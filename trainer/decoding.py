@@ -2,9 +2,9 @@
 
     string [n] -> parse all at once -> of each image, decode what is needed -> resize -> uint8 [n, size, size, 3]
 
-Nearly all of the time is libjpeg's, and what is done here is to give it little to do: it decodes at 1/2, 1/4 or 1/8
-where that is still as large as what is asked for (DCT scaling), and only the part that a random crop keeps. All that
-surrounds it is done once for many images: `scripts/bench_input` measures this against libjpeg-turbo alone.
+Nearly all of the time is spent in libjpeg, so it decodes as few pixels as possible: at 1/2, 1/4 or 1/8 where that is
+still as large as the result (DCT scaling), and only the part that a random crop keeps. All other work is done once for
+many images: `scripts/bench_input` compares this with libjpeg-turbo alone.
 """
 
 import dataclasses

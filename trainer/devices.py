@@ -1,6 +1,6 @@
-"""On which device a run trains; and where a GPU is there that TensorFlow does not use, why.
+"""Names the device on which a run trains, and the reason if TensorFlow does not use a GPU of this machine.
 
-TensorFlow tells that to those who read its log only, and trains on the CPU, many times slower.
+TensorFlow writes the reason only to its log, and trains on the CPU, many times slower.
 """
 
 import os
@@ -21,7 +21,7 @@ _ASK = "import tensorflow as tf; tf.config.list_physical_devices()"
 
 
 def line() -> str:
-    """Returns what a run says of its device when it starts, in one line, or in two where a GPU is not used."""
+    """Returns the line that names the device of a run, and a second line if a GPU is not used."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name") or "GPU" for gpu in gpus]
@@ -106,12 +106,12 @@ def _reason(visible: str | None, built_with_cuda: bool, words: str) -> str:
 
 
 def ask_tensorflow() -> str:
-    """Returns what TensorFlow logs when it looks for GPUs: in another process, since in this one it is kept still."""
+    """Returns the log of TensorFlow while it looks for GPUs, from another process: this one suppresses its log."""
     return _run([sys.executable, "-c", _ASK], {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"})
 
 
 def nvidia_smi(*arguments: str) -> str:
-    """Returns what nvidia-smi prints; "" where there is none, or no driver."""
+    """Returns the output of nvidia-smi; "" if it is not installed, or without a driver."""
     program = shutil.which("nvidia-smi")
     return _run([program, *arguments], os.environ) if program else ""
 

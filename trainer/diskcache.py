@@ -1,4 +1,4 @@
-"""Arrays on disk, for this run and for later ones.
+"""Keeps arrays on disk, for this run and for later ones.
 
     <root>/<key>/             key: a digest of the description of what is in it
         inputs, labels        the arrays, raw
@@ -45,7 +45,7 @@ def is_writable(root: Path) -> bool:
 
 
 def clear(root: Path) -> None:
-    """Removes what runs left that were killed while they made a cache."""
+    """Removes the unfinished caches of runs that were killed."""
     with contextlib.suppress(OSError):  # Nothing is there, or it is not ours to remove.
         for lock in sorted(root.glob(f"*{_LOCK}")):
             with contextlib.suppress(OSError), _locked(lock, wait=False):
@@ -57,7 +57,7 @@ def make(root: Path, description: Description, names: Sequence[str], chunks: Ite
 
     Args:
         root: folder of all caches.
-        description: all that the contents follow from.
+        description: everything that determines the contents.
         names: of the arrays.
         chunks: a part of each array, one after the other; not read if the cache is there.
 

@@ -1,4 +1,4 @@
-"""One exact pass over a split, and the metrics of multi-label classification."""
+"""Runs a model once over each example of a split, and computes the metrics of multi-label classification."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ _BLOCK_ELEMENTS = 1 << 22
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What a model says of a split.
+    """The labels of a split, and the scores that a model gives them.
 
     Attributes:
         labels: bool [n, k], or 0 and 1.
@@ -36,7 +36,7 @@ class Predictor:
     """Runs a model over a dataset, every example once, as often as it is called."""
 
     def __init__(self, model: keras.Model, dataset: tf.data.Dataset, num_examples: int) -> None:
-        """Takes what belongs together.
+        """Prepares to run a model.
 
         Args:
             model: images -> probabilities [batch, k], with or without a loss.
@@ -56,10 +56,10 @@ class Predictor:
         self._step = tf.function(step, input_signature=dataset.element_spec)
 
     def __call__(self) -> Predictions:
-        """Returns what the model says now: 5 bytes for each example and class, 5 GB for a million and a thousand.
+        """Returns the predictions of the model as it is now: 5 bytes for each example and class.
 
         Raises:
-            ValueError: the dataset does not have as many examples as was said.
+            ValueError: the dataset does not have `num_examples` examples.
         """
         arrays: list[np.ndarray] = []
         done, loss = 0, 0.0

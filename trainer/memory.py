@@ -50,7 +50,7 @@ def check_batch(config: TrainConfig, num_examples: int) -> None:
 
 @contextlib.contextmanager
 def explained(config: TrainConfig, work: str, flags: Sequence[str]) -> Iterator[None]:
-    """Says which flags take less memory, when there is none left.
+    """Turns an error for lack of memory into a message that names the flags that take less.
 
     Args:
         config: of the run.
@@ -76,7 +76,7 @@ def explained(config: TrainConfig, work: str, flags: Sequence[str]) -> Iterator[
 
 @contextlib.contextmanager
 def watched(config: TrainConfig) -> Iterator[None]:
-    """Says once on standard error when nearly all memory is used, and which flags take less.
+    """Warns once on standard error when nearly all memory is used, and names the flags that take less.
 
     Linux kills a process that uses up the memory of its machine or container: no error reaches the process, and the
     shell says no more than "Killed".
@@ -92,8 +92,8 @@ def watched(config: TrainConfig) -> Iterator[None]:
             if free < _LITTLE_BYTES:
                 flags = ("batch_size", "image_size", "model", "cache")
                 print(
-                    f"\nOnly {_readable(free)} of memory are left. The system may kill this run, without another word. "
-                    f"{_advice(config, flags)}",
+                    f"\nOnly {_readable(free)} of memory are left. The system may kill this run without an error "
+                    f"message. {_advice(config, flags)}",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -119,13 +119,13 @@ def _advice(config: TrainConfig, flags: Sequence[str]) -> str:
         "model": f"a smaller --model (it is {config.model})",
         "cache": "--cache=disk or --cache=none, which keep nothing in memory",
     }
-    return f"What takes less: {', '.join(advice[flag] for flag in flags)}."
+    return f"To use less memory, choose {' or '.join(advice[flag] for flag in flags)}."
 
 
 def _asked(text: str) -> int | None:
-    """Returns the bytes that were asked for, where an error tells.
+    """Returns the requested bytes, if the text of an error names them.
 
-    That is `shape[32,64,224,224] and type float` of TensorFlow, `allocate 123 bytes` of XLA, `8.0 GiB` of numpy.
+    Examples are `shape[32,64,224,224] and type float` of TensorFlow, `allocate 123 bytes` of XLA, `8.0 GiB` of numpy.
     """
     if found := re.search(r"shape\[([\d,]*)\] and type (\w+)", text):
         return math.prod(int(size) for size in found[1].split(",") if size) * _BYTES.get(found[2], 4)

@@ -1,7 +1,7 @@
-"""The models: a backbone, pooled, and a head with an output for each class.
+"""Builds models: a backbone, pooled, and a head with an output for each class.
 
-Every model takes images as uint8 or float32 [batch, size, size, 3] from 0 to 255 and does its own preprocessing, so
-that whoever loads it later cannot get that wrong.
+Every model takes images as uint8 or float32 [batch, size, size, 3] from 0 to 255 and contains its own preprocessing, so
+that a program that loads it later needs none.
 """
 
 import os
@@ -43,8 +43,8 @@ def build(config: TrainConfig, statistics: Statistics) -> keras.Model:
     multi_label = config.loss == "binary_crossentropy"
     if len(statistics.positives) == 1 and not multi_label:
         raise UserError(
-            f"--loss={config.loss} needs two classes or more: of one, a softmax says 1 for every image, and its loss "
-            "is 0 from the start. Use --loss=binary_crossentropy."
+            f"--loss={config.loss} needs two classes or more: for one class, a softmax gives 1 for every image, and "
+            "the loss is 0 from the start. Use --loss=binary_crossentropy."
         )
     inputs = keras.Input((config.image_size, config.image_size, 3), name=example.IMAGE)
     backbone, preprocess = _backbone(config)
@@ -78,14 +78,14 @@ def extractor_and_head(network: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 def _log_odds(statistics: Statistics) -> np.ndarray:
-    """Returns the bias with which an untrained head says how frequent each class is: training need not learn that."""
+    """Returns the bias with which an untrained head predicts the frequency of each class, so that it is not learned."""
     # One more of each kind, so that a class that all or none have stays finite.
     positives = np.asarray(statistics.positives) + 1
     return np.log(positives / (statistics.num_examples + 2 - positives))
 
 
 def _backbone(config: TrainConfig) -> tuple[keras.Model, Callable[..., Any]]:
-    """Returns the feature extractor [batch, size, size, 3] -> [batch, h, w, channels], and what prepares its input."""
+    """Returns the feature extractor [batch, size, size, 3] -> [batch, h, w, channels], and its preprocessing."""
     shape = (config.image_size, config.image_size, 3)
     if config.model == SMALL_RESNET:
         if config.weights == "imagenet":
@@ -148,7 +148,7 @@ def _convolution(x: keras.KerasTensor, filters: int, kernel_size: int, strides: 
 
 
 def _application(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Returns the constructor of a model of keras.applications, and what prepares its input."""
+    """Returns the constructor of a model of keras.applications, and its preprocessing."""
     constructors = {
         # `EfficientNetV2B0`, `efficientnet_v2_b0` and `efficientnetv2b0` are one model.
         key.lower(): constructor
@@ -166,7 +166,7 @@ def _application(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 @contextmanager
 def _explained(config: TrainConfig) -> Iterator[None]:
-    """Says what to do when a model cannot be built as asked."""
+    """Turns errors while a model is built into messages that say what to do."""
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)
     try:

@@ -1,4 +1,4 @@
-"""How Keras computes: set here, whatever its own file of settings says.
+"""Sets how Keras computes, whatever its own file of settings says.
 
 Keras reads ~/.keras/keras.json (or that of KERAS_HOME), which other programs may have written. The order of the axes,
 the type of weights and the epsilon of the losses decide about what is trained, and no config.json would tell.

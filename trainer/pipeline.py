@@ -4,9 +4,9 @@
                                                                          -> change colours, mix -> prefetch
     cached: indices ------> shuffle -> batch -> gather, crop ----------/
 
-Without a cache records are shuffled before they are decoded, while they are small. With one (caching.py) all images of
-a split lie in one tensor, so that what is shuffled are numbers, exactly, whatever the size of the dataset; or, where
-they are few and nothing is to be done with them, the images themselves. Either way about half a megabyte of images goes
+Without a cache, records are shuffled before they are decoded, while they are small (reading.py). With a cache
+(caching.py), all images of a split lie in one tensor, and their numbers are shuffled, all together, whatever the size
+of the dataset. A small cache that is not augmented is shuffled itself. Either way about half a megabyte of images goes
 through each step together (buffers.py). Crops are cut from the same pixels with a cache and without one. Evaluation has
 every example once, always in the same order: an example of each open shard in turn.
 
@@ -29,7 +29,7 @@ from trainer.cropping import Crops
 from trainer.decoding import Decoder
 from trainer.sources import Source, Sources
 
-# What crops are cut from is larger than what comes out, so that they do not have to be enlarged as much.
+# Crops are cut from images that are larger than the result, so that they do not have to be enlarged as much.
 _CROP_MARGIN = 1.125
 
 _Load = Callable[[tf.Tensor, Crops | None], tuple[tf.Tensor, tf.Tensor]]
@@ -178,7 +178,7 @@ def cached_size(config: TrainConfig) -> int:
 
 
 def plan_buffers(config: TrainConfig, sources: Sources, *, decodes: bool, num_features: int | None = None) -> Buffers:
-    """Returns what the batches of a training hold at a time, or those of a validation at most.
+    """Returns the buffers of a training. Those of a validation are no larger.
 
     Args:
         config: of the run.
@@ -259,7 +259,7 @@ def _with_seeds(dataset: tf.data.Dataset, seed: int) -> tf.data.Dataset:
 
 
 def _finished(batches: tf.data.Dataset, planned: Buffers, num_batches: int, cached: Cached | None) -> tf.data.Dataset:
-    """Adds what every pipeline ends with."""
+    """Adds the last steps of every pipeline: the number of batches, prefetching, and options."""
     # So that Keras shows the number of steps from the first epoch on.
     batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
     return batches.prefetch(planned.prefetched).with_options(_options(cached))

@@ -1,4 +1,4 @@
-"""The two pictures of a run: training.png and samples.png."""
+"""Draws the two pictures of a run: training.png and samples.png."""
 
 import textwrap
 import warnings

@@ -1,7 +1,7 @@
 """One image of any size -> a square, uint8 [size, size, 3], in the graph.
 
-The antialiasing filter is exact, and TensorFlow needs as long for it as for all the rest. What it does is approximated:
-pixels of an image that becomes much smaller are averaged, those of others interpolated.
+The antialiasing filter is exact, and TensorFlow needs as long for it as for all other work on an image. The other two
+functions approximate it: one averages the pixels of an image that becomes much smaller, the other interpolates.
 """
 
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""What a run reads: a dataset, or several of them as if they were one."""
+"""Reads the manifests of the datasets of a run, and combines several datasets into one."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""How fast the input is, how fast the model, and which of them a training waits for."""
+"""Measures the speed of the input and of the model, and says which of them is slower and what to change."""
 
 import dataclasses
 import statistics
@@ -37,35 +37,38 @@ class Throughput:
         return max(0.0, 1.0 - self.together / self.model)
 
     def line(self, config: TrainConfig, content: str) -> str:
-        """Returns what the user is told.
+        """Returns the message for the user.
 
         Args:
             config: of the run.
             content: what is cached, see `caching.Plan`.
         """
-        waits_for = "input" if self.input < self.model else "model"
+        if self.input < self.model:
+            slower, advice = "The input is slower than the model", _input_advice(config, content)
+        else:
+            slower, advice = "The model is slower than the input", _MODEL_ADVICE
         return (
             f"Throughput: input {self.input:,.0f}, model {self.model:,.0f}, together {self.together:,.0f} images/s. "
-            f"The input costs {self.input_share:.1%} of a step; the bottleneck is the {waits_for}: "
-            f"{_advice(config, content) if waits_for == 'input' else _MODEL_ADVICE}."
+            f"Reading the input takes {self.input_share:.1%} of the time of a step. {slower}. "
+            f"To train faster, choose {advice}."
         )
 
 
-_MODEL_ADVICE = "--model and --image_size decide, and --batch_size where cores are idle"
+_MODEL_ADVICE = "a smaller --model or --image_size, or a larger --batch_size if cores are idle"
 
 
-def _advice(config: TrainConfig, content: str) -> str:
+def _input_advice(config: TrainConfig, content: str) -> str:
     """Returns the flag that makes the input faster, the one with the most to gain first."""
     if content in ("none", "encoded"):
-        less = ", --decode=scaled decodes less" if config.decode == "exact" else ""
+        less = ", or --decode=scaled, which decodes fewer pixels" if config.decode == "exact" else ""
         if config.crops_originals:
-            return f"--crop_from=resized with --cache=decoded or --cache=disk keeps decoded images{less}"
+            return f"--crop_from=resized with --cache=decoded or --cache=disk, which keep decoded images{less}"
         if config.crops:
-            less += ", --crop_from=original decodes no more than the crops"
-        return f"--cache=decoded or --cache=disk keep decoded images{less}"
+            less += ", or --crop_from=original, which decodes only the crops"
+        return f"--cache=decoded or --cache=disk, which keep decoded images{less}"
     if config.augment == "full":
-        return "--augment=crop does without changes of colour"
-    return "a larger --batch_size has fewer steps"
+        return "--augment=crop, which does not change colours"
+    return "a larger --batch_size, which takes fewer steps"
 
 
 def measure(network: keras.Model, dataset: tf.data.Dataset, seconds: float = _SECONDS) -> Throughput:

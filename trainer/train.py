@@ -1,4 +1,4 @@
-"""One run: build the dataset and the model, fit, evaluate, and leave everything in the run's folder."""
+"""Runs a training: builds the model and the datasets, fits, evaluates, and writes the results to the run's folder."""
 
 import json
 import os
@@ -81,13 +81,13 @@ def benchmark_input(config: TrainConfig) -> Throughput:
 
 
 class _Setup(NamedTuple):
-    """What a run trains.
+    """The models of a run, and the plan of its cache.
 
     Attributes:
-        network: from images to probabilities.
-        trained: what is fitted, compiled: the network, or its head if features are cached.
+        network: the whole model, from images to probabilities.
+        trained: the compiled model that is fitted: the network, or its head if features are cached.
         plan: what is cached.
-        features: what is cached instead of images, if that is the plan.
+        features: those of the backbone, if they are cached instead of images.
     """
 
     network: keras.Model
@@ -112,7 +112,7 @@ def _set_up(config: TrainConfig, data: Sources) -> _Setup:
     for line in (plan.reason, *checks.notes(config, data)):
         print(line)
     if config.freeze_backbone and config.weights == "none":
-        print("The backbone is frozen with random weights: only the head learns. --weights gives it others.")
+        print("The backbone is frozen with random weights, so that only the head learns. --weights loads trained ones.")
     if plan.content != "features":
         return _Setup(network, network, plan, None)
     compilation.compile_network(head, config, data, steps_per_execution=_HEAD_STEPS_PER_EXECUTION)
@@ -120,11 +120,11 @@ def _set_up(config: TrainConfig, data: Sources) -> _Setup:
 
 
 class _Datasets(NamedTuple):
-    """What a run reads.
+    """The datasets of a run.
 
     Attributes:
         train: batches of the training split.
-        train_again: the same with shuffles of its own, so that to look at it changes nothing; shards are read again.
+        train_again: the same with shuffles of its own, so that measuring it changes nothing; shards are read again.
         validation: batches of the validation split.
     """
 
@@ -163,7 +163,7 @@ def _fit_and_evaluate(
     config: TrainConfig, data: Sources, setup: _Setup, folder: RunFolder, leftovers: Leftovers
 ) -> dict[str, Any]:
     train, train_again, validation = _datasets(config, data, setup)
-    # Only now: what is wrong with the model, the weights or the caches leaves no folder, and no run is replaced by it.
+    # Only now: an error in the model, the weights or the caches leaves no folder, and replaces no older run.
     folder.begin(description.describe(config, data, setup.plan))
     output = folder.path
     network, trained = setup.network, setup.trained

@@ -1,4 +1,4 @@
-"""Validates after each epoch: the loss, and the mean average precision of the evaluation."""
+"""Evaluates the validation split after each epoch: its loss and its mean average precision."""
 
 import math
 from typing import Any
@@ -14,14 +14,14 @@ MEAN_AVERAGE_PRECISION = "val_mean_average_precision"
 
 
 class Validate(keras.callbacks.Callback):
-    """Runs the model over the validation split after each epoch, and adds what it finds to the logs of the epoch.
+    """Evaluates the validation split after each epoch, and adds two metrics to the logs of the epoch.
 
     It has to be the first callback: those after it read the logs. A mean average precision that is undefined is left
     out of them, since neither Keras nor TensorBoard takes None.
     """
 
     def __init__(self, dataset: tf.data.Dataset, num_examples: int) -> None:
-        """Takes the split.
+        """Prepares to evaluate a split.
 
         Args:
             dataset: its batches, images or features and labels.
@@ -33,7 +33,7 @@ class Validate(keras.callbacks.Callback):
         self._predictions: Predictions | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Forgets what the model said before: its weights change."""
+        """Forgets the predictions of the epoch before: the weights change."""
         self._predictions = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -42,13 +42,13 @@ class Validate(keras.callbacks.Callback):
         assert logs is not None
         assert predictions.loss is not None
         logs[LOSS] = predictions.loss
-        # Of scores that are no numbers there is no order; the run ends because of the loss.
+        # Scores that are NaN have no order. The run ends because of its loss.
         if math.isfinite(predictions.loss):
             mean = evaluation.mean(evaluation.average_precisions(predictions))
             logs |= {} if mean is None else {MEAN_AVERAGE_PRECISION: mean}
 
     def predictions(self) -> Predictions:
-        """Returns what the model says of the split: after an epoch the same that its logs are about."""
+        """Returns the predictions for the split: after an epoch, those from which its logs were computed."""
         if self._predictions is None:
             self._predictor = self._predictor or Predictor(self.model, self._dataset, self._num_examples)
             self._predictions = self._predictor()

@@ -48,7 +48,9 @@ def test_nothing_is_said_of_splits_that_are_as_they_should_be(config: Config) ->
 
 def test_leaks_are_said_of_each_dataset(config: Config) -> None:
     [line] = checks.notes(config(), _sources(leaks={"num_groups": 5, "num_images": 11}))
-    assert line.startswith("data/made/1.0.0: 11 images that are the same or nearly, in 5 groups, are in several splits")
+    assert line.startswith(
+        "data/made/1.0.0: 11 images that are the same or nearly the same, in 5 groups, are in several splits"
+    )
     assert "duplicates.csv" in line
     assert "--group_near_duplicates" in line
     assert checks.notes(config(), _sources(leaks={"num_groups": 0, "num_images": 0})) == []

@@ -74,8 +74,8 @@ def test_a_lack_of_memory_names_the_flags(error: Exception, start: str, config: 
     with pytest.raises(UserError) as raised, memory.explained(config(batch_size=9), "training", flags):
         raise error
     assert str(raised.value) == (
-        f"{start}What takes less: a smaller --batch_size (it is 9), a smaller --image_size (it is 32), "
-        "a smaller --model (it is small_resnet), --cache=disk or --cache=none, which keep nothing in memory."
+        f"{start}To use less memory, choose a smaller --batch_size (it is 9) or a smaller --image_size (it is 32) "
+        "or a smaller --model (it is small_resnet) or --cache=disk or --cache=none, which keep nothing in memory."
     )
 
 
@@ -165,8 +165,8 @@ def test_a_run_that_uses_nearly_all_memory_says_so_once(
     with memory.watched(config(batch_size=64)):
         assert said.wait(10)
         time.sleep(0.5)
-    expected = "Only 90.0 MB of memory are left. The system may kill this run, without another word. "
-    assert capfd.readouterr().err.startswith(f"\n{expected}What takes less: a smaller --batch_size (it is 64), ")
+    expected = "Only 90.0 MB of memory are left. The system may kill this run without an error message. "
+    assert capfd.readouterr().err.startswith(f"\n{expected}To use less memory, choose a smaller --batch_size ")
 
 
 def test_a_run_with_enough_memory_says_nothing(config: Config, capfd: pytest.CaptureFixture[str]) -> None:

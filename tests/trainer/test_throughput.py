@@ -1,4 +1,4 @@
-"""What is measured of input and model, and what the user is told of it."""
+"""The speed of input and model, and the message about it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -98,7 +98,7 @@ def test_the_data_is_opened_once_and_the_optimizer_built_once(monkeypatch: pytes
         pytest.param((50, 100, 40), "features", {"augment": "none"}, ["--batch_size"], id="small batches"),
     ],
 )
-def test_the_line_names_the_bottleneck_and_the_flag(
+def test_the_line_names_the_slower_part_and_the_flag(
     rates: tuple[float, float, float],
     content: str,
     changes: dict[str, str],
@@ -107,8 +107,9 @@ def test_the_line_names_the_bottleneck_and_the_flag(
 ) -> None:
     measured = Throughput(input=rates[0], model=rates[1], together=rates[2])
     line = measured.line(config(**changes), content)
-    assert f"The input costs {100 - rates[2]:.1f}% of a step" in line
-    assert f"the bottleneck is the {'model' if rates[1] < rates[0] else 'input'}:" in line
+    assert f"Reading the input takes {100 - rates[2]:.1f}% of the time of a step." in line
+    slower, faster = ("model", "input") if rates[1] < rates[0] else ("input", "model")
+    assert f"The {slower} is slower than the {faster}. To train faster, choose " in line
     for flag in flags:
         assert flag in line
     assert ("--decode" in line) == ("--decode=scaled" in flags)

@@ -26,7 +26,7 @@ class Request:
 
     Attributes:
         dataset: folder of the dataset; its split `train` is read.
-        folder: where the same images are as files, in tars, and, once made, as ArrayRecord: see images.py.
+        folder: where the same images are as files, in tars, and, once made, as ArrayRecord: see same_images.py.
         num_images: in the split.
         num_classes: length of a label vector.
         pipeline: which one, of a reader with several.

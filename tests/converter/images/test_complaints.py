@@ -221,7 +221,7 @@ def test_damage_to_real_photographs(miml: Path) -> None:
                 if "extraneous bytes before marker 0xd9" in words:
                     counts.setdefault("codes left over", Counter())[result] += 1
     for kind, found in counts.items():
-        print(f"{kind}: {found.total()} seen, {found['named'] / found.total():.0%} named, {dict(found)}")
+        print(f"{kind}: {found.total()} visible, {found['named'] / found.total():.0%} detected, {dict(found)}")
         least = {"cut": 1, "cut, with an end": 1, "missing": 0.6, "random": 0.6, "zero": 0.45, "flipped": 0.35}
         assert found["named"] >= least.get(kind, 0.6) * found.total()
 

@@ -20,7 +20,7 @@ from converter.dataset.lists import DUPLICATES_COLUMNS, first_of_each, read_csv
 from converter.limits import DEFAULT, Limits, add_flags, limits_of
 from converter.rejects import Reject
 from converter.report import charts, pictures, sheets
-from converter.report.pictures import Place, Seen
+from converter.report.pictures import Place, SampledExample
 from converter.report.sheets import Sheet
 from converter.system import storage
 from multihot.usage import Parser
@@ -142,7 +142,7 @@ def _shown(positives: Sequence[int]) -> tuple[int, ...]:
     return (*ranked[:MOST_FREQUENT], *ranked[-RAREST:])
 
 
-def _charts(info: DatasetInfo, seen: Sequence[Seen], shown: Sequence[int]) -> dict[str, str]:
+def _charts(info: DatasetInfo, seen: Sequence[SampledExample], shown: Sequence[int]) -> dict[str, str]:
     names = [info.classes[i] for i in shown]
     counts = [[split.statistics.positives[i] for split in info.splits] for i in shown]
     widths, heights = [one.width for one in seen], [one.height for one in seen]
@@ -155,7 +155,7 @@ def _charts(info: DatasetInfo, seen: Sequence[Seen], shown: Sequence[int]) -> di
     }
 
 
-def _shares(seen: Sequence[Seen], shown: Sequence[int]) -> np.ndarray:
+def _shares(seen: Sequence[SampledExample], shown: Sequence[int]) -> np.ndarray:
     """Returns the share of the examples with one class that also have another: float64 [len(shown), len(shown)]."""
     columns = {label: i for i, label in enumerate(shown)}
     has = np.zeros((len(seen), len(shown)))

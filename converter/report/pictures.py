@@ -40,7 +40,7 @@ class Place(NamedTuple):
     offset: int
 
 
-class Seen(NamedTuple):
+class SampledExample(NamedTuple):
     """An example of the sample, without its image.
 
     Attributes:
@@ -60,7 +60,7 @@ class Seen(NamedTuple):
     width: int
 
 
-def sample(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> list[Seen]:
+def sample(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> list[SampledExample]:
     """Returns all examples of a dataset, or as many of each split as the limits allow.
 
     It returns the same examples each time, with those of different splits mixed.
@@ -73,7 +73,9 @@ def sample(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> list[
     most = ((MAX_EXAMPLES, info.num_examples), (MAX_BYTES, num_bytes), (MAX_LABELS, num_labels))
     share = min(1.0, *(limit / max(1, there) for limit, there in most))
     found = [
-        Seen(Place(one.shard, one.offset), one.example.filename, split.name, _numbers(one.example.labels), *_size(one))
+        SampledExample(
+            Place(one.shard, one.offset), one.example.filename, split.name, _numbers(one.example.labels), *_size(one)
+        )
         for split in info.splits
         for one in itertools.islice(
             examples.read_split(directory, info, split.name, limits), math.ceil(split.num_examples * share)

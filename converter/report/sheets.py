@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from converter.limits import Limits
 from converter.report import pictures
-from converter.report.pictures import Place, Seen
+from converter.report.pictures import Place, SampledExample
 from schemas.metadata import DatasetInfo
 
 # A small picture has 5 kB, and all of them together 2 MB with thirty classes, 0.6 MB with five.
@@ -44,7 +44,7 @@ class Sheet(NamedTuple):
     pictures: list[Picture]
 
 
-def of_classes(info: DatasetInfo, seen: Sequence[Seen], shown: Sequence[int]) -> list[Sheet]:
+def of_classes(info: DatasetInfo, seen: Sequence[SampledExample], shown: Sequence[int]) -> list[Sheet]:
     """Returns a sheet for each class that is shown, with the first images of a sample."""
     numbers = info.statistics.positives
     sheets = {label: Sheet((info.classes[label],), numbers[label], []) for label in shown}
@@ -55,7 +55,7 @@ def of_classes(info: DatasetInfo, seen: Sequence[Seen], shown: Sequence[int]) ->
     return list(sheets.values())
 
 
-def of_rarest(info: DatasetInfo, seen: Sequence[Seen]) -> list[Sheet]:
+def of_rarest(info: DatasetInfo, seen: Sequence[SampledExample]) -> list[Sheet]:
     """Returns a sheet for each of the combinations of labels with the fewest images in a sample."""
     numbers = Counter(one.labels for one in seen)
     rarest = heapq.nsmallest(_COMBINATIONS, numbers, key=lambda labels: (numbers[labels], labels))
@@ -66,7 +66,7 @@ def of_rarest(info: DatasetInfo, seen: Sequence[Seen]) -> list[Sheet]:
     return list(sheets.values())
 
 
-def _add(sheet: Sheet, one: Seen, most: int) -> None:
+def _add(sheet: Sheet, one: SampledExample, most: int) -> None:
     if len(sheet.pictures) < most:
         sheet.pictures.append(Picture(one.filename, one.split, one.place))
 

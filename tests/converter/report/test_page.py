@@ -26,7 +26,7 @@ from converter.options import ConvertOptions, parse_splits
 from converter.report import charts, pictures
 from converter.report import page as report_page
 from converter.report.page import Report
-from converter.report.pictures import Place, Seen
+from converter.report.pictures import Place, SampledExample
 from converter.report.sheets import Picture, Sheet
 from schemas import layout, metadata
 from schemas.errors import UserError
@@ -146,7 +146,7 @@ def test_what_pillow_does_not_read_has_no_picture(data: bytes) -> None:
 
 def test_the_share_of_one_class_that_has_another() -> None:
     place = Place("s", 0)
-    seen = [Seen(place, "f", "train", labels, 1, 1) for labels in ((0,), (0, 2), (0, 2), (0, 1, 2), ())]
+    seen = [SampledExample(place, "f", "train", labels, 1, 1) for labels in ((0,), (0, 2), (0, 2), (0, 1, 2), ())]
     assert report_page._shares(seen, (0, 1, 2)).tolist() == [[1, 0.25, 0.75], [1, 1, 1], [1, 1 / 3, 1]]
     assert report_page._shares(seen, (2, 3)).tolist() == [[1, 0], [0, 0]]
 

@@ -20,12 +20,12 @@ DUPLICATES_COLUMNS = ("group", "filename", "split", "kind")
 
 def damaged_csv(damaged: Iterable[Damaged]) -> str:
     """Returns the text of damaged.csv, in the order of the files and their lines."""
-    return inert_csv(Damaged._fields, sorted(damaged))
+    return escaped_csv(Damaged._fields, sorted(damaged))
 
 
 def to_csv(rejects: Iterable[Reject]) -> str:
     """Returns the text of rejects.csv, in the order of the files and their lines."""
-    return inert_csv(Reject._fields, sorted(rejects))
+    return escaped_csv(Reject._fields, sorted(rejects))
 
 
 def first_of_each(rows: Iterable[Mapping[str, str]], number: int) -> dict[str, list[tuple[str, str]]]:
@@ -48,29 +48,29 @@ def first_of_each(rows: Iterable[Mapping[str, str]], number: int) -> dict[str, l
 
 def unlisted_csv(names: Iterable[str]) -> str:
     """Returns the text of unlisted.csv: the files in the folder of images that no row names."""
-    return inert_csv(("filename",), ((name,) for name in sorted(names)))
+    return escaped_csv(("filename",), ((name,) for name in sorted(names)))
 
 
-def inert_csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """Returns the text of a CSV in which every cell has been made harmless by `inert`."""
+def escaped_csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """Returns the text of a CSV in which every cell has been made harmless by `escaped_cell`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([inert(str(cell)) for cell in row] for row in rows)
+    writer.writerows([escaped_cell(str(cell)) for cell in row] for row in rows)
     return text.getvalue()
 
 
-def inert(text: str) -> str:
+def escaped_cell(text: str) -> str:
     """Returns a text without control characters for terminals and without formulas for spreadsheets."""
     # The cache is for splits and reasons, which recur. It would also keep 1024 long texts.
-    return _inert_short(text) if len(text) <= 100 else _inert(text)
+    return _escaped_short(text) if len(text) <= 100 else _escaped(text)
 
 
-def _inert(text: str) -> str:
+def _escaped(text: str) -> str:
     return formulas.escaped(printable(text))
 
 
-_inert_short = functools.lru_cache(1 << 10)(_inert)
+_escaped_short = functools.lru_cache(1 << 10)(_escaped)
 
 
 def read_csv(directory: str, name: str, columns: Sequence[str]) -> Iterator[dict[str, str]]:

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from converter.dataset.lists import DUPLICATES_COLUMNS, inert_csv
+from converter.dataset.lists import DUPLICATES_COLUMNS, escaped_csv
 from converter.duplicates.fingerprints import Fingerprint
 
 
@@ -105,7 +105,7 @@ def to_csv(members: Iterable[Member]) -> str:
         for member in group:
             kind = "exact" if copies[member.digest] > 1 else "near"
             rows.append((member.group, member.filename, member.split, kind))
-    return inert_csv(DUPLICATES_COLUMNS, rows)
+    return escaped_csv(DUPLICATES_COLUMNS, rows)
 
 
 def _groups(members: Iterable[Member]) -> Iterator[list[Member]]:

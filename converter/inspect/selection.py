@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 from converter.dataset.examples import Located, find, read_split
-from converter.dataset.lists import inert, read_csv
+from converter.dataset.lists import escaped_cell, read_csv
 from converter.dataset.summary import summary
 from converter.images import headers
 from converter.inspect import gallery
@@ -102,7 +102,7 @@ def _missing(directory: str, filename: str) -> str:
     """Returns the message that there is no such example, with the reason if its row was rejected."""
     sentence = f"{directory} has no example {filename!r}."
     for row in read_csv(directory, layout.REJECTS, Reject._fields):
-        if composed(row["filename"]) in (inert(filename), inert(cleaned(filename))):
+        if composed(row["filename"]) in (escaped_cell(filename), escaped_cell(cleaned(filename))):
             return f"{sentence} It was rejected: {row['csv']} line {row['line']}: {row['reason']}: {row['detail']}"
     return f"{sentence} Give the name with its folders, as in the CSV; upper and lower case differ."
 

@@ -68,20 +68,20 @@ def test_what_starts_a_formula_has_a_quote_before_it(text: str, escaped: str) ->
 
 @given(st.lists(st.lists(_CELLS, min_size=3, max_size=3), max_size=4))
 def test_no_list_of_a_dataset_has_a_formula_however_it_is_cut_into_cells(rows: list[list[str]]) -> None:
-    text = lists.inert_csv(("a", "b", "c"), rows)
+    text = lists.escaped_csv(("a", "b", "c"), rows)
     for delimiter in ",;":
         assert [cell for cell in _cells(text, delimiter) if _is_formula(cell)] == []
 
 
 def test_long_texts_are_not_kept() -> None:
     for i in range(300):
-        lists.inert(f"{i}" * 5000)
-    info = lists._inert_short.cache_info()
+        lists.escaped_cell(f"{i}" * 5000)
+    info = lists._escaped_short.cache_info()
     assert info.maxsize is not None
     assert info.maxsize * 100 * 4 < 1_000_000
-    lists._inert_short.cache_clear()
-    lists.inert("a" * 101)
-    assert lists._inert_short.cache_info().currsize == 0
+    lists._escaped_short.cache_clear()
+    lists.escaped_cell("a" * 101)
+    assert lists._escaped_short.cache_info().currsize == 0
 
 
 NAMES = [

@@ -25,9 +25,9 @@ import simplejpeg
 
 # Markers of segments that do not change how the picture is shown: start of a sequential frame with Huffman codes,
 # tables, restart interval, APP0 (JFIF), comment.
-_SILENT = frozenset((0xC0, 0xC1, 0xC4, 0xDB, 0xDD, 0xE0, 0xFE))
+_DECODING_MARKERS = frozenset((0xC0, 0xC1, 0xC4, 0xDB, 0xDD, 0xE0, 0xFE))
 # Markers of segments that may change how it is shown: EXIF, profiles, the colours of Adobe.
-_SPEAKING = frozenset(range(0xE1, 0xF0))
+_DISPLAY_MARKERS = frozenset(range(0xE1, 0xF0))
 _APP0, _START_OF_SCAN = 0xE0, 0xDA
 _JFIF_BYTES = 16
 _COLOURS = ("YCbCr", "Gray", "RGB")
@@ -43,13 +43,14 @@ class Proved(NamedTuple):
         height: pixels.
         width: pixels.
         grey: uint8 [h, w], the picture at 1/8, 2/8, ... of its size.
-        silent: whether the header has no segment that may change how the picture is shown (EXIF, profiles, colours).
+        shown_as_decoded: whether the header has no segment that may change how the picture is shown (EXIF, profiles,
+            colours).
     """
 
     height: int
     width: int
     grey: npt.NDArray[np.uint8]
-    silent: bool
+    shown_as_decoded: bool
 
 
 def prove(data: bytes, max_pixels: int | None = None, min_side: int = 1) -> Proved | None:
@@ -66,8 +67,8 @@ def prove(data: bytes, max_pixels: int | None = None, min_side: int = 1) -> Prov
     Raises:
         MemoryError: there is not enough memory to decode it.
     """
-    silent = _is_silent(data)
-    if silent is None:
+    shown_as_decoded = _is_shown_as_decoded(data)
+    if shown_as_decoded is None:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=True)
@@ -77,7 +78,7 @@ def prove(data: bytes, max_pixels: int | None = None, min_side: int = 1) -> Prov
     except ValueError as error:
         _raise_memory_error(error)
         return None
-    return Proved(height, width, grey[:, :, 0], silent)
+    return Proved(height, width, grey[:, :, 0], shown_as_decoded)
 
 
 def small(data: bytes, min_side: int) -> npt.NDArray[np.uint8] | None:
@@ -93,7 +94,7 @@ def small(data: bytes, min_side: int) -> npt.NDArray[np.uint8] | None:
     Raises:
         MemoryError: there is not enough memory to decode it.
     """
-    if _is_silent(data) is None:
+    if _is_shown_as_decoded(data) is None:
         return None
     try:
         if simplejpeg.decode_jpeg_header(data, strict=True)[2] not in _COLOURS:
@@ -144,17 +145,17 @@ def _raise_memory_error(error: ValueError) -> None:
         raise MemoryError(f"libjpeg-turbo: {error}") from error
 
 
-def _is_silent(data: bytes) -> bool | None:
+def _is_shown_as_decoded(data: bytes) -> bool | None:
     """Whether no segment may change how the picture is shown; None if the JPEG is not sequential, or is odd."""
-    silent = True
+    shown_as_decoded = True
     at = 2
     while data[at : at + 1] == b"\xff" and len(data) > at + 3:
         marker, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
         if marker == _START_OF_SCAN:
-            return silent
-        if marker in _SPEAKING or (marker == _APP0 and length < _JFIF_BYTES):
-            silent = False
-        elif marker not in _SILENT:
+            return shown_as_decoded
+        if marker in _DISPLAY_MARKERS or (marker == _APP0 and length < _JFIF_BYTES):
+            shown_as_decoded = False
+        elif marker not in _DECODING_MARKERS:
             return None
         at += 2 + length
     return None

@@ -160,7 +160,7 @@ def _prove(data: bytes, preparation: Preparation, memory: _Memory) -> tuple[str,
     """Returns the format of an image, the rotation that makes it upright, and the result of decoding it."""
     proved = jpeg.prove(data, preparation.max_pixels, _MIN_GREY)
     decoded = proved and _Decoded(proved.height, proved.width, _reduced(proved.grey))
-    if proved and decoded and proved.silent:
+    if proved and decoded and proved.shown_as_decoded:
         return JPEG, None, decoded
     image_format, header = read_header(data, preparation.max_pixels)
     turn = orientation(image_format, header, data)

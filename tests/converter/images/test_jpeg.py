@@ -35,11 +35,11 @@ def _with_tensorflow(data: bytes) -> NDArray[np.uint8]:
     return pixels
 
 
-def _check(data: bytes, *, silent: bool = True) -> None:
+def _check(data: bytes, *, shown_as_decoded: bool = True) -> None:
     """Checks that a JPEG is taken, with the pixels of TensorFlow."""
     proved = jpeg.prove(data)
     assert proved
-    assert proved.silent == silent
+    assert proved.shown_as_decoded == shown_as_decoded
     _check_pixels(proved, data)
 
 
@@ -55,7 +55,7 @@ def test_the_kinds_that_are_taken_have_the_pixels_of_tensorflow(
     draw: Draw, kind: dict[str, Any], size: tuple[int, int]
 ) -> None:
     # Pillow marks RGB by the segment of Adobe.
-    _check(draw(width=size[0], height=size[1], **kind), silent="keep_rgb" not in kind)
+    _check(draw(width=size[0], height=size[1], **kind), shown_as_decoded="keep_rgb" not in kind)
 
 
 def test_colours_that_are_halved_from_top_to_bottom(draw: Draw) -> None:
@@ -87,13 +87,13 @@ def test_twelve_bits_are_left_to_tensorflow(draw: Draw) -> None:
 def test_what_speaks_of_how_it_is_shown_is_not_silent(draw: Draw) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    _check(draw(exif=exif), silent=False)
-    _check(draw(icc_profile=b"profile"), silent=False)
+    _check(draw(exif=exif), shown_as_decoded=False)
+    _check(draw(icc_profile=b"profile"), shown_as_decoded=False)
     _check(draw(comment=b"not a word of it"))
     plain = draw()
     assert plain[2:6] == b"\xff\xe0\0\x10"
     # Shorter than JFIF is, so that Pillow cannot read it.
-    _check(plain[:2] + b"\xff\xe0\0\x08JFIF\0\1" + plain[20:], silent=False)
+    _check(plain[:2] + b"\xff\xe0\0\x08JFIF\0\1" + plain[20:], shown_as_decoded=False)
 
 
 def test_bytes_behind_the_end_do_not_matter(draw: Draw) -> None:

@@ -88,7 +88,7 @@ def measure(
     changes = _calls(change) if config.augment == "full" else 0
     prefetched = max(1, min(_PREFETCH_BATCHES, _PREFETCH_BYTES // batch_bytes))
     parts = len(sources.each) if decodes else 1
-    # Of a small dataset there are fewer chunks than calls.
+    # A small dataset has fewer chunks than calls.
     num_chunks = math.ceil(max(_num_examples(source) for source in sources.each) / chunk)
     num_bytes = parts * (reading + min(loads, num_chunks) * load) + min(changes, parts * num_chunks) * change
     return Buffers(

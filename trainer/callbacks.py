@@ -1,4 +1,4 @@
-"""The callbacks of a training, in their order, and the one that ends a run whose loss is NaN or infinite."""
+"""Lists the callbacks of a training in their order, and ends a run whose loss is NaN or infinite."""
 
 import math
 from pathlib import Path

@@ -17,7 +17,7 @@ _MAX_LOG_ASPECT = 0.2877  # ln(4/3)
 
 
 class Crops(NamedTuple):
-    """Of each image the part to keep, and whether to mirror it.
+    """The part of each image to keep, and whether to mirror it.
 
     Attributes:
         place: top and left edge, relative to the size of the image, float32 [n, 2].

@@ -1,4 +1,4 @@
-"""The features of images that a frozen backbone computes: the same in every epoch, so that they can be cached."""
+"""Computes the features of a frozen backbone: they are the same in every epoch, so that they can be cached."""
 
 import functools
 import hashlib

@@ -30,7 +30,7 @@ class Leftovers:
         """Returns what is kept, in lines; "" if there is nothing to say, as of a run that failed before it began."""
         if self._folder.begun:
             return "\n".join(self._run())
-        # Of an error this is taken for granted.
+        # After an error, this needs no message.
         return "Training had not begun. The same command starts again." if signals.received() else ""
 
     def _run(self) -> list[str]:

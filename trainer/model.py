@@ -99,7 +99,7 @@ def _backbone(config: TrainConfig) -> tuple[keras.Model, Callable[..., Any]]:
     if config.weights not in ("none", "imagenet"):
         _load_weights(backbone, config.weights)
     if config.preprocessing == "unit":
-        # Only now: files of weights are of all its layers.
+        # Only now: a file of weights has those of all layers.
         backbone, preprocess = _without_scaling(backbone), layers.Rescaling(1 / 255)
     return backbone, preprocess
 

@@ -1,4 +1,4 @@
-"""The input pipeline: shards -> batches, in the graph only.
+"""Builds the input pipeline, from shards to batches, in the graph only.
 
     shards -> interleave -> shuffle -> batch -> decode, crop ----------\
                                                                          -> change colours, mix -> prefetch

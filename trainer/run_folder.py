@@ -1,4 +1,4 @@
-"""The folder of a run: one run at a time works in it, and a file has its name when it is complete.
+"""Claims the folder of a run for one run at a time, and gives a file its name when it is complete.
 
 <output>/
     config.json          flags, dataset fingerprints, versions: what it takes to do it again
@@ -231,7 +231,7 @@ def _check(path: Path, overwrite: bool) -> None:
 
 
 def _is_run(path: Path) -> bool:
-    """Whether a folder is one of ours: other programs have a config.json too."""
+    """Returns whether a folder holds a run of multihot: other programs write a config.json too."""
     for name in (CONFIG, _REPLACED):
         with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
             if datasets(json.loads((path / name).read_bytes())) is not None:

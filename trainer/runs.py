@@ -21,7 +21,7 @@ from trainer.config import TrainConfig
 from trainer.run_folder import CONFIG, EVALUATION
 
 DEFAULT_SORT = "mean_average_precision"
-# Of all other metrics more is better.
+# For all other metrics, more is better.
 _LESS_IS_BETTER = ("one_error", "coverage", "ranking_loss", "hamming_loss")
 # Settings that differ in all runs, or that another column shows better or is made from.
 _NOT_COMPARED = ("output", "overwrite", "data", "dataset", "datasets", "versions", "classes_used")

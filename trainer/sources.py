@@ -160,7 +160,7 @@ def _sha256(path: str) -> str:
 
 
 def _check_classes(directory: str, info: DatasetInfo, classes: tuple[str, ...], first: tuple[str, DatasetInfo]) -> None:
-    """Looks whether a dataset has the classes to train on, or else those of the first one and no others."""
+    """Checks that a dataset has the classes to train on; by default exactly those of the first dataset."""
     missing = [name for name in classes or first[1].classes if name not in info.classes]
     more = [name for name in info.classes if not classes and name not in first[1].classes]
     if classes and missing:

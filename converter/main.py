@@ -31,14 +31,14 @@ define(ConvertOptions)
 
 def main(argv: Sequence[str]) -> None:
     """Converts, and prints the summary."""
-    # What was imported stays: nobody needs to walk through all of Beam's objects again and again.
+    # Imported modules stay in memory, so the garbage collector need not visit all of Beam's objects again and again.
     gc.freeze()
     gc.set_threshold(100_000)
     try:
         beam_options = runners.parse(argv[1:], known_flags=FLAGS)
     except UserError as error:
         raise _USAGE.error(str(error)) from error
-    # What a runner in this process logs is raised as well; what a remote one logs is where the job can be watched.
+    # A runner in this process also raises the errors that it logs. The page of a remote job shows its log.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL if runners.runs_here(beam_options) else logging.INFO)
     given = read(ConvertOptions)
     check_required(ConvertOptions, given, _USAGE)
@@ -61,6 +61,6 @@ def main(argv: Sequence[str]) -> None:
 def run() -> None:
     """Entry point."""
     for flag in FLAGS.get_key_flags_for_module(__name__):
-        # What --help lists are the flags of the program, which is whatever module or script calls this function.
+        # --help lists the flags of the main module: the module or script that calls this function.
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     command.run(main, parse=lambda argv: parse(argv, _USAGE, known_only=True))

@@ -105,7 +105,7 @@ def parse_max_rejects(text: str) -> int | Fraction:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvertOptions:
-    """What to convert, and how.
+    """The settings of a conversion.
 
     The help of each field is that of its flag, with the unit of the flag; fields count in bytes, pixels and images.
     """

@@ -27,7 +27,7 @@ def _list(values: Iterable[object]) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What to train, on what, and how. The help of each field is that of its flag."""
+    """The settings of a run. The help of each field is that of its flag."""
 
     data: tuple[str, ...] = field(
         metadata=setting("Folder of a dataset: ROOT/NAME/VERSION. Repeat it for several.", repeated=True)

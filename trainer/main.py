@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
 def run() -> None:
     """Entry point."""
     for flag in FLAGS.get_key_flags_for_module(__name__):
-        # What --help lists are the flags of the program, which is whatever module or script calls this function.
+        # --help lists the flags of the main module: the module or script that calls this function.
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     native_stderr.filter_libjpeg()
     command.run(main, parse=lambda argv: parse(argv, _USAGE))

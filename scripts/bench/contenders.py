@@ -42,7 +42,7 @@ class Contender(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """What a program did in one round."""
+    """The measurements of a program in one round."""
 
     rate: float
     whole_rate: float
@@ -52,7 +52,7 @@ class Attempt(NamedTuple):
 
 
 class Startup(NamedTuple):
-    """What our command takes before the first image: seconds and CPU seconds of a whole run, to a shard, of imports."""
+    """The costs of our command before the first image: (CPU) seconds of a whole run, to a shard, of imports."""
 
     seconds: float
     cpu_seconds: float

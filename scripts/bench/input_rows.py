@@ -1,4 +1,4 @@
-"""What scripts/bench_input measures: a row for each pipeline, and which ratios are taken of which rows."""
+"""Lists the rows of scripts/bench_input: one for each pipeline, and the ratios of rows."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

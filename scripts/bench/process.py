@@ -21,7 +21,7 @@ _TICKS_PER_LOOK = 50
 
 
 class Run(NamedTuple):
-    """What a command took.
+    """The costs of a command.
 
     Attributes:
         seconds: from its start to its end.

@@ -1,4 +1,4 @@
-"""What the programs that conversion is compared with have in common: their flags, a stopwatch, the line they print.
+"""Holds the code that the programs beside the converter share: their flags, a stopwatch, the line that they print.
 
 Each is a program of its own, so that memory and CPU time are its own as well; its imports are not timed.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 
 
 class Job(NamedTuple):
-    """What a program is to do.
+    """The task of a program.
 
     Attributes:
         rows: paths of the images with their labels, 0 or 1 for each class.

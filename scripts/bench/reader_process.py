@@ -66,7 +66,7 @@ class ReaderProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for file in (self._process.stdin, self._process.stdout, self._said):
-            # What it was asked may not have reached it.
+            # The request may not have reached the process.
             with contextlib.suppress(BrokenPipeError):
                 if file:
                     file.close()

@@ -1,4 +1,4 @@
-"""What the benchmarks say and how: measurements of alternating rounds as a table, as a plot and as JSON.
+"""Writes the results of the benchmarks: measurements of alternating rounds as a table, as a plot and as JSON.
 
 A benchmark runs everything that it compares in each round, one after the other, and a ratio is that of the same round:
 what else the machine did in the meantime was the same for both.
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What was measured of one thing.
+    """The measurements of one row.
 
     Attributes:
         name: of the thing.

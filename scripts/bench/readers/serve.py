@@ -1,4 +1,4 @@
-"""What all readers share: they are asked for one round at a time, by a line on stdin, and answer with a line on stdout.
+"""Holds the code that all readers share: they get a line on stdin for each round, and answer by one on stdout.
 
 A reader is a program `NAME.py` with a function from a Request to batches. It stays alive between rounds, so that rounds
 of all readers alternate and none pays for its imports; between rounds it has no iterator, and nothing runs.
@@ -53,14 +53,14 @@ class Request:
     check: bool = False
 
 
-# What a crop keeps of an image at least, and its width by its height: the same for all, see trainer/cropping.py.
+# Smallest share of an image that a crop keeps, and limits of its width by its height: as in trainer/cropping.py.
 MIN_AREA = 0.3
 ASPECTS = (3 / 4, 4 / 3)
 
 
 def serve(batches: Callable[[Request], Batches]) -> None:
     """Answers requests until there are no more."""
-    # What libraries print goes elsewhere.
+    # Output of libraries goes elsewhere.
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
         for line in sys.stdin:

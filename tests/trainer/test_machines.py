@@ -31,7 +31,7 @@ tf.config.threading.set_inter_op_parallelism_threads(asked["cores"])
 from trainer.config import TrainConfig
 from trainer.train import train_and_evaluate
 
-real_build, real_split = model.build, model.split
+real_build, real_split = model.build, model.extractor_and_head
 def build(config, statistics):
     "Returns the smallest model: the input is what is tested."
     if config.freeze_backbone:
@@ -40,7 +40,7 @@ def build(config, statistics):
     colour = keras.layers.GlobalAveragePooling2D()(keras.layers.AveragePooling2D(8)(inputs))
     return keras.Model(inputs, keras.layers.Dense(len(statistics.positives), "sigmoid")(colour))
 model.build = build
-model.split = lambda network: real_split(network) if len(network.layers) > 4 else (network, network)
+model.extractor_and_head = lambda network: real_split(network) if len(network.layers) > 4 else (network, network)
 
 for i, settings in enumerate(asked["runs"]):
     config = TrainConfig(

@@ -1,4 +1,4 @@
-"""What all tests share: images that are drawn here, a small data set of them, and conversions in this process."""
+"""Shared by all tests: images that are drawn here, a small data set of them, and conversions in this process."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What the docs list, held against the code."""
+"""Lists in the docs agree with the code."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""What setup.cfg promises, held against what is installed."""
+"""The installed package has the contents that setup.cfg names."""
 
 import configparser
 import importlib

@@ -24,14 +24,15 @@ from converter.images.prove import Image
 from converter.system import processes
 
 # A cell of the grey thumbnail is plain if it differs from each cell beside it by fewer levels than this. Nearly all
-# drawings of scripts/bench_duplicates have a plain cell, also as JPEG; of photographs (MIML), 22 % have one.
+# drawings of the kinds of scripts/bench_duplicates have a plain cell, also as JPEG; 22 % of photographs (MIML) have.
 _PLAIN = 3
 # A picture is a drawing if more than this share of its pixels differ by at most one level from the pixels to the right
-# and below. All drawings of scripts/bench_duplicates are found so, also as JPEG; and 4 % of photographs (MIML).
+# and below. So are nearly all drawings of the kinds of scripts/bench_duplicates, also as JPEG, and 10 % of 80
+# photographs (MIML). The halved copy of a page may have less.
 _DRAWN_SHARE = 0.3
 # Smallest rank correlation of the thumbnails of copies, if neither is a drawing, and if one is. 95 % of 760 copies of
-# photographs have at least 0.99, and 99 % at least 0.98. Of bright pictures with black corners, which have similar
-# hashes, 95 % have less than 0.71; pages of one layout have up to 0.98.
+# photographs have at least 0.99, and 99 % at least 0.98. Of pairs of bright pictures with black corners, which have
+# similar hashes, 95 % have less than 0.71; of pages, forms and screenshots of one layout, 95 % have at most 0.99.
 _MIN_RANK_CORRELATION, _MIN_MIXED = 0.85, 0.99
 # Each picture of a group is compared with this many nearest ones, and not with all: 5000 drawings on one ground have 12
 # million pairs.

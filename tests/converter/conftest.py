@@ -1,4 +1,4 @@
-"""What the tests of the converter share."""
+"""Shared by the tests of the converter: CSVs, datasets and their results."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from converter.table.row import Row
 
 
 class Read(NamedTuple):
-    """What a CSV gave."""
+    """The result of reading a CSV."""
 
     table: Table
     rows: list[Row | Reject]

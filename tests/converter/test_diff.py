@@ -179,7 +179,7 @@ def test_report_counts_all_and_lists_up_to_the_limit() -> None:
 
 
 def _run(*args: str) -> tuple[int, str, str]:
-    # What Python says of a module that is imported twice is an error.
+    # Python's warning about a module that is imported twice becomes an error.
     command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "converter.diff", *args]
     process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     return process.returncode, process.stdout, process.stderr

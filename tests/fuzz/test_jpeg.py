@@ -1,4 +1,4 @@
-"""What libjpeg-turbo proves in a small picture, TensorFlow and Pillow take too, and see the same pixels."""
+"""JPEGs that libjpeg-turbo proves by a small picture also decode in TensorFlow and Pillow, to the same pixels."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What native libraries say stays away from the terminal, unless it explains an exception."""
+"""Output of native libraries stays away from the terminal, unless it explains an exception."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What tensorflow-datasets reads, word for word: it refuses an unknown key, and a wrong count only after an epoch."""
+"""Files for tensorflow-datasets, word for word: it refuses an unknown key, and a wrong count only after an epoch."""
 
 import json
 

@@ -112,7 +112,7 @@ def data(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def info(data: Path) -> DatasetInfo:
-    """What the dataset says of itself."""
+    """Returns the manifest of the dataset."""
     return metadata.load(str(data))
 
 

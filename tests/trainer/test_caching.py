@@ -1,4 +1,4 @@
-"""What is kept between epochs: what is chosen, what lies on disk, and who may use it again."""
+"""Caches between epochs: the choice of a cache, its files on disk, and the runs that may use them again."""
 
 import dataclasses
 import os

@@ -29,7 +29,7 @@ def _png(values: NDArray[np.integer], channels: int) -> bytes:
     """Returns a PNG of 16 bits, from one channel (grey) to four (colours with alpha), with these values in each."""
     samples = np.repeat(values.astype(np.uint16)[..., None], channels, axis=-1)
     if channels in (2, 4):
-        samples[..., -1] = 65535  # What alpha holds is not counted.
+        samples[..., -1] = 65535  # Values of alpha are not counted.
     # `encode_png` of TensorFlow writes all four kinds.
     return bytes(tf.io.encode_png(samples).numpy())
 

@@ -1,4 +1,4 @@
-"""What libjpeg-turbo proves in a small picture has the pixels of TensorFlow; tests/fuzz/test_jpeg.py goes on."""
+"""JPEGs that libjpeg-turbo proves by a small picture have the pixels of TensorFlow; see tests/fuzz/test_jpeg.py too."""
 
 import io
 import random

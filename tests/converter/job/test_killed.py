@@ -37,7 +37,7 @@ from converter.job import pipeline
 from converter.report import charts
 from converter.options import ConvertOptions
 
-charts.cardinality([1, 2])  # What is slow the first time is done before there are children.
+charts.cardinality([1, 2])  # Slow the first time, so it is done before the fork.
 for line in sys.stdin:
     request = json.loads(line)
     result, results = os.pipe()

@@ -1,4 +1,4 @@
-"""What the header and the cells say a CSV is, and what is said of a file that is none."""
+"""The kind of a CSV follows from its header and cells; a file of another kind is named in the error."""
 
 import bz2
 import contextlib

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset is found and named, down to the byte; nothing is found where nothing is wrong."""
+"""Faults of a dataset are found and named, down to the byte; none is found in a sound one."""
 
 import dataclasses
 import hashlib
@@ -379,7 +379,7 @@ def test_a_sample_is_about_as_large_as_asked_and_always_the_same() -> None:
 
 
 def _run(*args: str) -> tuple[int, str, str]:
-    # What Python says of a module that is imported twice is an error.
+    # Python's warning about a module that is imported twice becomes an error.
     command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "converter.verify", *args]
     process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     return process.returncode, process.stdout, process.stderr

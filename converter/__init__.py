@@ -24,7 +24,7 @@ limits.py   defines the limits of one image, in bytes and pixels, for conversion
 
 import sys
 
-from schemas import signals
+from multihot import signals
 
 # sys.argv is ["-m"] while Python looks for the module of `python -m converter...`: a program of this package starts.
 if sys.argv[:1] == ["-m"]:

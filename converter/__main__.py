@@ -3,7 +3,7 @@
 import os
 import sys
 
-from schemas import signals
+from multihot import signals
 
 # Bytes of addresses. Measured with Beam and a process that writes shards: a conversion succeeds with 2.1 GB, and fails
 # in various ways with 1.5 GB.
@@ -14,8 +14,8 @@ def run() -> None:
     """Entry point."""
     signals.end_at_once()
     # Imported here, since the processes that write shards import the main module of the program without needing these.
-    from schemas import machine
-    from schemas.errors import UserError
+    from multihot import machine
+    from multihot.errors import UserError
 
     for name, value in machine.SINGLE_THREADED.items():
         os.environ.setdefault(name, value)

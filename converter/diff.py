@@ -16,11 +16,12 @@ from typing import NamedTuple
 from converter.dataset.examples import read_shard
 from converter.limits import DEFAULT, Limits, add_flags, limits_of
 from converter.system import storage
+from multihot import command
+from multihot.errors import UserError
+from multihot.printable import printable
 from multihot.usage import Parser
-from schemas import command, metadata
-from schemas.errors import UserError
+from schemas import metadata
 from schemas.metadata import DatasetInfo
-from schemas.printable import printable
 
 
 class Relabelled(NamedTuple):

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from multihot import command, machine
+from multihot.errors import UserError
 from multihot.flags import check_required, define, parse, read
+from multihot.quiet import quiet
 from multihot.usage import Usage
-from schemas import command, machine
-from schemas.errors import UserError
-from schemas.quiet import quiet
 
 with quiet():  # Beam tells of packages for Google Cloud that are not there.
     from converter.dataset import summary

@@ -7,9 +7,10 @@ from dataclasses import field
 from fractions import Fraction
 
 from converter import limits
+from multihot import machine
+from multihot.errors import UserError
 from multihot.settings import setting
-from schemas import layout, machine
-from schemas.errors import UserError
+from schemas import layout
 
 # Of photographs that are encoded anew, with all of their colours (4:4:4).
 JPEG_QUALITY = 95

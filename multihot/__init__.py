@@ -1,7 +1,21 @@
-"""The parts of the programs that are not about datasets: settings, flags, and the command `multihot` that runs them.
+"""The parts of the programs that are not about datasets, for the converter and the trainer alike.
 
-settings.py  declares a setting as a field of a dataclass, with its help, choices and unit
-flags.py     makes the flags of a program from such a dataclass, and reads them back
-tables.py    writes the tables of flags in the docs from it
-usage.py     says how a program is called, when its command line cannot be understood
+How a program is declared and called:
+    settings.py  declares a setting as a field of a dataclass, with its help, choices and unit
+    flags.py     makes the flags of a program from such a dataclass, and reads them back
+    tables.py    writes the tables of flags in the docs from it
+    usage.py     says how a program is called, when its command line cannot be understood
+    __main__.py  runs a program by its name: the command `multihot`
+
+How a program runs and ends:
+    command.py   runs a program and ends its process: messages and exit status
+    signals.py   handles Ctrl-C and SIGTERM, while modules are imported and later
+    errors.py    defines UserError: an error that the user can correct
+    printable.py escapes control characters in text from the input, before it is printed
+    native_stderr.py  removes the warnings of libjpeg from standard error
+    quiet.py     hides the output of native libraries, and imports TensorFlow when it is first needed
+    machine.py   returns the cores, the memory and the disk space that this process may use
+    locking.py   locks a folder against other processes
 """
+
+__version__ = "0.1.0"

@@ -40,15 +40,15 @@ def _usage() -> str:
 def run() -> None:
     """Entry point."""
     # Not at the top: the processes that write shards import the main module of the program, and need none of this.
-    import schemas
-    from schemas import signals
+    import multihot
+    from multihot import signals
 
     signals.end_at_once()
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     if word in ("-h", "--help", "help"):
         print(_usage())
     elif word == "--version":
-        print(f"multihot {schemas.__version__}")
+        print(f"multihot {multihot.__version__}")
     elif word in _PROGRAMS:
         # Programs call themselves by this name in their usage.
         sys.argv = [f"multihot {word}", *sys.argv[2:]]

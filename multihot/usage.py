@@ -10,7 +10,7 @@ from typing import NamedTuple, NoReturn
 
 from absl.flags import argparse_flags
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 
 
 class Usage(NamedTuple):

@@ -12,14 +12,4 @@ Both packages take every key, dtype, shape and file name from here, and neither 
     tfx.py         writes the schema and the statistics that TFX and TFDV read
     derived.py     returns all files that follow from the manifest: those of tfds.py and tfx.py
     typed.py       builds dataclasses from JSON, and checks every value against its declared type
-    errors.py      defines UserError: an error that the user can correct
-    machine.py     returns the cores, the memory and the disk space that this process may use
-    locking.py     locks a folder against other processes
-    command.py     runs a program and ends its process: messages and exit status
-    signals.py     handles Ctrl-C and SIGTERM, while modules are imported and later
-    printable.py   escapes control characters in text from the input, before it is printed
-    native_stderr.py  removes the warnings of libjpeg from standard error
-    quiet.py       hides the output of native libraries, and imports TensorFlow when it is first needed
 """
-
-__version__ = "0.1.0"

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
+from multihot.quiet import tensorflow
 from schemas import proto
-from schemas.quiet import tensorflow
 
 IMAGE = "image"
 HEIGHT = "image/height"

@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Self
 
+from multihot.errors import UserError
+from multihot.quiet import tensorflow
 from schemas import layout, typed
-from schemas.errors import UserError
-from schemas.quiet import tensorflow
 from schemas.statistics import Statistics
 from schemas.tfrecord import FRAMING_BYTES
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 from converter.job import commit, pipeline
 from converter.options import ConvertOptions
+from multihot.quiet import quiet
 from schemas import example
 from schemas.metadata import DatasetInfo
-from schemas.quiet import quiet
 
 # pytest holds back what is printed while this file is imported, and prints it below its closing line.
 with pytest.MonkeyPatch.context() as patch, quiet():

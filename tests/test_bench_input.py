@@ -20,10 +20,10 @@ import same_images
 from converter.job import pipeline
 from converter.options import ConvertOptions, parse_splits
 from input_rows import CACHED, FIRST_32, FIRST_224, ROWS, Row
+from multihot.errors import UserError
 from reader_process import ReaderError, ReaderProcess
 from report import Measurement
 from same_images import SameImages
-from schemas.errors import UserError
 
 _ROOT = Path(__file__).parents[1]
 _NUM_IMAGES = 60

@@ -17,8 +17,8 @@ from converter.job import pipeline
 from converter.options import ConvertOptions
 from converter.report import page
 from converter.verify import dataset_checks
+from multihot.errors import UserError
 from schemas import layout, metadata
-from schemas.errors import UserError
 from trainer import sources
 from trainer.config import TrainConfig
 

@@ -38,7 +38,7 @@ experiments/    holds named recipes, for --flagfile
 import os
 import sys
 
-from schemas import signals
+from multihot import signals
 
 # Keras reads it once, when it is imported; the models are Keras on TensorFlow, whatever else it is set up for.
 os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -1,6 +1,6 @@
 """`python -m trainer`, and the command `multihot-train`."""
 
-from schemas import signals
+from multihot import signals
 
 
 def run() -> None:

@@ -7,7 +7,7 @@ the buffers is also part of the estimate by which caching.py chooses what is kep
 import math
 from typing import NamedTuple
 
-from schemas import machine
+from multihot import machine
 from trainer.config import TrainConfig
 from trainer.sources import Source, Sources
 

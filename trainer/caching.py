@@ -16,8 +16,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from schemas import machine, signals
-from schemas.errors import UserError
+from multihot import machine, signals
+from multihot.errors import UserError
 from trainer import buffers, diskcache, pipeline, reading
 from trainer.config import TrainConfig
 from trainer.features import Features

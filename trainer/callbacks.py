@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from schemas import signals
-from schemas.errors import UserError
+from multihot import signals
+from multihot.errors import UserError
 from trainer.checkpoints import Checkpoints
 from trainer.throughput import ReportThroughput
 from trainer.validation import Validate

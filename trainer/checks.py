@@ -3,7 +3,7 @@
 import posixpath
 from collections.abc import Iterator
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 from trainer.config import TrainConfig
 from trainer.sources import Sources
 

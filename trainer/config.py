@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import field
 
+from multihot.errors import UserError
 from multihot.settings import choices, setting
-from schemas.errors import UserError
 
 
 def parse_weights(values: Iterable[str]) -> tuple[float, ...]:

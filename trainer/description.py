@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-import schemas
+import multihot
 from trainer.caching import Plan
 from trainer.config import TrainConfig
 from trainer.sources import Sources
@@ -36,7 +36,7 @@ def describe(config: TrainConfig, data: Sources, plan: Plan) -> dict[str, Any]:
         "classes_used": list(data.classes),
         "cache_used": {"content": plan.content, "on_disk": plan.on_disk},
         "versions": {
-            "multihot": schemas.__version__,
+            "multihot": multihot.__version__,
             "python": platform.python_version(),
             "tensorflow": tf.__version__,
             "keras": keras.__version__,

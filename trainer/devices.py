@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from schemas import machine
+from multihot import machine
 
 _INSTALL = "pip install 'tensorflow[and-cuda]'"
 _TIMEOUT_SECONDS = 60

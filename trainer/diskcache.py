@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 
 _DESCRIPTION = "description.json"
 _LOCK, _INCOMPLETE = ".lock", ".incomplete"

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn import metrics
 
-from schemas import signals
+from multihot import signals
 
 # From this probability on a label counts as predicted.
 THRESHOLD = 0.5

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from schemas import signals
+from multihot import signals
 from trainer import run_folder
 from trainer.caching import Plan
 from trainer.checkpoints import BEST, LAST, Checkpoints

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from multihot import command, native_stderr
 from multihot.flags import check_required, define, parse, read
+from multihot.quiet import quiet
 from multihot.usage import Usage
-from schemas import command, native_stderr
-from schemas.quiet import quiet
 from trainer.config import TrainConfig
 
 with quiet():

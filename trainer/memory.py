@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
-from schemas import machine
-from schemas.errors import UserError
+from multihot import machine
+from multihot.errors import UserError
 from trainer.config import TrainConfig
 
 _BYTES = {"half": 2, "bfloat16": 2, "float": 4, "double": 8, "uint8": 1, "bool": 1, "int32": 4, "int64": 8}

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from multihot.errors import UserError
 from schemas import example
-from schemas.errors import UserError
 from schemas.statistics import Statistics
 from trainer.config import TrainConfig
 

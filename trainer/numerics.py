@@ -6,7 +6,7 @@ the type of weights and the epsilon of the losses decide about what is trained, 
 
 import keras
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 
 _BACKEND = "tensorflow"
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from schemas import machine
+from multihot import machine
 from trainer import buffers
 from trainer.config import TrainConfig
 from trainer.sources import Source, Sources

@@ -23,8 +23,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from schemas import locking
-from schemas.errors import UserError
+from multihot import locking
+from multihot.errors import UserError
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from multihot import command
+from multihot.errors import UserError
+from multihot.printable import printable
 from multihot.usage import Parser
-from schemas import command
-from schemas.errors import UserError
-from schemas.printable import printable
 from trainer import run_folder
 from trainer.config import TrainConfig
 from trainer.run_folder import CONFIG, EVALUATION

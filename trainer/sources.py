@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
+from multihot.errors import UserError
 from schemas import metadata
-from schemas.errors import UserError
 from schemas.metadata import DatasetInfo, SplitInfo
 from schemas.statistics import Statistics
 from trainer.config import TrainConfig

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from schemas import command, signals
+from multihot import command, signals
 from trainer import (
     caching,
     callbacks,

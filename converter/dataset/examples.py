@@ -14,8 +14,8 @@ from typing import BinaryIO, NamedTuple
 from converter.limits import DEFAULT, Limits
 from converter.splits import assignment
 from converter.system import storage
+from multihot.errors import UserError
 from schemas import example, layout
-from schemas.errors import UserError
 from schemas.example import Example
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.tfrecord import RecordError, ShardReader

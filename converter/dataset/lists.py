@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from converter import formulas
 from converter.rejects import Damaged, Reject
 from converter.system import storage
-from schemas.errors import UserError
-from schemas.printable import printable
+from multihot.errors import UserError
+from multihot.printable import printable
 
 # Columns of duplicates.csv.
 DUPLICATES_COLUMNS = ("group", "filename", "split", "kind")

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from converter.images.headers import ImageError, check_memory
 from converter.rejects import Reason
-from schemas.errors import UserError
-from schemas.quiet import tensorflow
+from multihot.errors import UserError
+from multihot.quiet import tensorflow
 from schemas.statistics import JPEG
 
 # An image of 16 bits whose largest value is below this uses at most 13 of them: training takes the upper 8 bits, and

@@ -18,7 +18,7 @@ from converter.limits import DEFAULT
 from converter.rejects import Reason
 from converter.system import storage
 from converter.text import CONTROL, composed
-from schemas.errors import UserError
+from multihot.errors import UserError
 from schemas.example import Example
 
 # Largest number of pictures in a grid. Drawing more takes seconds, and more cannot be seen at a glance.

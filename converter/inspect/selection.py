@@ -24,11 +24,12 @@ from converter.rejects import Reject
 from converter.system import storage
 from converter.table.rows import cleaned
 from converter.text import composed, some
+from multihot import command
+from multihot.errors import UserError
+from multihot.printable import printable
 from multihot.usage import Parser
-from schemas import command, layout, metadata
-from schemas.errors import UserError
+from schemas import layout, metadata
 from schemas.metadata import DatasetInfo
-from schemas.printable import printable
 
 
 def select(

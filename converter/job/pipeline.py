@@ -13,15 +13,16 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineRunner
 
-import schemas
+import multihot
 from converter.duplicates import lookalikes, neighbours
 from converter.job import commit, graph, leftovers, publishing, runners
 from converter.options import ConvertOptions
 from converter.shards import batches, writing
 from converter.system import processes, progress, storage
 from converter.table.header import Table, read_tables
-from schemas import command, layout, machine
-from schemas.errors import UserError
+from multihot import command, machine
+from multihot.errors import UserError
+from schemas import layout
 from schemas.metadata import DatasetInfo
 
 
@@ -125,7 +126,7 @@ def _description(options: ConvertOptions) -> dict[str, Any]:
         "group_near_duplicates": options.group_near_duplicates,
         "splits": {name: str(fraction) for name, fraction in options.splits} or {"column": options.split_column},
         "versions": {
-            "multihot": schemas.__version__,
+            "multihot": multihot.__version__,
             "python": platform.python_version(),
             "apache-beam": beam.__version__,
             "tensorflow": importlib.metadata.version("tensorflow"),

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterator
 
 from converter.system import storage
-from schemas import locking
-from schemas.errors import UserError
+from multihot import locking
+from multihot.errors import UserError
 
 
 def publish(source: str, target: str, *, last: str, aside: str) -> None:

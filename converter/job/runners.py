@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, 
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 
 _DISTRIBUTION = "multihot"
 _CHECKOUT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from schemas.printable import printable
+from multihot.printable import printable
 
 # Placeholders for the colours of the page, which depend on its light or dark scheme. matplotlib writes them into the
 # SVG, where `_inline` replaces them by variables of CSS.

@@ -23,10 +23,11 @@ from converter.report import charts, pictures, sheets
 from converter.report.pictures import Place, SampledExample
 from converter.report.sheets import Sheet
 from converter.system import storage
+from multihot import command
+from multihot.printable import printable
 from multihot.usage import Parser
-from schemas import command, layout, metadata
+from schemas import layout, metadata
 from schemas.metadata import DatasetInfo
-from schemas.printable import printable
 
 # If there are more classes than these two numbers together, charts and sheets show this many of the most frequent
 # classes, and this many of the rarest.

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Self
 
-import schemas
+import multihot
 from converter.duplicates.fingerprints import Fingerprint
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
@@ -31,7 +31,7 @@ def digest(sources: Iterable[Source], settings: object) -> str:
         sources: of the shard, in their order.
         settings: settings that change the bytes, by their `repr`.
     """
-    made_from = hashlib.sha256(f"multihot {schemas.__version__} {_VERSION} {settings!r}\n".encode())
+    made_from = hashlib.sha256(f"multihot {multihot.__version__} {_VERSION} {settings!r}\n".encode())
     for row, file in sources:
         made_from.update(f"{row.filename}\0{row.labels.hex()} {file.size} {file.modified}\n".encode())
     return made_from.hexdigest()

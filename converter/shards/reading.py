@@ -28,7 +28,7 @@ from converter.shards.batches import Batch
 from converter.shards.matching import Source
 from converter.system import storage
 from converter.table.row import Row
-from schemas.errors import UserError
+from multihot.errors import UserError
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")

@@ -21,9 +21,9 @@ from multiprocessing import forkserver, resource_tracker
 from typing import ParamSpec, TypeVar
 
 from converter.system import room
-from schemas import machine
-from schemas.errors import UserError
-from schemas.quiet import quiet
+from multihot import machine
+from multihot.errors import UserError
+from multihot.quiet import quiet
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from schemas import machine
+from multihot import machine
 
 # Bytes of one unit. Images that take less, up to 1.3 megapixels, are not counted: 200 threads may decode any number.
 _UNIT_BYTES = 1 << 24

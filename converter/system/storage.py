@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Collection, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 
 _BLOCK_BYTES = 1 << 20
 # Largest size of a file that is read as a whole: rejects.csv with ten million rows has this size.

@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 from converter.system import storage
 from converter.table import parquet
 from converter.table.parquet import Cell
-from schemas.errors import UserError
+from multihot.errors import UserError
 
 _DELIMITERS = ",;\t|"
 

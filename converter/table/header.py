@@ -22,8 +22,8 @@ from converter.table import cells
 from converter.table.cells import Record
 from converter.table.parquet import Cell
 from converter.text import CONTROL, composed, some
+from multihot.errors import UserError
 from schemas import layout, metadata
-from schemas.errors import UserError
 
 # Values of a cell in a label column: upper and lower case are the same, and spaces around a value are ignored.
 BINARY = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}

@@ -8,7 +8,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 
 # A text, or the names in a cell of a column of lists: joined to one text, a name with a delimiter in it would be cut.
 Cell = str | tuple[str, ...]

@@ -23,9 +23,10 @@ from converter.rejects import Damaged, Reject
 from converter.system import storage
 from converter.system.storage import File
 from converter.verify.shard_checks import Checked, Problem, check_shard
+from multihot import command, machine
+from multihot.errors import UserError
 from multihot.usage import Parser
-from schemas import command, derived, layout, machine, metadata
-from schemas.errors import UserError
+from schemas import derived, layout, metadata
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
 

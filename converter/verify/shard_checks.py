@@ -9,11 +9,11 @@ from converter.images import decoders, headers, prove
 from converter.limits import DEFAULT, Limits
 from converter.rejects import Reason
 from converter.system import storage
+from multihot.errors import UserError
+from multihot.printable import printable
 from schemas import example
-from schemas.errors import UserError
 from schemas.example import Example
 from schemas.metadata import ShardInfo
-from schemas.printable import printable
 from schemas.statistics import Statistics
 from schemas.tfrecord import RecordError, ShardReader
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import same_images
+from multihot.errors import UserError
 from report import Measurement
 from same_images import SameImages
-from schemas.errors import UserError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FLAGS = _ROOT / "trainer" / "experiments" / "tutorial_vgg16.flags"

@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from schemas.errors import UserError
-from schemas.quiet import quiet
+from multihot.errors import UserError
+from multihot.quiet import quiet
 
 with quiet():
     import backbone

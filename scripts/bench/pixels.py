@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from schemas.quiet import quiet
+from multihot.quiet import quiet
 
 with quiet():
     from trainer import pipeline, sources

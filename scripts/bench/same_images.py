@@ -18,8 +18,8 @@ import sys
 import tarfile
 from pathlib import Path
 
+from multihot.errors import UserError
 from schemas import example, metadata
-from schemas.errors import UserError
 from schemas.statistics import JPEG
 from schemas.tfrecord import ShardReader
 

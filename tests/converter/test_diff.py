@@ -12,8 +12,8 @@ import pytest
 from converter import diff, options
 from converter.diff import Difference, Moved, Relabelled
 from converter.splits import assignment
+from multihot.errors import UserError
 from schemas import layout
-from schemas.errors import UserError
 
 Labels = Mapping[str, tuple[int, ...]]
 CLASSES = ("desert", "mountains", "sea", "sunset", "trees")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converter.options import ConvertOptions, parse_max_rejects, parse_num_shards, parse_splits
-from schemas import machine
-from schemas.errors import UserError
+from multihot import machine
+from multihot.errors import UserError
 
 
 def _options(**given: Any) -> ConvertOptions:

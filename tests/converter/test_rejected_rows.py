@@ -16,8 +16,8 @@ from converter.job import pipeline
 from converter.options import ConvertOptions
 from converter.rejects import Reason
 from converter.system import storage
+from multihot.errors import UserError
 from schemas import metadata
-from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 
 Draw = Callable[..., bytes]

@@ -16,8 +16,8 @@ from converter.options import ConvertOptions
 from converter.rejects import Reject
 from converter.table import header, rows
 from converter.verify import dataset_checks
+from multihot.errors import UserError
 from schemas import layout
-from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from trainer import pipeline as input_pipeline
 from trainer.config import TrainConfig

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from converter.verify import dataset_checks
+from multihot.errors import UserError
 from schemas import layout, metadata
-from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 from trainer import pipeline as input_pipeline
 from trainer.config import TrainConfig

@@ -7,9 +7,9 @@ from absl import flags as absl_flags
 
 from converter.options import ConvertOptions
 from multihot import flags
+from multihot.errors import UserError
 from multihot.settings import choices, default_of, flag_name, setting, settings
 from multihot.usage import Usage
-from schemas.errors import UserError
 from trainer.config import TrainConfig
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import schemas
+import multihot
 from multihot import __main__ as program
 
 _TOP = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ def _multihot(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_version() -> None:
     process = _multihot("--version")
-    assert (process.returncode, process.stdout) == (0, f"multihot {schemas.__version__}\n")
+    assert (process.returncode, process.stdout) == (0, f"multihot {multihot.__version__}\n")
 
 
 @pytest.mark.parametrize("word", ["help", "--help", "-h"])

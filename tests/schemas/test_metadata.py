@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from multihot.errors import UserError
 from schemas import metadata
-from schemas.errors import UserError
 from schemas.metadata import FORMAT_VERSION, DatasetInfo
 from schemas.statistics import Statistics
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from schemas import machine
+from multihot import machine
 from trainer import buffers, pipeline
 from trainer.config import TrainConfig
 from trainer.sources import Sources
@@ -89,7 +89,7 @@ def test_about_half_a_megabyte_goes_through_a_step_together(batch: int, example:
 _MEASURE = """
 import json, sys, time
 import psutil
-from schemas import machine
+from multihot import machine
 asked = json.loads(sys.argv[1])
 machine.usable_cores = lambda: asked["cores"]
 import tensorflow as tf

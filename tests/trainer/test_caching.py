@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 from schemas.metadata import DatasetInfo, SplitInfo
 from trainer import caching, pipeline
 from trainer.caching import Plan

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 from trainer import callbacks
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Moments, Statistics
 from trainer import checks

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 from trainer import config
 from trainer.config import TrainConfig
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 from trainer import diskcache
 
 NAMES = ("inputs", "labels")

@@ -21,7 +21,7 @@ if asked["group"]:
         file.write("0")
 # Before anything is imported.
 os.sched_getaffinity = lambda pid: set(range(asked["cores"]))
-from schemas import machine
+from multihot import machine
 machine._quota = lambda *_: None  # That of the machine that tests run on.
 assert machine.usable_cores() == asked["cores"]
 import keras
@@ -121,7 +121,7 @@ _LIMITED = """
 import resource, sys
 import tensorflow as tf, keras
 import psutil
-from schemas import machine
+from multihot import machine
 from trainer import main
 used = psutil.Process().memory_info().vms
 resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv.pop(1)), -1))

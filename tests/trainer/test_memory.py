@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 from trainer import memory
 from trainer.config import TrainConfig
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 from schemas.metadata import DatasetInfo
 from schemas.statistics import Statistics
 from trainer import caching, model

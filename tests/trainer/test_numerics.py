@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import pytest
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 from trainer import numerics, train
 from trainer.config import TrainConfig
 

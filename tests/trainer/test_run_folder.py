@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 from trainer import run_folder
 
 CHECKOUT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ IN_USE = "Another run is at work in {}. Wait until it has ended, or choose anoth
 _RUNS = """
 import errno, fcntl, json, os, signal, sys, time
 from pathlib import Path
-from schemas.errors import UserError
+from multihot.errors import UserError
 from trainer import run_folder
 
 def flock(*_):

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 from trainer import run_folder, runs, train
 from trainer.config import TrainConfig
 

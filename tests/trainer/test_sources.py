@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from converter.job.pipeline import convert
 from converter.options import ConvertOptions
+from multihot.errors import UserError
 from schemas import layout, metadata
-from schemas.errors import UserError
 from schemas.metadata import FORMAT_VERSION, DatasetInfo
 from trainer import pipeline, reading, sources, train
 from trainer.config import TrainConfig

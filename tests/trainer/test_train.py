@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 from schemas.metadata import DatasetInfo
 from trainer import evaluation, pipeline, run_folder, train
 from trainer.config import TrainConfig

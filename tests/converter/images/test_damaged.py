@@ -16,8 +16,8 @@ import tensorflow as tf
 from converter.images import complaints
 from converter.job import pipeline
 from converter.options import ConvertOptions
+from multihot.errors import UserError
 from schemas import metadata
-from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 
 Draw = Callable[..., bytes]

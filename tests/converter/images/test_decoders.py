@@ -15,8 +15,8 @@ from converter.images.headers import ImageError
 from converter.images.prove import Preparation
 from converter.rejects import Reason
 from converter.report import pictures
+from multihot.errors import UserError
 from schemas import example
-from schemas.errors import UserError
 from trainer.decoding import Decoder
 
 Draw = Callable[..., bytes]

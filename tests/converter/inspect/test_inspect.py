@@ -22,8 +22,8 @@ from converter.inspect import gallery, selection
 from converter.splits import assignment
 from converter.system import storage
 from converter.table import rows
+from multihot.errors import UserError
 from schemas import example, layout, metadata
-from schemas.errors import UserError
 from schemas.metadata import FORMAT_VERSION, DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
 from schemas.tfrecord import ShardWriter

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from converter.system import storage
+from multihot.errors import UserError
 from schemas import layout, metadata
-from schemas.errors import UserError
 
 Draw = Callable[..., bytes]
 # How often a conversion touched a file, and the time at which the dataset came into its place; None if it was killed.

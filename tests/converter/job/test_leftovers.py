@@ -6,8 +6,8 @@ import pytest
 
 from converter.job import leftovers, pipeline
 from converter.options import ConvertOptions
+from multihot.errors import UserError
 from schemas import layout
-from schemas.errors import UserError
 
 
 def _options(output: str) -> ConvertOptions:

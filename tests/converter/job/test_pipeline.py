@@ -24,8 +24,8 @@ from converter.job import publishing
 from converter.options import DEFAULT_SPLITS, parse_splits
 from converter.splits import assignment
 from converter.system import storage
+from multihot.errors import UserError
 from schemas import metadata, tfds, tfx
-from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
 
 Convert = Callable[..., DatasetInfo]

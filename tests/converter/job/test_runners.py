@@ -5,7 +5,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from converter.job import runners
-from schemas.errors import UserError
+from multihot.errors import UserError
 
 _OURS = ("csv", "images", "output", "splits")
 _DATAFLOW = ("--runner=DataflowRunner", "--project=p", "--region=r")

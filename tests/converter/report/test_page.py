@@ -28,10 +28,10 @@ from converter.report import page as report_page
 from converter.report.page import Report
 from converter.report.pictures import Place, SampledExample
 from converter.report.sheets import Picture, Sheet
+from multihot.errors import UserError
+from multihot.printable import printable
 from schemas import layout, metadata
-from schemas.errors import UserError
 from schemas.metadata import DatasetInfo
-from schemas.printable import printable
 
 Convert = Callable[..., DatasetInfo]
 Draw = Callable[..., bytes]

@@ -26,7 +26,7 @@ from converter.shards.reading import Good
 from converter.system import storage
 from converter.system.storage import File
 from converter.table.row import Row
-from schemas.errors import UserError
+from multihot.errors import UserError
 
 Draw = Callable[..., bytes]
 
@@ -289,8 +289,8 @@ from converter.shards import reading
 from converter.shards.matching import Source
 from converter.table.row import Row
 from converter.system.storage import File
-from schemas.errors import UserError
-from schemas.quiet import tensorflow
+from multihot.errors import UserError
+from multihot.quiet import tensorflow
 
 reading._PAUSES = (0.01,)
 small, large = sys.argv[1:]

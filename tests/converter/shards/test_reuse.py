@@ -12,8 +12,8 @@ import pytest
 from converter.job import pipeline
 from converter.options import ConvertOptions
 from converter.shards import provenance
+from multihot.errors import UserError
 from schemas import metadata
-from schemas.errors import UserError
 
 Draw = Callable[..., bytes]
 

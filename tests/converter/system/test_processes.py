@@ -16,8 +16,8 @@ from converter.job import pipeline
 from converter.options import ConvertOptions
 from converter.shards import batches
 from converter.system import processes
+from multihot.errors import UserError
 from schemas import layout
-from schemas.errors import UserError
 
 Draw = Callable[..., bytes]
 WriteCsv = Callable[..., Path]

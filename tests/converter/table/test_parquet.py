@@ -16,7 +16,7 @@ from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
 from converter.table import header, parquet, rows
 from converter.table.row import Row
-from schemas.errors import UserError
+from multihot.errors import UserError
 
 Read = Callable[..., tuple[header.Table, list[Row | Reject]]]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from multihot.errors import UserError
 from schemas import layout
-from schemas.errors import UserError
 from schemas.metadata import FORMAT_VERSION, DatasetInfo
 
 CLASSES = ("desert", "mountains", "sea", "sunset", "trees")

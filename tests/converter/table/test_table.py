@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from converter.options import ConvertOptions
 from converter.table import cells, header, rows
 from converter.table.row import Row
-from schemas.errors import UserError
+from multihot.errors import UserError
 
 ReadCsv = Callable[..., Any]
 

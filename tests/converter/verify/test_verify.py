@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from converter.images import prove
 from converter.verify import dataset_checks
 from converter.verify.shard_checks import check_shard
+from multihot.errors import UserError
 from schemas import derived, example, layout, metadata
-from schemas.errors import UserError
 from schemas.example import Example
 from schemas.metadata import DatasetInfo, ShardInfo
 from schemas.tfrecord import ShardReader, ShardWriter

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from schemas import machine
-from schemas.errors import UserError
+from multihot import machine
+from multihot.errors import UserError
 
 
 def _group(folder: Path, **files: str) -> None:
@@ -83,7 +83,7 @@ def test_the_disk_is_that_of_the_folder_to_be(tmp_path: Path) -> None:
 
 
 def test_affinity_limits_the_cores(tmp_path: Path) -> None:
-    program = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from schemas import machine; "
+    program = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from multihot import machine; "
     program += "print(machine.usable_cores())"
     found = subprocess.run(
         [sys.executable, "-c", program], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
@@ -131,8 +131,8 @@ def test_without_control_groups_all_allowed_cores_count(tmp_path: Path) -> None:
 def test_a_limit_of_address_space_counts() -> None:
     program = """
 import resource
-from schemas import machine
-from schemas.errors import UserError
+from multihot import machine
+from multihot.errors import UserError
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 print(machine.available_memory())
 """

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 from absl import app
 
-from schemas import signals
-from schemas.errors import UserError
-from schemas.printable import printable
+from multihot import signals
+from multihot.errors import UserError
+from multihot.printable import printable
 
 _INTERRUPTED = "Interrupted."
 

@@ -5,7 +5,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from schemas.quiet import quiet, tensorflow
+from multihot.quiet import quiet, tensorflow
 
 
 def test_holds_back_what_is_said_inside(capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from schemas import machine
+from multihot import machine
 
 # Bytes of addresses. Measured: with 1.8 GB TensorFlow can be imported and decodes an image; with 1.6 GB it aborts.
 _TENSORFLOW_ADDRESSES = 2_000_000_000

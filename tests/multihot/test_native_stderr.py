@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.native_stderr import left_out
+from multihot.native_stderr import left_out
 
 _ROOT = Path(__file__).parents[2]
 _LIBJPEG = [
@@ -62,8 +62,8 @@ def test_what_may_become_a_line_of_libjpeg_is_shown_after_a_pause() -> None:
 
 _PROGRAM = """
 import os, sys
-from schemas import command, native_stderr
-from schemas.errors import UserError
+from multihot import command, native_stderr
+from multihot.errors import UserError
 
 native_stderr.filter_libjpeg()
 for line in ({lines!r}):

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
-from schemas.errors import UserError
+from multihot.errors import UserError
 
 # Environment variables that keep native libraries from starting threads for all cores: with 200 cores, OpenBLAS starts
 # 126 and TensorFlow 400 in each process. For programs with threads or processes of their own.

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from schemas import signals
+from multihot import signals
 
 _PROGRAM = """
 import os, signal, sys, time
 from absl.flags import argparse_flags
-from schemas import command, signals
-from schemas.errors import UserError
+from multihot import command, signals
+from multihot.errors import UserError
 
 def interrupted():
     try:

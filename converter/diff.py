@@ -7,19 +7,20 @@
 Memory holds the name and the digest of each example of A that is read, and of each example that differs.
 """
 
-import argparse
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from converter.dataset.examples import read_shard
-from converter.limits import DEFAULT, Limits, add_flags, limits_of
+from converter.limits import DEFAULT, LimitOptions, Limits
 from converter.system import storage
-from multihot import command
+from multihot import command, flags
 from multihot.errors import UserError
 from multihot.printable import printable
-from multihot.usage import Parser
+from multihot.settings import setting
+from multihot.usage import Usage
 from schemas import metadata
 from schemas.metadata import DatasetInfo
 
@@ -200,39 +201,42 @@ def report(difference: Difference, limit: int = 20) -> str:
     return "\n".join(lines)
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(
-        "converter.diff",
-        description="Tells in what two datasets differ. Status: 0 same, 1 different.",
-        example="data/miml/1.0.0 data/miml/1.1.0",
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiffOptions(LimitOptions):
+    """The settings of a comparison."""
+
+    one: str = dataclasses.field(
+        metadata=setting("Folder of a dataset: ROOT/NAME/VERSION.", value="A", positional=True)
     )
-    parser.add_argument("one", help="a dataset: ROOT/NAME/VERSION")
-    parser.add_argument("other", help="a dataset: ROOT/NAME/VERSION")
-    parser.add_argument(
-        "--limit", type=_limit, default=20, metavar="N", help="names to list of each kind; 0 is all (default: 20)"
-    )
-    add_flags(parser)
-    return parser.parse(argv)
+    other: str = dataclasses.field(metadata=setting("Folder of another dataset.", value="B", positional=True))
+    limit: int = dataclasses.field(default=20, metadata=setting("Names to list for each kind of difference. 0: all."))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.limit < 0:
+            raise UserError(f"--limit must be 0 or more. Received: {self.limit}")
 
 
-def _limit(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a number, 0 or more. Received: {text!r}")
-    return int(text)
+USAGE = Usage(
+    module="converter.diff",
+    description="Compares two datasets. Exit status: 0 if they are the same, 1 if they differ, 2 after an error.",
+    example="data/miml/1.0.0 data/miml/1.1.0",
+    settings=(DiffOptions,),
+)
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(options: DiffOptions) -> int:
     """Prints the difference; returns the status: 0 if there is none, 1 otherwise."""
-    for directory in (arguments.one, arguments.other):
+    for directory in (options.one, options.other):
         storage.check(directory)
-    difference = diff(arguments.one, arguments.other, limits_of(arguments))
-    print(report(difference, arguments.limit))
+    difference = diff(options.one, options.other, options.limits)
+    print(report(difference, options.limit))
     return int(bool(difference))
 
 
 def run() -> None:
     """Entry point."""
-    command.run(main, parse=_parse, status=2)
+    command.run(main, parse=functools.partial(flags.parse, USAGE), status=2)
 
 
 if __name__ == "__main__":

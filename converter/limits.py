@@ -4,8 +4,12 @@ The header of a small file can claim any number of pixels, and a row can name a 
 before an image is decoded: the size of the file from the listing, the number of pixels from the header.
 """
 
-import argparse
+import dataclasses
+from dataclasses import field
 from typing import NamedTuple
+
+from multihot.errors import UserError
+from multihot.settings import setting
 
 # More than the images of cameras: 102 megapixels of medium format, 108 of telephones. A decoded image of this size
 # takes 384 MB, and three times as much while a progressive JPEG is decoded.
@@ -48,22 +52,31 @@ def too_many_bytes(num_bytes: int, max_bytes: int) -> str:
     )
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of the limits to the command line of a program that reads datasets."""
-    for flag, default, most, unit in (
-        ("--max_megapixels", DEFAULT_MAX_MEGAPIXELS, MOST_MEGAPIXELS, "megapixels"),
-        ("--max_image_mb", DEFAULT_MAX_IMAGE_MB, MOST_IMAGE_MB, "MB"),
-    ):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LimitOptions:
+    """The settings that are the limits of an image, for all programs that read a dataset."""
 
-        def number(text: str, most: int = most) -> int:
-            if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= most):
-                raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {most}. Received: {text[:50]!r}")
-            return int(text)
+    max_pixels: int = field(
+        default=DEFAULT_MAX_MEGAPIXELS * 1_000_000,
+        metadata=setting(
+            "Do not decode images of more megapixels: 3 MB of memory each.", flag="max_megapixels", unit=1_000_000
+        ),
+    )
+    max_image_bytes: int = field(
+        default=DEFAULT_MAX_IMAGE_MB * 1_000_000,
+        metadata=setting("Do not read larger image files, in MB.", flag="max_image_mb", unit=1_000_000),
+    )
 
-        note = f"larger images are not read (default: {default} {unit})"
-        parser.add_argument(flag, type=number, default=default, metavar="N", help=note)
+    def __post_init__(self) -> None:
+        for flag, value, most in (
+            ("--max_megapixels", self.max_pixels, MOST_MEGAPIXELS),
+            ("--max_image_mb", self.max_image_bytes, MOST_IMAGE_MB),
+        ):
+            if not 1 <= value <= most * 1_000_000:
+                # The number may have thousands of digits.
+                raise UserError(f"{flag} must be from 1 to {most}. Received: {str(value // 1_000_000)[:50]}")
 
-
-def limits_of(arguments: argparse.Namespace) -> Limits:
-    """Returns the limits from the parsed flags of `add_flags`."""
-    return Limits(arguments.max_megapixels * 1_000_000, arguments.max_image_mb * 1_000_000)
+    @property
+    def limits(self) -> Limits:
+        """The limits of an image."""
+        return Limits(self.max_pixels, self.max_image_bytes)

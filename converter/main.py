@@ -2,14 +2,10 @@
 
 import gc
 import logging
-import sys
-from collections.abc import Sequence
+from typing import Any
 
-from absl import flags
-
-from multihot import command, machine
+from multihot import command, flags, machine
 from multihot.errors import UserError
-from multihot.flags import check_required, define, parse, read
 from multihot.quiet import quiet
 from multihot.usage import Usage
 
@@ -18,31 +14,28 @@ with quiet():  # Beam tells of packages for Google Cloud that are not there.
     from converter.job import commit, pipeline, runners
     from converter.options import ConvertOptions
 
-FLAGS = flags.FLAGS
-
 _USAGE = Usage(
-    "converter",
-    "--csv=FILE --images=FOLDER --output=FOLDER [flags]",
-    "--csv=labels.csv --images=images --output=data --name=miml",
+    module="converter",
+    description="Turns a CSV and a folder of images into a dataset. The flags of Apache Beam work too: --runner, ...",
+    example="--csv=labels.csv --images=images --output=data --name=miml",
+    settings=(ConvertOptions,),
+    status=1,
+    help_status=1,
 )
 
-define(ConvertOptions)
 
+def main(parsed: tuple[ConvertOptions, Any]) -> None:
+    """Converts, and prints the summary.
 
-def main(argv: Sequence[str]) -> None:
-    """Converts, and prints the summary."""
+    Args:
+        parsed: the options of the conversion, and those of Beam.
+    """
     # Imported modules stay in memory, so the garbage collector need not visit all of Beam's objects again and again.
     gc.freeze()
     gc.set_threshold(100_000)
-    try:
-        beam_options = runners.parse(argv[1:], known_flags=FLAGS)
-    except UserError as error:
-        raise _USAGE.error(str(error)) from error
+    options, beam_options = parsed
     # A runner in this process also raises the errors that it logs. The page of a remote job shows its log.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL if runners.runs_here(beam_options) else logging.INFO)
-    given = read(ConvertOptions)
-    check_required(ConvertOptions, given, _USAGE)
-    options = ConvertOptions(**given)
     info = pipeline.convert(options, beam_options, max_processes=min(options.threads, machine.usable_cores()))
     if info is None:
         print("The job was built or submitted, as asked: there is no dataset yet.")
@@ -58,9 +51,16 @@ def main(argv: Sequence[str]) -> None:
         )
 
 
+def _parse(argv: list[str]) -> tuple[ConvertOptions, Any]:
+    others: list[str] = []
+    given = flags.read(_USAGE, argv, others)
+    try:
+        beam_options = runners.parse(others, known_flags=flags.names(_USAGE))
+    except UserError as error:
+        raise _USAGE.error(str(error)) from error
+    return flags.make(_USAGE, ConvertOptions, given), beam_options
+
+
 def run() -> None:
     """Entry point."""
-    for flag in FLAGS.get_key_flags_for_module(__name__):
-        # --help lists the flags of the main module: the module or script that calls this function.
-        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    command.run(main, parse=lambda argv: parse(argv, _USAGE, known_only=True))
+    command.run(main, parse=_parse)

@@ -114,11 +114,15 @@ class ConvertOptions:
     # These three have no default; their flags are "" when they are not given.
     csv: str = field(
         metadata=setting(
-            "CSV of file names and labels, with a header; or several, as in 'parts/*.csv'; or Parquet.", text=""
+            "CSV of file names and labels, with a header; or several, as in 'parts/*.csv'; or Parquet.",
+            value="FILE",
+            text="",
         )
     )
-    images: str = field(metadata=setting("Folder that the file names are relative to.", text=""))
-    output: str = field(metadata=setting("Root of the datasets; this one goes to OUTPUT/NAME/VERSION.", text=""))
+    images: str = field(metadata=setting("Folder that the file names are relative to.", value="FOLDER", text=""))
+    output: str = field(
+        metadata=setting("Root of the datasets; this one goes to OUTPUT/NAME/VERSION.", value="FOLDER", text="")
+    )
     name: str = field(default="dataset", metadata=setting("Name of the dataset."))
     version: str = field(default="1.0.0", metadata=setting("Version of the dataset."))
     filename_column: str = field(default="", metadata=setting("Column with the file names. Default: the first one."))

@@ -2,9 +2,9 @@
 
 How a program is declared and called:
     settings.py  declares a setting as a field of a dataclass, with its help, choices and unit
-    flags.py     makes the flags of a program from such a dataclass, and reads them back
+    usage.py     declares a program and its settings, and writes --help and the usage below an error
+    flags.py     parses a command line: flags are made from the settings, and the settings from their values
     tables.py    writes the tables of flags in the docs from it
-    usage.py     says how a program is called, when its command line cannot be understood
     __main__.py  runs a program by its name: the command `multihot`
 
 How a program runs and ends:

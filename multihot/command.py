@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from absl import app
 
 from multihot import signals
-from multihot.errors import UserError
+from multihot.errors import UsageError, UserError
 from multihot.printable import printable
 
 _INTERRUPTED = "Interrupted."
@@ -38,7 +38,7 @@ def run(
         main: the program; its result is the status, where None is 0.
         parse: from the command line, with the name of the program, to the argument of `main`.
         errors: classes of errors that the user can correct, beside UserError and OSError.
-        status: exit status after such an error.
+        status: exit status after such an error; a UsageError has its own.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Characters that the terminal cannot show are escaped, and do not end the program.
@@ -58,7 +58,7 @@ def run(
         if not isinstance(error, mendable):
             raise
         _say(f"error: {_sentence(error)}", error)
-        _exit(status)
+        _exit(error.status if isinstance(error, UsageError) else status)
 
 
 @contextlib.contextmanager

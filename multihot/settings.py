@@ -13,6 +13,8 @@ class Setting:
 
     Attributes:
         help: text of the flag in --help and in the docs.
+        value: word for the value in --help, as in --output=FOLDER; the name of a positional argument.
+        positional: whether the value is an argument without the name of a flag; such fields have no default.
         choices: values that the flag takes; any value when empty.
         flag: name of the flag, where the field has another unit than the flag; otherwise the name of the field.
         unit: factor from the number of the flag to the number of the field: 1_000_000 for a flag in megabytes.
@@ -22,6 +24,8 @@ class Setting:
     """
 
     help: str
+    value: str = ""
+    positional: bool = False
     choices: tuple[str, ...] = ()
     flag: str = ""
     unit: int = 1
@@ -41,8 +45,15 @@ def setting(description: str, **given: Any) -> Mapping[str, Setting]:
 
 
 def settings(config: Any) -> dict[dataclasses.Field[Any], Setting]:
-    """Returns the setting of each field of a dataclass, in the order of the fields."""
-    return {field: field.metadata[_KEY] for field in dataclasses.fields(config)}
+    """Returns the setting of each field of a dataclass, in the order of the fields; inherited fields come last."""
+    inherited = {
+        field.name
+        for base in config.__mro__[1:]
+        if dataclasses.is_dataclass(base)
+        for field in dataclasses.fields(base)
+    }
+    fields = sorted(dataclasses.fields(config), key=lambda field: field.name in inherited)
+    return {field: field.metadata[_KEY] for field in fields}
 
 
 def flag_name(field: dataclasses.Field[Any]) -> str:
@@ -60,6 +71,22 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
     if isinstance(field.default, tuple):
         return list(field.default)
     return field.default if setting.unit == 1 else field.default // setting.unit
+
+
+def shown_name(field: dataclasses.Field[Any]) -> str:
+    """Returns the name of a setting on a command line: `--output`, or `DIR` for a positional argument."""
+    setting = field.metadata[_KEY]
+    return setting.value if setting.positional else f"--{flag_name(field)}"
+
+
+def default_text(field: dataclasses.Field[Any]) -> str:
+    """Returns the default of the flag of a field for people: "required" when there must be a value, "" when empty."""
+    if is_required(field):
+        return "required"
+    default = default_of(field)
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return "" if default in (None, "", []) else str(default)
 
 
 def is_required(field: dataclasses.Field[Any]) -> bool:

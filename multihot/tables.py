@@ -4,27 +4,23 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from multihot.settings import default_of, flag_name, is_required, settings
+from multihot.settings import default_text, settings, shown_name
 
 
 def table(config: type) -> str:
-    """Returns the flags of a dataclass as a table in Markdown: name, default, help."""
+    """Returns the flags and positional arguments of a dataclass as a table in Markdown."""
     rows = ["| flag | default | |", "|---|---|---|"]
     for field, setting in settings(config).items():
         words = setting.help
         if setting.choices:
             words += f" Choices: {', '.join(f'`{choice}`' for choice in setting.choices)}."
-        rows.append(f"| `--{flag_name(field)}` | {_default(field)} | {words.replace('|', '&#124;')} |")
+        rows.append(f"| `{shown_name(field)}` | {_default(field)} | {words.replace('|', '&#124;')} |")
     return "\n".join(rows)
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
-    if is_required(field):
-        return "required"
-    default = default_of(field)
-    if isinstance(default, bool):
-        return "on" if default else "off"
-    return f"`{default}`" if default not in (None, "", []) else ""
+    default = default_text(field)
+    return default if default in ("", "required", "on", "off") else f"`{default}`"
 
 
 def renew(page: str, tables: Mapping[str, str]) -> str:

@@ -1,37 +1,81 @@
-"""Says how a program is called, with an example: below the error about a command line that cannot be understood."""
+"""Declares a program and its settings, and writes --help and the usage below an error about a command line."""
 
-import argparse
+import dataclasses
 import difflib
 import os
-import re
+import shutil
 import sys
-from collections.abc import Iterable
-from typing import NamedTuple, NoReturn
+import textwrap
+import typing
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
-from absl.flags import argparse_flags
+from multihot.errors import UsageError
+from multihot.settings import Setting, default_text, is_required, settings, shown_name
 
-from multihot.errors import UserError
+# Columns of the names in --help; the help of a longer name starts on the next line.
+_NAME_COLUMNS = 25
+# Lines longer than this are hard to read, however wide the terminal is.
+_MOST_COLUMNS = 100
+_NO_BREAK = "\N{NO-BREAK SPACE}"
+_OTHER_FLAGS = (
+    ("--flagfile=FILE", "Read flags from a file, one on each line."),
+    ("--help", "Show this help. --helpfull also lists the flags of absl: logging and debugging."),
+)
 
 
 class Usage(NamedTuple):
-    """Describes how a program is called.
+    """Declares the command line of a program.
 
     Attributes:
         module: module of the program, for `python -m`.
-        arguments: arguments that it needs, with words for their values.
+        description: a sentence about the program.
         example: arguments of an example.
+        settings: dataclasses, whose fields are the flags and positional arguments of the program.
+        status: exit status after a command line that cannot be used.
+        help_status: exit status after --help.
     """
 
     module: str
-    arguments: str
+    description: str
     example: str
+    settings: tuple[type, ...]
+    status: int = 2
+    help_status: int = 0
 
-    def error(self, sentence: str) -> UserError:
+    def fields(self) -> dict[dataclasses.Field[Any], Setting]:
+        """Returns the settings of all dataclasses by field."""
+        return {field: one for config in self.settings for field, one in settings(config).items()}
+
+    def error(self, sentence: str) -> UsageError:
         """Returns the error about a command line, with the usage and an example below the sentence."""
         name = program(self.module)
-        return UserError(
-            f"{sentence}\nusage: {name} {self.arguments}\nexample: {name} {self.example}\nAll flags: {name} --help"
-        )
+        return UsageError(f"{sentence}\n{self._call()}\n{self._example()}\nAll flags: {name} --help", self.status)
+
+    def help(self) -> str:
+        """Returns the text of --help."""
+        arguments = [(one.value, _described(field, one)) for field, one in self.fields().items() if one.positional]
+        flags = [
+            (f"{shown_name(field)}{_value(field, one)}", _described(field, one))
+            for field, one in self.fields().items()
+            if not one.positional
+        ]
+        parts = [self._call(), self.description, self._example()]
+        if arguments:
+            parts.append("Arguments:\n" + _columns(arguments))
+        return "\n\n".join([*parts, "Flags:\n" + _columns([*flags, *_OTHER_FLAGS])])
+
+    def _call(self) -> str:
+        arguments = [one.value for one in self.fields().values() if one.positional]
+        required = [
+            f"{shown_name(field)}{_value(field, one)}"
+            for field, one in self.fields().items()
+            if is_required(field) and not one.positional
+        ]
+        return " ".join(["usage:", program(self.module), *arguments, *required, "[flags]"])
+
+    def _example(self) -> str:
+        return f"example: {program(self.module)} {self.example}"
 
 
 def program(module: str) -> str:
@@ -46,28 +90,40 @@ def unknown_flag(name: str, known: Iterable[str]) -> str:
     return f"Unknown flag --{name}." + (f" Did you mean --{closest[0]}?" if closest else "")
 
 
-class Parser(argparse_flags.ArgumentParser):
-    """Parses the command line of a tool; what it cannot understand ends the process with status 2."""
+def _value(field: dataclasses.Field[Any], setting: Setting) -> str:
+    """Returns a word for the value of a flag, behind a sign: `=N`; "" for a switch."""
+    if field.type is bool:
+        return ""
+    if setting.value or setting.choices or setting.text is not None or setting.repeated:
+        return f"={setting.value or '...'}"
+    if typing.get_origin(field.type) is tuple:
+        return "=A,B"
+    return "=N" if {int, float} & {field.type, *typing.get_args(field.type)} else "=..."
 
-    def __init__(self, module: str, *, description: str, example: str) -> None:
-        """Makes a parser without arguments.
 
-        Args:
-            module: module of the program, for `python -m`.
-            description: a sentence for --help.
-            example: arguments of an example.
-        """
-        self._example = f"example: {program(module)} {example}"
-        super().__init__(prog=program(module), description=description, epilog=self._example)
+def _described(field: dataclasses.Field[Any], setting: Setting) -> str:
+    """Returns the help of a setting, with its choices and its default."""
+    words = setting.help
+    if setting.choices:
+        words += f" Choices: {', '.join(setting.choices)}."
+    default = default_text(field)
+    if setting.positional or not default:
+        return words
+    # The space is one at which a line does not end.
+    return f"{words} ({default if is_required(field) else f'default:{_NO_BREAK}{default}'})"
 
-    def error(self, message: str) -> NoReturn:
-        """Prints what is wrong, the usage and an example, and ends the process."""
-        if found := re.match(r"unrecognized arguments: -+([^\s=]+)", message):
-            message = unknown_flag(found[1], (name.lstrip("-") for name in self._option_string_actions))
-        print(f"error: {message}\n{self.format_usage()}{self._example}", file=sys.stderr)
-        sys.exit(2)
 
-    def parse(self, argv: list[str]) -> argparse.Namespace:
-        """Returns the values of the arguments, of which the first is the name of the program."""
-        arguments: argparse.Namespace = self.parse_args(argv[1:])
-        return arguments
+def _columns(rows: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(line for name, words in rows for line in _row(name, words))
+
+
+def _row(name: str, words: str) -> Iterator[str]:
+    """Yields the lines of a name and its help."""
+    width = max(_NAME_COLUMNS * 2, min(shutil.get_terminal_size().columns, _MOST_COLUMNS)) - _NAME_COLUMNS - 2
+    first, *rest = (line.replace(_NO_BREAK, " ") for line in textwrap.wrap(words, width))
+    if len(name) < _NAME_COLUMNS:
+        yield f"  {name:{_NAME_COLUMNS}}{first}"
+    else:
+        yield f"  {name}"
+        yield f"  {'':{_NAME_COLUMNS}}{first}"
+    yield from (f"  {'':{_NAME_COLUMNS}}{line}" for line in rest)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,13 @@ import pytest
 
 from converter import diff
 from converter.inspect import selection
+from converter.inspect.selection import InspectOptions
 from converter.job import pipeline
 from converter.options import ConvertOptions
 from converter.report import page
+from converter.report.page import ReportOptions
 from converter.verify import dataset_checks
+from converter.verify.dataset_checks import VerifyOptions
 from multihot.errors import UserError
 from schemas import layout, metadata
 from trainer import sources
@@ -24,20 +26,13 @@ from trainer.config import TrainConfig
 
 SHARD = "train/train-00000-of-00003.tfrecord"
 
-_LIMITS = {"max_megapixels": 128, "max_image_mb": 400}
 # Each reads a dataset, as a user does.
 READERS = {
     "trainer": lambda folder, scenes, out: sources.load(TrainConfig(data=(folder,), output=out)),
-    "verify": lambda folder, scenes, out: dataset_checks.main(Namespace(directory=folder, decode=None, **_LIMITS)),
-    "inspect": lambda folder, scenes, out: selection.main(
-        Namespace(directory=folder, output=out, examples=9, filename=None, split="", where="", **_LIMITS)
-    ),
-    "inspect by name": lambda folder, scenes, out: selection.main(
-        Namespace(directory=folder, output="", examples=None, filename="0.jpg", split="", where="", **_LIMITS)
-    ),
-    "report": lambda folder, scenes, out: page.main(
-        Namespace(directory=folder, output=f"{out}/report.html", **_LIMITS)
-    ),
+    "verify": lambda folder, scenes, out: dataset_checks.main(VerifyOptions(directory=folder)),
+    "inspect": lambda folder, scenes, out: selection.main(InspectOptions(directory=folder, output=out, examples=9)),
+    "inspect by name": lambda folder, scenes, out: selection.main(InspectOptions(directory=folder, filename="0.jpg")),
+    "report": lambda folder, scenes, out: page.main(ReportOptions(directory=folder, output=f"{out}/report.html")),
     "diff": lambda folder, scenes, out: diff.diff(folder, folder),
     "--schema": lambda folder, scenes, out: pipeline.convert(
         ConvertOptions(csv=f"{scenes}/labels.csv", images=f"{scenes}/images", output=out, schema=folder)

@@ -30,9 +30,11 @@ class TrainConfig:
     """The settings of a run. The help of each field is that of its flag."""
 
     data: tuple[str, ...] = field(
-        metadata=setting("Folder of a dataset: ROOT/NAME/VERSION. Repeat it for several.", repeated=True)
+        metadata=setting(
+            "Folder of a dataset: ROOT/NAME/VERSION. Repeat it for several.", value="DATASET", repeated=True
+        )
     )
-    output: str = field(metadata=setting("Folder of the run."))
+    output: str = field(metadata=setting("Folder of the run.", value="FOLDER"))
     data_weights: tuple[float, ...] = field(
         default=(),
         metadata=setting(

@@ -1,14 +1,12 @@
-"""The command line of the trainer: flags -> TrainConfig -> train.train_and_evaluate()."""
+"""Defines the command line of the trainer: flags become TrainConfig, and a training starts."""
 
+import dataclasses
 import os
-import sys
-from collections.abc import Sequence
+from dataclasses import field
 
-from absl import flags
-
-from multihot import command, native_stderr
-from multihot.flags import check_required, define, parse, read
+from multihot import command, flags, native_stderr
 from multihot.quiet import quiet
+from multihot.settings import setting
 from multihot.usage import Usage
 from trainer.config import TrainConfig
 
@@ -18,23 +16,30 @@ with quiet():
     tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
     from trainer import evaluation, train
 
-FLAGS = flags.FLAGS
-_USAGE = Usage("trainer", "--data=DATASET --output=FOLDER [flags]", "--data=data/miml/1.0.0 --output=runs/first")
 
-define(TrainConfig)
-flags.DEFINE_bool("benchmark_input", False, "Do not train: measure the input, the model, and both together.")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Mode:
+    """The setting of the program that is not one of a run."""
+
+    benchmark_input: bool = field(
+        default=False, metadata=setting("Do not train: measure the input, the model, and both together.")
+    )
 
 
-def main(argv: Sequence[str]) -> None:
+_USAGE = Usage(
+    module="trainer",
+    description="Trains a model on datasets of the converter, and evaluates it.",
+    example="--data=data/miml/1.0.0 --output=runs/first",
+    settings=(TrainConfig, _Mode),
+    status=1,
+    help_status=1,
+)
+
+
+def main(parsed: tuple[TrainConfig, _Mode]) -> None:
     """Trains, and prints the metrics and where everything lies."""
-    if len(argv) > 1:
-        raise _USAGE.error(f"Unexpected argument {argv[1]!r}: every argument is a flag, as in --data=DIR")
-    given = read(TrainConfig)
-    if FLAGS.benchmark_input:  # Nothing is written.
-        given["output"] = os.devnull
-    check_required(TrainConfig, given, _USAGE)
-    config = TrainConfig(**given)
-    if FLAGS.benchmark_input:
+    config, mode = parsed
+    if mode.benchmark_input:
         train.benchmark_input(config)
         return
     result = train.train_and_evaluate(config)
@@ -43,10 +48,15 @@ def main(argv: Sequence[str]) -> None:
     print(f"\nRun: {config.output} (model.keras, evaluation.json, training.png, samples.png)")
 
 
+def _parse(argv: list[str]) -> tuple[TrainConfig, _Mode]:
+    given = flags.read(_USAGE, argv)
+    mode = flags.make(_USAGE, _Mode, given)
+    if mode.benchmark_input:  # Nothing is written.
+        given["output"] = os.devnull
+    return flags.make(_USAGE, TrainConfig, given), mode
+
+
 def run() -> None:
     """Entry point."""
-    for flag in FLAGS.get_key_flags_for_module(__name__):
-        # --help lists the flags of the main module: the module or script that calls this function.
-        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     native_stderr.filter_libjpeg()
-    command.run(main, parse=lambda argv: parse(argv, _USAGE))
+    command.run(main, parse=_parse)

@@ -3,19 +3,21 @@
 A row for each run that has ended: the settings in which they differ, the fingerprints of their datasets, the metrics.
 """
 
-import argparse
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from multihot import command
+from multihot import command, flags
 from multihot.errors import UserError
 from multihot.printable import printable
-from multihot.usage import Parser
+from multihot.settings import setting
+from multihot.usage import Usage
 from trainer import run_folder
 from trainer.config import TrainConfig
 from trainer.run_folder import CONFIG, EVALUATION
@@ -129,37 +131,44 @@ def table(runs: list[Run], sort: str = DEFAULT_SORT) -> pd.DataFrame:
     return frame.drop(columns=same)
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(
-        "trainer.runs",
-        description="Compares runs: settings that differ, datasets, metrics.",
-        example="runs --sort=hamming_loss",
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunsOptions:
+    """The settings of a comparison of runs."""
+
+    directory: str = field(metadata=setting("Folder of runs, at any depth.", value="DIR", positional=True))
+    sort: str = field(
+        default=DEFAULT_SORT, metadata=setting("Metric or setting to sort by, the best run first.", value="NAME")
     )
-    parser.add_argument("directory", metavar="DIR", help="folder of runs, at any depth")
-    parser.add_argument("--sort", default=DEFAULT_SORT, help="metric or setting; the best run first (%(default)s)")
-    parser.add_argument("--csv", default="", metavar="FILE", help="writes the table there too")
-    return parser.parse(argv)
+    csv: str = field(default="", metadata=setting("Write the table to this file too.", value="FILE"))
 
 
-def main(arguments: argparse.Namespace) -> None:
+USAGE = Usage(
+    module="trainer.runs",
+    description="Compares runs: the settings in which they differ, their datasets, their metrics.",
+    example="runs --sort=hamming_loss",
+    settings=(RunsOptions,),
+)
+
+
+def main(options: RunsOptions) -> None:
     """Prints the table, and below it the folders that are not in it."""
-    root = Path(arguments.directory)
+    root = Path(options.directory)
     found = list(find(root))
     runs = [run for _, run in found if isinstance(run, Run)]
     left_out = [f"{folder}: {error}" for folder, error in found if isinstance(error, UnusableRunError)]
     if not runs:
         raise UserError("\n".join([f"{root} has no run that has ended.", *left_out]))
-    frame = table(runs, arguments.sort)
+    frame = table(runs, options.sort)
     print(frame.to_string(float_format="{:.4f}".format, na_rep="undefined"))
     if left_out:
         print("\nLeft out:\n" + "\n".join(map(printable, left_out)))
-    if arguments.csv:
-        frame.to_csv(arguments.csv, index_label="run")
+    if options.csv:
+        frame.to_csv(options.csv, index_label="run")
 
 
 def run() -> None:
     """Entry point."""
-    command.run(main, parse=_parse)
+    command.run(main, parse=functools.partial(flags.parse, USAGE))
 
 
 if __name__ == "__main__":

@@ -8,26 +8,29 @@ Arguments, and the output for each:
     DIR --filename=1.jpg                            the position and the fields of one example
 """
 
-import argparse
 import csv
+import dataclasses
+import functools
 import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import field
 
 from converter.dataset.examples import Located, find, read_split
 from converter.dataset.lists import escaped_cell, read_csv
 from converter.dataset.summary import summary
 from converter.images import headers
 from converter.inspect import gallery
-from converter.limits import DEFAULT, Limits, add_flags, limits_of
+from converter.limits import DEFAULT, LimitOptions, Limits
 from converter.rejects import Reject
 from converter.system import storage
 from converter.table.rows import cleaned
 from converter.text import composed, some
-from multihot import command
+from multihot import command, flags
 from multihot.errors import UserError
 from multihot.printable import printable
-from multihot.usage import Parser
+from multihot.settings import setting
+from multihot.usage import Usage
 from schemas import layout, metadata
 from schemas.metadata import DatasetInfo
 
@@ -108,65 +111,75 @@ def _missing(directory: str, filename: str) -> str:
     return f"{sentence} Give the name with its folders, as in the CSV; upper and lower case differ."
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(
-        "converter.inspect",
-        description="Looks into a dataset. With nothing but DIR it prints the summary.",
-        example="data/miml/1.0.0 --examples=24 --where=sea",
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InspectOptions(LimitOptions):
+    """The settings of a look into a dataset: without any, its summary is shown."""
+
+    directory: str = field(metadata=setting("Folder of the dataset: ROOT/NAME/VERSION.", value="DIR", positional=True))
+    examples: int | None = field(default=None, metadata=setting("Show the first N examples that match."))
+    filename: str | None = field(default=None, metadata=setting("Show the example of this file name.", value="NAME"))
+    split: str = field(default="", metadata=setting("Split of the examples. Default: all.", value="NAME"))
+    where: str = field(
+        default="",
+        metadata=setting(
+            "Classes that the examples have, and with a minus, that they do not have: sea,-trees.", value="CLASSES"
+        ),
     )
-    parser.add_argument("directory", metavar="DIR", help="the dataset: ROOT/NAME/VERSION")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--examples", type=_number, metavar="N", help="shows the first N examples that fit")
-    which.add_argument("--filename", help="finds the example of this name")
-    parser.add_argument("--split", default="", help="examples of this split only")
-    parser.add_argument("--where", default="", metavar="CLASSES", help="classes to have, or not: sea,-trees")
-    parser.add_argument("--output", default="", metavar="FOLDER", help="writes image files and labels.csv there")
-    add_flags(parser)
-    arguments = parser.parse(argv)
-    if not arguments.examples and (arguments.split or arguments.where):
-        parser.error("--split and --where choose among examples: give --examples=N too")
-    if arguments.output and not arguments.examples and arguments.filename is None:
-        parser.error("--output takes examples: give --examples=N or --filename=NAME too")
-    return arguments
+    output: str = field(
+        default="",
+        metadata=setting("Write the image files of the examples and labels.csv to this folder.", value="FOLDER"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.examples is not None and self.examples < 1:
+            raise UserError(f"--examples must be 1 or more. Received: {self.examples}")
+        if self.examples and self.filename is not None:
+            raise UserError("--examples and --filename exclude each other: give one of them.")
+        if not self.examples and (self.split or self.where):
+            raise UserError("--split and --where choose among examples: give --examples=N too.")
+        if self.output and not self.examples and self.filename is None:
+            raise UserError("--output takes examples: give --examples=N or --filename=NAME too.")
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"must be a number, 1 or more. Received: {text!r}")
-    return int(text)
+USAGE = Usage(
+    module="converter.inspect",
+    description="Shows the summary of a dataset; with --examples or --filename, examples of it.",
+    example="data/miml/1.0.0 --examples=24 --where=sea",
+    settings=(InspectOptions,),
+)
 
 
-def main(arguments: argparse.Namespace) -> None:
+def main(options: InspectOptions) -> None:
     """Prints the summary, or the examples that the flags select."""
-    directory = arguments.directory.rstrip("/")
-    for path in filter(None, (directory, arguments.output)):
+    directory = options.directory.rstrip("/")
+    for path in filter(None, (directory, options.output)):
         storage.check(path)
     info = metadata.load(directory)
-    if arguments.filename is not None:
-        _show_one(directory, info, arguments)
-    elif arguments.examples:
-        limits = limits_of(arguments)
-        found = select(directory, info, split=arguments.split, where=arguments.where, limits=limits)
-        _show(itertools.islice(found, arguments.examples), info, arguments)
+    if options.filename is not None:
+        _show_one(directory, info, options.filename, options)
+    elif options.examples:
+        found = select(directory, info, split=options.split, where=options.where, limits=options.limits)
+        _show(itertools.islice(found, options.examples), options.examples, info, options)
     else:
         print(summary(info, directory))
 
 
-def _show_one(directory: str, info: DatasetInfo, arguments: argparse.Namespace) -> None:
-    filename = composed(arguments.filename)
-    found = list(find(directory, info, cleaned(filename), limits_of(arguments)))
+def _show_one(directory: str, info: DatasetInfo, name: str, options: InspectOptions) -> None:
+    filename = composed(name)
+    found = list(find(directory, info, cleaned(filename), options.limits))
     if not found:
         raise UserError(_missing(directory, filename))
     print("\n\n".join(describe(located, info.classes) for located in found))
-    if arguments.output:
-        gallery.export(found, info.classes, arguments.output)
+    if options.output:
+        gallery.export(found, info.classes, options.output)
 
 
-def _show(found: Iterator[Located], info: DatasetInfo, arguments: argparse.Namespace) -> None:
-    if arguments.output:
-        print(f"{gallery.export(found, info.classes, arguments.output)} images: {arguments.output}")
+def _show(found: Iterator[Located], number: int, info: DatasetInfo, options: InspectOptions) -> None:
+    if options.output:
+        print(f"{gallery.export(found, info.classes, options.output)} images: {options.output}")
         return
-    if arguments.examples > gallery.MAX_PICTURES:
+    if number > gallery.MAX_PICTURES:
         raise UserError(f"A picture holds up to {gallery.MAX_PICTURES} examples. --output=FOLDER writes any number.")
     examples = list(found)
     if not examples:
@@ -175,10 +188,10 @@ def _show(found: Iterator[Located], info: DatasetInfo, arguments: argparse.Names
         names = gallery.label_names(located.example, info.classes)
         print(printable(f"{located.split}  {located.example.filename}: {names}"))
     with tempfile.NamedTemporaryFile(prefix=f"{info.name}-", suffix=".png", delete=False) as file:
-        gallery.grid(examples, info.classes, file.name, limits_of(arguments).max_pixels)
+        gallery.grid(examples, info.classes, file.name, options.limits.max_pixels)
     print(f"Picture: {file.name}")
 
 
 def run() -> None:
     """Entry point."""
-    command.run(main, parse=_parse)
+    command.run(main, parse=functools.partial(flags.parse, USAGE))

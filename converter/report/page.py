@@ -7,25 +7,27 @@ images by their names -------/
 The page depends on the dataset only, and has no times, paths or lines of a CSV: the same dataset gives the same bytes.
 """
 
-import argparse
 import dataclasses
+import functools
 import itertools
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from converter.dataset.lists import DUPLICATES_COLUMNS, first_of_each, read_csv
-from converter.limits import DEFAULT, Limits, add_flags, limits_of
+from converter.limits import DEFAULT, LimitOptions, Limits
 from converter.rejects import Reject
 from converter.report import charts, pictures, sheets
 from converter.report.pictures import Place, SampledExample
 from converter.report.sheets import Sheet
 from converter.system import storage
-from multihot import command
+from multihot import command, flags
 from multihot.printable import printable
-from multihot.usage import Parser
+from multihot.settings import setting
+from multihot.usage import Usage
 from schemas import layout, metadata
 from schemas.metadata import DatasetInfo
 
@@ -166,26 +168,32 @@ def _shares(seen: Sequence[SampledExample], shown: Sequence[int]) -> np.ndarray:
     return both / np.maximum(1, np.diag(both))[:, None]
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(
-        "converter.report", description="Makes the page that shows what is in a dataset.", example="data/miml/1.0.0"
-    )
-    parser.add_argument("directory", help="the dataset: ROOT/NAME/VERSION")
-    parser.add_argument("--output", metavar="FILE", help=f"where to write it (default: DIRECTORY/{layout.REPORT})")
-    add_flags(parser)
-    return parser.parse(argv)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportOptions(LimitOptions):
+    """The settings of a report."""
+
+    directory: str = field(metadata=setting("Folder of the dataset: ROOT/NAME/VERSION.", value="DIR", positional=True))
+    output: str = field(default="", metadata=setting(f"File of the page. Default: DIR/{layout.REPORT}.", value="FILE"))
 
 
-def main(arguments: argparse.Namespace) -> None:
+USAGE = Usage(
+    module="converter.report",
+    description="Writes the page that shows what a dataset contains.",
+    example="data/miml/1.0.0",
+    settings=(ReportOptions,),
+)
+
+
+def main(options: ReportOptions) -> None:
     """Writes the page, over a page that exists, and prints its path."""
-    directory = arguments.directory.rstrip("/")
-    output = arguments.output or f"{directory}/{layout.REPORT}"
+    directory = options.directory.rstrip("/")
+    output = options.output or f"{directory}/{layout.REPORT}"
     for path in (directory, output):
         storage.check(path)
-    storage.write(output, make(directory, metadata.load(directory), limits_of(arguments)))
+    storage.write(output, make(directory, metadata.load(directory), options.limits))
     print(f"Report: {output}")
 
 
 def run() -> None:
     """Entry point."""
-    command.run(main, parse=_parse)
+    command.run(main, parse=functools.partial(flags.parse, USAGE))

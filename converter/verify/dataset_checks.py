@@ -6,7 +6,6 @@ manifest --> the files that there must be, and no others
 manifest --> the files for other readers; the number of rows and files that were left out
 """
 
-import argparse
 import dataclasses
 import functools
 import hashlib
@@ -14,18 +13,20 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import field
 
 from converter.dataset.lists import DUPLICATES_COLUMNS, read_csv
 from converter.duplicates import grouping
 from converter.duplicates.grouping import Member
-from converter.limits import DEFAULT, Limits, add_flags, limits_of
+from converter.limits import DEFAULT, LimitOptions, Limits
 from converter.rejects import Damaged, Reject
 from converter.system import storage
 from converter.system.storage import File
 from converter.verify.shard_checks import Checked, Problem, check_shard
-from multihot import command, machine
+from multihot import command, flags, machine
 from multihot.errors import UserError
-from multihot.usage import Parser
+from multihot.settings import setting
+from multihot.usage import Usage
 from schemas import derived, layout, metadata
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
@@ -178,41 +179,49 @@ def _leaks(rows: Iterator[Mapping[str, str]]) -> Mapping[str, int]:
     return grouping.leaks(members)._asdict()
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = Parser(
-        "converter.verify",
-        description="Reads a dataset again and tells what is wrong with it.",
-        example="data/miml/1.0.0 --decode=500",
-    )
-    parser.add_argument("directory", help="the dataset: ROOT/NAME/VERSION")
-    parser.add_argument(
-        "--decode",
-        type=_decode,
-        metavar="all|none|N",
-        help="images to decode; N is about so many, the same ones each time (default: all)",
-    )
-    add_flags(parser)
-    return parser.parse(argv)
-
-
-def _decode(text: str) -> int | None:
+def _parse_decode(text: str) -> int | None:
     if text in ("all", "none"):
         return 0 if text == "none" else None
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be all, none or a number. Received: {text!r}")
+        raise UserError(f"--decode must be all, none or a number. Received: {text!r}")
     return int(text)
 
 
-def main(arguments: argparse.Namespace) -> int:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifyOptions(LimitOptions):
+    """The settings of a verification."""
+
+    directory: str = field(metadata=setting("Folder of the dataset: ROOT/NAME/VERSION.", value="DIR", positional=True))
+    # None is all.
+    decode: int | None = field(
+        default=None,
+        metadata=setting(
+            "Images to decode: all, none, or about N, the same ones each time.",
+            value="all|none|N",
+            text="all",
+            parse=_parse_decode,
+        ),
+    )
+
+
+USAGE = Usage(
+    module="converter.verify",
+    description="Reads a dataset again, in full, and prints every fault. Exit status: 0 if there is none, 1 otherwise.",
+    example="data/miml/1.0.0 --decode=500",
+    settings=(VerifyOptions,),
+)
+
+
+def main(options: VerifyOptions) -> int:
     """Prints every fault and a summary; returns the status: 0 if there is no fault, 1 otherwise."""
-    storage.check(arguments.directory)
-    info = metadata.load(arguments.directory)
+    storage.check(options.directory)
+    info = metadata.load(options.directory)
     num_problems = 0
-    for problem in verify(arguments.directory, info, decode=arguments.decode, limits=limits_of(arguments)):
+    for problem in verify(options.directory, info, decode=options.decode, limits=options.limits):
         print(problem)
         num_problems += 1
     num_shards = sum(len(split.shards) for split in info.splits)
-    decoded = {None: "all", 0: "none"}.get(arguments.decode, f"about {arguments.decode}")
+    decoded = {None: "all", 0: "none"}.get(options.decode, f"about {options.decode}")
     result = f"{num_problems} problems" if num_problems else "all is well"
     print(f"Checked {num_shards} shards of {info.num_examples} examples, images decoded: {decoded}. Found: {result}.")
     return min(num_problems, 1)
@@ -220,4 +229,4 @@ def main(arguments: argparse.Namespace) -> int:
 
 def run() -> None:
     """Entry point."""
-    command.run(main, parse=_parse)
+    command.run(main, parse=functools.partial(flags.parse, USAGE))

@@ -4,7 +4,6 @@ import io
 import re
 import subprocess
 import sys
-from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,11 +16,14 @@ from converter.dataset import lists
 from converter.dataset.examples import Located
 from converter.inspect import gallery, selection
 from converter.job import pipeline
-from converter.limits import Limits
+from converter.limits import LimitOptions, Limits
 from converter.options import ConvertOptions, parse_splits
 from converter.rejects import Reject
 from converter.report import page, pictures
 from converter.verify import dataset_checks
+from multihot import flags
+from multihot.errors import UserError
+from multihot.usage import Usage
 from schemas import example, layout, metadata
 from schemas.example import Example
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
@@ -177,21 +179,25 @@ def test_of_a_record_that_is_too_long_the_memory_is_not_taken(several: Path) -> 
         page.make(str(several), info, short)
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "537", "1" + "0" * 30, "1" * 5000, "", "x", "1.5", "²"])
-def test_a_limit_is_a_number_that_others_take(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = ArgumentParser()
-    limits.add_flags(parser)
-    with pytest.raises(SystemExit):
-        parser.parse_args([f"--max_megapixels={text}"])
-    assert "--max_megapixels: must be a whole number from 1 to 536. Received: " in capsys.readouterr().err
+_USAGE = Usage("program", "A program.", "", (LimitOptions,))
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "537", "1" + "0" * 30, "1" + "0" * 4000])
+def test_a_limit_is_a_number_that_others_take(text: str) -> None:
+    with pytest.raises(UserError, match=f"^--max_megapixels must be from 1 to 536. Received: {text[:50]}\n"):
+        flags.parse(_USAGE, ["program", f"--max_megapixels={text}"])
+
+
+@pytest.mark.parametrize("text", ["1" * 5000, "", "x", "1.5", "²"])
+def test_a_limit_is_a_whole_number(text: str) -> None:
+    with pytest.raises(UserError, match=f"^flag --max_megapixels={text}: must be a whole number\n"):
+        flags.parse(_USAGE, ["program", f"--max_megapixels={text}"])
 
 
 def test_the_flags_give_limits() -> None:
-    parser = ArgumentParser()
-    limits.add_flags(parser)
-    assert limits.limits_of(parser.parse_args([])) == limits.DEFAULT
-    given = parser.parse_args(["--max_megapixels=3", "--max_image_mb=2"])
-    assert limits.limits_of(given) == Limits(3_000_000, 2_000_000)
+    assert flags.parse(_USAGE, ["program"]).limits == limits.DEFAULT
+    given = flags.parse(_USAGE, ["program", "--max_megapixels=3", "--max_image_mb=2"])
+    assert given.limits == Limits(3_000_000, 2_000_000)
 
 
 def test_an_image_that_no_conversion_takes_is_not_drawn(draw: Draw) -> None:

@@ -12,9 +12,9 @@ from multihot import signals
 
 _PROGRAM = """
 import os, signal, sys, time
-from absl.flags import argparse_flags
+from absl import flags
 from multihot import command, signals
-from multihot.errors import UserError
+from multihot.errors import UsageError, UserError
 
 def interrupted():
     try:
@@ -30,9 +30,7 @@ class Bad:
         signal.raise_signal(signal.SIGTERM)
 
 def parse(argv):
-    parser = argparse_flags.ArgumentParser()
-    parser.add_argument("argument")
-    return parser.parse_args(argv[1:]).argument
+    return flags.FLAGS(argv)[1]
 
 def main(argument):
     {body}
@@ -60,6 +58,7 @@ def _run(body: str, status: int = 1) -> tuple[int, str, str]:
         ("print(argument)", (0, "argument\n", "")),
         ("return 3", (3, "", "")),
         ("raise UserError('mend it')", (1, "", "error: mend it\n")),
+        ("raise UsageError('mend it', 2)", (2, "", "error: mend it\n")),
         (r"raise UserError('no \x1b[2J\nmend it')", (1, "", "error: no \\x1b[2J\nmend it\n")),
         ("raise OSError(28, 'No space left', 'file')", (1, "", "error: file: No space left\n")),
         ("return 1 / 0", (1, "", "error: division by zero\n")),

@@ -80,12 +80,12 @@ def test_every_program_is_there(name: str) -> None:
         pytest.param(["convert"], "--csv is required.", 1, id="convert"),
         pytest.param(["train"], "--data is required.", 1, id="train"),
         *(
-            pytest.param([name], f"the following arguments are required: {missing}", 2, id=name)
+            pytest.param([name], f"{missing} is required.", 2, id=name)
             for name, missing in {
-                "verify": "directory",
+                "verify": "DIR",
                 "inspect": "DIR",
-                "diff": "one, other",
-                "report": "directory",
+                "diff": "A",
+                "report": "DIR",
                 "runs": "DIR",
             }.items()
         ),

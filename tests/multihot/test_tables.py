@@ -10,6 +10,7 @@ from multihot.settings import setting
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Config:
+    folder: str = dataclasses.field(metadata=setting("Folder.", value="DIR", positional=True))
     output: str = dataclasses.field(metadata=setting("Output."))
     size: int = dataclasses.field(default=3_000, metadata=setting("Size, in kB.", flag="kb", unit=1000))
     kind: str = dataclasses.field(default="a", metadata=setting("a|b.", choices=("a", "b")))
@@ -20,6 +21,7 @@ class _Config:
 _TABLE = """\
 | flag | default | |
 |---|---|---|
+| `DIR` | required | Folder. |
 | `--output` | required | Output. |
 | `--kb` | `3` | Size, in kB. |
 | `--kind` | `a` | a&#124;b. Choices: `a`, `b`. |

@@ -1,6 +1,5 @@
 """Runs are compared by what differs between them; what is no finished run is named, and stops nothing."""
 
-import argparse
 import json
 import subprocess
 import sys
@@ -44,7 +43,7 @@ def _table(root: Path, sort: str = runs.DEFAULT_SORT) -> pd.DataFrame:
 
 
 def _main(folder: Path, **given: str) -> None:
-    runs.main(argparse.Namespace(**{"directory": str(folder), "sort": runs.DEFAULT_SORT, "csv": "", **given}))
+    runs.main(runs.RunsOptions(directory=str(folder), **given))
 
 
 def test_settings_that_differ_are_shown_and_no_others(put: Any, tmp_path: Path) -> None:

@@ -314,7 +314,7 @@ def test_a_defect_of_the_report_loses_no_dataset_and_is_not_silent(
     assert failure.startswith("Traceback ")
     assert failure.endswith("ZeroDivisionError: <b>of a defect</b>\n")
     monkeypatch.undo()
-    report_page.main(report_page._parse(["", f"{folder}/"]))
+    report_page.main(report_page.ReportOptions(directory=f"{folder}/"))
     assert capsys.readouterr().out == f"Report: {folder}/report.html\n"
     assert (folder / layout.REPORT).read_text() == report_page.make(str(folder), info)
 

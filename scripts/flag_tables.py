@@ -1,23 +1,34 @@
-"""Writes the tables of flags in docs/ from the fields of ConvertOptions and TrainConfig: run it after changing one.
+"""Writes the tables of flags in docs/ from the settings of the programs: run it after changing one.
 
 .venv/bin/python scripts/flag_tables.py
 """
 
 from pathlib import Path
 
+from converter.diff import DiffOptions
+from converter.inspect.selection import InspectOptions
 from converter.options import ConvertOptions
+from converter.report.page import ReportOptions
+from converter.verify.dataset_checks import VerifyOptions
 from multihot import tables
 from trainer.config import TrainConfig
+from trainer.runs import RunsOptions
 
 _DOCS = Path(__file__).parents[1] / "docs"
-_PAGES = {"converting.md": ConvertOptions, "training.md": TrainConfig}
+_PAGES: dict[str, tuple[type, ...]] = {
+    "converting.md": (ConvertOptions, ReportOptions, VerifyOptions, DiffOptions),
+    "inspecting.md": (InspectOptions,),
+    "training.md": (TrainConfig, RunsOptions),
+}
 
 
 def pages() -> dict[Path, str]:
     """Returns the text that each page should have, by its path."""
     return {
-        _DOCS / name: tables.renew((_DOCS / name).read_text(encoding="utf-8"), {config.__name__: tables.table(config)})
-        for name, config in _PAGES.items()
+        _DOCS / name: tables.renew(
+            (_DOCS / name).read_text(encoding="utf-8"), {config.__name__: tables.table(config) for config in configs}
+        )
+        for name, configs in _PAGES.items()
     }
 
 

@@ -60,7 +60,7 @@ class Usage(NamedTuple):
             for field, one in self.fields().items()
             if not one.positional
         ]
-        parts = [self._call(), self.description, self._example()]
+        parts = [self._call(), textwrap.fill(self.description, _width()), self._example()]
         if arguments:
             parts.append("Arguments:\n" + _columns(arguments))
         return "\n\n".join([*parts, "Flags:\n" + _columns([*flags, *_OTHER_FLAGS])])
@@ -113,14 +113,19 @@ def _described(field: dataclasses.Field[Any], setting: Setting) -> str:
     return f"{words} ({default if is_required(field) else f'default:{_NO_BREAK}{default}'})"
 
 
+def _width() -> int:
+    """Returns the length of the lines of --help."""
+    return max(_NAME_COLUMNS * 2, min(shutil.get_terminal_size().columns, _MOST_COLUMNS))
+
+
 def _columns(rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(line for name, words in rows for line in _row(name, words))
 
 
 def _row(name: str, words: str) -> Iterator[str]:
     """Yields the lines of a name and its help."""
-    width = max(_NAME_COLUMNS * 2, min(shutil.get_terminal_size().columns, _MOST_COLUMNS)) - _NAME_COLUMNS - 2
-    first, *rest = (line.replace(_NO_BREAK, " ") for line in textwrap.wrap(words, width))
+    lines = textwrap.wrap(words, _width() - _NAME_COLUMNS - 2)
+    first, *rest = (line.replace(_NO_BREAK, " ") for line in lines)
     if len(name) < _NAME_COLUMNS:
         yield f"  {name:{_NAME_COLUMNS}}{first}"
     else:

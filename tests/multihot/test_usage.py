@@ -20,11 +20,17 @@ class _Config:
     a_name_with_many_letters: bool = field(default=False, metadata=setting("Words " * 10 + "with a space before."))
 
 
-_USAGE = Usage("converter", "Converts.", "data --csv=a.csv", (_Config,))
+_USAGE = Usage(
+    "converter",
+    "Converts a table and a folder of images into a dataset, as this sentence says.",
+    "data --csv=a.csv",
+    (_Config,),
+)
 _HELP = """\
 usage: python -m converter DIR --csv=FILE [flags]
 
-Converts.
+Converts a table and a folder of images into a dataset, as this
+sentence says.
 
 example: python -m converter data --csv=a.csv
 

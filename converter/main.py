@@ -20,7 +20,6 @@ _USAGE = Usage(
     example="--csv=labels.csv --images=images --output=data --name=miml",
     settings=(ConvertOptions,),
     status=1,
-    help_status=1,
 )
 
 

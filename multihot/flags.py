@@ -102,7 +102,7 @@ def define(usage: Usage) -> flags.FlagValues:
         ("helpfull", None, lambda: f"{usage.help()}\n\nFlags of absl:\n{flags.FLAGS.get_help()}"),
         ("helpxml", None, lambda: _xml(values)),
     ):
-        values[name] = _Help(name, short, text, usage.help_status)
+        values[name] = _Help(name, short, text)
     for name in flags.FLAGS:
         if name not in values and name == flags.FLAGS[name].name:
             values[name] = flags.FLAGS[name]
@@ -112,17 +112,16 @@ def define(usage: Usage) -> flags.FlagValues:
 class _Help(flags.BooleanFlag):
     """A flag that prints a text and ends the process."""
 
-    def __init__(self, name: str, short_name: str | None, text: Callable[[], str], status: int) -> None:
+    def __init__(self, name: str, short_name: str | None, text: Callable[[], str]) -> None:
         super().__init__(name, False, "show help", short_name=short_name)
         self._text = text
-        self._status = status
 
     def parse(self, argument: str | bool) -> None:
         super().parse(argument)
         if self.value:
             with contextlib.suppress(OSError):  # The reader of a pipe may have ended.
                 print(self._text())
-            sys.exit(self._status)
+            sys.exit(0)
 
 
 class _WholeNumber(flags.IntegerParser):

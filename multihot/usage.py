@@ -33,7 +33,6 @@ class Usage(NamedTuple):
         example: arguments of an example.
         settings: dataclasses, whose fields are the flags and positional arguments of the program.
         status: exit status after a command line that cannot be used.
-        help_status: exit status after --help.
     """
 
     module: str
@@ -41,7 +40,6 @@ class Usage(NamedTuple):
     example: str
     settings: tuple[type, ...]
     status: int = 2
-    help_status: int = 0
 
     def fields(self) -> dict[dataclasses.Field[Any], Setting]:
         """Returns the settings of all dataclasses by field."""

@@ -32,7 +32,6 @@ _USAGE = Usage(
     example="--data=data/miml/1.0.0 --output=runs/first",
     settings=(TrainConfig, _Mode),
     status=1,
-    help_status=1,
 )
 
 

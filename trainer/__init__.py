@@ -21,7 +21,8 @@ diskcache.py    keeps arrays on disk, for this run and later ones
 caching.py      chooses what is kept between epochs, in memory or on disk, and fills the cache
 model.py        builds a model: backbone, preprocessing and head
 compilation.py  compiles a model: loss, optimizer, learning-rate schedule
-evaluation.py   runs a model over a split, and computes the metrics of multi-label classification
+metrics.py      computes the metrics of multi-label classification from labels and scores
+inference.py    runs a model over batches, and returns the scores of all examples
 plots.py        draws training.png and samples.png
 throughput.py   measures the speed of the input and of the model, and says which of them is slower
 checkpoints.py  saves the last and the best model after each epoch

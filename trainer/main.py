@@ -14,7 +14,7 @@ with quiet():
     import tensorflow as tf
 
     tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
-    from trainer import evaluation, train
+    from trainer import metrics, train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def main(parsed: tuple[TrainConfig, _Mode]) -> None:
         return
     result = train.train_and_evaluate(config)
     print(f"\nValidation split {config.validation_split!r}, after the last epoch:")
-    print(evaluation.table(result))
+    print(metrics.table(result))
     print(f"\nRun: {config.output} (model.keras, evaluation.json, training.png, samples.png)")
 
 

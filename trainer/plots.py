@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from trainer.evaluation import THRESHOLD, Predictions
+from trainer.metrics import THRESHOLD, Predictions
 
 _COLUMNS = 6
 

@@ -16,9 +16,9 @@ from trainer import (
     compilation,
     description,
     devices,
-    evaluation,
     features,
     memory,
+    metrics,
     model,
     numerics,
     pipeline,
@@ -189,11 +189,11 @@ def _fit_and_evaluate(
         plots.training(history, str(path))
     with memory.explained(config, "the evaluation", _flags(setup.plan)):
         predictions = validate.predictions()
-    result = evaluation.evaluate(predictions, data.classes)
+    result = metrics.evaluate(predictions, data.classes)
     run_folder.write(output / run_folder.EVALUATION, json.dumps(result, indent=1) + "\n")
     pictures = pipeline.decoded(config, data, config.validation_split, config.image_size)
     images = next(pictures.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
-    first = evaluation.Predictions(labels=predictions.labels[: len(images)], scores=predictions.scores[: len(images)])
+    first = metrics.Predictions(labels=predictions.labels[: len(images)], scores=predictions.scores[: len(images)])
     with run_folder.whole(output / "samples.png") as path:
         plots.samples(images, first, data.classes, str(path))
     return result

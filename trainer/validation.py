@@ -6,8 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer import evaluation
-from trainer.evaluation import Predictions, Predictor
+from trainer import metrics
+from trainer.inference import Predictor
+from trainer.metrics import Predictions
 
 LOSS = "val_loss"
 MEAN_AVERAGE_PRECISION = "val_mean_average_precision"
@@ -44,7 +45,7 @@ class Validate(keras.callbacks.Callback):
         logs[LOSS] = predictions.loss
         # Scores that are NaN have no order. The run ends because of its loss.
         if math.isfinite(predictions.loss):
-            mean = evaluation.mean(evaluation.average_precisions(predictions))
+            mean = metrics.mean(metrics.average_precisions(predictions))
             logs |= {} if mean is None else {MEAN_AVERAGE_PRECISION: mean}
 
     def predictions(self) -> Predictions:

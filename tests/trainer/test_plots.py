@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from trainer import plots
-from trainer.evaluation import Predictions
+from trainer.metrics import Predictions
 
 CLASSES = ("desert", "mountains", "sea", "sunset", "trees")
 

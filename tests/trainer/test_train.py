@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from multihot.errors import UserError
 from schemas.metadata import DatasetInfo
-from trainer import evaluation, pipeline, run_folder, train
+from trainer import metrics, pipeline, run_folder, train
 from trainer.config import TrainConfig
+from trainer.inference import Predictor
 from trainer.sources import Sources
 
 Config = Callable[..., TrainConfig]
@@ -135,7 +136,8 @@ def test_a_class_without_positives_is_left_out_of_what_is_shown(config: Config, 
 def test_the_saved_model_is_the_evaluated_one(run: Run, sources: Sources) -> None:
     network = keras.saving.load_model(run.folder / "model.keras")
     validation = pipeline.evaluation_dataset(run.config, sources, "validation")
-    again = evaluation.evaluate(evaluation.predict(network, validation), sources.classes)
+    predictions = Predictor(network, validation, sources.split("validation").num_examples)()
+    again = metrics.evaluate(predictions, sources.classes)
     assert again.pop("average_precision") == pytest.approx(run.result["average_precision"])
     assert again == pytest.approx({key: value for key, value in run.result.items() if key != "average_precision"})
     last = keras.saving.load_model(run.folder / "checkpoints" / "last.keras", compile=False)
@@ -239,8 +241,9 @@ def test_cached_features_are_the_same_training(config: Config, tmp_path: Path, s
             network = keras.saving.load_model(run.folder / saved, compile=False)
             assert network.input.shape == (None, 32, 32, 3)
         network = keras.saving.load_model(run.folder / "checkpoints" / "last.keras", compile=False)
-        again = evaluation.predict(network, pipeline.evaluation_dataset(run.config, sources, "validation"))
-        assert evaluation.evaluate(again, sources.classes)["mean_average_precision"] == pytest.approx(
+        validation = pipeline.evaluation_dataset(run.config, sources, "validation")
+        again = Predictor(network, validation, sources.split("validation").num_examples)()
+        assert metrics.evaluate(again, sources.classes)["mean_average_precision"] == pytest.approx(
             run.result["mean_average_precision"], abs=1e-4
         )
 

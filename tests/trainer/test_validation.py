@@ -8,9 +8,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from sklearn import metrics
+from sklearn.metrics import average_precision_score
 
-from trainer import evaluation
+from trainer import metrics
+from trainer.inference import Predictor
 from trainer.validation import Validate
 
 N, K = 23, 4
@@ -50,9 +51,9 @@ def test_the_logs_are_the_loss_of_keras_and_the_mean_average_precision_of_the_ev
     assert logs["loss"] == 0.5
     assert logs["val_loss"] == pytest.approx(network.evaluate(inputs, labels, batch_size=N, verbose=0), rel=1e-6)
     predictions = callback.predictions()
-    result = evaluation.evaluate(predictions, list("abcd"))
+    result = metrics.evaluate(predictions, list("abcd"))
     assert logs["val_mean_average_precision"] == result["mean_average_precision"]
-    expected = metrics.average_precision_score(labels, network.predict(inputs, verbose=0), average="macro")
+    expected = average_precision_score(labels, network.predict(inputs, verbose=0), average="macro")
     assert result["mean_average_precision"] == pytest.approx(expected)
     np.testing.assert_array_equal(predictions.labels, labels)
 
@@ -71,7 +72,7 @@ def test_classes_of_one_kind_only_are_left_out() -> None:
     labels[:, 1], labels[:, 2] = 0, 1
     logs, _ = _validated(network, inputs, labels)
     scores = network.predict(inputs, verbose=0)
-    expected = [metrics.average_precision_score(labels[:, i], scores[:, i]) for i in (0, 3)]
+    expected = [average_precision_score(labels[:, i], scores[:, i]) for i in (0, 3)]
     assert logs["val_mean_average_precision"] == pytest.approx(np.mean(expected))
 
 
@@ -79,7 +80,7 @@ def test_classes_of_one_kind_only_are_left_out() -> None:
 def test_what_is_undefined_is_not_in_the_logs(positives: float) -> None:
     logs, callback = _validated(_network("binary_crossentropy"), *_arrays(positives))
     assert list(logs) == ["loss", "val_loss"]
-    assert evaluation.evaluate(callback.predictions(), list("abcd"))["mean_average_precision"] is None
+    assert metrics.evaluate(callback.predictions(), list("abcd"))["mean_average_precision"] is None
 
 
 def test_a_loss_that_is_no_number_is_in_the_logs_alone() -> None:
@@ -112,4 +113,4 @@ def test_a_split_of_another_size_is_told() -> None:
     inputs, labels = _arrays()
     data = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(5)
     with pytest.raises(ValueError, match=r"^The dataset has 23 examples\. Expected: 24$"):
-        evaluation.Predictor(_network("binary_crossentropy"), data, N + 1)()
+        Predictor(_network("binary_crossentropy"), data, N + 1)()

@@ -1,27 +1,22 @@
 """The metrics against examples worked out by hand, against their definitions, and against the edges of the data."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import metrics
 
-from trainer import evaluation, pipeline
-from trainer.config import TrainConfig
-from trainer.evaluation import Predictions
-from trainer.sources import Sources
+from trainer import metrics
+from trainer.metrics import Predictions
 
 ABC = ("a", "b", "c")
 
 
 def _evaluate(labels: list[list[int]], scores: list[list[float]], classes: tuple[str, ...] = ABC) -> dict[str, Any]:
-    return evaluation.evaluate(
+    return metrics.evaluate(
         Predictions(labels=np.array(labels), scores=np.array(scores, np.float32)), classes[: len(labels[0])]
     )
 
@@ -90,7 +85,7 @@ def _average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
 def test_metrics_are_what_their_definitions_say(predictions: Predictions) -> None:
     labels, scores = predictions.labels, predictions.scores
     n, k = labels.shape
-    result = evaluation.evaluate(predictions, [str(i) for i in range(k)])
+    result = metrics.evaluate(predictions, [str(i) for i in range(k)])
     json.dumps(result, allow_nan=False)
     assert result["num_examples"] == n
     assert result["hamming_loss"] == pytest.approx(np.mean((scores >= 0.5) != labels))
@@ -121,17 +116,17 @@ def test_the_order_of_the_examples_does_not_matter(predictions: Predictions, ran
     random.shuffle(order)
     classes = [str(i) for i in range(predictions.labels.shape[1])]
     shuffled = Predictions(labels=predictions.labels[order], scores=predictions.scores[order])
-    one, other = (evaluation.evaluate(p, classes) for p in (predictions, shuffled))
+    one, other = (metrics.evaluate(p, classes) for p in (predictions, shuffled))
     assert one.pop("average_precision") == pytest.approx(other.pop("average_precision"))
     assert one == pytest.approx(other)
 
 
 def test_equal_scores_are_what_scikit_learn_makes_of_them() -> None:
     labels, scores = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]]), np.full((4, 3), 0.5, np.float32)
-    result = evaluation.evaluate(Predictions(labels=labels, scores=scores), ABC)
-    assert result["mean_average_precision"] == pytest.approx(metrics.average_precision_score(labels, scores))
+    result = metrics.evaluate(Predictions(labels=labels, scores=scores), ABC)
+    assert result["mean_average_precision"] == pytest.approx(sklearn.metrics.average_precision_score(labels, scores))
     assert result["label_ranking_average_precision"] == pytest.approx(
-        metrics.label_ranking_average_precision_score(labels, scores)
+        sklearn.metrics.label_ranking_average_precision_score(labels, scores)
     )
     assert result["hamming_loss"] == pytest.approx(0.5)
 
@@ -147,7 +142,7 @@ def test_a_class_of_one_kind_only_has_no_precision(labels: list[list[int]], expe
     result = _evaluate(labels, [[0.9 * label for label in row] for row in labels])
     assert list(result["average_precision"].values()) == expected
     assert result["mean_average_precision"] == 1
-    assert ["b", "undefined"] in [line.split() for line in evaluation.table(result).splitlines()]
+    assert ["b", "undefined"] in [line.split() for line in metrics.table(result).splitlines()]
 
 
 def test_images_without_a_label() -> None:
@@ -158,7 +153,7 @@ def test_images_without_a_label() -> None:
     assert result["coverage"] == 0
     assert result["hamming_loss"] == 0.25
     json.dumps(result, allow_nan=False)
-    evaluation.table(result)
+    metrics.table(result)
 
 
 def test_one_error_leaves_images_without_a_label_out() -> None:
@@ -174,7 +169,7 @@ def test_a_single_class() -> None:
 
 
 def test_the_table_names_every_class_and_metric() -> None:
-    lines = evaluation.table(_evaluate([[1, 0, 0], [0, 1, 0]], [[0.9, 0.1, 0.2], [0.2, 0.8, 0.1]])).splitlines()
+    lines = metrics.table(_evaluate([[1, 0, 0], [0, 1, 0]], [[0.9, 0.1, 0.2], [0.2, 0.8, 0.1]])).splitlines()
     assert lines[0] == "2 examples"
     assert [line.rsplit("  ", 1)[0].strip() for line in lines[1:]] == [
         "mean average precision",
@@ -186,47 +181,3 @@ def test_the_table_names_every_class_and_metric() -> None:
         "hamming loss",
     ]
     assert lines[1].endswith("1.0000")
-
-
-class Brightness(keras.Model):
-    """Says how bright each channel of an image is."""
-
-    def call(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2]) / 255
-
-
-def test_predictions_are_the_same_in_batches_with_an_uneven_rest() -> None:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (20, 4, 4, 3), dtype=np.uint8)
-    labels = rng.integers(0, 2, (20, 3)).astype(np.float32)
-    whole, parts = (
-        evaluation.predict(Brightness(), tf.data.Dataset.from_tensor_slices((images, labels)).batch(size))
-        for size in (20, 7)
-    )
-    np.testing.assert_array_equal(whole.labels, labels)
-    np.testing.assert_allclose(whole.scores, images.mean(axis=(1, 2)) / 255, rtol=1e-5)
-    np.testing.assert_array_equal(parts.labels, whole.labels)
-    np.testing.assert_allclose(parts.scores, whole.scores, rtol=1e-6)
-
-
-def test_a_split_is_evaluated_alike_in_batches_of_any_size(
-    config: Callable[..., TrainConfig], sources: Sources
-) -> None:
-    found = [
-        evaluation.predict(
-            Brightness(), pipeline.evaluation_dataset(config(batch_size=batch_size), sources, "validation")
-        )
-        for batch_size in (4, 21)
-    ]
-    assert len(found[0].labels) == 21
-    np.testing.assert_array_equal(found[0].labels, found[1].labels)
-    np.testing.assert_allclose(found[0].scores, found[1].scores, rtol=1e-6)
-
-
-def test_dropout_and_batch_statistics_are_off() -> None:
-    model = keras.Sequential(
-        [keras.Input((2, 2, 3)), keras.layers.BatchNormalization(), keras.layers.Dropout(0.9), keras.layers.Flatten()]
-    )
-    images = np.random.default_rng(0).random((6, 2, 2, 3)).astype(np.float32)
-    pipeline = tf.data.Dataset.from_tensor_slices((images, np.zeros((6, 3), np.float32))).batch(3)
-    np.testing.assert_allclose(evaluation.predict(model, pipeline).scores, images.reshape(6, -1), rtol=1e-2)

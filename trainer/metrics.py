@@ -1,15 +1,11 @@
-"""Runs a model once over each example of a split, and computes the metrics of multi-label classification."""
+"""Computes the metrics of multi-label classification from the labels and the scores of a split."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
-from sklearn import metrics
-
-from multihot import signals
+import sklearn.metrics
 
 # From this probability on a label counts as predicted.
 THRESHOLD = 0.5
@@ -30,62 +26,6 @@ class Predictions:
     labels: np.ndarray
     scores: np.ndarray
     loss: float | None = None
-
-
-class Predictor:
-    """Runs a model over a dataset, every example once, as often as it is called."""
-
-    def __init__(self, model: keras.Model, dataset: tf.data.Dataset, num_examples: int) -> None:
-        """Prepares to run a model.
-
-        Args:
-            model: images -> probabilities [batch, k], with or without a loss.
-            dataset: finite, of batches (images, labels [batch, k]).
-            num_examples: in the dataset.
-        """
-        self._dataset, self._num_examples = dataset, num_examples
-        has_loss = self._has_loss = model.compiled
-
-        def step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            scores = model(images, training=False)
-            # The loss that Keras minimizes: of the logits, where probabilities would be rounded to 0 or 1.
-            loss = model.compute_loss(images, labels, scores, training=False) if has_loss else tf.constant(np.nan)
-            return scores, loss
-
-        # Traced once. Without XLA, which would compile once more for a last batch that is smaller.
-        self._step = tf.function(step, input_signature=dataset.element_spec)
-
-    def __call__(self) -> Predictions:
-        """Returns the predictions of the model as it is now: 5 bytes for each example and class.
-
-        Raises:
-            ValueError: the dataset does not have `num_examples` examples.
-        """
-        arrays: list[np.ndarray] = []
-        done, loss = 0, 0.0
-        for images, labels in self._dataset:
-            signals.check()
-            scores, batch_loss = self._step(images, labels)
-            if not arrays:  # Of their full size from the start: parts that are put together take twice the memory.
-                arrays.append(np.empty((self._num_examples, *labels.shape[1:]), np.bool_))
-                arrays.append(np.empty((self._num_examples, *scores.shape[1:]), np.float32))
-            part = slice(done, done + len(labels))
-            arrays[0][part], arrays[1][part] = labels.numpy() > 0, scores.numpy()
-            loss += float(batch_loss) * len(labels)
-            done = part.stop
-        if done != self._num_examples:
-            raise ValueError(f"The dataset has {done} examples. Expected: {self._num_examples}")
-        return Predictions(labels=arrays[0], scores=arrays[1], loss=loss / done if self._has_loss else None)
-
-
-def predict(model: keras.Model, dataset: tf.data.Dataset) -> Predictions:
-    """Runs a model over a finite dataset, every example once, and reads the dataset twice to count them.
-
-    Args:
-        model: images -> probabilities.
-        dataset: of batches (images, labels).
-    """
-    return Predictor(model, dataset, sum(len(labels) for _, labels in dataset))()
 
 
 def evaluate(predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
@@ -157,9 +97,9 @@ def _ranking(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float, floa
     if labels.shape[1] == 1:
         return 1.0, float(labels.mean()), 0.0
     return (
-        _over_blocks(metrics.label_ranking_average_precision_score, labels, scores),
-        _over_blocks(metrics.coverage_error, labels, scores),
-        _over_blocks(metrics.label_ranking_loss, labels, scores),
+        _over_blocks(sklearn.metrics.label_ranking_average_precision_score, labels, scores),
+        _over_blocks(sklearn.metrics.coverage_error, labels, scores),
+        _over_blocks(sklearn.metrics.label_ranking_loss, labels, scores),
     )
 
 

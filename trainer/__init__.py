@@ -3,7 +3,7 @@
 A module imports only from the modules that stand above it here.
 
 config.py       defines TrainConfig: every setting of a run, with its checks
-numerics.py     makes Keras compute alike, whatever its own file of settings says
+numerics.py     sets how Keras computes, whatever its own file of settings and its variables say
 devices.py      says whether a run uses CPU or GPU, and why a GPU is not used
 memory.py       turns a lack of memory into a message that names the flags
 run_folder.py   claims the folder of a run for one run at a time, names its files, and writes them whole or not at all

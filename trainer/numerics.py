@@ -1,7 +1,8 @@
-"""Sets how Keras computes, whatever its own file of settings says.
+"""Sets how Keras computes, whatever its own file of settings and its environment variables say.
 
 Keras reads ~/.keras/keras.json (or that of KERAS_HOME), which other programs may have written. The order of the axes,
-the type of weights and the epsilon of the losses decide about what is trained, and no config.json would tell.
+the type of the weights and the epsilon of the losses change the model that is trained, and config.json does not record
+them. KERAS_MAX_EPOCHS and KERAS_MAX_STEPS_PER_EPOCH end a training early, while config.json has the value of --epochs.
 """
 
 import keras
@@ -12,7 +13,7 @@ _BACKEND = "tensorflow"
 
 
 def fix() -> None:
-    """Sets what Keras has as global settings: channels last, float32, an epsilon of 1e-7.
+    """Sets the global settings of Keras: channels last, float32, an epsilon of 1e-7, all epochs and all their steps.
 
     Raises:
         UserError: Keras was imported before `trainer`, with another backend.
@@ -26,3 +27,5 @@ def fix() -> None:
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
     keras.config.set_epsilon(1e-7)
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)

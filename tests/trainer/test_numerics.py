@@ -1,4 +1,4 @@
-"""Settings of Keras elsewhere do not change the network that is trained."""
+"""Settings of Keras in its file, its environment variables or a program do not change the model that is trained."""
 
 import json
 import os
@@ -43,7 +43,9 @@ def expected(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["the program", "a call"])
-def test_a_file_of_settings_changes_nothing(how: str, data: Path, tmp_path: Path, expected: dict[str, Any]) -> None:
+def test_a_file_of_settings_and_a_limit_of_steps_change_nothing(
+    how: str, data: Path, tmp_path: Path, expected: dict[str, Any]
+) -> None:
     (tmp_path / "keras.json").write_text(json.dumps(SETTINGS))
     run = tmp_path / "run"
     arguments = ["-m", "trainer", f"--data={data}", f"--output={run}", *FLAGS]
@@ -51,7 +53,7 @@ def test_a_file_of_settings_changes_nothing(how: str, data: Path, tmp_path: Path
     ended = subprocess.run(
         [sys.executable, *(arguments if how == "the program" else ["-c", CALL, str(data), str(run)])],
         cwd=CHECKOUT,
-        env={**environment, "KERAS_HOME": str(tmp_path)},
+        env={**environment, "KERAS_HOME": str(tmp_path), "KERAS_MAX_STEPS_PER_EPOCH": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -74,6 +76,14 @@ def test_what_a_program_has_set_is_set_back() -> None:
     assert keras.config.image_data_format() == "channels_last"
     assert keras.config.floatx() == keras.config.dtype_policy().name == "float32"
     assert keras.config.epsilon() == 1e-7
+
+
+def test_limits_of_epochs_and_steps_are_removed() -> None:
+    keras.config.set_max_epochs(1)
+    keras.config.set_max_steps_per_epoch(2)
+    numerics.fix()
+    assert keras.config.max_epochs() is None
+    assert keras.config.max_steps_per_epoch() is None
 
 
 def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

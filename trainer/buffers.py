@@ -23,7 +23,7 @@ _CALLS_BYTES = 1 << 28
 _PREFETCH_BATCHES, _PREFETCH_BYTES = 4, 1 << 27
 # Memory of an element of a shuffle beside its own bytes: 200 bytes for a number, 440 for a slice of an array, 410 for a
 # record, measured with a million of each.
-ELEMENT_BYTES = 400
+SHUFFLE_ELEMENT_BYTES = 400
 # Files open at a time: so many that one slow file does not hold up the rest; and what TensorFlow reads ahead of each.
 OPEN_SHARDS = 8
 _READ_BYTES = 1 << 18
@@ -33,21 +33,21 @@ class Buffers(NamedTuple):
     """Sizes of the buffers of a pipeline.
 
     Attributes:
-        chunk: examples that go through a step together: whole batches, or parts of one.
-        loads: calls at a time that decode, or read a cache; for each dataset.
-        changes: calls at a time that change colours and blend.
-        prefetched: batches that are ready.
+        chunk_size: examples that go through a step together: whole batches, or parts of one.
+        load_calls: calls that decode or read a cache, at a time, for each dataset.
+        colour_calls: calls of colour.jitter_and_mix, at a time.
+        prefetched_batches: batches that wait for the model.
         num_bytes: that all of this takes, about; without what is shuffled.
     """
 
-    chunk: int
-    loads: int
-    changes: int
-    prefetched: int
+    chunk_size: int
+    load_calls: int
+    colour_calls: int
+    prefetched_batches: int
     num_bytes: int
 
 
-def measure(
+def plan(
     config: TrainConfig,
     sources: Sources,
     *,
@@ -84,18 +84,18 @@ def measure(
     changed = 4 * example if config.augment == "full" else example  # float32
     change = chunk * (3 * changed + 2 * labels)
     batch_bytes = batch * (changed + labels)
-    loads = _calls(load, len(sources.each) if decodes else 1)
-    changes = _calls(change) if config.augment == "full" else 0
+    load_calls = _calls(load, len(sources.each) if decodes else 1)
+    colour_calls = _calls(change) if config.augment == "full" else 0
     prefetched = max(1, min(_PREFETCH_BATCHES, _PREFETCH_BYTES // batch_bytes))
     parts = len(sources.each) if decodes else 1
     # A small dataset has fewer chunks than calls.
     num_chunks = math.ceil(max(_num_examples(source) for source in sources.each) / chunk)
-    num_bytes = parts * (reading + min(loads, num_chunks) * load) + min(changes, parts * num_chunks) * change
+    num_bytes = parts * (reading + min(load_calls, num_chunks) * load) + min(colour_calls, parts * num_chunks) * change
     return Buffers(
-        chunk=chunk,
-        loads=loads,
-        changes=changes,
-        prefetched=prefetched,
+        chunk_size=chunk,
+        load_calls=load_calls,
+        colour_calls=colour_calls,
+        prefetched_batches=prefetched,
         # One batch is put together, and one is used.
         num_bytes=num_bytes + (prefetched + 2) * batch_bytes,
     )

@@ -21,7 +21,7 @@ from multihot.errors import UserError
 from trainer import buffers, diskcache, pipeline, reading
 from trainer.config import TrainConfig
 from trainer.features import Features
-from trainer.pipeline import Cached
+from trainer.pipeline import CachedSplit
 from trainer.sources import Sources
 
 # To be raised when what is cached of the same examples changes.
@@ -44,16 +44,16 @@ class Plan(NamedTuple):
     reason: str
 
 
-class Need(NamedTuple):
+class Footprint(NamedTuple):
     """The bytes that a content takes.
 
     Attributes:
-        kept: bytes of both splits with their labels, on disk or in memory.
-        held: about how many bytes of memory the pipelines and the shuffle take beside that.
+        cache_bytes: bytes of both splits with their labels, on disk or in memory.
+        buffer_bytes: about how many bytes of memory the pipelines and the shuffle take beside that.
     """
 
-    kept: int
-    held: int
+    cache_bytes: int
+    buffer_bytes: int
 
 
 def choose(config: TrainConfig, sources: Sources, features: Features | None = None) -> Plan:
@@ -70,43 +70,43 @@ def choose(config: TrainConfig, sources: Sources, features: Features | None = No
     Raises:
         UserError: the content that --cache names does not fit.
     """
-    needs = needed(config, sources, features and features.num)
-    best = "features" if features else "decoded"
+    sizes = footprints(config, sources, features and features.num)
+    preferred = "features" if features else "decoded"
     root = Path(_folder(config))
     if config.cache in ("auto", "disk"):
-        diskcache.clear(root)
+        diskcache.remove_unfinished(root)
     free_memory, free_disk = machine.available_memory(), machine.free_disk(str(root))
-    missing = _missing_on_disk(config, sources, features)
+    missing = _missing_disk_bytes(config, sources, features)
 
     def in_memory(content: str) -> int:
-        return needs[content].kept + needs[content].held
+        return sizes[content].cache_bytes + sizes[content].buffer_bytes
 
     def plan(content: str, on_disk: bool, why: str) -> Plan:
         where = "nothing"
         if content != "none":
             place = f"on disk, in {root}{'' if missing else ', where they are already'}" if on_disk else "in memory"
-            where = f"{_NAMES[content]} ({_size(needs[content].kept)}) {place}"
-        where += f", with {_size(needs[content].held)} of buffers"
+            where = f"{_NAMES[content]} ({_size(sizes[content].cache_bytes)}) {place}"
+        where += f", with {_size(sizes[content].buffer_bytes)} of buffers"
         rooms = f"{_size(free_memory)} of memory and {_size(free_disk)} of disk are free"
         return Plan(content, on_disk, f"Cache: {where}: {why}{rooms}.")
 
     if config.cache == "auto":
         # Crops of the originals cannot be cut from images that were resized.
         if not config.crops_originals:
-            if in_memory(best) < free_memory / 2:
-                return plan(best, False, "")
+            if in_memory(preferred) < free_memory / 2:
+                return plan(preferred, False, "")
             if not missing or (missing < free_disk / 2 and diskcache.is_writable(root)):
-                return plan(best, True, "")
+                return plan(preferred, True, "")
         if in_memory("encoded") < free_memory / 2:
             return plan("encoded", False, "")
-        return plan("none", False, f"{_NAMES[best]} take {_size(needs[best].kept)}, and ")
+        return plan("none", False, f"{_NAMES[preferred]} take {_size(sizes[preferred].cache_bytes)}, and ")
     if config.cache == "disk":
         if missing and missing >= free_disk:
             raise UserError(
                 f"--cache=disk takes {_size(missing)} of disk, and {_size(free_disk)} are free in {root}. "
                 "Choose another --cache_dir, or --cache."
             )
-        return plan(best, True, "as asked; ")
+        return plan(preferred, True, "as asked; ")
     if config.cache != "none" and in_memory(config.cache) >= free_memory:
         raise UserError(
             f"--cache={config.cache} takes {_size(in_memory(config.cache))} of memory, and {_size(free_memory)} are "
@@ -115,7 +115,7 @@ def choose(config: TrainConfig, sources: Sources, features: Features | None = No
     return plan(config.cache, False, "as asked; ")
 
 
-def needed(config: TrainConfig, sources: Sources, num_features: int | None = None) -> dict[str, Need]:
+def footprints(config: TrainConfig, sources: Sources, num_features: int | None = None) -> dict[str, Footprint]:
     """Returns the bytes that each content takes.
 
     Args:
@@ -131,11 +131,11 @@ def needed(config: TrainConfig, sources: Sources, num_features: int | None = Non
     records = sum(shard.num_bytes for split in splits for shard in split.shards)
     # Encoded records are not kept a second time for throughput.py, and shuffled there.
     decoding += reading.shuffled_record_bytes(config, sources)
-    needs = {
-        "none": Need(0, decoding),
-        "encoded": Need(records + buffers.ELEMENT_BYTES * sum(numbers), decoding),
+    sizes = {
+        "none": Footprint(0, decoding),
+        "encoded": Footprint(records + buffers.SHUFFLE_ELEMENT_BYTES * sum(numbers), decoding),
     }
-    inputs = {"decoded": [3 * size**2 for size in (pipeline.cached_size(config), config.image_size)]}
+    inputs = {"decoded": [3 * size**2 for size in (pipeline.cached_image_size(config), config.image_size)]}
     if num_features is not None:
         inputs["features"] = [4 * num_features] * 2
     for content, each in inputs.items():
@@ -143,21 +143,21 @@ def needed(config: TrainConfig, sources: Sources, num_features: int | None = Non
             config, sources, decodes=False, num_features=num_features if content == "features" else None
         ).num_bytes
         # Elements of the shuffle are examples with their labels, or numbers.
-        shuffled = buffers.ELEMENT_BYTES * numbers[0]
+        shuffled = buffers.SHUFFLE_ELEMENT_BYTES * numbers[0]
         if reading.shuffles_examples(config, each[0] * numbers[0]):
-            shuffled = (each[0] + labels + 2 * buffers.ELEMENT_BYTES) * numbers[0]
+            shuffled = (each[0] + labels + 2 * buffers.SHUFFLE_ELEMENT_BYTES) * numbers[0]
         kept = [number * (size + labels) for number, size in zip(numbers, each, strict=True)]
         copied = sum(map(pipeline.copied_bytes, kept))
         # To fill the cache, records are decoded.
-        needs[content] = Need(sum(kept), max(2 * buffered + shuffled + copied, decoding))
-    return needs
+        sizes[content] = Footprint(sum(kept), max(2 * buffered + shuffled + copied, decoding))
+    return sizes
 
 
-def _missing_on_disk(config: TrainConfig, sources: Sources, features: Features | None) -> int:
+def _missing_disk_bytes(config: TrainConfig, sources: Sources, features: Features | None) -> int:
     """Returns the bytes of the caches that are not yet on disk."""
     missing = 0
     for split, size in (
-        (config.train_split, pipeline.cached_size(config)),
+        (config.train_split, pipeline.cached_image_size(config)),
         (config.validation_split, config.image_size),
     ):
         if not diskcache.is_complete(Path(_folder(config)), _describe(config, sources, split, size, features)):
@@ -167,7 +167,7 @@ def _missing_on_disk(config: TrainConfig, sources: Sources, features: Features |
 
 def fill_or_open(
     plan: Plan, config: TrainConfig, sources: Sources, split: str, size: int, features: Features | None = None
-) -> Cached | None:
+) -> CachedSplit | None:
     """Fills the cache of a split, or opens the one that is on disk already.
 
     Args:
@@ -186,22 +186,22 @@ def fill_or_open(
     """
     if plan.content not in ("features", "decoded"):
         return None
-    examples = pipeline.decoded(config, sources, split, size)
+    examples = pipeline.decoded_chunks(config, sources, split, size)
     if features:  # Chunks are as large as decoding likes them; a backbone likes batches.
         examples = examples.rebatch(config.batch_size)
     chunks = _chunks(examples, sources.split(split).num_examples, features)
     shapes = _shapes(sources, split, size, features)
     if not plan.on_disk:
         arrays = [_in_memory(_num_bytes(*shape)) for shape in shapes]
-        diskcache.fill(arrays, chunks)
+        diskcache.write_chunks(arrays, chunks)
     else:
         description = _describe(config, sources, split, size, features)
-        folder = diskcache.make(Path(_folder(config)), description, (_INPUTS, _LABELS), chunks)
+        folder = diskcache.find_or_make(Path(_folder(config)), description, (_INPUTS, _LABELS), chunks)
         arrays = [
-            diskcache.mapped(folder / name, _num_bytes(*shape))
+            diskcache.map_file(folder / name, _num_bytes(*shape))
             for name, shape in zip((_INPUTS, _LABELS), shapes, strict=True)
         ]
-    return Cached(*(_tensor(array, *shape) for array, shape in zip(arrays, shapes, strict=True)))
+    return CachedSplit(*(_tensor(array, *shape) for array, shape in zip(arrays, shapes, strict=True)))
 
 
 def _shapes(sources: Sources, split: str, size: int, features: Features | None) -> list[tuple[Any, np.dtype[Any]]]:

@@ -30,12 +30,12 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves the model."""
         self._folder.mkdir(exist_ok=True)
-        with run_folder.whole(self._folder / LAST) as path:
+        with run_folder.atomic_file(self._folder / LAST) as path:
             self.model.save(path)
         self.last_epoch = epoch + 1
         loss = (logs or {}).get("val_loss", math.inf)
         if loss < self._lowest:
-            with run_folder.whole(self._folder / BEST) as path:
+            with run_folder.atomic_file(self._folder / BEST) as path:
                 shutil.copyfile(self._folder / LAST, path)
             self.best_epoch, self._lowest = epoch + 1, loss
 
@@ -51,6 +51,6 @@ def complete(folder: Path, network: keras.Model, head: keras.Model) -> None:
     weights = head.get_weights()
     for path in sorted(folder.glob("*.keras")):
         head.set_weights(keras.saving.load_model(path, compile=False).get_weights())
-        with run_folder.whole(path) as whole:
-            network.save(whole)
+        with run_folder.atomic_file(path) as unfinished:
+            network.save(unfinished)
     head.set_weights(weights)

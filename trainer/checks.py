@@ -31,7 +31,7 @@ def _shards(data: Sources, split: str) -> Iterator[tuple[str, str]]:
                 yield shard.sha256, posixpath.join(source.directory, shard.path)
 
 
-def notes(config: TrainConfig, data: Sources) -> list[str]:
+def warnings(config: TrainConfig, data: Sources) -> list[str]:
     """Returns warnings that matter for the results of a run, a line each."""
     return [*_leaks(data), *_exclusive(config, data), *_undefined(config, data)]
 

@@ -45,7 +45,7 @@ def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Ten
     return images * (1.0 - wide) + partners * wide, labels * (1.0 - share) + their_labels * share
 
 
-def change(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def jitter_and_mix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Changes the colours of a batch, and blends its examples.
 
     Args:

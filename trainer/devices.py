@@ -17,32 +17,31 @@ from multihot import machine
 
 _INSTALL = "pip install 'tensorflow[and-cuda]'"
 _TIMEOUT_SECONDS = 60
-_ASK = "import tensorflow as tf; tf.config.list_physical_devices()"
+_LIST_GPUS = "import tensorflow as tf; tf.config.list_physical_devices()"
 
 
-def line() -> str:
+def describe() -> str:
     """Returns the line that names the device of a run, and a second line if a GPU is not used."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name") or "GPU" for gpu in gpus]
-        return (
-            f"Training on {on_gpu(names, nvidia_smi('--query-gpu=name,memory.total', '--format=csv,noheader,nounits'))}"
-        )
+        memory = nvidia_smi("--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
+        return f"Training on {describe_gpu(names, memory)}"
     cores = machine.usable_cores()
     lines = [f"Training on CPU ({cores} core{'s' if cores > 1 else ''})."]
     found = find_gpus()
     if found:
         environment = os.environ.get("CUDA_VISIBLE_DEVICES")
-        lines.append(why_not(found, environment, tf.test.is_built_with_cuda(), ask_tensorflow()))
+        lines.append(explain_unused(found, environment, tf.test.is_built_with_cuda(), gpu_log()))
     return "\n".join(lines)
 
 
-def on_gpu(names: Sequence[str], memory: str) -> str:
+def describe_gpu(names: Sequence[str], memory: str) -> str:
     """Returns the name of the GPU that is used, with its memory where that is known.
 
     Args:
-        names: of those that TensorFlow can use; it takes the first.
-        memory: what nvidia-smi tells of all: `name, MiB`, a line each.
+        names: of the GPUs that TensorFlow can use; it uses the first.
+        memory: the output of nvidia-smi: a line `name, MiB` for each GPU.
     """
     sizes: dict[str, float] = {}
     for one in memory.splitlines():
@@ -58,56 +57,56 @@ def find_gpus(proc: Path = Path("/proc/driver/nvidia/gpus"), dev: Path = Path("/
     """Returns the names of the GPUs of NVIDIA that this machine has, without asking TensorFlow.
 
     Args:
-        proc: where the driver describes them, a folder each.
-        dev: where their devices are, which containers have without the descriptions.
+        proc: folder in which the driver describes each GPU, in a folder of its own.
+        dev: folder of the device files, which containers have without the descriptions.
     """
     models = [re.search(r"^Model:\s*(.+?)\s*$", _read(path), re.M) for path in sorted(proc.glob("*/information"))]
     names = [model[1] if model else "NVIDIA GPU" for model in models]
     names = names or ["NVIDIA GPU" for path in dev.glob("nvidia*") if re.fullmatch(r"nvidia\d+", path.name)]
-    # Windows Subsystem for Linux has neither.
+    # Windows Subsystem for Linux has neither of these folders.
     return names or re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", nvidia_smi("-L"), re.M)
 
 
-def why_not(found: Sequence[str], visible: str | None, built_with_cuda: bool, words: str) -> str:
-    """Returns in a sentence why TensorFlow does not use a GPU that is there, and what to do.
+def explain_unused(found: Sequence[str], visible: str | None, built_with_cuda: bool, log: str) -> str:
+    """Returns a sentence that says why TensorFlow does not use a GPU of this machine, and what to do.
 
     Args:
         found: names of the GPUs.
         visible: the variable CUDA_VISIBLE_DEVICES; None if it is not set.
         built_with_cuda: whether this TensorFlow can use GPUs of NVIDIA at all.
-        words: that TensorFlow has logged when it looked for GPUs.
+        log: the lines that TensorFlow logged while it looked for GPUs.
     """
-    reason = _reason(visible, built_with_cuda, words)
+    reason = _reason(visible, built_with_cuda, log)
     there = f"{found[0]} is" if len(found) == 1 else f"{len(found)} GPUs ({found[0]}) are"
     return f"{there} there and not used: {reason}"
 
 
-def _reason(visible: str | None, built_with_cuda: bool, words: str) -> str:
+def _reason(visible: str | None, built_with_cuda: bool, log: str) -> str:
     if visible is not None and not re.match(r"\s*(\d|GPU-|MIG-)", visible):
         return f"CUDA_VISIBLE_DEVICES is {visible!r}, which hides it. Unset it: unset CUDA_VISIBLE_DEVICES"
     if not built_with_cuda:
         return f"this TensorFlow is built without CUDA. Install the one that has it: {_INSTALL}"
-    # Before the libraries, of which TensorFlow complains as well when there is no driver.
-    driver = re.search(r"failed call to cuInit:[^\n]*?(CUDA_ERROR_\w+|UNKNOWN ERROR \(\d+\)|$)", words, re.M)
-    driver = driver or re.search(r"(CUDA driver version is insufficient)", words)
+    # Checked before the libraries: without a driver, TensorFlow reports missing libraries as well.
+    driver = re.search(r"failed call to cuInit:[^\n]*?(CUDA_ERROR_\w+|UNKNOWN ERROR \(\d+\)|$)", log, re.M)
+    driver = driver or re.search(r"(CUDA driver version is insufficient)", log)
     if driver:
         code = f" ({driver[1]})" if driver[1] else ""
         return (
             f"its driver does not start{code}. `nvidia-smi` must work; a container needs "
             "--gpus=all, and a new driver a restart of the machine."
         )
-    missing = re.findall(r"Could not load dynamic library '([^']+)'", words)
-    if missing or re.search(r"Cannot dlopen some GPU libraries|Could not find cuda drivers", words):
+    missing = re.findall(r"Could not load dynamic library '([^']+)'", log)
+    if missing or re.search(r"Cannot dlopen some GPU libraries|Could not find cuda drivers", log):
         named = f" ({', '.join(missing)})" if missing else ""
         return f"CUDA libraries cannot be loaded{named}. Install them: {_INSTALL}"
     if visible is not None:
         return f"CUDA_VISIBLE_DEVICES is {visible!r}, and there may be no such GPU. The first is CUDA_VISIBLE_DEVICES=0"
-    return f'TensorFlow does not say why. To see its log: TF_CPP_MIN_LOG_LEVEL=0 python -c "{_ASK}"'
+    return f'TensorFlow does not say why. To see its log: TF_CPP_MIN_LOG_LEVEL=0 python -c "{_LIST_GPUS}"'
 
 
-def ask_tensorflow() -> str:
+def gpu_log() -> str:
     """Returns the log of TensorFlow while it looks for GPUs, from another process: this one suppresses its log."""
-    return _run([sys.executable, "-c", _ASK], {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"})
+    return _run([sys.executable, "-c", _LIST_GPUS], {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"})
 
 
 def nvidia_smi(*arguments: str) -> str:

@@ -44,7 +44,7 @@ def is_writable(root: Path) -> bool:
     return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
 
 
-def clear(root: Path) -> None:
+def remove_unfinished(root: Path) -> None:
     """Removes the unfinished caches of runs that were killed."""
     with contextlib.suppress(OSError):  # Nothing is there, or it is not ours to remove.
         for lock in sorted(root.glob(f"*{_LOCK}")):
@@ -52,7 +52,7 @@ def clear(root: Path) -> None:
                 shutil.rmtree(lock.with_suffix(_INCOMPLETE), ignore_errors=True)
 
 
-def make(root: Path, description: Description, names: Sequence[str], chunks: Iterator[Sequence[Any]]) -> Path:
+def find_or_make(root: Path, description: Description, names: Sequence[str], chunks: Iterator[Sequence[Any]]) -> Path:
     """Returns the folder of a cache, and makes it if it is not there.
 
     Args:
@@ -69,7 +69,7 @@ def make(root: Path, description: Description, names: Sequence[str], chunks: Ite
         return folder
     try:
         root.mkdir(parents=True, exist_ok=True)
-        clear(root)
+        remove_unfinished(root)
         with _locked(folder.with_suffix(_LOCK)):
             if not folder.is_dir():  # Another process may have made it in the meantime.
                 unfinished = folder.with_suffix(_INCOMPLETE)
@@ -85,14 +85,14 @@ def make(root: Path, description: Description, names: Sequence[str], chunks: Ite
     return folder
 
 
-def fill(files: Sequence[Any], chunks: Iterator[Sequence[Any]]) -> None:
+def write_chunks(files: Sequence[Any], chunks: Iterator[Sequence[Any]]) -> None:
     """Writes arrays to files, one chunk after the other."""
     for chunk in chunks:
         for file, array in zip(files, chunk, strict=True):
             file.write(np.ascontiguousarray(array).data)
 
 
-def mapped(path: Path, num_bytes: int) -> mmap.mmap:
+def map_file(path: Path, num_bytes: int) -> mmap.mmap:
     """Returns a file as memory.
 
     Args:
@@ -129,7 +129,7 @@ def _write(folder: Path, description: Description, names: Sequence[str], chunks:
     folder.mkdir()
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context((folder / name).open("wb")) for name in names]
-        fill(files, chunks)
+        write_chunks(files, chunks)
         for file in files:
             file.flush()
             os.fsync(file.fileno())

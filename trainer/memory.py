@@ -22,7 +22,7 @@ _OUT_OF_MEMORY = re.compile(
 )
 # With less than this left, the next allocation may be the last one. It is looked at five times a second, which takes a
 # thousandth of a core.
-_LITTLE_BYTES = 128_000_000
+_LOW_BYTES = 128_000_000
 _WATCH_SECONDS = 0.2
 # TensorFlow gives them the same class of error.
 _OTHER_RESOURCES = re.compile(r"No space left on device|Disk quota exceeded|Too many open files", re.I)
@@ -69,7 +69,7 @@ def explained(config: TrainConfig, work: str, flags: Sequence[str]) -> Iterator[
         if not _is_out_of_memory(error):
             raise
         place = "of a GPU" if re.search(r"device:GPU|GPU_\d|CUDA|cudnn", text, re.I) else "of this machine"
-        size = _asked(text)
+        size = _requested_bytes(text)
         asked = f": {_readable(size)} were asked for" if size else ""
         raise UserError(f"The memory {place} is too small for {work}{asked}. {_advice(config, flags)}") from error
 
@@ -89,7 +89,7 @@ def watched(config: TrainConfig) -> Iterator[None]:
     def watch() -> None:
         while not ended.wait(_WATCH_SECONDS):
             free = machine.available_memory()
-            if free < _LITTLE_BYTES:
+            if free < _LOW_BYTES:
                 flags = ("batch_size", "image_size", "model", "cache")
                 print(
                     f"\nOnly {_readable(free)} of memory are left. The system may kill this run without an error "
@@ -122,7 +122,7 @@ def _advice(config: TrainConfig, flags: Sequence[str]) -> str:
     return f"To use less memory, choose {' or '.join(advice[flag] for flag in flags)}."
 
 
-def _asked(text: str) -> int | None:
+def _requested_bytes(text: str) -> int | None:
     """Returns the requested bytes, if the text of an error names them.
 
     Examples are `shape[32,64,224,224] and type float` of TensorFlow, `allocate 123 bytes` of XLA, `8.0 GiB` of numpy.

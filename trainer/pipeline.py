@@ -35,11 +35,11 @@ _CROP_MARGIN = 1.125
 _Load = Callable[[tf.Tensor, Crops | None], tuple[tf.Tensor, tf.Tensor]]
 
 
-class Cached(NamedTuple):
+class CachedSplit(NamedTuple):
     """A split that has been read, decoded and resized, in the order of evaluation.
 
     Attributes:
-        inputs: images uint8 [n, size, size, 3] (see `cached_size`), or features float32 [n, d].
+        inputs: images uint8 [n, size, size, 3] (see `cached_image_size`), or features float32 [n, d].
         labels: float32 [n, k].
     """
 
@@ -47,9 +47,9 @@ class Cached(NamedTuple):
     labels: tf.Tensor
 
 
-def training_batch(config: TrainConfig, sources: Sources) -> int:
+def training_batch_size(config: TrainConfig, sources: Sources) -> int:
     """Returns the examples of every training batch: `batch_size`, or all examples of a split that has fewer."""
-    return min(config.batch_size, _num_training(config, sources))
+    return min(config.batch_size, _num_training_examples(config, sources))
 
 
 def steps_per_epoch(config: TrainConfig, sources: Sources) -> int:
@@ -58,15 +58,15 @@ def steps_per_epoch(config: TrainConfig, sources: Sources) -> int:
     All have one size: a small last batch would move the statistics of batch normalization right before the validation,
     and XLA would compile the step once more for it. The examples that remain are left out, other ones in each epoch.
     """
-    return _num_training(config, sources) // training_batch(config, sources)
+    return _num_training_examples(config, sources) // training_batch_size(config, sources)
 
 
-def _num_training(config: TrainConfig, sources: Sources) -> int:
+def _num_training_examples(config: TrainConfig, sources: Sources) -> int:
     return sum(source.info.split(config.train_split).num_examples for source in sources.each)
 
 
 def training_dataset(
-    config: TrainConfig, sources: Sources, cached: Cached | None = None, *, keep_encoded: bool = False
+    config: TrainConfig, sources: Sources, cached: CachedSplit | None = None, *, keep_encoded: bool = False
 ) -> tf.data.Dataset:
     """Returns the batches of one epoch after the other, each freshly shuffled and augmented.
 
@@ -85,22 +85,26 @@ def training_dataset(
             3], float32 with `augment="full"`; or cached features.
     """
     sizes = [source.info.split(config.train_split).num_examples for source in sources.each]
-    planned, batch = _plan_buffers(config, sources, cached), training_batch(config, sources)
-    num_seen = steps_per_epoch(config, sources) * batch
+    planned, batch = _buffers_for(config, sources, cached), training_batch_size(config, sources)
+    epoch_examples = steps_per_epoch(config, sources) * batch
     # Nothing is dropped then: it makes the size of a batch static.
-    in_batches = planned.chunk == batch
+    chunks_are_batches = planned.chunk_size == batch
     if cached and reading.shuffles_examples(config, _num_bytes(cached.inputs)):
         dataset = tf.data.Dataset.from_tensor_slices(tuple(cached)).shuffle(sum(sizes), seed=config.seed)
-        dataset = dataset.take(num_seen).batch(planned.chunk, drop_remainder=in_batches)
+        dataset = dataset.take(epoch_examples).batch(planned.chunk_size, drop_remainder=chunks_are_batches)
     elif cached:
-        indices = reading.shuffled_indices(config, sizes).take(num_seen).batch(planned.chunk, drop_remainder=in_batches)
-        dataset = _loaded(indices, functools.partial(_gather, cached, config), config, planned)
+        indices = (
+            reading.shuffled_indices(config, sizes)
+            .take(epoch_examples)
+            .batch(planned.chunk_size, drop_remainder=chunks_are_batches)
+        )
+        dataset = _load_chunks(indices, functools.partial(_gather, cached, config), config, planned)
     else:
         parts = [
-            _loaded(
+            _load_chunks(
                 reading.shuffled_records(config, source, len(sizes), keep_encoded)
-                .take(num_seen)
-                .batch(planned.chunk, drop_remainder=in_batches and len(sizes) == 1),
+                .take(epoch_examples)
+                .batch(planned.chunk_size, drop_remainder=chunks_are_batches and len(sizes) == 1),
                 _loader(config, source),
                 config,
                 planned,
@@ -110,18 +114,18 @@ def training_dataset(
         dataset = parts[0]
         if len(parts) > 1:
             dataset = reading.mix([part.unbatch() for part in parts], config.data_weights or sizes, config.seed)
-            dataset = dataset.take(num_seen).batch(planned.chunk, drop_remainder=in_batches)
+            dataset = dataset.take(epoch_examples).batch(planned.chunk_size, drop_remainder=chunks_are_batches)
     if config.augment == "full":
         dataset = _with_seeds(dataset, config.seed + 1).map(
-            lambda chunk, seed: colour.change(chunk[0], chunk[1], seed), num_parallel_calls=planned.changes
+            lambda chunk, seed: colour.jitter_and_mix(chunk[0], chunk[1], seed), num_parallel_calls=planned.colour_calls
         )
-    if not in_batches:
+    if not chunks_are_batches:
         dataset = dataset.rebatch(batch, drop_remainder=True)
-    return _finished(dataset, planned, num_seen // batch, cached)
+    return _finish(dataset, planned, epoch_examples // batch, cached)
 
 
 def evaluation_dataset(
-    config: TrainConfig, sources: Sources, split: str, cached: Cached | None = None, *, keep_encoded: bool = False
+    config: TrainConfig, sources: Sources, split: str, cached: CachedSplit | None = None, *, keep_encoded: bool = False
 ) -> tf.data.Dataset:
     """Returns the batches of a split: every example once, always in the same order.
 
@@ -137,17 +141,17 @@ def evaluation_dataset(
             remains.
     """
     num_examples = sum(source.info.split(split).num_examples for source in sources.each)
-    planned = _plan_buffers(config, sources, cached)
+    planned = _buffers_for(config, sources, cached)
     if cached:
-        chunks = tf.data.Dataset.from_tensor_slices(tuple(cached)).batch(planned.chunk)
+        chunks = tf.data.Dataset.from_tensor_slices(tuple(cached)).batch(planned.chunk_size)
     else:
-        chunks = decoded(config, sources, split, config.image_size, keep_encoded=keep_encoded)
-    if planned.chunk != config.batch_size:
+        chunks = decoded_chunks(config, sources, split, config.image_size, keep_encoded=keep_encoded)
+    if planned.chunk_size != config.batch_size:
         chunks = chunks.rebatch(config.batch_size)
-    return _finished(chunks, planned, -(-num_examples // config.batch_size), cached)
+    return _finish(chunks, planned, -(-num_examples // config.batch_size), cached)
 
 
-def decoded(
+def decoded_chunks(
     config: TrainConfig, sources: Sources, split: str, size: int, *, keep_encoded: bool = False
 ) -> tf.data.Dataset:
     """Returns all examples of a split, in the order of evaluation, some at a time.
@@ -162,17 +166,17 @@ def decoded(
     Returns:
         images uint8 [chunk, size, size, 3] and labels float32 [chunk, k].
     """
-    planned = buffers.measure(config, sources, decodes=True, size=size)
+    planned = buffers.plan(config, sources, decodes=True, size=size)
     parts = [
         reading.records(source, split, keep=keep_encoded)
-        .batch(planned.chunk)
-        .map(_decoder(config, source, split, size), num_parallel_calls=planned.loads)
+        .batch(planned.chunk_size)
+        .map(_decoder(config, source, split, size), num_parallel_calls=planned.load_calls)
         for source in sources.each
     ]
     return functools.reduce(tf.data.Dataset.concatenate, parts).with_options(_options())
 
 
-def cached_size(config: TrainConfig) -> int:
+def cached_image_size(config: TrainConfig) -> int:
     """Returns the height and width of cached training images, pixels; of those that crops are cut from, if any are."""
     return round(config.image_size * _CROP_MARGIN) if config.crops else config.image_size
 
@@ -186,24 +190,24 @@ def plan_buffers(config: TrainConfig, sources: Sources, *, decodes: bool, num_fe
         decodes: whether records are decoded; otherwise examples come from a cache.
         num_features: of an example, if they are cached instead of images.
     """
-    cut_from = 0 if config.augment == "none" or config.crops_originals or not decodes else cached_size(config)
-    return buffers.measure(
+    cut_from = 0 if config.augment == "none" or config.crops_originals or not decodes else cached_image_size(config)
+    return buffers.plan(
         config, sources, decodes=decodes, size=config.image_size, cut_from=cut_from, num_features=num_features
     )
 
 
-def _plan_buffers(config: TrainConfig, sources: Sources, cached: Cached | None) -> Buffers:
+def _buffers_for(config: TrainConfig, sources: Sources, cached: CachedSplit | None) -> Buffers:
     num_features = int(cached.inputs.shape[1]) if cached and len(cached.inputs.shape) == 2 else None
     return plan_buffers(config, sources, decodes=not cached, num_features=num_features)
 
 
-def _loaded(chunks: tf.data.Dataset, load: _Load, config: TrainConfig, planned: Buffers) -> tf.data.Dataset:
+def _load_chunks(chunks: tf.data.Dataset, load: _Load, config: TrainConfig, planned: Buffers) -> tf.data.Dataset:
     """Returns the images and labels of items that come many at a time; with crops where there is augmentation."""
     if config.augment == "none":
-        return chunks.map(lambda items: load(items, None), num_parallel_calls=planned.loads)
+        return chunks.map(lambda items: load(items, None), num_parallel_calls=planned.load_calls)
     return _with_seeds(chunks, config.seed).map(
         lambda items, seed: load(items, cropping.random_crops(tf.size(items), seed, crop=config.crops)),
-        num_parallel_calls=planned.loads,
+        num_parallel_calls=planned.load_calls,
     )
 
 
@@ -214,28 +218,28 @@ def _loader(config: TrainConfig, source: Source) -> _Load:
     """
     if config.augment == "none" or config.crops_originals:
         return _decoder(config, source, config.train_split, config.image_size)
-    decoder = _decoder(config, source, config.train_split, cached_size(config))
+    decoder = _decoder(config, source, config.train_split, cached_image_size(config))
 
     def load(records: tf.Tensor, crops: Crops | None) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = decoder(records)
-        return _augmented(images, tf.range(tf.size(records)), crops, config), labels
+        return _crop_or_flip(images, tf.range(tf.size(records)), crops, config), labels
 
     return load
 
 
 def _gather(
-    cached: Cached, config: TrainConfig, indices: tf.Tensor, crops: Crops | None
+    cached: CachedSplit, config: TrainConfig, indices: tf.Tensor, crops: Crops | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    return _augmented(cached.inputs, indices, crops, config), tf.gather(cached.labels, indices)
+    return _crop_or_flip(cached.inputs, indices, crops, config), tf.gather(cached.labels, indices)
 
 
-def _augmented(inputs: tf.Tensor, chosen: tf.Tensor, crops: Crops | None, config: TrainConfig) -> tf.Tensor:
-    """Returns the chosen ones of images of `cached_size`, or of features; images are cut, or mirrored."""
+def _crop_or_flip(inputs: tf.Tensor, indices: tf.Tensor, crops: Crops | None, config: TrainConfig) -> tf.Tensor:
+    """Returns the images (of `cached_image_size`), cropped or mirrored, or the features with these indices."""
     if not crops:
-        return tf.gather(inputs, chosen)
+        return tf.gather(inputs, indices)
     if config.crops:
-        return cropping.cut(inputs, chosen, crops, config.image_size)
-    return cropping.flip(inputs, chosen, crops.mirrored)
+        return cropping.crop_and_resize(inputs, indices, crops, config.image_size)
+    return cropping.flip(inputs, indices, crops.mirrored)
 
 
 def _num_bytes(tensor: tf.Tensor) -> int:
@@ -258,14 +262,16 @@ def _with_seeds(dataset: tf.data.Dataset, seed: int) -> tf.data.Dataset:
     return tf.data.Dataset.zip(dataset, seeds)
 
 
-def _finished(batches: tf.data.Dataset, planned: Buffers, num_batches: int, cached: Cached | None) -> tf.data.Dataset:
+def _finish(
+    batches: tf.data.Dataset, planned: Buffers, num_batches: int, cached: CachedSplit | None
+) -> tf.data.Dataset:
     """Adds the last steps of every pipeline: the number of batches, prefetching, and options."""
     # So that Keras shows the number of steps from the first epoch on.
     batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
-    return batches.prefetch(planned.prefetched).with_options(_options(cached))
+    return batches.prefetch(planned.prefetched_batches).with_options(_options(cached))
 
 
-def _options(cached: Cached | None = None) -> tf.data.Options:
+def _options(cached: CachedSplit | None = None) -> tf.data.Options:
     options = tf.data.Options()
     # The autotuner ends an epoch on a tick of its own clock, up to seconds late; parallelism is set by hand instead.
     options.autotune.enabled = False

@@ -25,7 +25,7 @@ def shuffled_record_bytes(config: TrainConfig, sources: Sources) -> int:
     split = sources.split(config.train_split)
     num_bytes = max(1, sum(shard.num_bytes for shard in split.shards))
     shuffled = min(SHUFFLE_BYTES, num_bytes)
-    return shuffled + buffers.ELEMENT_BYTES * math.ceil(split.num_examples * shuffled / num_bytes)
+    return shuffled + buffers.SHUFFLE_ELEMENT_BYTES * math.ceil(split.num_examples * shuffled / num_bytes)
 
 
 def shuffles_examples(config: TrainConfig, num_bytes: int) -> bool:
@@ -67,16 +67,16 @@ def shuffled_records(config: TrainConfig, source: Source, num_sources: int, keep
     mean_bytes = max(1, sum(shard.num_bytes for shard in split.shards) // split.num_examples)
     # Room for one more than there are: records are kept only if their end has been read, and an epoch of one example
     # would be over before.
-    room = split.num_examples + 1
+    buffer_size = split.num_examples + 1
     shuffle_shards = False
     if not keep and SHUFFLE_BYTES // num_sources // mean_bytes < split.num_examples:
-        room, shuffle_shards = max(1, SHUFFLE_BYTES // num_sources // mean_bytes), True
+        buffer_size, shuffle_shards = max(1, SHUFFLE_BYTES // num_sources // mean_bytes), True
     kept = records(source, split.name, keep=True) if keep else None
 
     def shuffled(seed: int | tf.Tensor) -> tf.data.Dataset:
         # Where all records are shuffled together, shards need no order of their own, and epochs are those of a cache.
-        new = kept if kept is not None else records(source, split.name, seed=seed if shuffle_shards else None)
-        return new.shuffle(room, seed=seed)
+        examples = kept if kept is not None else records(source, split.name, seed=seed if shuffle_shards else None)
+        return examples.shuffle(buffer_size, seed=seed)
 
     if not config.data_weights:
         return shuffled(config.seed)

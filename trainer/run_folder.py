@@ -126,10 +126,10 @@ def claimed(output: str, *, overwrite: bool) -> Iterator[RunFolder]:
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Yields the path to write a file to, with the same ending, which gets its own name when the context ends.
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path with the same ending; the file that is written to it is renamed when the context ends.
 
-    After an exception nothing is left of it, and what was there before is as it was.
+    After an exception the temporary file is deleted, and an older file of this name is unchanged.
 
     Raises:
         OSError: the file cannot be written. The error names it, whatever library was writing.
@@ -146,9 +146,9 @@ def whole(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
-    with whole(path) as unfinished:
+    with atomic_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 
@@ -158,7 +158,7 @@ def _create(path: Path, text: str) -> None:
     Raises:
         UserError: it is there.
     """
-    with whole(path) as unfinished:
+    with atomic_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
         try:
             os.link(unfinished, path)

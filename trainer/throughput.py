@@ -36,7 +36,7 @@ class Throughput:
         """Share of the time of a training step that the input costs: 0 to 1."""
         return max(0.0, 1.0 - self.together / self.model)
 
-    def line(self, config: TrainConfig, content: str) -> str:
+    def message(self, config: TrainConfig, content: str) -> str:
         """Returns the message for the user.
 
         Args:
@@ -91,11 +91,11 @@ def measure(network: keras.Model, dataset: tf.data.Dataset, seconds: float = _SE
     try:
         batch = next(batches)
         alone, both = (_steps(network, some) for some in (iter(tf.data.Dataset.from_tensors(batch).repeat()), batches))
-        roughly = _rate(alone, seconds / _TURNS) * _size(batch)
+        model_rate = _rate(alone, seconds / _TURNS) * _size(batch)
         # A slow input would look faster than it is by the batches that it has prepared while others ran.
         _rate(read, seconds / _TURNS)
         input_rate = _rate(read, seconds)
-        together, model = _in_turns([both, alone], _TURNS if input_rate > roughly else 1, seconds)
+        together, model = _in_turns([both, alone], _TURNS if input_rate > model_rate else 1, seconds)
     finally:
         for variable, value in zip(_variables(network), state, strict=True):
             variable.assign(value)
@@ -122,17 +122,17 @@ def _steps(network: keras.Model, batches: Iterator[Any]) -> Callable[[], int]:
     return step
 
 
-def _in_turns(works: Sequence[Callable[[], int]], num_turns: int, seconds: float) -> list[float]:
-    """Returns the rates of all works, each the median of its turns: a machine is not equally fast at all times."""
-    turns = [[_rate(work, seconds / num_turns) for work in works] for _ in range(num_turns)]
+def _in_turns(functions: Sequence[Callable[[], int]], num_turns: int, seconds: float) -> list[float]:
+    """Returns the rates of all functions, each the median of its turns: a machine is not equally fast at all times."""
+    turns = [[_rate(function, seconds / num_turns) for function in functions] for _ in range(num_turns)]
     return [statistics.median(rates) for rates in zip(*turns, strict=True)]
 
 
-def _rate(work: Callable[[], int], seconds: float) -> float:
+def _rate(function: Callable[[], int], seconds: float) -> float:
     """Returns how many per second are done by calling this again and again, each call saying how many it did."""
     done, start = 0, time.perf_counter()
     while True:
-        done += work()
+        done += function()
         elapsed = time.perf_counter() - start
         if elapsed >= seconds:
             return done / elapsed
@@ -158,4 +158,4 @@ class ReportThroughput(keras.callbacks.Callback):
         """Measures for no longer than an epoch takes."""
         if epoch == 1:
             seconds = min(_SECONDS, (time.perf_counter() - self._start) / 3)
-            print(f"\n{measure(self.model, self._dataset, seconds).line(self._config, self._content)}")
+            print(f"\n{measure(self.model, self._dataset, seconds).message(self._config, self._content)}")

@@ -57,7 +57,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     with run_folder.claimed(config.output, overwrite=config.overwrite) as folder:
         leftovers = Leftovers(config, folder)
         with command.leaves(leftovers.describe), signals.deferred(), memory.watched(config):
-            print(devices.line())
+            print(devices.describe())
             setup = _set_up(config, data)
             leftovers.plan = setup.plan
             with sources.damaged_shards_named(config, data):
@@ -76,7 +76,7 @@ def benchmark_input(config: TrainConfig) -> Throughput:
         datasets = _datasets(config, data, setup)
         with memory.explained(config, "training", _flags(setup.plan)):
             result = throughput.measure(setup.trained, datasets.train)
-    print(result.line(config, setup.plan.content))
+    print(result.message(config, setup.plan.content))
     return result
 
 
@@ -109,7 +109,7 @@ def _set_up(config: TrainConfig, data: Sources) -> _Setup:
     extractor, head = model.extractor_and_head(network)
     fixed = features.of_backbone(config, network, extractor) if config.features_are_fixed else None
     plan = caching.choose(config, data, fixed)
-    for line in (plan.reason, *checks.notes(config, data)):
+    for line in (plan.reason, *checks.warnings(config, data)):
         print(line)
     if config.freeze_backbone and config.weights == "none":
         print("The backbone is frozen with random weights, so that only the head learns. --weights loads trained ones.")
@@ -141,7 +141,7 @@ def _datasets(config: TrainConfig, data: Sources, setup: _Setup) -> _Datasets:
         train, validation = (
             caching.fill_or_open(plan, config, data, split, pixels, setup.features)
             for split, pixels in (
-                (config.train_split, pipeline.cached_size(config)),
+                (config.train_split, pipeline.cached_image_size(config)),
                 (config.validation_split, config.image_size),
             )
         )
@@ -180,20 +180,20 @@ def _fit_and_evaluate(
             # A bar on a terminal; in a log, where it would be written again at every step, a line for each epoch.
             verbose="auto" if os.isatty(1) else 2,
         ).history
-    with run_folder.whole(output / run_folder.MODEL) as path:
+    with run_folder.atomic_file(output / run_folder.MODEL) as path:
         network.save(path)
     if trained is not network:
         checkpoints.complete(output / run_folder.CHECKPOINTS, network, trained)
-    run_folder.write(output / "history.json", json.dumps(history, indent=1) + "\n")
-    with run_folder.whole(output / "training.png") as path:
+    run_folder.write_text(output / "history.json", json.dumps(history, indent=1) + "\n")
+    with run_folder.atomic_file(output / "training.png") as path:
         plots.training(history, str(path))
     with memory.explained(config, "the evaluation", _flags(setup.plan)):
         predictions = validate.predictions()
     result = metrics.evaluate(predictions, data.classes)
-    run_folder.write(output / run_folder.EVALUATION, json.dumps(result, indent=1) + "\n")
-    pictures = pipeline.decoded(config, data, config.validation_split, config.image_size)
+    run_folder.write_text(output / run_folder.EVALUATION, json.dumps(result, indent=1) + "\n")
+    pictures = pipeline.decoded_chunks(config, data, config.validation_split, config.image_size)
     images = next(pictures.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
     first = metrics.Predictions(labels=predictions.labels[: len(images)], scores=predictions.scores[: len(images)])
-    with run_folder.whole(output / "samples.png") as path:
+    with run_folder.atomic_file(output / "samples.png") as path:
         plots.samples(images, first, data.classes, str(path))
     return result

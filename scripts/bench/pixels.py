@@ -24,7 +24,7 @@ def compare(directory: str, split: str, size: int) -> np.ndarray:
     pairs = []
     for decode in ("scaled", "exact"):
         config = TrainConfig(data=(directory,), output="none", decode=decode)
-        pairs.append(pipeline.decoded(config, sources.load(config), split, size).as_numpy_iterator())
+        pairs.append(pipeline.decoded_chunks(config, sources.load(config), split, size).as_numpy_iterator())
     return np.concatenate(
         [
             np.abs(one.astype(int) - other).mean(axis=(1, 2, 3))

@@ -133,7 +133,7 @@ def training(tmp_path: Path) -> Callable[..., tf.data.Dataset]:
     """Makes the training data of a config and its sources, of which that is kept between epochs which a test names."""
 
     def make(config: TrainConfig, sources: Sources, kept: str = "none") -> tf.data.Dataset:
-        cached = _cache(config, sources, config.train_split, pipeline.cached_size(config), kept, tmp_path)
+        cached = _cache(config, sources, config.train_split, pipeline.cached_image_size(config), kept, tmp_path)
         return pipeline.training_dataset(config, sources, cached, keep_encoded=kept == "encoded")
 
     return make
@@ -152,7 +152,7 @@ def validation(tmp_path: Path) -> Callable[..., tf.data.Dataset]:
 
 def _cache(
     config: TrainConfig, sources: Sources, split: str, size: int, kept: str, folder: Path
-) -> pipeline.Cached | None:
+) -> pipeline.CachedSplit | None:
     content = kept if kept in ("none", "encoded") else "decoded"
     plan = caching.Plan(content, kept == "disk", "")
     asked = dataclasses.replace(config, cache_dir=str(folder / "caches"))

@@ -51,8 +51,8 @@ def test_more_cores_hold_no_more_than_a_bound(
     asked = config(image_size=image_size, batch_size=batch_size, augment="full", crop_from=crop_from)
     amounts = [held(monkeypatch, cores, asked, large) for cores in CORES]
     # Random numbers are drawn for a chunk.
-    assert len({amount.chunk for amount in amounts}) == 1
-    assert [amount.loads for amount in amounts[:2]] == [1, 2]
+    assert len({amount.chunk_size for amount in amounts}) == 1
+    assert [amount.load_calls for amount in amounts[:2]] == [1, 2]
     batch_bytes = batch_size * (4 * 3 * image_size**2 + 4 * 4)
     most = 2 * buffers._CALLS_BYTES + buffers._PREFETCH_BYTES + 4 * batch_bytes
     for amount in amounts:
@@ -66,8 +66,8 @@ def test_many_cores_are_used_where_images_are_small(
     config: Callable[..., TrainConfig], sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for size, loads in ((32, 64), (64, 64), (224, 32)):
-        assert held(monkeypatch, 64, config(image_size=size, augment="crop"), sources).loads >= loads
-    assert held(monkeypatch, 64, config(image_size=224, augment="full"), sources).changes >= 8
+        assert held(monkeypatch, 64, config(image_size=size, augment="crop"), sources).load_calls >= loads
+    assert held(monkeypatch, 64, config(image_size=224, augment="full"), sources).colour_calls >= 8
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ for _ in tf.data.Dataset.range(9).shuffle(9).map(lambda i: i + 1, num_parallel_c
     pass
 start = psutil.Process().memory_info().rss
 plan = caching.Plan(kept, False, "")
-cached = caching.fill_or_open(plan, config, data, "train", pipeline.cached_size(config))
+cached = caching.fill_or_open(plan, config, data, "train", pipeline.cached_image_size(config))
 dataset = pipeline.training_dataset(config, data, cached, keep_encoded=kept == "encoded")
 batches, most, growing = iter(dataset), 0, time.monotonic()
 for _ in range(min(5, len(dataset))):  # Slowly, as a model that takes long: all buffers fill.
@@ -114,9 +114,9 @@ for _ in range(min(5, len(dataset))):  # Slowly, as a model that takes long: all
             most, growing = now, time.monotonic()
         time.sleep(0.02)
     growing = time.monotonic()
-needed = caching.needed(config, data)[kept]
+footprint = caching.footprints(config, data)[kept]
 labels = cached.labels.numpy().nbytes if cached else 0
-print(json.dumps({"most": most, "kept": needed.kept, "held": needed.held, "labels": labels}))
+print(json.dumps({"most": most, "kept": footprint.cache_bytes, "held": footprint.buffer_bytes, "labels": labels}))
 """
 
 

@@ -35,7 +35,7 @@ def features(num: int | None) -> Features | None:
 
 def total(config: TrainConfig, sources: Sources, content: str) -> int:
     """Returns the bytes of memory that a content takes, with what pipelines hold."""
-    return sum(caching.needed(config, sources, 512)[content])
+    return sum(caching.footprints(config, sources, 512)[content])
 
 
 @pytest.fixture
@@ -99,8 +99,8 @@ def test_labels_count(
     """A million images with ten thousand classes: 40 GB of labels, and 3 GB of pixels."""
     many = wide(sources, 1_000_000, 10_000)
     asked = config(image_size=32, augment="full", crop_from=crop_from)
-    needs = caching.needed(asked, many)
-    assert needs["decoded"].kept == 1_000_021 * 4 * 10_000 + 3 * (1_000_000 * 36**2 + 21 * 32**2)
+    footprints = caching.footprints(asked, many)
+    assert footprints["decoded"].cache_bytes == 1_000_021 * 4 * 10_000 + 3 * (1_000_000 * 36**2 + 21 * 32**2)
     room(32e9, 0)
     # Records have their labels too.
     assert caching.choose(asked, many).content in ("encoded", "none")
@@ -299,7 +299,7 @@ def test_a_complete_cache_is_used_where_there_is_no_room_for_a_second_one(
     else:
         with pytest.raises(UserError, match=r"^--cache=disk takes 0 MB of disk, and 0 MB are free in "):
             caching.choose(asked, sources)
-    caching.fill_or_open(ON_DISK, asked, sources, "train", pipeline.cached_size(asked))
+    caching.fill_or_open(ON_DISK, asked, sources, "train", pipeline.cached_image_size(asked))
     # Half of it is no cache: the validation split takes 21 images of 32 x 32 pixels and 4 labels, and there is room for
     # half of them only.
     needed = 21 * (3 * 32**2 + 4 * 4)
@@ -368,13 +368,13 @@ import os, signal, sys
 from trainer import caching, sources
 from trainer.config import TrainConfig
 config = TrainConfig(data=(sys.argv[1],), output="none", image_size=32, cache_dir=sys.argv[2])
-def fill(files, chunks):
+def write_half(files, chunks):
     for file in files:
         file.write(b"half of it")
         file.flush()
     print("filling", flush=True)
     signal.pause()
-caching.diskcache.fill = fill
+caching.diskcache.write_chunks = write_half
 caching.fill_or_open(caching.Plan("decoded", True, ""), config, sources.load(config), "train", 32)
 """
 
@@ -408,7 +408,7 @@ def test_what_a_killed_run_left_is_no_cache_and_a_run_that_needs_the_same_waits(
 
 _WAITS = "\n".join(
     line
-    for line in _KILLED.replace("caching.diskcache.fill = fill", "").splitlines()
+    for line in _KILLED.replace("caching.diskcache.write_chunks = write_half", "").splitlines()
     if not line.startswith(("def ", "    "))
 )
 
@@ -420,7 +420,7 @@ def test_nothing_is_loaded_where_nothing_is_kept(asked: TrainConfig, sources: So
 
 
 def test_the_size_reckoned_is_the_size_on_disk(asked: TrainConfig, sources: Sources) -> None:
-    for split, size in (("train", pipeline.cached_size(asked)), ("validation", asked.image_size)):
+    for split, size in (("train", pipeline.cached_image_size(asked)), ("validation", asked.image_size)):
         caching.fill_or_open(ON_DISK, asked, sources, split, size)
     reckoned = 3 * (48 * 36**2 + 21 * 32**2)
     assert sum((folder / "inputs").stat().st_size for folder in folders(asked)) == reckoned

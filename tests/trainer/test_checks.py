@@ -42,18 +42,18 @@ def _sources(
 
 def test_nothing_is_said_of_splits_that_are_as_they_should_be(config: Config) -> None:
     for loss in ("binary_crossentropy", "categorical_crossentropy"):
-        assert checks.notes(config(loss=loss), _sources()) == []
-    assert checks.notes(config(), _sources(train=(8, 8))) == []
+        assert checks.warnings(config(loss=loss), _sources()) == []
+    assert checks.warnings(config(), _sources(train=(8, 8))) == []
 
 
 def test_leaks_are_said_of_each_dataset(config: Config) -> None:
-    [line] = checks.notes(config(), _sources(leaks={"num_groups": 5, "num_images": 11}))
+    [line] = checks.warnings(config(), _sources(leaks={"num_groups": 5, "num_images": 11}))
     assert line.startswith(
         "data/made/1.0.0: 11 images that are the same or nearly the same, in 5 groups, are in several splits"
     )
     assert "duplicates.csv" in line
     assert "--group_near_duplicates" in line
-    assert checks.notes(config(), _sources(leaks={"num_groups": 0, "num_images": 0})) == []
+    assert checks.warnings(config(), _sources(leaks={"num_groups": 0, "num_images": 0})) == []
 
 
 @pytest.mark.parametrize(
@@ -63,18 +63,18 @@ def test_a_softmax_on_labels_that_are_not_exclusive_is_said(
     positives: tuple[int, ...], word: str, config: Config
 ) -> None:
     data = _sources(train=positives)
-    [line] = checks.notes(config(loss="categorical_crossentropy"), data)
+    [line] = checks.warnings(config(loss="categorical_crossentropy"), data)
     assert f"the 8 images of the split 'train' have {word}" in line
     assert "--loss=binary_crossentropy" in line
-    assert checks.notes(config(), data) == []
+    assert checks.warnings(config(), data) == []
 
 
 @pytest.mark.parametrize("positives", [(0, 0), (8, 8), (0, 8)])
 def test_a_mean_average_precision_that_will_be_undefined_is_said(positives: tuple[int, ...], config: Config) -> None:
-    [line] = checks.notes(config(), _sources(validation=positives))
+    [line] = checks.warnings(config(), _sources(validation=positives))
     assert "in the split 'validation': the mean average precision is undefined" in line
     # Of some classes alone it may be.
-    assert checks.notes(config(), _sources(validation=(0, 1))) == []
+    assert checks.warnings(config(), _sources(validation=(0, 1))) == []
 
 
 def test_an_image_to_train_on_in_one_dataset_and_to_validate_in_another_is_refused(config: Config) -> None:

@@ -61,4 +61,4 @@ def test_mixup_conserves_label_mass() -> None:
 
 def test_labels_are_blended_with_their_images() -> None:
     images, labels = _batch(8)
-    assert not np.array_equal(colour.change(images, labels, _seed())[1], labels)
+    assert not np.array_equal(colour.jitter_and_mix(images, labels, _seed())[1], labels)

@@ -14,7 +14,7 @@ K = 3
 
 def _crop_and_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     num = tf.shape(images)[0]
-    return cropping.cut(images, tf.range(num), cropping.random_crops(num, seed, crop=True), SIZE)
+    return cropping.crop_and_resize(images, tf.range(num), cropping.random_crops(num, seed, crop=True), SIZE)
 
 
 def _seed(*numbers: int) -> tf.Tensor:
@@ -44,7 +44,7 @@ def test_to_flip_is_to_cut_the_whole_image(chosen: list[int]) -> None:
     crops = cropping.random_crops(len(chosen), _seed(), crop=False)
     np.testing.assert_array_equal(
         cropping.flip(images, tf.constant(chosen, tf.int64), crops.mirrored),
-        cropping.cut(images, tf.constant(chosen, tf.int64), crops, SIZE),
+        cropping.crop_and_resize(images, tf.constant(chosen, tf.int64), crops, SIZE),
     )
 
 

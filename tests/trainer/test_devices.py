@@ -30,17 +30,17 @@ def _nvidia_smi(folder: Path, text: str, status: int = 0) -> None:
 def test_a_machine_without_a_gpu_says_its_cores(no_programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "find_gpus", lambda: [])
     monkeypatch.setattr(devices.machine, "usable_cores", lambda: 2)
-    assert devices.line() == "Training on CPU (2 cores)."
+    assert devices.describe() == "Training on CPU (2 cores)."
     monkeypatch.setattr(devices.machine, "usable_cores", lambda: 1)
-    assert devices.line() == "Training on CPU (1 core)."
+    assert devices.describe() == "Training on CPU (1 core)."
 
 
 def test_a_gpu_that_is_not_used_is_named_in_a_second_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "find_gpus", lambda: ["NVIDIA A10G"])
-    monkeypatch.setattr(devices, "ask_tensorflow", lambda: "Cannot dlopen some GPU libraries.")
+    monkeypatch.setattr(devices, "gpu_log", lambda: "Cannot dlopen some GPU libraries.")
     monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: True)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    first, second = devices.line().splitlines()
+    first, second = devices.describe().splitlines()
     assert first.startswith("Training on CPU (")
     assert second == (f"NVIDIA A10G is there and not used: CUDA libraries cannot be loaded. Install them: {INSTALL}")
 
@@ -56,7 +56,7 @@ def test_a_gpu_that_is_not_used_is_named_in_a_second_line(monkeypatch: pytest.Mo
     ],
 )
 def test_a_gpu_is_named_with_its_memory(names: Sequence[str], memory: str, expected: str) -> None:
-    assert devices.on_gpu(names, memory) == expected
+    assert devices.describe_gpu(names, memory) == expected
 
 
 def test_gpus_are_found_where_the_driver_describes_them(no_programs: Path, tmp_path: Path) -> None:
@@ -148,10 +148,10 @@ def test_gpus_are_found_by_nvidia_smi(no_programs: Path, tmp_path: Path) -> None
     ],
 )
 def test_why_a_gpu_is_not_used(visible: str | None, built_with_cuda: bool, words: str, expected: str) -> None:
-    said = devices.why_not(["NVIDIA A10G"], visible, built_with_cuda, words)
+    said = devices.explain_unused(["NVIDIA A10G"], visible, built_with_cuda, words)
     assert said.startswith(f"NVIDIA A10G is there and not used: {expected}")
     assert "\n" not in said
-    assert devices.why_not(["NVIDIA T4"] * 2, visible, built_with_cuda, words).startswith(
+    assert devices.explain_unused(["NVIDIA T4"] * 2, visible, built_with_cuda, words).startswith(
         "2 GPUs (NVIDIA T4) are there and not used: "
     )
 
@@ -159,4 +159,4 @@ def test_why_a_gpu_is_not_used(visible: str | None, built_with_cuda: bool, words
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="TensorFlow finds a GPU here")
 def test_tensorflow_tells_its_words_when_it_is_asked() -> None:
     assert os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0"
-    assert "uda" in devices.ask_tensorflow()
+    assert "uda" in devices.gpu_log()

@@ -30,11 +30,11 @@ def chunks(num: int = 4, failure: BaseException | None = None) -> Iterator[tuple
 
 
 def make(root: Path, description: diskcache.Description = DESCRIPTION, num: int = 4) -> Path:
-    return diskcache.make(root, description, NAMES, chunks(num))
+    return diskcache.find_or_make(root, description, NAMES, chunks(num))
 
 
 def is_whole(folder: Path) -> bool:
-    return bytes(diskcache.mapped(folder / "inputs", 40_000)) == b"".join(bytes([i]) * 10_000 for i in range(4))
+    return bytes(diskcache.map_file(folder / "inputs", 40_000)) == b"".join(bytes([i]) * 10_000 for i in range(4))
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_cache_is_made_once_and_leaves_nothing_beside_it(tmp_path: Path) -> No
     assert is_whole(folder)
     assert list(root.iterdir()) == [folder]
     # Not read: it is there.
-    assert diskcache.make(root, DESCRIPTION, NAMES, chunks(failure=AssertionError())) == folder
+    assert diskcache.find_or_make(root, DESCRIPTION, NAMES, chunks(failure=AssertionError())) == folder
     assert make(root, {"of": "another test"}) != folder
 
 
@@ -96,7 +96,7 @@ def test_a_full_disk_is_a_sentence_and_is_as_empty_as_before(mounted: Callable[.
 def test_whatever_fails_leaves_nothing(failure: BaseException, tmp_path: Path) -> None:
     expected = UserError if isinstance(failure, OSError) else type(failure)
     with pytest.raises(expected):
-        diskcache.make(tmp_path, DESCRIPTION, NAMES, chunks(2, failure))
+        diskcache.find_or_make(tmp_path, DESCRIPTION, NAMES, chunks(2, failure))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,7 +110,7 @@ def test_the_next_run_removes_what_a_killed_one_left_on_a_full_disk(
         assert killed.stdout.readline() == "half of it is written\n"
         left = sorted(path.suffix for path in disk.iterdir())
         # While it runs, what it writes is its own.
-        diskcache.clear(disk)
+        diskcache.remove_unfinished(disk)
         assert sorted(path.suffix for path in disk.iterdir()) == left == [".incomplete", ".lock"]
         killed.send_signal(signal.SIGKILL)
     assert shutil.disk_usage(disk).free < 40_000
@@ -138,7 +138,8 @@ elif sys.argv[2] == "slow":
 else:
     chunks = test_diskcache.chunks
 try:
-    print(diskcache.make(Path(sys.argv[1]), test_diskcache.DESCRIPTION, test_diskcache.NAMES, chunks()), flush=True)
+    root, description = Path(sys.argv[1]), test_diskcache.DESCRIPTION
+    print(diskcache.find_or_make(root, description, test_diskcache.NAMES, chunks()), flush=True)
 except test_diskcache.UserError as error:
     print(error)
 """
@@ -191,7 +192,7 @@ def test_a_shared_cache_that_cannot_be_written_to_is_read(
         assert str(caught.value) == (
             f"The cache cannot be written to {disk}: Read-only file system. Choose another --cache_dir, or --cache."
         )
-        diskcache.clear(disk)
+        diskcache.remove_unfinished(disk)
         return
     # Modes do not bind root: a child becomes somebody else.
     if os.getuid() or not shutil.which("setpriv"):
@@ -209,7 +210,7 @@ os.setgid(65534); os.setuid(65534)
 disk = Path({str(disk)!r})
 assert test_diskcache.is_whole(test_diskcache.make(disk))
 assert not diskcache.is_writable(disk)
-diskcache.clear(disk)
+diskcache.remove_unfinished(disk)
 try:
     test_diskcache.make(disk, {incomplete!r})
 except test_diskcache.UserError as error:
@@ -224,9 +225,9 @@ except test_diskcache.UserError as error:
 def test_what_cannot_be_read_or_is_cut_is_a_sentence(tmp_path: Path) -> None:
     folder = make(tmp_path)
     with pytest.raises(UserError, match=r"is damaged: inputs must have 40001 bytes\. Remove the folder\.$"):
-        diskcache.mapped(folder / "inputs", 40_001)
+        diskcache.map_file(folder / "inputs", 40_001)
     with pytest.raises(UserError, match="is damaged: others must have 1 bytes"):
-        diskcache.mapped(folder / "others", 1)
+        diskcache.map_file(folder / "others", 1)
     (folder / "folder").mkdir()
     with pytest.raises(UserError, match=r"^The cache .* cannot be read: Is a directory\."):
-        diskcache.mapped(folder / "folder", 1)
+        diskcache.map_file(folder / "folder", 1)

@@ -310,7 +310,7 @@ def test_what_a_model_sees_does_not_depend_on_the_cache(
 
 def crops_of(cached: bool, asked: TrainConfig, sources: Sources, chosen: list[Crops]) -> list[np.ndarray]:
     """Returns the training images of given crops, in the order of evaluation."""
-    size = pipeline.cached_size(asked)
+    size = pipeline.cached_image_size(asked)
     kept = caching.fill_or_open(caching.Plan("decoded", on_disk=False, reason=""), asked, sources, "train", size)
     assert kept is not None
     found = []

@@ -15,7 +15,7 @@ Operation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tens
 
 def _crop_and_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     num = tf.shape(images)[0]
-    return cropping.cut(images, tf.range(num), cropping.random_crops(num, seed, crop=True), SIZE)
+    return cropping.crop_and_resize(images, tf.range(num), cropping.random_crops(num, seed, crop=True), SIZE)
 
 
 def _crop(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -36,7 +36,7 @@ def _mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Te
 
 
 def _change(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return colour.change(images, labels, seed)
+    return colour.jitter_and_mix(images, labels, seed)
 
 
 OPERATIONS = [

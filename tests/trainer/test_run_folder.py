@@ -38,7 +38,7 @@ def run(path, name, overwrite, locks):
             time.sleep(0.2)
             folder.begin({"datasets": [{"fingerprint": name}]})
             for i in range(50):
-                run_folder.write(Path(path, f"{i}.txt"), name * 10_000)
+                run_folder.write_text(Path(path, f"{i}.txt"), name * 10_000)
                 time.sleep(0.01)
             return "done"
     except UserError as error:
@@ -314,13 +314,13 @@ def test_a_run_killed_while_it_wrote_its_first_file_has_left_no_run(tmp_path: Pa
 
 def test_a_file_is_whole_or_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
-    with pytest.raises(OSError, match="disk"), run_folder.whole(path) as unfinished:
+    with pytest.raises(OSError, match="disk"), run_folder.atomic_file(path) as unfinished:
         assert unfinished.suffix == ".keras"
         unfinished.write_text("half")
         raise OSError("the disk is full")
     assert not list(tmp_path.iterdir())
-    run_folder.write(path, "old")
-    with pytest.raises(KeyboardInterrupt), run_folder.whole(path) as unfinished:
+    run_folder.write_text(path, "old")
+    with pytest.raises(KeyboardInterrupt), run_folder.atomic_file(path) as unfinished:
         unfinished.write_text("half")
         raise KeyboardInterrupt
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("model.keras", "old")]
@@ -337,7 +337,7 @@ def test_a_file_system_without_hard_links_has_runs_too(tmp_path: Path, monkeypat
         pytest.raises(UserError, match="Another run is at work"),
         run_folder.claimed(str(tmp_path / "b"), overwrite=False) as folder,
     ):
-        run_folder.write(tmp_path / "b" / "config.json", "of another machine")
+        run_folder.write_text(tmp_path / "b" / "config.json", "of another machine")
         folder.begin({})
     assert (tmp_path / "b" / "config.json").read_text() == "of another machine"
 
@@ -352,6 +352,6 @@ def test_the_lock_ends_with_the_context(tmp_path: Path) -> None:
 
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
-    with pytest.raises(OSError, match="No space left") as caught, run_folder.whole(path):
+    with pytest.raises(OSError, match="No space left") as caught, run_folder.atomic_file(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert caught.value.filename == str(path)

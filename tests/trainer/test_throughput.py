@@ -106,7 +106,7 @@ def test_the_line_names_the_slower_part_and_the_flag(
     config: Callable[..., TrainConfig],
 ) -> None:
     measured = Throughput(input=rates[0], model=rates[1], together=rates[2])
-    line = measured.line(config(**changes), content)
+    line = measured.message(config(**changes), content)
     assert f"Reading the input takes {100 - rates[2]:.1f}% of the time of a step." in line
     slower, faster = ("model", "input") if rates[1] < rates[0] else ("input", "model")
     assert f"The {slower} is slower than the {faster}. To train faster, choose " in line

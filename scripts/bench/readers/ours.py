@@ -40,7 +40,7 @@ def _dataset(request: Request) -> Any:
     )
     data = sources.load(config)
     plan = Plan("decoded" if request.cached else "none", on_disk=False, reason="asked for")
-    cached = caching.fill_or_open(plan, config, data, "train", pipeline.cached_size(config))
+    cached = caching.fill_or_open(plan, config, data, "train", pipeline.cached_image_size(config))
     return pipeline.training_dataset(config, data, cached)
 
 

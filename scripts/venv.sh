@@ -14,7 +14,8 @@ ensure_venv() {
   local extras=$1 wanted
   local stamp=$venv/.installed-$extras
   shift
-  # What is installed follows from these; it points to the checkout, which may have been moved or copied.
+  # These files determine the installed packages. The environment contains the path of the checkout, which may have been
+  # moved or copied.
   wanted=$(pwd && cat setup.cfg pyproject.toml)
   if [[ -x $python && -f $stamp && $(<"$stamp") == "$wanted" ]]; then
     return

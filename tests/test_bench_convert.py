@@ -227,5 +227,5 @@ def test_the_whole_benchmark_on_forty_images(originals: Path, tmp_path: Path) ->
         "peak_memory_mb_40",
         "startup_seconds_beyond_imports",
     }
-    # What they wrote was removed, and what was made.
+    # The datasets that the programs wrote, and the images that were made, were removed.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.png"]

@@ -12,11 +12,12 @@ with quiet():
 
 
 def main() -> None:
-    """Prints, for some sizes, the mean difference of a pixel, and that of the image in a hundred that differs most."""
+    """Prints, for some sizes, the difference of the pixels: its mean, and its 99th percentile over the images."""
     directory, split = [*sys.argv[1:], "train"][:2]
     for size in (32, 64, 72, 224):
         differences = compare(directory, split, size)
-        print(f"{size:4} pixels: {differences.mean():.2f} of 255 levels, {np.percentile(differences, 99):.2f} at most")
+        mean, high = differences.mean(), np.percentile(differences, 99)
+        print(f"{size:4} pixels: {mean:.2f} of 255 levels on average, {high:.2f} at the 99th percentile of the images")
 
 
 def compare(directory: str, split: str, size: int) -> np.ndarray:

@@ -91,7 +91,7 @@ def _damaged_image(data: bytes, other: bytes, rng: random.Random) -> bytes:
 
 
 def _damaged_part(part: bytes, other: bytes, rng: random.Random) -> bytes:
-    if part[4:8] == b"IDAT" and rng.random() < 0.7:  # What is compressed, and not how.
+    if part[4:8] == b"IDAT" and rng.random() < 0.7:  # Damages the data inside of the compression.
         return part[:8] + zlib.compress(_damaged(zlib.decompress(part[8:-4]), other, rng)) + part[-4:]
     return _damaged(part, other, rng)
 

@@ -26,7 +26,7 @@ from schemas.tfrecord import ShardReader
 
 pytestmark = [pytest.mark.slow, pytest.mark.interop]
 
-# What was read, by what it was read from.
+# The examples that a reader printed, by the dataset or file that it read.
 Lines = Mapping[str, list[dict[str, Any]]]
 Read = Callable[[str], Lines]
 

@@ -73,7 +73,7 @@ def _run(body: str, status: int = 1) -> tuple[int, str, str]:
         ("with signals.deferred(): interrupted(); raise UserError('because')", (143, "", "Interrupted.\n")),
         ("with signals.deferred(): signals.check()", (0, "", "")),
         ("with signals.deferred(): interrupted(); time.sleep(100)", (143, "", "Interrupted.\n")),
-        # What fails because of it is not what is told.
+        # Errors that follow from an interruption are not printed.
         ("interrupted(); return 1 / 0", (143, "", "Interrupted.\n")),
         ("interrupted(); raise TypeError", (143, "", "Interrupted.\n")),
         ("print('\\u00e9')", (0, "\\xe9\n", "")),

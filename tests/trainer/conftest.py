@@ -1,4 +1,4 @@
-"""A made dataset whose labels can be seen in its pictures, converted for real: what the trainer is tested on.
+"""Converts a drawn dataset, whose pictures show their labels, for the tests of the trainer.
 
     train       48 pictures, JPEG and PNG, sizes mixed, 3 shards
     validation  21 of the same kind, 2 shards

@@ -1,4 +1,4 @@
-"""The memory that a pipeline holds: bounded whatever the number of cores, and as much as is reckoned."""
+"""The memory that a pipeline holds is bounded for any number of cores, and close to its estimate."""
 
 import dataclasses
 import json
@@ -140,12 +140,12 @@ def test_the_estimate_is_what_is_allocated(cores: int, kept: str, settings: dict
     )
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout.splitlines()[-1])
-    reckoned = found["kept"] + found["held"]
-    # What TensorFlow takes for a graph, and the parts of it that are loaded when they are first called.
+    estimated = found["kept"] + found["held"]
+    # The memory of a graph, and of the parts of TensorFlow that are loaded when they are first called.
     base = 150e6
-    assert found["most"] <= 1.3 * reckoned + base, found
+    assert found["most"] <= 1.3 * estimated + base, found
     # The estimate is of two pipelines, and of calls that all run at once.
-    assert reckoned <= 10 * found["most"] + base, found
+    assert estimated <= 10 * found["most"] + base, found
     if kept == "decoded":
         assert found["labels"] == 1490 * 500 * 4
 

@@ -34,7 +34,7 @@ def features(num: int | None) -> Features | None:
 
 
 def total(config: TrainConfig, sources: Sources, content: str) -> int:
-    """Returns the bytes of memory that a content takes, with what pipelines hold."""
+    """Returns the bytes of memory that a cache of this content and the buffers of the pipelines take."""
     return sum(caching.footprints(config, sources, 512)[content])
 
 
@@ -316,7 +316,7 @@ def test_a_complete_cache_is_used_where_there_is_no_room_for_a_second_one(
     plan = caching.choose(asked, sources)
     assert (plan.content, plan.on_disk) == ("decoded", True)
     assert f"on disk, in {asked.cache_dir}, where they are already, with " in plan.reason
-    # That is for the same pixels only.
+    # Images of another size do not use this cache.
     if cache == "auto":
         assert not caching.choose(dataclasses.replace(asked, image_size=33), sources).on_disk
 

@@ -1,4 +1,4 @@
-"""Checkpoints: which epochs they keep."""
+"""Checkpoints keep the last epoch and the best one."""
 
 from pathlib import Path
 

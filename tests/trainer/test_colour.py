@@ -1,4 +1,4 @@
-"""Random colours and mixup: what they may change, and what they must keep."""
+"""Random colours and mixup change pixels and labels within their limits, and keep shapes and ranges."""
 
 import numpy as np
 import tensorflow as tf
@@ -26,7 +26,7 @@ def test_colour_keeps_flat_grey_grey_and_places_apart() -> None:
     found = colour.jitter_colour(grey, _seed()).numpy()
     assert np.ptp(found.reshape(16, -1), axis=1).max() < 0.01
     assert 75 < found.min() < 95 < 105 < found.max() < 125
-    # Which of two pixels is the brighter one does not change.
+    # The brighter of two pixels stays the brighter one.
     images = tf.cast(_batch(8)[0], tf.float32)
     order = np.corrcoef(
         tf.reduce_mean(images, -1).numpy().ravel(), colour.jitter_colour(images, _seed()).numpy().mean(-1).ravel()

@@ -1,4 +1,4 @@
-"""How a model is compiled: its schedule, its loss, and with XLA one compilation of the training step."""
+"""A compiled model has its schedule and its loss, and XLA compiles its training step once."""
 
 import dataclasses
 import math
@@ -78,7 +78,7 @@ def test_one_class_has_a_loss_and_a_metric(config: Config, info: DatasetInfo) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("cache", ["decoded", "none"])
 def test_a_batch_that_is_not_full_compiles_nothing_anew(cache: str, data: Path, tmp_path: Path) -> None:
-    """Of 48 images to train and 21 to validate: neither is a multiple of 20. The throughput is measured on the way."""
+    """Trains on 48 images and validates on 21, no multiples of the batch size of 20, and measures the throughput."""
     subprocess.run(
         [sys.executable, "-c", _PROGRAM, str(data), str(tmp_path / "run"), cache],
         cwd=CHECKOUT,

@@ -1,4 +1,4 @@
-"""TrainConfig says what is wrong with it, as a flag, with what it received."""
+"""TrainConfig refuses wrong settings, and its messages name the flag and the value."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""Random crops and flips: where they lie, and what they must keep."""
+"""Random crops and flips lie within their images, and keep shapes, types and pixels."""
 
 import numpy as np
 import pytest

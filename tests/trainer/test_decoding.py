@@ -1,4 +1,4 @@
-"""Decoding: parts and reduced images are those of the whole, and labels stay where they belong."""
+"""Cropped and reduced images have the pixels of the whole image, and labels keep their order."""
 
 import io
 from collections.abc import Sequence

@@ -24,7 +24,7 @@ AGAIN = "The same command with --overwrite deletes them and starts again."
 
 @pytest.fixture
 def left(config: Config, tmp_path: Path) -> Leftovers:
-    """Those of a run that has begun to train, and keeps nothing between epochs."""
+    """The leftovers of a run that has begun to train, and caches nothing."""
     asked = config(epochs=40)
     with run_folder.claimed(asked.output, overwrite=False) as folder:
         folder.begin({})

@@ -22,7 +22,7 @@ if asked["group"]:
 # Before anything is imported.
 os.sched_getaffinity = lambda pid: set(range(asked["cores"]))
 from multihot import machine
-machine._quota = lambda *_: None  # That of the machine that tests run on.
+machine._quota = lambda *_: None  # The quota of the machine that runs the tests does not count.
 assert machine.usable_cores() == asked["cores"]
 import keras
 import tensorflow as tf
@@ -111,7 +111,7 @@ def test_a_container_with_little_memory_trains_and_is_not_killed(crop_from: str,
         )
     assert ended.returncode == 0, (ended.returncode, ended.stderr)
     assert "examples: 10\n" in ended.stdout
-    # What was kept is not the decoded images in memory, which would have had room on the machine itself.
+    # Decoded images were not cached in memory: they would fit into the machine, but not into the limit.
     found = re.search(r"Cache: (.*?), with ", ended.stdout)
     assert found, ended.stdout
     assert "decoded images" not in found[1] or "on disk" in found[1], ended.stdout
@@ -132,7 +132,7 @@ main.run()
 
 @pytest.mark.slow
 def test_a_limit_of_address_space_decides_what_is_kept(data: Path, tmp_path: Path) -> None:
-    """`ulimit -v`: 48 images of 1125 x 1125 pixels do not fit into half of what it leaves, with the buffers."""
+    """48 images of 1125 x 1125 pixels, with the buffers, do not fit into half of the memory that `ulimit -v` leaves."""
     run = [f"--data={data}", f"--output={tmp_path / 'run'}", f"--cache_dir={tmp_path}", "--epochs=1", "--batch_size=4"]
     command = [sys.executable, "-c", _LIMITED, "2500000000", *run]
     small = subprocess.run([*command, "--image_size=16"], cwd=CHECKOUT, capture_output=True, text=True, check=False)

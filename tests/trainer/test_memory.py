@@ -1,4 +1,4 @@
-"""A lack of memory is a sentence that names the flags."""
+"""A lack of memory ends a run with a message that names the flags."""
 
 import errno
 import os
@@ -127,7 +127,7 @@ def test_a_batch_larger_than_the_memory_is_refused(command: Command, data: Path,
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
 def test_a_training_that_takes_all_memory_ends_with_the_flags(data: Path, tmp_path: Path) -> None:
-    """With 1.5 GB more of address space than it takes to import TensorFlow."""
+    """The address space is limited to 1.5 GB more than importing TensorFlow takes."""
     program = (
         "import os, resource, sys, psutil\n"
         "from trainer import main\n"

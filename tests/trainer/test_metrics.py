@@ -74,7 +74,7 @@ def _predictions(draw: st.DrawFn) -> Predictions:
 
 
 def _average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
-    """By definition: the mean, over the positives, of the precision at the rank of each."""
+    """Returns the average precision by its definition: the mean of the precisions at the ranks of all positives."""
     ranked = labels[np.argsort(-scores)]
     ranks = np.flatnonzero(ranked) + 1
     return float(np.mean(np.arange(1, len(ranks) + 1) / ranks))

@@ -1,4 +1,4 @@
-"""The models: every name is found, and what stands between images and probabilities is what was asked for."""
+"""Every name of a model is found, and the model has the preprocessing, weights and head that were asked for."""
 
 import functools
 from collections.abc import Callable
@@ -23,7 +23,7 @@ NAMES = sorted(name for name, value in vars(keras.applications).items() if calla
 
 @pytest.fixture
 def statistics(info: DatasetInfo) -> Statistics:
-    """Of a split whose classes are not equally frequent."""
+    """The statistics of a split whose classes are not equally frequent."""
     return info.split("validation").statistics
 
 
@@ -218,13 +218,13 @@ def test_features_and_scores_are_float32_whatever_the_backbone_computes_in(
 
 
 def _headed(network: keras.Model, prepared: np.ndarray) -> np.ndarray:
-    """Returns what a model says of images that are prepared already."""
+    """Returns the output of a model for images that are preprocessed already."""
     features = _predict(_backbone(network), prepared).mean(axis=(1, 2))
     return np.asarray(network.get_layer("labels")(features))
 
 
 def _biased(network: keras.Model) -> list[float]:
-    """Returns what the head says of an image without any features."""
+    """Returns the output of the head for features of 0."""
     head = network.get_layer("labels")
     return list(np.asarray(head(np.zeros((1, head.kernel.shape[0]), np.float32)))[0])
 

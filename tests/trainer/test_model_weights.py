@@ -23,7 +23,7 @@ VGG16_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 @pytest.fixture
 def statistics(info: DatasetInfo) -> Statistics:
-    """Of the split to train on."""
+    """The statistics of the training split."""
     return info.split("train").statistics
 
 

@@ -193,7 +193,7 @@ def test_augmentation_is_fresh_in_every_epoch_and_labels_stay_with_their_images(
         assert sorted(found) == list(range(48))
         np.testing.assert_array_equal(labels, stored_labels[found])
         epochs.append(tuple(mirrored.min(axis=1) < straight.min(axis=1)))
-    # Which places of the batch are mirrored: the order of the images has no part in that.
+    # The mirrored positions of the batch differ between epochs, whatever the order of the images.
     assert len(set(epochs)) == 3
 
 

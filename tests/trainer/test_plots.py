@@ -1,4 +1,4 @@
-"""The pictures of a run exist, are of a sensible size, and show what they should."""
+"""The pictures of a run exist, have a sensible size, and show curves, images and labels."""
 
 import warnings
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The folder of a run belongs to one run at a time, and what is in it is whole."""
+"""The folder of a run belongs to one run at a time, and each file in it is complete."""
 
 import errno
 import fcntl
@@ -269,7 +269,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("overwrite", [False, True], ids=["a new folder", "overwriting"])
 @pytest.mark.parametrize("moment", [0.195, 0.2, 0.201, 0.202, 0.203, 0.205, 0.21])
 def test_a_killed_run_can_be_overwritten(moment: float, overwrite: bool, start: Runs, tmp_path: Path) -> None:
-    """It begins after 0.2 s, and is killed around that moment."""
+    """The run begins to write after 0.2 s, and is killed around that moment."""
     path = tmp_path / "run"
     if overwrite:
         _begin(path)

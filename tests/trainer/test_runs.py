@@ -1,4 +1,4 @@
-"""Runs are compared by what differs between them; what is no finished run is named, and stops nothing."""
+"""Runs are compared by the settings that differ; an unfinished or damaged run is named, and the others are shown."""
 
 import json
 import subprocess

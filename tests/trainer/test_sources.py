@@ -163,7 +163,7 @@ def test_it_runs_no_python(
 ) -> None:
     train = training(config(data=("a", "b"), data_weights=weights), both, kept)
     evaluated = validation(config(), both, kept=kept)
-    # What has been decoded before is evaluated as it lies there.
+    # A cache of decoded images is evaluated without decoding.
     loaded = "TensorSliceDataset" if kept in ("decoded", "disk") else "DecodeJpeg"
     for dataset, expected in ((train, "GatherV2"), (evaluated, loaded)):
         graph = tf.compat.v1.GraphDef.FromString(dataset._as_serialized_graph().numpy())

@@ -1,4 +1,4 @@
-"""A whole run on the made dataset: what it learns, what it leaves behind, and what it refuses."""
+"""A whole run on the drawn dataset: its metrics, the files that it writes, and its errors."""
 
 import dataclasses
 import json
@@ -206,7 +206,7 @@ def test_the_recipe_of_the_tutorial_runs(command: Command, data: Path, tmp_path:
         "schedule": "constant",
         "loss": "categorical_crossentropy",
         "augment": "none",
-        # What stands after --flagfile wins.
+        # A flag after --flagfile overrides it.
         "weights": "none",
         "epochs": 1,
     }
@@ -236,7 +236,7 @@ def test_cached_features_are_the_same_training(config: Config, tmp_path: Path, s
         assert run.json("config.json")["cache_used"] == {"content": "features", "on_disk": cache == "disk"}
         for name, values in expected.items():
             assert run.json("history.json")[name] == pytest.approx(values, rel=1e-4), name
-        # What is saved takes images, and is what was evaluated.
+        # Each saved model takes images, and the last one is the model that was evaluated.
         for saved in ("model.keras", "checkpoints/last.keras", "checkpoints/best.keras"):
             network = keras.saving.load_model(run.folder / saved, compile=False)
             assert network.input.shape == (None, 32, 32, 3)

@@ -226,7 +226,7 @@ def test_a_bmp_that_tensorflow_misreads_is_refused(data: bytes) -> None:
 
 
 def test_a_bmp_with_run_lengths_is_refused() -> None:
-    """Of as many bytes as its pixels would be, so that their number does not give it away."""
+    """The file has as many bytes as an uncompressed one, so that its size does not show that it is compressed."""
     palette, pixels = bytes(range(256)) * 4, b"\4\1\0\0\4\2\0\0\4\3\0\1"
     fields = struct.pack("<IiiHHIIiiII", 40, 4, 3, 1, 8, 1, len(pixels), 0, 0, 256, 0)
     _check_refused(b"BM" + struct.pack("<IHHI", 1090, 0, 0, 1078) + fields + palette + pixels, _BMP)

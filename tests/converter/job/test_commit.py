@@ -76,7 +76,7 @@ def test_refuses_counts_that_do_not_add_up(
     outcome = Outcome.of(results=[write("abc", bad="b")], rejects=[], num_rows=num_rows)
     commit(options, _CLASSES, outcome, {})
     assert not Path(options.dataset).exists()
-    # What was written stays, for the next run; what would make it a dataset is not there.
+    # Finished files stay for the next run; without a manifest the folder is no dataset.
     assert {name for name in _tree(options.incomplete) if "/" not in name} == {"rejects.csv", "unlisted.csv", FAILURE}
     assert read_failure(options) == (
         f"{num_rows} rows were read, but 2 were written and 1 rejected. Nothing is published, since some would be "

@@ -39,7 +39,7 @@ WriteCsv = Callable[..., Path]
 
 
 class _Page(HTMLParser):
-    """What is on a page: its tags with the names of their attributes, values of these, and its text."""
+    """The parsed page: its tags with the names of their attributes, the values of attributes, and its text."""
 
     def __init__(self, page: str):
         super().__init__()

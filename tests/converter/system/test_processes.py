@@ -158,4 +158,4 @@ def test_they_end_with_the_one_that_started_them(
     assert not alive
     subprocess.run(command, cwd=Path(__file__).parents[3], check=True, stdout=subprocess.DEVNULL)
     assert (tmp_path / "out/dataset/1.0.0/manifest.json").exists()
-    assert not list((tmp_path / "out").rglob("*.tfrecord.*"))  # What was being written.
+    assert not list((tmp_path / "out").rglob("*.tfrecord.*"))  # No file stays that was unfinished.

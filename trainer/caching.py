@@ -81,38 +81,39 @@ def choose(config: TrainConfig, sources: Sources, features: Features | None = No
     def in_memory(content: str) -> int:
         return sizes[content].cache_bytes + sizes[content].buffer_bytes
 
-    def plan(content: str, on_disk: bool, why: str) -> Plan:
-        where = "nothing"
+    def plan(content: str, on_disk: bool, reason: str = "") -> Plan:
+        cache = "nothing"
         if content != "none":
-            place = f"on disk, in {root}{'' if missing else ', where they are already'}" if on_disk else "in memory"
-            where = f"{_NAMES[content]} ({_size(sizes[content].cache_bytes)}) {place}"
-        where += f", with {_size(sizes[content].buffer_bytes)} of buffers"
-        rooms = f"{_size(free_memory)} of memory and {_size(free_disk)} of disk are free"
-        return Plan(content, on_disk, f"Cache: {where}: {why}{rooms}.")
+            place = f"on disk in {root}{'' if missing else ', from an earlier run'}" if on_disk else "in memory"
+            cache = f"{_NAMES[content]} ({_size(sizes[content].cache_bytes)}) {place}"
+        size = f"with {_size(sizes[content].buffer_bytes)} of buffers"
+        free = f"Free: {_size(free_memory)} of memory, {_size(free_disk)} of disk."
+        return Plan(content, on_disk, f"Cache: {cache}, {size}{reason}. {free}")
 
     if config.cache == "auto":
         # Crops of the originals cannot be cut from images that were resized.
         if not config.crops_originals:
             if in_memory(preferred) < free_memory / 2:
-                return plan(preferred, False, "")
+                return plan(preferred, False)
             if not missing or (missing < free_disk / 2 and diskcache.is_writable(root)):
-                return plan(preferred, True, "")
+                return plan(preferred, True)
         if in_memory("encoded") < free_memory / 2:
-            return plan("encoded", False, "")
-        return plan("none", False, f"{_NAMES[preferred]} take {_size(sizes[preferred].cache_bytes)}, and ")
+            return plan("encoded", False)
+        return plan("none", False, f", since {_NAMES[preferred]} take {_size(sizes[preferred].cache_bytes)}")
+    asked = f", as --cache={config.cache} asks"
     if config.cache == "disk":
         if missing and missing >= free_disk:
             raise UserError(
                 f"--cache=disk takes {_size(missing)} of disk, and {_size(free_disk)} are free in {root}. "
-                "Choose another --cache_dir, or --cache."
+                "Choose another --cache_dir or another --cache."
             )
-        return plan(preferred, True, "as asked; ")
+        return plan(preferred, True, asked)
     if config.cache != "none" and in_memory(config.cache) >= free_memory:
         raise UserError(
             f"--cache={config.cache} takes {_size(in_memory(config.cache))} of memory, and {_size(free_memory)} are "
-            "free. Choose another one, or let --cache=auto do so."
+            "free. Choose another --cache: --cache=auto takes one that fits."
         )
-    return plan(config.cache, False, "as asked; ")
+    return plan(config.cache, False, asked)
 
 
 def footprints(config: TrainConfig, sources: Sources, num_features: int | None = None) -> dict[str, Footprint]:

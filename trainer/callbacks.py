@@ -64,7 +64,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
     def _check(self, name: str, loss: float, where: str) -> None:
         if not math.isfinite(loss):
-            kept = " The epoch before is in checkpoints/last.keras." if self._epoch else ""
+            kept = " The model of the epoch before is in checkpoints/last.keras." if self._epoch else ""
             raise UserError(
                 f"The {name} is {loss} after {where}: training cannot go on. Try a lower --learning_rate.{kept}"
             )

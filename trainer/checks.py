@@ -53,9 +53,9 @@ def _exclusive(config: TrainConfig, data: Sources) -> Iterator[str]:
     labels, images = sum(statistics.positives), statistics.num_examples
     if config.loss == "categorical_crossentropy" and labels != images:
         yield (
-            f"--loss=categorical_crossentropy takes one label for each image, and the {images} images of the split "
-            f"{config.train_split!r} have {labels}: some have {'several' if labels > images else 'none'}. "
-            "--loss=binary_crossentropy is for such labels."
+            f"--loss=categorical_crossentropy needs one label for each image, but the {images} images of the split "
+            f"{config.train_split!r} have {labels} labels: some have {'several' if labels > images else 'none'}. "
+            "--loss=binary_crossentropy is the loss for such labels."
         )
 
 
@@ -64,6 +64,6 @@ def _undefined(config: TrainConfig, data: Sources) -> Iterator[str]:
     statistics = data.split(config.validation_split).statistics
     if not any(0 < positives < statistics.num_examples for positives in statistics.positives):
         yield (
-            f"No class has both images with it and images without it in the split {config.validation_split!r}: "
+            f"Every class is a label of all images or of no image in the split {config.validation_split!r}: "
             "the mean average precision is undefined."
         )

@@ -1,4 +1,4 @@
-"""TrainConfig: everything that a run is asked to do."""
+"""Defines TrainConfig: every setting of a training run, with its help and its checks."""
 
 import dataclasses
 import math
@@ -38,7 +38,7 @@ class TrainConfig:
     data_weights: tuple[float, ...] = field(
         default=(),
         metadata=setting(
-            "How often each --data is seen, as in 3,1. Default: every example once an epoch.", parse=parse_weights
+            "Share of each --data in an epoch, as in 3,1. Default: every example once an epoch.", parse=parse_weights
         ),
     )
     classes: tuple[str, ...] = field(default=(), metadata=setting("Classes to train on, in this order. Default: all."))
@@ -52,11 +52,11 @@ class TrainConfig:
     preprocessing: str = field(
         default="auto",
         metadata=setting(
-            "What the backbone gets: auto is what its weights were trained with, unit is pixels from 0 to 1.",
+            "Pixels that the backbone gets. auto: the range that its weights were trained with; unit: 0 to 1.",
             choices=("auto", "unit"),
         ),
     )
-    batch_size: int = field(default=32, metadata=setting("Examples in a step."))
+    batch_size: int = field(default=32, metadata=setting("Examples in a training step."))
     epochs: int = field(default=40, metadata=setting("Passes over the training split."))
     learning_rate: float = field(default=2e-3, metadata=setting("The highest learning rate of the schedule."))
     schedule: str = field(
@@ -67,15 +67,15 @@ class TrainConfig:
     augment: str = field(
         default="full",
         metadata=setting(
-            "none, flip, crop: random resized crops and flips; or full: colour and mixup as well.",
+            "crop: random resized crops, and flips; full: these, random colours, and mixup.",
             choices=("none", "flip", "crop", "full"),
         ),
     )
     decode: str = field(
         default="scaled",
         metadata=setting(
-            "scaled: JPEGs are decoded at 1/2, 1/4 or 1/8 where that is enough; exact: in full, resized with "
-            "antialiasing.",
+            "scaled: JPEGs are decoded at 1/2, 1/4 or 1/8 of their size if that is large enough; exact: images are "
+            "decoded in full, and resized with antialiasing.",
             choices=("scaled", "exact"),
         ),
     )
@@ -90,8 +90,8 @@ class TrainConfig:
     cache: str = field(
         default="auto",
         metadata=setting(
-            "What is kept between epochs: features of a frozen backbone, decoded or encoded images in memory; or on "
-            "disk.",
+            "Content that is kept between epochs: features of a frozen backbone, decoded or encoded images, in memory; "
+            "disk: features or decoded images on disk.",
             choices=("auto", "features", "decoded", "encoded", "disk", "none"),
         ),
     )
@@ -99,11 +99,13 @@ class TrainConfig:
     loss: str = field(
         default="binary_crossentropy",
         metadata=setting(
-            "The first is on sigmoids, the second on a softmax.",
+            "binary_crossentropy: a sigmoid for each class; categorical_crossentropy: a softmax over all classes.",
             choices=("binary_crossentropy", "categorical_crossentropy"),
         ),
     )
-    seed: int = field(default=0, metadata=setting("Of initial weights, order and augmentation."))
+    seed: int = field(
+        default=0, metadata=setting("Seed of the initial weights, the order of examples, and augmentation.")
+    )
     train_split: str = field(default="train", metadata=setting("Split to train on."))
     validation_split: str = field(default="validation", metadata=setting("Split to evaluate on."))
     overwrite: bool = field(default=False, metadata=setting("Replace the run that is in --output."))
@@ -119,7 +121,7 @@ class TrainConfig:
         if not all(0 < weight < math.inf for weight in self.data_weights):
             raise UserError(f"--data_weights must be positive. Received: {_list(self.data_weights)}")
         if len(set(self.classes)) < len(self.classes) or not all(self.classes):
-            raise UserError(f"--classes must be names, each once. Received: {_list(self.classes)}")
+            raise UserError(f"--classes must name each class once. Received: {_list(self.classes)}")
         if "://" in self.output:
             raise UserError(f"--output must be a folder of this machine. Received: {self.output!r}")
         for name, values in CHOICES.items():
@@ -130,8 +132,8 @@ class TrainConfig:
                 raise UserError(f"--{name} must be at least 1. Received: {getattr(self, name)}")
         if self.train_split == self.validation_split:
             raise UserError(
-                "--train_split and --validation_split must differ: a model that is evaluated on what it was trained on "
-                f"looks better than it is. Received: {self.train_split!r} for both"
+                "--train_split and --validation_split must differ: the model would be evaluated on the images that it "
+                f"was trained on. Received: {self.train_split!r} for both"
             )
         if not self.learning_rate > 0:
             raise UserError(f"--learning_rate must be positive. Received: {self.learning_rate}")
@@ -140,12 +142,11 @@ class TrainConfig:
         if not 0 <= self.weight_decay < 1:
             raise UserError(f"--weight_decay must be at least 0 and less than 1. Received: {self.weight_decay}")
         if self.cache == "features" and not self.features_are_fixed:
-            raise UserError("--cache=features needs --freeze_backbone and --augment=none: they change otherwise.")
-
+            raise UserError("--cache=features needs --freeze_backbone and --augment=none: otherwise features change.")
         if self.cache in ("decoded", "disk") and self.crops_originals:
             raise UserError(
-                f"--cache={self.cache} keeps resized images, and --crop_from=original cuts crops from images that are "
-                "not. Choose --cache=encoded or --cache=none, let --cache=auto do so, or choose --crop_from=resized."
+                f"--cache={self.cache} keeps resized images, but --crop_from=original cuts crops from the original "
+                "ones. Choose --crop_from=resized, or --cache=encoded, --cache=none or --cache=auto."
             )
 
     @property
@@ -160,7 +161,7 @@ class TrainConfig:
 
     @property
     def features_are_fixed(self) -> bool:
-        """Whether the backbone says the same of an image in every epoch."""
+        """Whether the features of an image are the same in every epoch."""
         return self.freeze_backbone and self.augment == "none"
 
 

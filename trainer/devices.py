@@ -49,7 +49,7 @@ def describe_gpu(names: Sequence[str], memory: str) -> str:
         if mebibytes.strip().isdecimal():
             sizes[name.strip()] = int(mebibytes) * 2**20 / 1e9
     size = f", {sizes[names[0]]:.0f} GB" if names[0] in sizes else ""
-    others = f" The others are not used: there are {len(names)}." if len(names) > 1 else ""
+    others = f" Only the first of {len(names)} GPUs is used." if len(names) > 1 else ""
     return f"GPU: {names[0]}{size}.{others}"
 
 
@@ -77,23 +77,25 @@ def explain_unused(found: Sequence[str], visible: str | None, built_with_cuda: b
         log: the lines that TensorFlow logged while it looked for GPUs.
     """
     reason = _reason(visible, built_with_cuda, log)
-    there = f"{found[0]} is" if len(found) == 1 else f"{len(found)} GPUs ({found[0]}) are"
-    return f"{there} there and not used: {reason}"
+    gpus = f"The GPU of this machine ({found[0]}) is"
+    if len(found) > 1:
+        gpus = f"The {len(found)} GPUs of this machine ({found[0]}) are"
+    return f"{gpus} not used: {reason}"
 
 
 def _reason(visible: str | None, built_with_cuda: bool, log: str) -> str:
     if visible is not None and not re.match(r"\s*(\d|GPU-|MIG-)", visible):
-        return f"CUDA_VISIBLE_DEVICES is {visible!r}, which hides it. Unset it: unset CUDA_VISIBLE_DEVICES"
+        return f"CUDA_VISIBLE_DEVICES is {visible!r}, which hides all GPUs. To use them: unset CUDA_VISIBLE_DEVICES"
     if not built_with_cuda:
-        return f"this TensorFlow is built without CUDA. Install the one that has it: {_INSTALL}"
+        return f"this TensorFlow is built without CUDA. Install one with CUDA: {_INSTALL}"
     # Checked before the libraries: without a driver, TensorFlow reports missing libraries as well.
     driver = re.search(r"failed call to cuInit:[^\n]*?(CUDA_ERROR_\w+|UNKNOWN ERROR \(\d+\)|$)", log, re.M)
     driver = driver or re.search(r"(CUDA driver version is insufficient)", log)
     if driver:
         code = f" ({driver[1]})" if driver[1] else ""
         return (
-            f"its driver does not start{code}. `nvidia-smi` must work; a container needs "
-            "--gpus=all, and a new driver a restart of the machine."
+            f"the driver does not start{code}. `nvidia-smi` must work; a container needs --gpus=all; "
+            "after a new driver is installed, the machine must be restarted."
         )
     missing = re.findall(r"Could not load dynamic library '([^']+)'", log)
     if missing or re.search(r"Cannot dlopen some GPU libraries|Could not find cuda drivers", log):

@@ -80,7 +80,7 @@ def find_or_make(root: Path, description: Description, names: Sequence[str], chu
                     shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
         raise UserError(
-            f"The cache cannot be written to {root}: {error.strerror or error}. Choose another --cache_dir, or --cache."
+            f"The cache cannot be written to {root}: {error.strerror or error}. Choose another --cache_dir or --cache."
         ) from error
     return folder
 

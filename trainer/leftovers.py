@@ -53,7 +53,7 @@ class Leftovers:
         files = [f"{Path(run_folder.CHECKPOINTS, LAST)} of epoch {saved.last_epoch}"]
         if saved.best_epoch:
             files.append(f"{Path(run_folder.CHECKPOINTS, BEST)} of epoch {saved.best_epoch}")
-        of_heads = ", of the head alone, which takes cached features" if self._is_head() else ""
+        of_heads = ". They hold the head alone, whose inputs are the cached features" if self._is_head() else ""
         return [
             f"Kept in {path}: {' and '.join(files)} of {self._config.epochs}{of_heads}.",
             f"Training does not go on from a checkpoint yet. {_AGAIN}",

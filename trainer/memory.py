@@ -70,7 +70,7 @@ def explained(config: TrainConfig, work: str, flags: Sequence[str]) -> Iterator[
             raise
         place = "of a GPU" if re.search(r"device:GPU|GPU_\d|CUDA|cudnn", text, re.I) else "of this machine"
         size = _requested_bytes(text)
-        asked = f": {_readable(size)} were asked for" if size else ""
+        asked = f": {_readable(size)} were requested" if size else ""
         raise UserError(f"The memory {place} is too small for {work}{asked}. {_advice(config, flags)}") from error
 
 

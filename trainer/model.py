@@ -89,7 +89,9 @@ def _backbone(config: TrainConfig) -> tuple[keras.Model, Callable[..., Any]]:
     shape = (config.image_size, config.image_size, 3)
     if config.model == SMALL_RESNET:
         if config.weights == "imagenet":
-            raise UserError(f"--weights=imagenet: there are none for {SMALL_RESNET}. Choose another --model.")
+            raise UserError(
+                f"--weights=imagenet: {SMALL_RESNET} has no ImageNet weights. Choose another --model or --weights=none."
+            )
         backbone, preprocess = _small_resnet(shape), layers.Rescaling(1 / 127.5, offset=-1)
     else:
         constructor, preprocess = _application(config.model)
@@ -183,7 +185,7 @@ def _explained(config: TrainConfig) -> Iterator[None]:
         folder = os.path.join(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"), "models")
         raise UserError(
             f"The ImageNet weights of {config.model} cannot be downloaded{f' from {address[1]}' if address else ''}.\n"
-            f"Put the file there as {os.path.join(folder, name)} (Keras removes one that is not the published one), "
+            f"Save the file as {os.path.join(folder, name)} (Keras removes it if it is not the published file), "
             f"or pass it: --weights=/path/to/{name}\n"
             f"To start from random weights: --weights=none. ({error})"
         ) from error

@@ -76,7 +76,7 @@ def _names(labels: np.ndarray, classes: Sequence[str]) -> str:
 def _predicted(scores: np.ndarray, classes: Sequence[str]) -> str:
     """Returns the predicted classes with their probabilities, the most probable first."""
     ranked = [f"{classes[i]} {scores[i]:.0%}" for i in np.argsort(-scores)]
-    return ", ".join(ranked[: int((scores >= THRESHOLD).sum())]) or f"none (most: {ranked[0]})"
+    return ", ".join(ranked[: int((scores >= THRESHOLD).sum())]) or f"none (highest: {ranked[0]})"
 
 
 def _lines(text: str) -> str:

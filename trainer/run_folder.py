@@ -177,7 +177,7 @@ def _claim(path: Path) -> tuple[int, list[Path]]:
     Returns:
         The descriptor with the lock, and the folders that were made, the innermost first.
     """
-    missing = FileNotFoundError(errno.ENOENT, "It is removed again and again", str(path))
+    missing = FileNotFoundError(errno.ENOENT, "Other processes remove the folder each time it is made", str(path))
     for _ in range(_ATTEMPTS):
         try:
             made = _make(path)

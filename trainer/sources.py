@@ -98,7 +98,7 @@ def combine(datasets: Sequence[tuple[str, DatasetInfo]], classes: tuple[str, ...
         if info.fingerprint in directories:
             raise UserError(
                 f"--data: {directories[info.fingerprint]} and {directory} are the same dataset. "
-                "To see one more often than others give --data_weights."
+                "To use one dataset more often than others, set --data_weights."
             )
         directories[info.fingerprint] = directory
         _check_classes(directory, info, classes, first)
@@ -129,7 +129,7 @@ def damaged_shards_named(config: TrainConfig, data: Sources) -> Iterator[None]:
 
 
 def check_shards(directory: str, info: DatasetInfo, splits: Sequence[str]) -> None:
-    """Compares shards with the manifest, byte for byte: for when reading them has failed.
+    """Compares the digests of shards with the manifest, after reading them has failed.
 
     Args:
         directory: of the dataset.
@@ -143,7 +143,7 @@ def check_shards(directory: str, info: DatasetInfo, splits: Sequence[str]) -> No
     wrong = [shard.path for shard in shards if _sha256(posixpath.join(directory, shard.path)) != shard.sha256]
     if wrong:
         raise UserError(
-            f"{directory}: missing, or different from the manifest: {', '.join(wrong)}. "
+            f"{directory}: these shards are missing, or differ from the manifest: {', '.join(wrong)}. "
             "Copy the dataset once more, or convert again."
         )
 
@@ -171,5 +171,5 @@ def _check_classes(directory: str, info: DatasetInfo, classes: tuple[str, ...], 
         )
         raise UserError(
             f"--data: {first[0]} and {directory} must have the same classes, and {only}. "
-            "--classes chooses some that all of them have."
+            "To train on classes that all datasets have, name them: --classes"
         )

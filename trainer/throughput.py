@@ -68,7 +68,7 @@ def _input_advice(config: TrainConfig, content: str) -> str:
         return f"--cache=decoded or --cache=disk, which keep decoded images{less}"
     if config.augment == "full":
         return "--augment=crop, which does not change colours"
-    return "a larger --batch_size, which takes fewer steps"
+    return "a larger --batch_size, which needs fewer steps"
 
 
 def measure(network: keras.Model, dataset: tf.data.Dataset, seconds: float = _SECONDS) -> Throughput:

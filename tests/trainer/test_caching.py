@@ -75,7 +75,7 @@ def test_auto_takes_what_there_is_room_for(
     room(2 * total(asked, sources, memory[0]) + memory[1], disk)
     plan = caching.choose(asked, sources, features(num_features))
     assert (plan.content, plan.on_disk) == (content, on_disk)
-    assert re.fullmatch(r"Cache: .*: .*of memory and .* of disk are free\.", plan.reason)
+    assert re.fullmatch(r"Cache: .*\. Free: .* of memory, .* of disk\.", plan.reason)
 
 
 def test_where_crops_are_cut_from_does_not_depend_on_memory(
@@ -133,38 +133,38 @@ def wide(sources: Sources, num_examples: int, num_classes: int) -> Sources:
             "auto",
             None,
             Plan("decoded", on_disk=False, reason=""),
-            "Cache: decoded images (245 MB) in memory, with BUFFERS: 4.0 GB of memory and 2.0 GB of disk are free.",
+            "Cache: decoded images (245 MB) in memory, with BUFFERS. Free: 4.0 GB of memory, 2.0 GB of disk.",
             id="auto",
         ),
         pytest.param(
             "disk",
             None,
             Plan("decoded", on_disk=True, reason=""),
-            "Cache: decoded images (245 MB) on disk, in FOLDER, with BUFFERS: as asked; "
-            "4.0 GB of memory and 2.0 GB of disk are free.",
+            "Cache: decoded images (245 MB) on disk in FOLDER, with BUFFERS, as --cache=disk asks. "
+            "Free: 4.0 GB of memory, 2.0 GB of disk.",
             id="disk",
         ),
         pytest.param(
             "disk",
             100,
             Plan("features", on_disk=True, reason=""),
-            "Cache: features (0 MB) on disk, in FOLDER, with BUFFERS: as asked; "
-            "4.0 GB of memory and 2.0 GB of disk are free.",
+            "Cache: features (0 MB) on disk in FOLDER, with BUFFERS, as --cache=disk asks. "
+            "Free: 4.0 GB of memory, 2.0 GB of disk.",
             id="features on disk",
         ),
         pytest.param(
             "decoded",
             100,
             Plan("decoded", on_disk=False, reason=""),
-            "Cache: decoded images (245 MB) in memory, with BUFFERS: as asked; "
-            "4.0 GB of memory and 2.0 GB of disk are free.",
+            "Cache: decoded images (245 MB) in memory, with BUFFERS, as --cache=decoded asks. "
+            "Free: 4.0 GB of memory, 2.0 GB of disk.",
             id="images and not features",
         ),
         pytest.param(
             "none",
             None,
             Plan("none", on_disk=False, reason=""),
-            "Cache: nothing, with BUFFERS: as asked; 4.0 GB of memory and 2.0 GB of disk are free.",
+            "Cache: nothing, with BUFFERS, as --cache=none asks. Free: 4.0 GB of memory, 2.0 GB of disk.",
             id="none",
         ),
     ],
@@ -197,13 +197,14 @@ def test_what_does_not_fit_is_refused_before_it_fills_the_machine(
         caching.choose(asked, sources)
     assert re.fullmatch(
         r"--cache=decoded takes \d\.\d GB of memory, and 200 MB are free. "
-        "Choose another one, or let --cache=auto do so.",
+        "Choose another --cache: --cache=auto takes one that fits.",
         str(caught.value),
     )
     with pytest.raises(UserError) as caught:
         caching.choose(dataclasses.replace(asked, cache="disk", cache_dir=str(tmp_path)), sources)
     assert str(caught.value) == (
-        f"--cache=disk takes 245 MB of disk, and 200 MB are free in {tmp_path}. Choose another --cache_dir, or --cache."
+        f"--cache=disk takes 245 MB of disk, and 200 MB are free in {tmp_path}. "
+        "Choose another --cache_dir or another --cache."
     )
 
 
@@ -315,7 +316,7 @@ def test_a_complete_cache_is_used_where_there_is_no_room_for_a_second_one(
     room(0, 0)
     plan = caching.choose(asked, sources)
     assert (plan.content, plan.on_disk) == ("decoded", True)
-    assert f"on disk, in {asked.cache_dir}, where they are already, with " in plan.reason
+    assert f"on disk in {asked.cache_dir}, from an earlier run, with " in plan.reason
     # Images of another size do not use this cache.
     if cache == "auto":
         assert not caching.choose(dataclasses.replace(asked, image_size=33), sources).on_disk

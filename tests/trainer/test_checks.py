@@ -57,7 +57,9 @@ def test_leaks_are_said_of_each_dataset(config: Config) -> None:
 
 
 @pytest.mark.parametrize(
-    ("positives", "word"), [((5, 5), "10: some have several."), ((2, 5), "7: some have none.")], ids=["more", "less"]
+    ("positives", "word"),
+    [((5, 5), "10 labels: some have several."), ((2, 5), "7 labels: some have none.")],
+    ids=["more", "less"],
 )
 def test_a_softmax_on_labels_that_are_not_exclusive_is_said(
     positives: tuple[int, ...], word: str, config: Config

@@ -51,9 +51,11 @@ def test_it_is_frozen_and_takes_names_only() -> None:
             id="a weight that is no number",
         ),
         pytest.param(
-            {"classes": ("sea", "sea")}, "--classes must be names, each once. Received: sea,sea", id="a class twice"
+            {"classes": ("sea", "sea")},
+            "--classes must name each class once. Received: sea,sea",
+            id="a class twice",
         ),
-        pytest.param({"classes": ("sea", "")}, "--classes must be names, each once. Received: sea,", id="no name"),
+        pytest.param({"classes": ("sea", "")}, "--classes must name each class once. Received: sea,", id="no name"),
         pytest.param({"output": ""}, "--output is required.", id="no output"),
         pytest.param(
             {"output": "gs://bucket/run"},
@@ -72,12 +74,12 @@ def test_it_is_frozen_and_takes_names_only() -> None:
         ),
         pytest.param(
             {"cache": "features", "augment": "none"},
-            "--cache=features needs --freeze_backbone and --augment=none: they change otherwise.",
+            "--cache=features needs --freeze_backbone and --augment=none: otherwise features change.",
             id="features of a backbone that is trained",
         ),
         pytest.param(
             {"cache": "features", "freeze_backbone": True, "augment": "flip"},
-            "--cache=features needs --freeze_backbone and --augment=none: they change otherwise.",
+            "--cache=features needs --freeze_backbone and --augment=none: otherwise features change.",
             id="features of images that change",
         ),
         pytest.param(
@@ -95,9 +97,9 @@ def test_it_is_frozen_and_takes_names_only() -> None:
         ),
         pytest.param(
             {"train_split": "validation"},
-            "--train_split and --validation_split must differ: a model that is evaluated on what it was trained on "
-            "looks better than it is. Received: 'validation' for both",
-            id="evaluated on what it was trained on",
+            "--train_split and --validation_split must differ: the model would be evaluated on the images that it "
+            "was trained on. Received: 'validation' for both",
+            id="evaluated on the images that it was trained on",
         ),
         pytest.param({"image_size": 0}, "--image_size must be at least 1. Received: 0", id="no pixels"),
         pytest.param({"batch_size": -4}, "--batch_size must be at least 1. Received: -4", id="negative batches"),

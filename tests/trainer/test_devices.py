@@ -42,7 +42,9 @@ def test_a_gpu_that_is_not_used_is_named_in_a_second_line(monkeypatch: pytest.Mo
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     first, second = devices.describe().splitlines()
     assert first.startswith("Training on CPU (")
-    assert second == (f"NVIDIA A10G is there and not used: CUDA libraries cannot be loaded. Install them: {INSTALL}")
+    assert second == (
+        f"The GPU of this machine (NVIDIA A10G) is not used: CUDA libraries cannot be loaded. Install them: {INSTALL}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def test_a_gpu_that_is_not_used_is_named_in_a_second_line(monkeypatch: pytest.Mo
         (["NVIDIA A10G"], "", "GPU: NVIDIA A10G."),
         (["NVIDIA A10G"], "NVIDIA A10G, [N/A]\n", "GPU: NVIDIA A10G."),
         (["NVIDIA T4"], "NVIDIA A10G, 23028\nNVIDIA T4, 15360\n", "GPU: NVIDIA T4, 16 GB."),
-        (["NVIDIA T4"] * 4, "NVIDIA T4, 15360\n" * 4, "GPU: NVIDIA T4, 16 GB. The others are not used: there are 4."),
+        (["NVIDIA T4"] * 4, "NVIDIA T4, 15360\n" * 4, "GPU: NVIDIA T4, 16 GB. Only the first of 4 GPUs is used."),
     ],
 )
 def test_a_gpu_is_named_with_its_memory(names: Sequence[str], memory: str, expected: str) -> None:
@@ -86,13 +88,21 @@ def test_gpus_are_found_by_nvidia_smi(no_programs: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("visible", "built_with_cuda", "words", "expected"),
     [
-        pytest.param("", True, "", "CUDA_VISIBLE_DEVICES is '', which hides it. Unset it: ", id="hidden by nothing"),
-        pytest.param("-1", True, "", "CUDA_VISIBLE_DEVICES is '-1', which hides it. Unset it: ", id="hidden by -1"),
+        pytest.param(
+            "",
+            True,
+            "",
+            "CUDA_VISIBLE_DEVICES is '', which hides all GPUs. To use them: unset ",
+            id="hidden by nothing",
+        ),
+        pytest.param(
+            "-1", True, "", "CUDA_VISIBLE_DEVICES is '-1', which hides all GPUs. To use them: unset ", id="hidden by -1"
+        ),
         pytest.param(
             None,
             False,
             "",
-            f"this TensorFlow is built without CUDA. Install the one that has it: {INSTALL}",
+            f"this TensorFlow is built without CUDA. Install one with CUDA: {INSTALL}",
             id="no CUDA",
         ),
         pytest.param(
@@ -122,7 +132,7 @@ def test_gpus_are_found_by_nvidia_smi(no_programs: Path, tmp_path: Path) -> None
             True,
             "E0000 cuda_platform.cc:51] failed call to cuInit: INTERNAL: CUDA error: Failed call to cuInit: "
             "CUDA_ERROR_UNKNOWN: unknown error",
-            "its driver does not start (CUDA_ERROR_UNKNOWN). `nvidia-smi` must work; ",
+            "the driver does not start (CUDA_ERROR_UNKNOWN). `nvidia-smi` must work; ",
             id="a driver that does not start",
         ),
         pytest.param(
@@ -131,14 +141,14 @@ def test_gpus_are_found_by_nvidia_smi(no_programs: Path, tmp_path: Path) -> None
             "I0000 cudart_stub.cc:31] Could not find cuda drivers on your machine, GPU will not be used.\n"
             "E0000 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error: Failed call to cuInit: "
             "UNKNOWN ERROR (303)\n",
-            "its driver does not start (UNKNOWN ERROR (303)). `nvidia-smi` must work; ",
+            "the driver does not start (UNKNOWN ERROR (303)). `nvidia-smi` must work; ",
             id="neither a driver nor libraries",
         ),
         pytest.param(
             None,
             True,
             "CUDA driver version is insufficient for CUDA runtime version",
-            "its driver does not start (CUDA driver version is insufficient). ",
+            "the driver does not start (CUDA driver version is insufficient). ",
             id="an old driver",
         ),
         pytest.param("7", True, "", "CUDA_VISIBLE_DEVICES is '7', and there may be no such GPU.", id="no such GPU"),
@@ -149,10 +159,10 @@ def test_gpus_are_found_by_nvidia_smi(no_programs: Path, tmp_path: Path) -> None
 )
 def test_why_a_gpu_is_not_used(visible: str | None, built_with_cuda: bool, words: str, expected: str) -> None:
     said = devices.explain_unused(["NVIDIA A10G"], visible, built_with_cuda, words)
-    assert said.startswith(f"NVIDIA A10G is there and not used: {expected}")
+    assert said.startswith(f"The GPU of this machine (NVIDIA A10G) is not used: {expected}")
     assert "\n" not in said
     assert devices.explain_unused(["NVIDIA T4"] * 2, visible, built_with_cuda, words).startswith(
-        "2 GPUs (NVIDIA T4) are there and not used: "
+        "The 2 GPUs of this machine (NVIDIA T4) are not used: "
     )
 
 

@@ -74,7 +74,7 @@ def test_a_full_disk_is_a_sentence_and_is_as_empty_as_before(mounted: Callable[.
     with pytest.raises(UserError) as caught:
         make(disk, num=100)
     assert str(caught.value) == (
-        f"The cache cannot be written to {disk}: No space left on device. Choose another --cache_dir, or --cache."
+        f"The cache cannot be written to {disk}: No space left on device. Choose another --cache_dir or --cache."
     )
     assert list(disk.iterdir()) == []
     assert shutil.disk_usage(disk).free == free
@@ -190,7 +190,7 @@ def test_a_shared_cache_that_cannot_be_written_to_is_read(
         with pytest.raises(UserError) as caught:
             make(disk, incomplete)
         assert str(caught.value) == (
-            f"The cache cannot be written to {disk}: Read-only file system. Choose another --cache_dir, or --cache."
+            f"The cache cannot be written to {disk}: Read-only file system. Choose another --cache_dir or --cache."
         )
         diskcache.remove_unfinished(disk)
         return
@@ -218,7 +218,7 @@ except test_diskcache.UserError as error:
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.stdout == (
-        f"The cache cannot be written to {disk}: Permission denied. Choose another --cache_dir, or --cache.\n"
+        f"The cache cannot be written to {disk}: Permission denied. Choose another --cache_dir or --cache.\n"
     ), ended.stderr
 
 

@@ -51,7 +51,7 @@ def test_the_epochs_of_the_checkpoints_are_told(left: Leftovers, tmp_path: Path)
     assert left.describe().splitlines() == [f"{kept}.", on]
     left.plan = Plan("features", True, "")
     assert left.describe().splitlines() == [
-        f"{kept}, of the head alone, which takes cached features.",
+        f"{kept}. They hold the head alone, whose inputs are the cached features.",
         on,
         "The caches on disk are kept: the next run finds them.",
     ]

@@ -141,7 +141,7 @@ def test_a_damaged_shard_is_named(command: Command, data: Path, tmp_path: Path) 
     shard.write_bytes(shard.read_bytes()[:-100])
     ended = command(f"--data={copy}", f"--output={tmp_path / 'run'}", "--image_size=8", "--epochs=1")
     assert ended.returncode == 1
-    assert f"error: {copy}: missing, or different from the manifest: " in ended.stderr
+    assert f"error: {copy}: these shards are missing, or differ from the manifest: " in ended.stderr
     assert "train/train-00001-of-00003.tfrecord" in ended.stderr
     assert "Traceback" not in ended.stderr
 

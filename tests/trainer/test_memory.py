@@ -35,17 +35,17 @@ def _exhausted(text: str) -> tf.errors.ResourceExhaustedError:
     [
         pytest.param(
             _exhausted(_ON_CPU.format(type="float", device="CPU")),
-            "The memory of this machine is too small for training: 411.0 MB were asked for. ",
+            "The memory of this machine is too small for training: 411.0 MB were requested. ",
             id="a tensor on the CPU",
         ),
         pytest.param(
             _exhausted(_ON_CPU.format(type="half", device="GPU")),
-            "The memory of a GPU is too small for training: 205.5 MB were asked for. ",
+            "The memory of a GPU is too small for training: 205.5 MB were requested. ",
             id="a tensor on a GPU",
         ),
         pytest.param(
             _exhausted("Out of memory while trying to allocate 9663676416 bytes. [[{{node StatefulPartitionedCall}}]]"),
-            "The memory of this machine is too small for training: 9.7 GB were asked for. ",
+            "The memory of this machine is too small for training: 9.7 GB were requested. ",
             id="XLA",
         ),
         pytest.param(
@@ -59,7 +59,7 @@ def _exhausted(text: str) -> tf.errors.ResourceExhaustedError:
         pytest.param(MemoryError(), "The memory of this machine is too small for training. ", id="Python"),
         pytest.param(
             np._core._exceptions._ArrayMemoryError((1 << 20, 1 << 10), np.dtype(np.float64)),
-            "The memory of this machine is too small for training: 8.6 GB were asked for. ",
+            "The memory of this machine is too small for training: 8.6 GB were requested. ",
             id="numpy",
         ),
         pytest.param(
@@ -107,7 +107,7 @@ def test_a_full_disk_is_no_lack_of_memory(config: Config) -> None:
 
 def test_a_tensor_that_tensorflow_refuses(config: Config) -> None:
     with (
-        pytest.raises(UserError, match=r"too small for training: 4,000,000\.0 GB were asked for\. "),
+        pytest.raises(UserError, match=r"too small for training: 4,000,000\.0 GB were requested\. "),
         memory.explained(config(), "training", ("model",)),
     ):
         tf.zeros((1000, 1000, 1000, 1000, 1000))

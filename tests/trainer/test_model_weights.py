@@ -114,7 +114,7 @@ def test_a_missing_file_of_weights(config: Config, statistics: Statistics) -> No
 
 
 def test_the_small_network_has_no_imagenet_weights(config: Config, statistics: Statistics) -> None:
-    with pytest.raises(UserError, match=r"^--weights=imagenet: there are none for small_resnet"):
+    with pytest.raises(UserError, match=r"^--weights=imagenet: small_resnet has no ImageNet weights"):
         model.build(config(weights="imagenet"), statistics)
 
 

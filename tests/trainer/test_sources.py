@@ -202,7 +202,7 @@ def test_other_classes_are_named(info: DatasetInfo) -> None:
         combine([("a", info), ("b", other)])
     assert str(caught.value) == (
         "--data: a and b must have the same classes, and only a has yellow; only b has pink. "
-        "--classes chooses some that all of them have."
+        "To train on classes that all datasets have, name them: --classes"
     )
     assert combine([("a", info), ("b", other)], ("red", "blue")).each[1].labels == (2, 0)
     with pytest.raises(UserError) as caught:
@@ -253,6 +253,6 @@ def test_check_shards_names_what_is_missing_or_damaged(data: Path, info: Dataset
     with pytest.raises(UserError) as caught:
         check_shards(str(removable), info, ("jpegs", "train"))
     assert str(caught.value) == (
-        f"{removable}: missing, or different from the manifest: jpegs/jpegs-00000-of-00002.tfrecord, "
+        f"{removable}: these shards are missing, or differ from the manifest: jpegs/jpegs-00000-of-00002.tfrecord, "
         "train/train-00000-of-00003.tfrecord. Copy the dataset once more, or convert again."
     )

@@ -11,20 +11,22 @@ from multihot import machine
 from trainer.config import TrainConfig
 from trainer.sources import Source, Sources
 
-# Bytes of examples that go through a step together, about: what surrounds the work on them is done once for all. At 32
-# pixels, 192 images or more together took 3 to 6 % less than 32 (scripts/bench_input, row `ours`). But at the end of an
-# epoch a core idles while the last ones are decoded: with 320 together, an epoch of 1608 images took 14 % longer than
-# with 192.
+# Approximate bytes of the examples that go through a step together, so that the cost of a call is paid once for all of
+# them. At 32 pixels, chunks of 192 images or more took 3 to 6 % less time than chunks of 32 (scripts/bench_input, row
+# `ours`). But at the end of an epoch a core idles while the last chunk is decoded: with chunks of 320, an epoch of 1608
+# images took 14 % longer than with 192.
 _CHUNK_BYTES = 1 << 19
-# Images in a chunk at least: mixup blends images of a chunk.
+# The smallest chunk, in images: mixup blends images of a chunk.
 _CHUNK_EXAMPLES = 8
-# Of all calls of a step together, those that wait to be read and those that run. Two calls there may be always.
+# Bytes of all calls of a step together, both running calls and results that wait to be read. Two calls are always
+# allowed.
 _CALLS_BYTES = 1 << 28
 _PREFETCH_BATCHES, _PREFETCH_BYTES = 4, 1 << 27
-# Memory of an element of a shuffle beside its own bytes: 200 bytes for a number, 440 for a slice of an array, 410 for a
-# record, measured with a million of each.
+# Memory that a shuffle takes for each element beside the bytes of the element: 200 bytes for a number, 440 for a slice
+# of an array, 410 for a record, measured with a million of each.
 SHUFFLE_ELEMENT_BYTES = 400
-# Files open at a time: so many that one slow file does not hold up the rest; and what TensorFlow reads ahead of each.
+# Files that are open at a time, so that one slow file does not delay the rest; and the bytes that TensorFlow reads
+# ahead of each.
 OPEN_SHARDS = 8
 _READ_BYTES = 1 << 18
 
@@ -37,7 +39,7 @@ class Buffers(NamedTuple):
         load_calls: calls that decode or read a cache, at a time, for each dataset.
         colour_calls: calls of colour.jitter_and_mix, at a time.
         prefetched_batches: batches that wait for the model.
-        num_bytes: that all of this takes, about; without what is shuffled.
+        num_bytes: memory that the buffers take, approximately, without that of the shuffle.
     """
 
     chunk_size: int
@@ -71,11 +73,11 @@ def plan(
     labels = 4 * len(sources.classes)
     batch = config.batch_size
     chunk = _chunk(batch, example + labels)
-    # A loop makes images one by one, and then one array of them.
+    # A loop decodes images one by one, and then copies them to one array.
     load = chunk * (2 * example + labels)
     reading = 0
     if decodes:
-        # Of all splits: a dataset that is only evaluated has none to train on.
+        # The statistics of all splits: a dataset may have no training split.
         statistics = [split.statistics for source in sources.each for split in source.info.splits]
         record = max(each.example_bytes.mean for each in statistics)
         reading = OPEN_SHARDS * (_READ_BYTES + 4 * round(record))
@@ -96,7 +98,7 @@ def plan(
         load_calls=load_calls,
         colour_calls=colour_calls,
         prefetched_batches=prefetched,
-        # One batch is put together, and one is used.
+        # Two more batches: one is being assembled, and the model uses one.
         num_bytes=num_bytes + (prefetched + 2) * batch_bytes,
     )
 
@@ -107,18 +109,18 @@ def _num_examples(source: Source) -> int:
 
 
 def _chunk(batch: int, example_bytes: int) -> int:
-    """Returns how many examples go through a step together.
+    """Returns the number of examples that go through a step together.
 
-    The number of cores has no part in it: random numbers are drawn for a chunk at a time.
+    It does not depend on the number of cores, since random numbers are drawn for a chunk at a time.
     """
     if batch * example_bytes <= _CHUNK_BYTES:
         return batch * (_CHUNK_BYTES // (batch * example_bytes))
     max_examples = max(_CHUNK_EXAMPLES, _CHUNK_BYTES // example_bytes)
     part = math.ceil(batch / math.ceil(batch / max_examples))
-    # An even number, so that none is left without another one to blend it with.
+    # An even number, so that mixup has a partner for each image.
     return min(batch, part + part % 2)
 
 
 def _calls(call_bytes: int, num_steps: int = 1) -> int:
-    """Returns how many calls of a step run at a time, where each takes so many bytes."""
+    """Returns the number of calls of a step that run at a time, if each call takes `call_bytes`."""
     return min(machine.usable_cores(), max(2, _CALLS_BYTES // num_steps // call_bytes))

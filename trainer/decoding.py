@@ -16,19 +16,19 @@ from schemas import example
 from trainer import cropping, resizing
 from trainer.cropping import Crops
 
-# By which libjpeg can divide height and width at little cost.
+# libjpeg can divide height and width by these numbers at little cost.
 _RATIOS = (1, 2, 4, 8)
-# Up to how many times as large pixels are interpolated: beyond, some would be left out.
+# Images of up to this many times the size of the result are interpolated: beyond it, interpolation would skip pixels.
 _INTERPOLATED = 2.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decoder:
-    """How the records of a dataset become images.
+    """Decodes the records of a dataset to images and labels.
 
     Attributes:
         num_classes: of the dataset.
-        labels: indices of the classes that are wanted.
+        labels: indices of the classes of the run.
         all_jpeg: whether the dataset has no image of another format: the graph is simpler then.
         size: height and width of the result, pixels.
         exact: whether all pixels are decoded and averaged by an antialiasing filter.
@@ -55,7 +55,7 @@ class Decoder:
         labels = features[example.LABELS]
         if self.labels != tuple(range(self.num_classes)):
             labels = tf.gather(labels, self.labels, axis=1)
-        # A loop in the graph: a call of the map of tf.data for each image took a tenth longer.
+        # A loop in the graph: `Dataset.map` with a call for each image took a tenth longer.
         images = tf.map_fn(
             lambda image: self._image(*image),
             (features[example.IMAGE], self._plans(features, crops)),
@@ -65,10 +65,10 @@ class Decoder:
         return images, tf.cast(labels, tf.float32)
 
     def _plans(self, features: dict[str, tf.Tensor], crops: Crops | None) -> tf.Tensor:
-        """Returns what is to be done with each image, int32 [n, 2] or [n, 7], in as few tensors as can be.
+        """Returns the plan of each image, int32 [n, 2] or [n, 7]: one tensor, since each tensor of a loop costs time.
 
-        Which of the ratios to decode at, or that it is no JPEG; whether to average; and of crops, whether to mirror,
-        and the window, in pixels of the whole image.
+        A plan is the index of the ratio to decode at (one past the last: the image is no JPEG), and whether to average
+        pixels; for crops also whether to mirror, and the window in pixels of the whole image.
         """
         shapes = tf.cast(tf.stack([features[example.HEIGHT], features[example.WIDTH]], axis=1), tf.int32)
         windows = crops.windows(shapes) if crops else tf.pad(shapes, [[0, 0], [2, 0]])
@@ -108,10 +108,10 @@ class Decoder:
 
 
 def _jpeg(data: tf.Tensor, window: tf.Tensor | None, ratio: int) -> tf.Tensor:
-    # TensorFlow's default, INTEGER_FAST, comes out almost a level darker than other decoders.
+    # The pixels of TensorFlow's default, INTEGER_FAST, are almost a level darker than those of other decoders.
     if window is None:
         return tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
-    # Of the reduced image, which libjpeg rounds up: so does this, and never beyond it.
+    # The window in the reduced image. libjpeg rounds the size of that up, and so does this, never beyond its edges.
     window = tf.add(window, [0, 0, ratio - 1, ratio - 1]) // ratio
     return tf.io.decode_and_crop_jpeg(data, window, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
 

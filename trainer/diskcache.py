@@ -1,13 +1,13 @@
 """Keeps arrays on disk, for this run and for later ones.
 
-    <root>/<key>/             key: a digest of the description of what is in it
+    <root>/<key>/             key: a digest of the description of the contents
         inputs, labels        the arrays, raw
-        description.json      what they are, for people; written last
+        description.json      the description of the contents, for people; written last
     <root>/<key>.incomplete/  while a process makes it, which has locked <key>.lock
 
-The folder gets its name when it is complete, so that a run that was killed leaves nothing that could be mistaken for
-one; the next run removes what it left. A run that needs the same waits. A complete folder is only read: it may lie on a
-disk that cannot be written to.
+The folder gets its name when it is complete, so that the files of a killed run are not mistaken for a cache; the next
+run removes them. A run that needs a cache that another process makes waits for it. A complete folder is only read, so
+that it may be on a read-only disk.
 """
 
 import contextlib
@@ -32,12 +32,12 @@ Description = dict[str, Any]
 
 
 def is_complete(root: Path, description: Description) -> bool:
-    """Returns whether a cache is there."""
+    """Returns whether there is a complete cache with this description."""
     return os.path.isdir(_folder(root, description))
 
 
 def is_writable(root: Path) -> bool:
-    """Returns whether a cache can be made in a folder, which need not be there yet."""
+    """Returns whether a cache can be written in a folder, which need not exist yet."""
     there = root.absolute()
     while not os.path.exists(there) and there != there.parent:
         there = there.parent
@@ -46,7 +46,7 @@ def is_writable(root: Path) -> bool:
 
 def remove_unfinished(root: Path) -> None:
     """Removes the unfinished caches of runs that were killed."""
-    with contextlib.suppress(OSError):  # Nothing is there, or it is not ours to remove.
+    with contextlib.suppress(OSError):  # There are none, or this process may not remove them.
         for lock in sorted(root.glob(f"*{_LOCK}")):
             with contextlib.suppress(OSError), _locked(lock, wait=False):
                 shutil.rmtree(lock.with_suffix(_INCOMPLETE), ignore_errors=True)
@@ -97,7 +97,7 @@ def map_file(path: Path, num_bytes: int) -> mmap.mmap:
 
     Args:
         path: of a file in a cache.
-        num_bytes: that it must have.
+        num_bytes: the size that the file must have.
 
     Raises:
         UserError: it has another size, or cannot be read.
@@ -105,7 +105,7 @@ def map_file(path: Path, num_bytes: int) -> mmap.mmap:
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size == num_bytes:
-                # Nothing is written to it; TensorFlow asks for memory that could be.
+                # TensorFlow requires writable memory, but does not write to it.
                 return mmap.mmap(file.fileno(), num_bytes, access=mmap.ACCESS_COPY)
     except FileNotFoundError:
         pass

@@ -16,15 +16,15 @@ from trainer.config import TrainConfig
 
 _BYTES = {"half": 2, "bfloat16": 2, "float": 4, "double": 8, "uint8": 1, "bool": 1, "int32": 4, "int64": 8}
 _OUT_OF_MEMORY = re.compile(
-    # The last is of a large constant of the graph, for which TensorFlow gets no memory.
+    # The last message is about a large constant of the graph, for which there is no memory.
     r"out of memory|\bOOM\b|OUT_OF_MEMORY|ALLOC_FAILED|failed to allocate memory|Cannot parse tensor from proto",
     re.I,
 )
-# With less than this left, the next allocation may be the last one. It is looked at five times a second, which takes a
-# thousandth of a core.
+# With less free memory than this, the next allocation may be the last one. The free memory is read five times a second,
+# which takes a thousandth of a core.
 _LOW_BYTES = 128_000_000
 _WATCH_SECONDS = 0.2
-# TensorFlow gives them the same class of error.
+# TensorFlow raises the same class of error for these.
 _OTHER_RESOURCES = re.compile(r"No space left on device|Disk quota exceeded|Too many open files", re.I)
 
 
@@ -36,7 +36,7 @@ def check_batch(config: TrainConfig, num_examples: int) -> None:
         num_examples: of the training split.
 
     Raises:
-        UserError: it is. What the model takes beside it is known only when it runs.
+        UserError: the batch is too large. The memory of the model is known only when it runs.
     """
     images = min(config.batch_size, num_examples)
     size, free = 4 * 3 * images * config.image_size**2, machine.available_memory()
@@ -54,11 +54,11 @@ def explained(config: TrainConfig, work: str, flags: Sequence[str]) -> Iterator[
 
     Args:
         config: of the run.
-        work: that is done in this context, as in `training`.
-        flags: names of those that decide how much memory it takes.
+        work: noun for the work of this context, such as `training`.
+        flags: names of the flags that determine how much memory it takes.
 
     Raises:
-        UserError: there is no memory left; or no disk, which TensorFlow says in the same way.
+        UserError: there is no memory left; or no disk, for which TensorFlow raises the same error.
     """
     try:
         yield

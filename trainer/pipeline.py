@@ -29,7 +29,7 @@ from trainer.cropping import Crops
 from trainer.decoding import Decoder
 from trainer.sources import Source, Sources
 
-# Crops are cut from images that are larger than the result, so that they do not have to be enlarged as much.
+# Crops are cut from images that are larger than the result by this factor, so that crops are enlarged less.
 _CROP_MARGIN = 1.125
 
 _Load = Callable[[tf.Tensor, Crops | None], tuple[tf.Tensor, tf.Tensor]]
@@ -55,8 +55,9 @@ def training_batch_size(config: TrainConfig, sources: Sources) -> int:
 def steps_per_epoch(config: TrainConfig, sources: Sources) -> int:
     """Returns the number of training batches in an epoch, at least 1.
 
-    All have one size: a small last batch would move the statistics of batch normalization right before the validation,
-    and XLA would compile the step once more for it. The examples that remain are left out, other ones in each epoch.
+    All have one size: a smaller last batch would change the statistics of batch normalization right before the
+    validation, and XLA would compile the step again for its size. Examples that do not fill a batch are left out; each
+    epoch leaves out other ones.
     """
     return _num_training_examples(config, sources) // training_batch_size(config, sources)
 
@@ -68,11 +69,11 @@ def _num_training_examples(config: TrainConfig, sources: Sources) -> int:
 def training_dataset(
     config: TrainConfig, sources: Sources, cached: CachedSplit | None = None, *, keep_encoded: bool = False
 ) -> tf.data.Dataset:
-    """Returns the batches of one epoch after the other, each freshly shuffled and augmented.
+    """Returns the batches of an epoch, shuffled and augmented anew each time it is iterated.
 
-    An epoch has as many examples as there are, but for those that do not fill a batch (see `steps_per_epoch`). With
-    weights an example comes from each dataset with that probability, and none of a dataset comes again before all of
-    it have been seen, or the epoch ends.
+    An epoch has all examples but those that do not fill a batch (see `steps_per_epoch`). With weights, each example
+    comes from one of the datasets with that probability, and no example of a dataset is repeated before all of its
+    examples have been read, or the epoch ends.
 
     Args:
         config: of the run.
@@ -87,7 +88,7 @@ def training_dataset(
     sizes = [source.info.split(config.train_split).num_examples for source in sources.each]
     planned, batch = _buffers_for(config, sources, cached), training_batch_size(config, sources)
     epoch_examples = steps_per_epoch(config, sources) * batch
-    # Nothing is dropped then: it makes the size of a batch static.
+    # With such chunks, drop_remainder drops nothing; it makes the batch size static.
     chunks_are_batches = planned.chunk_size == batch
     if cached and reading.shuffles_examples(config, _num_bytes(cached.inputs)):
         dataset = tf.data.Dataset.from_tensor_slices(tuple(cached)).shuffle(sum(sizes), seed=config.seed)
@@ -202,7 +203,7 @@ def _buffers_for(config: TrainConfig, sources: Sources, cached: CachedSplit | No
 
 
 def _load_chunks(chunks: tf.data.Dataset, load: _Load, config: TrainConfig, planned: Buffers) -> tf.data.Dataset:
-    """Returns the images and labels of items that come many at a time; with crops where there is augmentation."""
+    """Returns the images and labels of chunks of records, or of numbers of cached examples; augmented if asked for."""
     if config.augment == "none":
         return chunks.map(lambda items: load(items, None), num_parallel_calls=planned.load_calls)
     return _with_seeds(chunks, config.seed).map(
@@ -257,7 +258,7 @@ def _decoder(config: TrainConfig, source: Source, split: str, size: int) -> Deco
 
 
 def _with_seeds(dataset: tf.data.Dataset, seed: int) -> tf.data.Dataset:
-    """Returns pairs of an element and a seed for its random operations, int64 [2], another one in every epoch."""
+    """Returns pairs of an element and a seed for its random operations, int64 [2], which differs in every epoch."""
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
     return tf.data.Dataset.zip(dataset, seeds)
 
@@ -266,7 +267,7 @@ def _finish(
     batches: tf.data.Dataset, planned: Buffers, num_batches: int, cached: CachedSplit | None
 ) -> tf.data.Dataset:
     """Adds the last steps of every pipeline: the number of batches, prefetching, and options."""
-    # So that Keras shows the number of steps from the first epoch on.
+    # Keras then shows the number of steps from the first epoch on.
     batches = batches.apply(tf.data.experimental.assert_cardinality(num_batches))
     return batches.prefetch(planned.prefetched_batches).with_options(_options(cached))
 
@@ -275,13 +276,13 @@ def _options(cached: CachedSplit | None = None) -> tf.data.Options:
     options = tf.data.Options()
     # The autotuner ends an epoch on a tick of its own clock, up to seconds late; parallelism is set by hand instead.
     options.autotune.enabled = False
-    # TensorFlow copies all arrays of a pipeline when it rewrites its graph, at the start of each epoch: a cache on disk
-    # may be larger than the memory. Of small ones that takes less time than rewriting saves.
+    # TensorFlow copies all arrays of a pipeline when it optimizes the graph, at the start of each epoch, and a cache on
+    # disk may be larger than the memory. For small arrays, copying takes less time than the optimization saves.
     if cached and copied_bytes(sum(map(_num_bytes, cached))) == 0:
         options.experimental_optimization.apply_default_optimizations = False
     return options
 
 
 def copied_bytes(num_bytes: int) -> int:
-    """Returns how many bytes of a cached split, of so many, TensorFlow copies when an epoch starts: all, or none."""
+    """Returns the bytes of a cached split of this size that TensorFlow copies when an epoch starts: all or none."""
     return num_bytes if num_bytes <= reading.SHUFFLE_BYTES else 0

@@ -15,13 +15,13 @@ from trainer import buffers
 from trainer.config import TrainConfig
 from trainer.sources import Source, Sources
 
-# Bytes that are shuffled at a time: of encoded records, which are in a random order on disk already, and of cached
-# examples that are shuffled themselves.
+# Bytes of a shuffle buffer: of encoded records, which are in a random order on disk already, or of cached examples, if
+# they are shuffled instead of their numbers.
 SHUFFLE_BYTES = 1 << 28
 
 
 def shuffled_record_bytes(config: TrainConfig, sources: Sources) -> int:
-    """Returns about how many bytes the encoded records take that are shuffled at a time."""
+    """Returns the approximate bytes of the shuffle buffer for encoded records."""
     split = sources.split(config.train_split)
     num_bytes = max(1, sum(shard.num_bytes for shard in split.shards))
     shuffled = min(SHUFFLE_BYTES, num_bytes)
@@ -29,11 +29,11 @@ def shuffled_record_bytes(config: TrainConfig, sources: Sources) -> int:
 
 
 def shuffles_examples(config: TrainConfig, num_bytes: int) -> bool:
-    """Returns whether cached examples are shuffled themselves, and not their numbers.
+    """Returns whether cached examples are shuffled, instead of their numbers.
 
-    This needs no function, and each that a pipeline has takes two milliseconds at the start of each epoch, while
-    TensorFlow optimizes it anew (scripts/bench_input, `ours, whole epochs`). The shuffle holds copies of all: of
-    what is larger, the start of an epoch is a smaller part.
+    Shuffling examples needs no `map`. Each function of a pipeline takes two milliseconds at the start of each epoch,
+    when TensorFlow optimizes it again (scripts/bench_input, `ours, whole epochs`). But the shuffle copies all examples;
+    for a larger dataset, two milliseconds are a smaller part of an epoch.
 
     Args:
         config: of the run.
@@ -51,12 +51,12 @@ def records(source: Source, split: str, *, keep: bool = False, seed: int | tf.Te
     examples = shards.interleave(
         tf.data.TFRecordDataset,
         cycle_length=buffers.OPEN_SHARDS,
-        # More calls than open files are an error.
+        # TensorFlow refuses more calls than open files.
         num_parallel_calls=min(buffers.OPEN_SHARDS, machine.usable_cores()),
         deterministic=True,
     )
-    # Known from the manifest: shards that do not hold what it says are an error. Of examples and not of batches, which
-    # would hide a few too many or few.
+    # Shards that do not hold the number of examples in the manifest are an error. Examples are counted, since a count
+    # of batches would not show a few missing examples.
     examples = examples.apply(tf.data.experimental.assert_cardinality(info.num_examples))
     return examples.cache() if keep else examples
 
@@ -65,8 +65,8 @@ def shuffled_records(config: TrainConfig, source: Source, num_sources: int, keep
     """Returns the records of a training split, in a new order for each epoch; for ever, if sources have weights."""
     split = source.info.split(config.train_split)
     mean_bytes = max(1, sum(shard.num_bytes for shard in split.shards) // split.num_examples)
-    # Room for one more than there are: records are kept only if their end has been read, and an epoch of one example
-    # would be over before.
+    # One more than there are examples: `cache` keeps records only when their end has been read, and an epoch of a
+    # single example would end before.
     buffer_size = split.num_examples + 1
     shuffle_shards = False
     if not keep and SHUFFLE_BYTES // num_sources // mean_bytes < split.num_examples:
@@ -74,17 +74,17 @@ def shuffled_records(config: TrainConfig, source: Source, num_sources: int, keep
     kept = records(source, split.name, keep=True) if keep else None
 
     def shuffled(seed: int | tf.Tensor) -> tf.data.Dataset:
-        # Where all records are shuffled together, shards need no order of their own, and epochs are those of a cache.
+        # If all records are shuffled together, shards are read in a fixed order, and epochs equal those from a cache.
         examples = kept if kept is not None else records(source, split.name, seed=seed if shuffle_shards else None)
         return examples.shuffle(buffer_size, seed=seed)
 
     if not config.data_weights:
         return shuffled(config.seed)
-    # Seeded anew for each epoch: how far it has been read ahead when one ends would decide on the order of the next.
+    # A new seed for each epoch: otherwise the order of an epoch would depend on how far the last one was read ahead.
     seeds = tf.data.Dataset.random(seed=config.seed, rerandomize_each_iteration=True).take(1)
 
     def passes(seed: tf.Tensor) -> tf.data.Dataset:
-        # Of this graph alone: with a global seed of 0, TensorFlow would compare ours with 0, and it has no value yet.
+        # The global seed of this graph: if it is 0, TensorFlow compares our seed with 0, which has no value in a graph.
         tf.random.set_seed(1)
         return shuffled(seed).repeat()
 

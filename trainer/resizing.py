@@ -1,26 +1,26 @@
-"""One image of any size -> a square, uint8 [size, size, 3], in the graph.
+"""Resizes an image of any size to a square, uint8 [size, size, 3], in the graph.
 
-The antialiasing filter is exact, and TensorFlow needs as long for it as for all other work on an image. The other two
-functions approximate it: one averages the pixels of an image that becomes much smaller, the other interpolates.
+The antialiasing filter is exact, but takes as long as all other work on an image. The other two functions approximate
+it: one averages pixels, for images that become much smaller, and the other interpolates.
 """
 
 import tensorflow as tf
 
 
 def antialiased(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes an image, uint8 [height, width, 3], by a filter as wide as what becomes a pixel."""
+    """Resizes an image, uint8 [height, width, 3], by a filter as wide as the area that becomes a pixel."""
     resized = tf.image.resize(image, [size, size], antialias=True)
     return _rounded(tf.clip_by_value(resized, 0.0, 255.0))
 
 
 def averaged(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes an image, uint8 [height, width, 3], each pixel the mean of those that it covers."""
+    """Resizes an image, uint8 [height, width, 3]: a pixel becomes the mean of the pixels that it covers."""
     return _rounded(tf.raw_ops.ResizeArea(images=image[tf.newaxis], size=[size, size])[0])
 
 
 def interpolated(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes an image, uint8 [height, width, 3], each pixel between the four around its centre."""
-    # Of floats, for which it has vector instructions: at 224 pixels, uint8 took a third longer, the cast left out.
+    """Resizes an image, uint8 [height, width, 3]: a pixel is interpolated between the four around its centre."""
+    # The operation uses vector instructions for floats only: at 224 pixels, uint8 took a third longer without the cast.
     batch = tf.cast(image, tf.float32)[tf.newaxis]
     return _rounded(tf.raw_ops.ResizeBilinear(images=batch, size=[size, size], half_pixel_centers=True)[0])
 

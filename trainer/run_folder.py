@@ -1,11 +1,11 @@
 """Claims the folder of a run for one run at a time, and gives a file its name when it is complete.
 
 <output>/
-    config.json          flags, dataset fingerprints, versions: what it takes to do it again
+    config.json          flags, dataset fingerprints, versions: all that is needed to repeat the run
     checkpoints/         last.keras after every epoch, best.keras by validation loss; of the head alone until the end,
                          while features of a frozen backbone are cached
     tensorboard/         for `tensorboard --logdir`
-    model.keras          after the last epoch: what evaluation.json is about
+    model.keras          the model after the last epoch, which evaluation.json evaluates
     history.json         metrics of every epoch
     evaluation.json  training.png  samples.png
 
@@ -35,7 +35,7 @@ EVALUATION = "evaluation.json"
 _UNFINISHED = ".unfinished-"
 # The config.json of a run that is being overwritten.
 _REPLACED = f"{CONFIG}.replaced"
-# How often a folder is made again that another run has removed in that moment.
+# How often a folder is made again if another run removes it at the same moment.
 _ATTEMPTS = 100
 
 
@@ -188,7 +188,7 @@ def _claim(path: Path) -> tuple[int, list[Path]]:
         if handle is None:
             raise _in_use(path)
         with contextlib.suppress(FileNotFoundError):
-            # Otherwise a run has removed the folder that was opened, before it let go of it.
+            # If they differ, another run has removed the folder that was opened.
             if os.path.samestat(os.fstat(handle), path.stat()):
                 return handle, made
         os.close(handle)
@@ -204,7 +204,7 @@ def _make(path: Path) -> list[Path]:
         except FileExistsError:
             continue
         except OSError:
-            # A folder above it may be one that this process could not make, and is there.
+            # This process may not make the folder, but if it exists, nothing is wrong.
             if not os.path.isdir(folder):
                 _remove(made)
                 raise
@@ -222,7 +222,7 @@ def _remove(folders: list[Path]) -> None:
 
 
 def _check(path: Path, overwrite: bool) -> None:
-    """Refuses a folder that holds what may not be replaced."""
+    """Refuses a folder whose contents may not be replaced."""
     if _is_run(path):
         if not overwrite:
             raise UserError(f"{path} holds a run already. Choose another --output, or replace it: --overwrite")
@@ -240,7 +240,7 @@ def _is_run(path: Path) -> bool:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Returns what tells a file from others that have its name before or after it; None if there is none."""
+    """Returns values that differ between a file and older or newer files of the same name; None if there is none."""
     try:
         status = path.stat()
     except OSError:

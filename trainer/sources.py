@@ -75,7 +75,7 @@ def load(config: TrainConfig) -> Sources:
     """Reads the manifests of a run's datasets.
 
     Raises:
-        UserError: one of them is no dataset, or they do not go together.
+        UserError: a folder holds no dataset, or the datasets have different classes.
     """
     return combine([(directory, metadata.load(directory)) for directory in config.data], config.classes)
 
@@ -85,8 +85,8 @@ def combine(datasets: Sequence[tuple[str, DatasetInfo]], classes: tuple[str, ...
 
     Args:
         datasets: folders and manifests, at least one.
-        classes: to train on, in this order, which all of them have; by default those of the first one, which are then
-            those of the others too, in any order.
+        classes: to train on, in this order; all datasets must have them. By default the classes of the first dataset;
+            the others must then have the same classes, in any order.
 
     Raises:
         UserError: a class is missing, there are others, or a dataset is given twice.

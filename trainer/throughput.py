@@ -12,8 +12,8 @@ import tensorflow as tf
 from trainer.config import TrainConfig
 
 _SECONDS = 2.0
-# Of the model alone, and of both together. In turns, the input of the default training cost 0 to 5 % of a step, in the
-# median 3 % (MIML, --benchmark_input, fourteen times); with each measured in one go, anything from nothing to 7 %.
+# Turns in which the model alone, and both together, are measured. In turns, reading the input took 0 to 5 % of a step
+# of the default training, in the median 3 % (MIML, --benchmark_input, fourteen times); without turns, 0 to 7 %.
 _TURNS = 5
 
 
@@ -33,7 +33,7 @@ class Throughput:
 
     @property
     def input_share(self) -> float:
-        """Share of the time of a training step that the input costs: 0 to 1."""
+        """Share of the time of a training step that reading the input takes: 0 to 1."""
         return max(0.0, 1.0 - self.together / self.model)
 
     def message(self, config: TrainConfig, content: str) -> str:
@@ -77,7 +77,7 @@ def measure(network: keras.Model, dataset: tf.data.Dataset, seconds: float = _SE
     Args:
         network: compiled.
         dataset: the batches of an epoch, which are read once, and again only where the time is longer than an epoch.
-        seconds: that each of the three measurements takes, about.
+        seconds: approximate time of each of the three measurements.
 
     Returns:
         Rates without the first batches, in which functions are traced and buffers filled.
@@ -92,7 +92,7 @@ def measure(network: keras.Model, dataset: tf.data.Dataset, seconds: float = _SE
         batch = next(batches)
         alone, both = (_steps(network, some) for some in (iter(tf.data.Dataset.from_tensors(batch).repeat()), batches))
         model_rate = _rate(alone, seconds / _TURNS) * _size(batch)
-        # A slow input would look faster than it is by the batches that it has prepared while others ran.
+        # The first reading is not counted: batches that were prefetched during other measurements take no time.
         _rate(read, seconds / _TURNS)
         input_rate = _rate(read, seconds)
         together, model = _in_turns([both, alone], _TURNS if input_rate > model_rate else 1, seconds)
@@ -103,7 +103,7 @@ def measure(network: keras.Model, dataset: tf.data.Dataset, seconds: float = _SE
 
 
 def _variables(network: keras.Model) -> list[Any]:
-    """Returns all that a training step changes and a later one reads: weights, the optimizer's, and random seeds."""
+    """Returns the variables that a training step changes and a later step reads: of weights, optimizer and seeds."""
     if not network.optimizer.built:
         network.optimizer.build(network.trainable_variables)
     metrics = {id(variable) for variable in network.metrics_variables}  # Reset at the start of each epoch.
@@ -111,7 +111,7 @@ def _variables(network: keras.Model) -> list[Any]:
 
 
 def _steps(network: keras.Model, batches: Iterator[Any]) -> Callable[[], int]:
-    """Returns a function that trains and returns the number of its steps. It has been called once, to be traced."""
+    """Returns a function that trains, and returns the number of its steps. It was called once, and so is traced."""
     network.make_train_function()
 
     def step() -> int:
@@ -123,13 +123,13 @@ def _steps(network: keras.Model, batches: Iterator[Any]) -> Callable[[], int]:
 
 
 def _in_turns(functions: Sequence[Callable[[], int]], num_turns: int, seconds: float) -> list[float]:
-    """Returns the rates of all functions, each the median of its turns: a machine is not equally fast at all times."""
+    """Returns the rate of each function, the median of its turns, since the speed of a machine varies."""
     turns = [[_rate(function, seconds / num_turns) for function in functions] for _ in range(num_turns)]
     return [statistics.median(rates) for rates in zip(*turns, strict=True)]
 
 
 def _rate(function: Callable[[], int], seconds: float) -> float:
-    """Returns how many per second are done by calling this again and again, each call saying how many it did."""
+    """Calls a function repeatedly, and returns the sum of its results per second."""
     done, start = 0, time.perf_counter()
     while True:
         done += function()

@@ -117,17 +117,21 @@ def test_an_image_that_has_the_same_size_and_another_time_is_read_again(work: Wo
     assert work.convert() == (1, 5)
 
 
+@pytest.mark.slow
 def test_a_deleted_row_changes_one_shard(work: Work) -> None:
     work.label(_7="")
     assert work.convert() == (1, 5)
 
 
+@pytest.mark.slow
 def test_another_number_of_shards_changes_all_of_its_split(work: Work) -> None:
     assert work.convert(num_shards={"train": 5, "validation": 2}) == (5, 2)
     work.convert()
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
+@pytest.mark.parametrize(
+    "damage", ["flip", pytest.param("cut", marks=pytest.mark.slow), pytest.param("delete", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("ending", ["shard", "index"])
 def test_a_damaged_shard_is_made_anew(work: Work, ending: str, damage: str) -> None:
     folder = Path(work.options().dataset)
@@ -141,13 +145,20 @@ def test_a_damaged_shard_is_made_anew(work: Work, ending: str, damage: str) -> N
     assert work.convert() == (1, 5)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "nonsense", '{"digest": 1, "shard": 2}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        *(pytest.param(text, marks=pytest.mark.slow) for text in ("", "{}", "[]", '{"digest": 1, "shard": 2}')),
+    ],
+)
 def test_a_damaged_note_of_what_a_shard_was_made_from_only_costs_time(work: Work, text: str) -> None:
     note = next(Path(work.options().dataset, "made_from", "train").iterdir())
     note.write_text(text)
     assert work.convert() == (1, 5)
 
 
+@pytest.mark.slow
 def test_three_images_that_are_mended_change_only_their_shards(work: Work) -> None:
     mended = ["3.jpg", "7.jpg", "21.jpg"]
     shards = len({work.shard_of(name) for name in mended})
@@ -175,6 +186,7 @@ def test_rejected_images_are_tried_again_though_nothing_tells_that_they_changed(
     assert work.convert() == (1, 5)
 
 
+@pytest.mark.slow
 def test_lines_of_rejects_are_those_of_the_new_csv(work: Work) -> None:
     (work.folder / "images/7.jpg").write_bytes(b"<html>")
     assert work.convert() == (1, 5)
@@ -184,6 +196,7 @@ def test_lines_of_rejects_are_those_of_the_new_csv(work: Work) -> None:
     assert "11,7.jpg,not_an_image" in work.data()["rejects.csv"].decode()
 
 
+@pytest.mark.slow
 def test_what_a_refused_conversion_wrote_is_kept_for_the_next(work: Work) -> None:
     before = work.data()
     for i in (7, 8):
@@ -194,6 +207,7 @@ def test_what_a_refused_conversion_wrote_is_kept_for_the_next(work: Work) -> Non
     assert work.convert() == (0, 6)
 
 
+@pytest.mark.slow
 def test_shards_that_others_left_empty_are_found_again(work: Work) -> None:
     """A shard whose images are all bad is not written, and those after it get other numbers than were planned."""
     members = [n for n in _NAMES if work.shard_of(n) == work.shard_of("7.jpg")]

@@ -1,6 +1,7 @@
 """Shared by all tests: images that are drawn here, a small data set of them, and conversions in this process."""
 
 import csv
+import functools
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -120,13 +121,19 @@ def _convert(scenes: Path, output: Path, **options: Any) -> DatasetInfo:
     return info
 
 
-@pytest.fixture
-def convert(scenes: Path, tmp_path: Path) -> Convert:
+@pytest.fixture(scope="session")
+def convert_to(scenes: Path) -> Convert:
     """Returns the function that converts in this process, with the runner that is the default.
 
-    It takes the fields of ConvertOptions. Without any it converts `scenes` to `<tmp_path>/out/scenes/1.0.0`.
+    It takes the folder of the output, and fields of ConvertOptions. Without any it converts `scenes`.
     """
-    return lambda **options: _convert(scenes, options.pop("output", tmp_path / "out"), **options)
+    return functools.partial(_convert, scenes)
+
+
+@pytest.fixture
+def convert(convert_to: Convert, tmp_path: Path) -> Convert:
+    """Returns `convert_to` with an output of its own: without any field it makes `<tmp_path>/out/scenes/1.0.0`."""
+    return lambda **options: convert_to(options.pop("output", tmp_path / "out"), **options)
 
 
 @pytest.fixture(scope="session")

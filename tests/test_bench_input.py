@@ -94,6 +94,7 @@ def test_images_that_only_some_decode_are_refused(tmp_path: Path, dataset: Path)
         same_images.unpack(str(dataset), tmp_path / "forms")
 
 
+@pytest.mark.slow
 def test_a_reader_that_does_not_answer_is_killed_with_what_it_started(
     program: Callable[[str], ReaderProcess], tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def test_every_kind_of_difference_is_told(
     assert back.relabelled[0] == Relabelled("4.jpg", ("desert",), ("sunset", "trees"))
 
 
+@pytest.mark.slow
 def test_images_in_other_splits_have_moved(make: Any, labels_of: Labels) -> None:
     one, half = make("one", labels_of), options.parse_splits("train=0.5,validation=0.5")
     found = diff.diff(one, make("other", labels_of, splits=half))

@@ -49,6 +49,7 @@ def _misunderstood(process: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_prints_a_summary_and_nothing_else(run: Run, tmp_path: Path) -> None:
     process = run(name="scenes", num_shards="train=3,validation=1")
     assert (process.returncode, process.stderr) == (0, "")

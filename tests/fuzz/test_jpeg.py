@@ -39,6 +39,7 @@ def good(draw: Draw) -> list[bytes]:
     return [draw(i, width=w, height=h, **kind) for i, kind in enumerate(_KINDS) for w, h in sizes]
 
 
+@pytest.mark.slow
 def test_damaged_jpegs(good: list[bytes], damaged_image: Damage, rounds: Any) -> None:
     for rng in rounds:
         for _ in range(200):

@@ -72,7 +72,11 @@ def _run(body: str, status: int = 1) -> tuple[int, str, str]:
         ("with signals.deferred(): interrupted(); print('on')", (143, "on\n", "Interrupted.\n")),
         ("with signals.deferred(): interrupted(); raise UserError('because')", (143, "", "Interrupted.\n")),
         ("with signals.deferred(): signals.check()", (0, "", "")),
-        ("with signals.deferred(): interrupted(); time.sleep(100)", (143, "", "Interrupted.\n")),
+        pytest.param(
+            "with signals.deferred(): interrupted(); time.sleep(100)",
+            (143, "", "Interrupted.\n"),
+            marks=pytest.mark.slow,
+        ),
         # Errors that follow from an interruption are not printed.
         ("interrupted(); return 1 / 0", (143, "", "Interrupted.\n")),
         ("interrupted(); raise TypeError", (143, "", "Interrupted.\n")),
@@ -115,6 +119,7 @@ def test_what_is_left_is_said_with_the_traceback_of_a_defect() -> None:
     assert stderr.endswith("TypeError: ours\n2 files are kept.\n")
 
 
+@pytest.mark.slow
 def test_a_main_thread_that_does_not_listen_is_not_waited_for() -> None:
     body = "with command.leaves(lambda: '2 files are kept.'): hangs(); signal.raise_signal(signal.SIGTERM); {}"
     start = time.monotonic()
@@ -129,6 +134,7 @@ def test_a_main_thread_that_does_not_listen_is_not_waited_for() -> None:
     assert time.monotonic() - start < signals._PATIENCE_SECONDS
 
 
+@pytest.mark.slow
 def test_a_signal_where_python_ignores_exceptions_ends_the_program_too() -> None:
     assert _run("Bad(); time.sleep(100)") == (143, "", "Interrupted.\n")
 

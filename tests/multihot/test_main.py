@@ -78,7 +78,7 @@ def test_every_program_is_there(name: str) -> None:
     ("arguments", "missing", "status"),
     [
         pytest.param(["convert"], "--csv is required.", 1, id="convert"),
-        pytest.param(["train"], "--data is required.", 1, id="train"),
+        pytest.param(["train"], "--data is required.", 1, id="train", marks=pytest.mark.slow),
         *(
             pytest.param([name], f"{missing} is required.", 2, id=name)
             for name, missing in {
@@ -90,7 +90,13 @@ def test_every_program_is_there(name: str) -> None:
             }.items()
         ),
         pytest.param(["convert", "--imgaes=x"], "Unknown flag --imgaes. Did you mean --images?", 1, id="mistyped"),
-        pytest.param(["train", "--epoch=3"], "Unknown flag --epoch. Did you mean --epochs?", 1, id="mistyped, train"),
+        pytest.param(
+            ["train", "--epoch=3"],
+            "Unknown flag --epoch. Did you mean --epochs?",
+            1,
+            id="mistyped, train",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(["verify", "x", "--decoed=3"], "Unknown flag --decoed. Did you mean --decode?", 2, id="of a tool"),
     ],
 )
@@ -103,6 +109,7 @@ def test_a_program_says_how_it_is_called(arguments: list[str], missing: str, sta
         assert any(line.startswith(f"{word}: multihot {arguments[0]} ") for line in lines), word
 
 
+@pytest.mark.slow
 def test_it_converts(scenes: Path, tmp_path: Path) -> None:
     flags = (f"--csv={scenes}/labels.csv", f"--images={scenes}/images", f"--output={tmp_path}", "--version=1.1.0")
     process = _multihot("convert", *flags)

@@ -166,6 +166,7 @@ def test_why_a_gpu_is_not_used(visible: str | None, built_with_cuda: bool, words
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="TensorFlow finds a GPU here")
 def test_tensorflow_tells_its_words_when_it_is_asked() -> None:
     assert os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0"

@@ -19,6 +19,7 @@ CHECKOUT = Path(__file__).parents[2]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.mark.slow
 def test_the_program_itself_says_what_is_wrong(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "trainer", f"--data={tmp_path}", f"--output={tmp_path / 'run'}"],
@@ -115,6 +116,7 @@ def test_a_folder_above_the_dataset_names_the_dataset(command: Command, data: Pa
     assert ended.returncode == 1
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_the_run(command: Command, data: Path, tmp_path: Path) -> None:
     ended = command(
         f"--data={data}",
@@ -146,6 +148,7 @@ def test_a_damaged_shard_is_named(command: Command, data: Path, tmp_path: Path) 
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_benchmark_input_names_the_slower_part_and_leaves_nothing(command: Command, data: Path, tmp_path: Path) -> None:
     ended = command("--benchmark_input", f"--data={data}", "--image_size=16", "--batch_size=8")
     assert ended.returncode == 0, ended.stderr

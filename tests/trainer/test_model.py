@@ -173,6 +173,7 @@ def test_the_first_convolution_gets_the_range_that_was_asked_for(
         assert 0.9 < pixels.max() - pixels.min() < 6
 
 
+@pytest.mark.slow
 def test_weights_of_a_backbone_that_scales_itself_are_those_of_the_file(
     config: Config, statistics: Statistics, tmp_path: Path
 ) -> None:

@@ -24,6 +24,8 @@ from trainer.sources import Sources, combine
 
 Pipeline = Callable[..., tf.data.Dataset]
 KEPT = ("none", "encoded", "decoded", "disk")
+# For parametrize: the fast tests have examples that are read anew and examples that are cached.
+EACH_KEPT = [pytest.param(kept, marks=pytest.mark.slow if kept in ("encoded", "disk") else []) for kept in KEPT]
 Example = tuple[bytes, tuple[float, ...]]
 
 
@@ -60,8 +62,8 @@ def source_labels(source: Path) -> dict[str, tuple[float, ...]]:
         return {name: tuple(map(float, labels)) for name, _, *labels in rows}
 
 
-@pytest.mark.parametrize("kept", KEPT)
-@pytest.mark.parametrize("augment", ["none", "full"])
+@pytest.mark.parametrize("kept", EACH_KEPT)
+@pytest.mark.parametrize("augment", ["none", pytest.param("full", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("batch_size", "size", "steps"),
     [
@@ -91,7 +93,7 @@ def test_all_training_batches_have_one_size(
         assert [len(labels) for _, labels in dataset] == [size] * steps
 
 
-@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("kept", EACH_KEPT)
 def test_other_examples_remain_in_each_epoch(
     kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
@@ -103,14 +105,14 @@ def test_other_examples_remain_in_each_epoch(
     assert len(set(map(frozenset, remaining))) == 3
 
 
-@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("kept", EACH_KEPT)
 def test_the_number_of_evaluation_batches_is_known(
     kept: str, config: Callable[..., TrainConfig], sources: Sources, validation: Pipeline
 ) -> None:
     assert len(validation(config(batch_size=10), sources, kept=kept)) == 3
 
 
-@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("kept", EACH_KEPT)
 @pytest.mark.parametrize("batch_size", [1, 7, 21, 100])
 def test_a_split_is_cut_into_batches_without_a_rest(
     batch_size: int, kept: str, config: Callable[..., TrainConfig], sources: Sources, validation: Pipeline
@@ -122,7 +124,7 @@ def test_a_split_is_cut_into_batches_without_a_rest(
     assert set(sizes[:-1]) <= {batch_size}
 
 
-@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("kept", EACH_KEPT)
 @pytest.mark.parametrize("augment", CHOICES["augment"])
 def test_training_batches_are_as_documented(
     augment: str, kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
@@ -135,7 +137,7 @@ def test_training_batches_are_as_documented(
         assert labels.dtype == tf.float32
 
 
-@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("kept", EACH_KEPT)
 @pytest.mark.parametrize("batch_size", [1, 6, 48, 50])
 def test_every_training_epoch_has_every_example_once_in_an_order_of_its_own(
     batch_size: int, kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
@@ -158,7 +160,7 @@ def _batches(epoch: list[Example], size: int) -> list[list[Example]]:
     return [epoch[i : i + size] for i in range(0, len(epoch) - size + 1, size)]
 
 
-@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("kept", EACH_KEPT)
 @pytest.mark.parametrize("augment", ["none", "full"])
 def test_the_same_seed_gives_the_same_epochs(
     augment: str, kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
@@ -175,7 +177,7 @@ def test_the_same_seed_gives_the_same_epochs(
     assert others[1] not in first
 
 
-@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("kept", EACH_KEPT)
 def test_augmentation_is_fresh_in_every_epoch_and_labels_stay_with_their_images(
     kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
@@ -197,7 +199,7 @@ def test_augmentation_is_fresh_in_every_epoch_and_labels_stay_with_their_images(
     assert len(set(epochs)) == 3
 
 
-@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("kept", EACH_KEPT)
 def test_evaluation_has_the_shards_in_turn_and_the_labels_of_the_csv(
     kept: str,
     config: Callable[..., TrainConfig],
@@ -271,7 +273,7 @@ def removable(data: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("augment", ["none", "full"])
-@pytest.mark.parametrize("kept", KEPT[1:])
+@pytest.mark.parametrize("kept", EACH_KEPT[1:])
 def test_from_the_second_epoch_on_the_cache_is_read_and_not_the_shards(
     kept: str,
     augment: str,
@@ -293,9 +295,11 @@ def test_from_the_second_epoch_on_the_cache_is_read_and_not_the_shards(
     assert examples(evaluate) == evaluated
 
 
-@pytest.mark.parametrize("decode", ["scaled", "exact"])
+@pytest.mark.parametrize("decode", ["scaled", pytest.param("exact", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("augment", CHOICES["augment"])
-@pytest.mark.parametrize("size", [pytest.param(16, id="made smaller"), pytest.param(80, id="made larger")])
+@pytest.mark.parametrize(
+    "size", [pytest.param(16, id="made smaller"), pytest.param(80, id="made larger", marks=pytest.mark.slow)]
+)
 def test_what_a_model_sees_does_not_depend_on_the_cache(
     size: int, augment: str, decode: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
@@ -354,9 +358,9 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Sources:
     return combine([(options.dataset, metadata.load(options.dataset))])
 
 
-@pytest.mark.parametrize("decode", ["scaled", "exact"])
+@pytest.mark.parametrize("decode", ["scaled", pytest.param("exact", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("augment", ["flip", "crop"])
-@pytest.mark.parametrize("size", [24, 64, 224])
+@pytest.mark.parametrize("size", [24, *(pytest.param(size, marks=pytest.mark.slow) for size in (64, 224))])
 def test_a_crop_has_the_same_pixels_from_a_cache_and_from_a_record(
     size: int, augment: str, decode: str, config: Callable[..., TrainConfig], photographs: Sources
 ) -> None:
@@ -383,7 +387,7 @@ def test_crops_of_the_originals_are_the_same_with_records_in_memory_and_without(
 
 
 @pytest.mark.parametrize(("kept", "crop_from"), [("none", "resized"), ("encoded", "original"), ("decoded", "resized")])
-@pytest.mark.parametrize("image_size", [16, 200])
+@pytest.mark.parametrize("image_size", [16, pytest.param(200, marks=pytest.mark.slow)])
 def test_what_a_model_sees_does_not_depend_on_the_number_of_cores(
     image_size: int,
     crop_from: str,
@@ -412,9 +416,9 @@ def test_without_a_cache_every_epoch_reads_the_shards(
         examples(train)
 
 
-@pytest.mark.parametrize("difference", [1, -1, 20, -20])
+@pytest.mark.parametrize("difference", [1, -1, *(pytest.param(by, marks=pytest.mark.slow) for by in (20, -20))])
 @pytest.mark.parametrize("split", ["train", "validation"])
-@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("kept", EACH_KEPT)
 def test_a_manifest_that_does_not_fit_its_shards_is_an_error(
     kept: str,
     split: str,

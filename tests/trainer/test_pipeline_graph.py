@@ -10,7 +10,13 @@ from trainer.config import CHOICES, TrainConfig
 from trainer.sources import Sources
 
 Pipeline = Callable[..., tf.data.Dataset]
-KEPT = ("none", "encoded", "decoded", "disk")
+# The fast tests have examples that are read anew and examples that are cached.
+KEPT = [
+    "none",
+    pytest.param("encoded", marks=pytest.mark.slow),
+    "decoded",
+    pytest.param("disk", marks=pytest.mark.slow),
+]
 
 
 def ops(dataset: tf.data.Dataset) -> set[str]:

@@ -24,7 +24,13 @@ from trainer.sources import Sources, check_shards, combine
 
 Config = Callable[..., TrainConfig]
 Pipeline = Callable[..., tf.data.Dataset]
-KEPT = ("none", "encoded", "decoded", "disk")
+# The fast tests have examples that are read anew and examples that are cached.
+KEPT = [
+    "none",
+    pytest.param("encoded", marks=pytest.mark.slow),
+    "decoded",
+    pytest.param("disk", marks=pytest.mark.slow),
+]
 Example = tuple[bytes, tuple[float, ...]]
 TURNED = ("yellow", "red", "green", "blue")
 
@@ -122,7 +128,12 @@ def test_evaluation_has_every_example_once_one_dataset_after_the_other(
 
 
 @pytest.mark.parametrize(
-    ("kept", "room"), [*((kept, 1 << 30) for kept in KEPT), pytest.param("none", 10_000, id="little room")]
+    ("kept", "room"),
+    [
+        ("none", 1 << 30),
+        *(pytest.param(kept, 1 << 30, marks=pytest.mark.slow) for kept in ("encoded", "decoded", "disk")),
+        pytest.param("none", 10_000, id="little room", marks=pytest.mark.slow),
+    ],
 )
 def test_with_weights_datasets_are_seen_in_these_proportions(
     kept: str, room: int, config: Config, both: Sources, training: Pipeline, monkeypatch: pytest.MonkeyPatch
@@ -157,7 +168,7 @@ def test_with_weights_the_same_seed_gives_the_same_epochs(
 
 
 @pytest.mark.parametrize("kept", KEPT)
-@pytest.mark.parametrize("weights", [(), (1.0, 2.0)])
+@pytest.mark.parametrize("weights", [pytest.param((), marks=pytest.mark.slow), (1.0, 2.0)])
 def test_it_runs_no_python(
     weights: tuple[float, ...], kept: str, config: Config, both: Sources, training: Pipeline, validation: Pipeline
 ) -> None:
@@ -228,6 +239,7 @@ def test_a_split_that_one_of_them_has_not_is_named(config: Config, data: Path, o
         train.train_and_evaluate(config(data=(str(data), str(other)), train_split="jpegs"))
 
 
+@pytest.mark.slow
 def test_a_run_notes_each_dataset(config: Config, data: Path, other: Path) -> None:
     asked = config(
         data=(str(data), str(other)), data_weights=(1.0, 2.0), classes=("red", "blue"), image_size=8, epochs=1

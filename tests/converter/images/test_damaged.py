@@ -100,6 +100,7 @@ def test_kept_ones_are_listed_and_all_readers_see_the_same(
     assert np.abs(np.asarray(seen, int) - np.asarray(kept, int)).mean() < 3
 
 
+@pytest.mark.slow
 def test_shards_that_are_kept_keep_the_list(folder: Path) -> None:
     options = _options(folder, keep_damaged=True)
     pipeline.convert(options)

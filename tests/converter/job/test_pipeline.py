@@ -409,9 +409,9 @@ def test_what_an_earlier_run_left_is_cleared_away(convert: Convert, tmp_path: Pa
     ("overwrite", "fails"),
     [
         pytest.param(False, "train-00000-of-00001.tfrecord", id="a shard"),
-        pytest.param(True, "validation-00000-of-00001.tfindex", id="an index, in an overwrite"),
-        pytest.param(False, "schema.pbtxt", id="metadata"),
-        pytest.param(True, "manifest.json", id="the manifest, in an overwrite"),
+        pytest.param(True, "validation-00000-of-00001.tfindex", id="an index, in an overwrite", marks=pytest.mark.slow),
+        pytest.param(False, "schema.pbtxt", id="metadata", marks=pytest.mark.slow),
+        pytest.param(True, "manifest.json", id="the manifest, in an overwrite", marks=pytest.mark.slow),
     ],
 )
 def test_a_file_that_cannot_be_written_leaves_what_was_there(

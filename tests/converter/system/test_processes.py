@@ -90,6 +90,7 @@ def test_a_small_csv_starts_none() -> None:
     assert batches.num_processes(1 << 20, 8, 1 << 40) == 8
 
 
+@pytest.mark.slow
 def test_the_dataset_is_the_same(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "_PROCESSES_BYTES", 0)
     found = {}

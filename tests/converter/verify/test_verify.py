@@ -385,6 +385,7 @@ def _run(*args: str) -> tuple[int, str, str]:
     return process.returncode, process.stdout, process.stderr
 
 
+@pytest.mark.slow
 def test_command_line_ends_with_0_when_all_is_well(dataset: Path) -> None:
     well = "Checked 4 shards of 24 examples, images decoded: all. Found: all is well.\n"
     assert _run(str(dataset)) == (0, well, "")

@@ -72,6 +72,24 @@ def _modes(folder: Path, rng: np.random.Generator) -> list[str]:
 
 
 @pytest.fixture(scope="session")
+def seed_of() -> Callable[..., tf.Tensor]:
+    """Returns the function that makes the seed of a random operation: of two numbers, or always the same."""
+    return lambda *numbers: tf.constant(numbers or (1, 2), tf.int64)
+
+
+@pytest.fixture(scope="session")
+def batch_of() -> Callable[[int], tuple[tf.Tensor, tf.Tensor]]:
+    """Returns the function that makes a batch of a size: noise, uint8 [size, 24, 24, 3], and labels of 3 classes."""
+
+    def make(size: int) -> tuple[tf.Tensor, tf.Tensor]:
+        rng = np.random.default_rng(size)
+        images = rng.integers(0, 256, (size, 24, 24, 3), dtype=np.uint8)
+        return tf.constant(images), tf.constant(rng.integers(0, 2, (size, 3)).astype(np.float32))
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images/ and labels.csv: columns filename, split, and one for each class."""
     folder = tmp_path_factory.mktemp("source")

@@ -1,5 +1,7 @@
 """Random crops and flips lie within their images, and keep shapes, types and pixels."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,8 +10,9 @@ from hypothesis import strategies as st
 
 from trainer import cropping
 
+Seed = Callable[..., tf.Tensor]
+Batch = Callable[[int], tuple[tf.Tensor, tf.Tensor]]
 SIZE = 24
-K = 3
 
 
 def _crop_and_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -17,19 +20,9 @@ def _crop_and_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return cropping.crop_and_resize(images, tf.range(num), cropping.random_crops(num, seed, crop=True), SIZE)
 
 
-def _seed(*numbers: int) -> tf.Tensor:
-    return tf.constant(numbers or (1, 2), tf.int64)
-
-
-def _batch(n: int, size: int = SIZE) -> tuple[tf.Tensor, tf.Tensor]:
-    rng = np.random.default_rng(n)
-    images = rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8)
-    return tf.constant(images), tf.constant(rng.integers(0, 2, (n, K)).astype(np.float32))
-
-
-def test_flip_mirrors_about_half_and_changes_nothing_else() -> None:
-    images, _ = _batch(64)
-    crops = cropping.random_crops(64, _seed(), crop=False)
+def test_flip_mirrors_about_half_and_changes_nothing_else(seed_of: Seed, batch_of: Batch) -> None:
+    images, _ = batch_of(64)
+    crops = cropping.random_crops(64, seed_of(), crop=False)
     flipped = 0
     for image, found in zip(images.numpy(), cropping.flip(images, tf.range(64), crops.mirrored).numpy(), strict=True):
         mirrored = np.array_equal(found, image[:, ::-1])
@@ -39,9 +32,9 @@ def test_flip_mirrors_about_half_and_changes_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("chosen", [[], [3], [0, 1, 2], [4, 4, 0]])
-def test_to_flip_is_to_cut_the_whole_image(chosen: list[int]) -> None:
-    images, _ = _batch(5)
-    crops = cropping.random_crops(len(chosen), _seed(), crop=False)
+def test_to_flip_is_to_cut_the_whole_image(seed_of: Seed, batch_of: Batch, chosen: list[int]) -> None:
+    images, _ = batch_of(5)
+    crops = cropping.random_crops(len(chosen), seed_of(), crop=False)
     np.testing.assert_array_equal(
         cropping.flip(images, tf.constant(chosen, tf.int64), crops.mirrored),
         cropping.crop_and_resize(images, tf.constant(chosen, tf.int64), crops, SIZE),
@@ -57,8 +50,8 @@ def _gradient(n: int, size: int) -> np.ndarray:
 
 @settings(max_examples=25, deadline=None)
 @given(st.tuples(st.integers(0, 2**60), st.integers(0, 2**60)))
-def test_crops_are_boxes_within_the_picture(seed: tuple[int, int]) -> None:
-    crops = _crop_and_flip(tf.constant(_gradient(32, 2 * SIZE)), _seed(*seed)).numpy().astype(float)
+def test_crops_are_boxes_within_the_picture(seed_of: Seed, seed: tuple[int, int]) -> None:
+    crops = _crop_and_flip(tf.constant(_gradient(32, 2 * SIZE)), seed_of(*seed)).numpy().astype(float)
     np.testing.assert_array_equal(crops[..., 2], 255)
     columns, rows = crops[:, :1, :, 0], crops[:, :, :1, 1]
     np.testing.assert_allclose(crops[..., 0], np.repeat(columns, SIZE, axis=1), atol=1)
@@ -74,8 +67,8 @@ def test_crops_are_boxes_within_the_picture(seed: tuple[int, int]) -> None:
     assert np.all(np.abs(np.log(width / height)) < np.log(2)), "distorted"
 
 
-def test_crops_are_everywhere_and_mirrored_half_the_time() -> None:
-    crops = _crop_and_flip(tf.constant(_gradient(500, 2 * SIZE)), _seed()).numpy().astype(float)
+def test_crops_are_everywhere_and_mirrored_half_the_time(seed_of: Seed) -> None:
+    crops = _crop_and_flip(tf.constant(_gradient(500, 2 * SIZE)), seed_of()).numpy().astype(float)
     centre = crops.mean(axis=(1, 2))[:, :2] / 255
     np.testing.assert_allclose(centre.mean(axis=0), 0.5, atol=0.03)
     assert np.all(np.std(centre, axis=0) > 0.05)
@@ -93,9 +86,9 @@ def test_crops_are_everywhere_and_mirrored_half_the_time() -> None:
     st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), min_size=1, max_size=20),
 )
 def test_windows_lie_within_their_images_and_are_where_they_were_drawn(
-    seed: tuple[int, int], shapes: list[tuple[int, int]]
+    seed_of: Seed, seed: tuple[int, int], shapes: list[tuple[int, int]]
 ) -> None:
-    crops = cropping.random_crops(len(shapes), _seed(*seed), crop=True)
+    crops = cropping.random_crops(len(shapes), seed_of(*seed), crop=True)
     windows, sizes = crops.windows(tf.constant(shapes)).numpy(), np.array(shapes)
     places, extents = windows[:, :2], windows[:, 2:]
     assert (places >= 0).all()
@@ -105,8 +98,8 @@ def test_windows_lie_within_their_images_and_are_where_they_were_drawn(
     assert (np.abs(extents - crops.extent * sizes) <= 1.01).all()
 
 
-def test_without_cropping_a_window_is_the_whole_image() -> None:
-    crops = cropping.random_crops(3, _seed(), crop=False)
+def test_without_cropping_a_window_is_the_whole_image(seed_of: Seed) -> None:
+    crops = cropping.random_crops(3, seed_of(), crop=False)
     np.testing.assert_array_equal(
         crops.windows(tf.constant([[7, 5], [1, 1], [300, 400]])), [[0, 0, 7, 5], [0, 0, 1, 1], [0, 0, 300, 400]]
     )

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from trainer import colour, cropping
 
+Seed = Callable[..., tf.Tensor]
+Batch = Callable[[int], tuple[tf.Tensor, tf.Tensor]]
 SIZE = 24
 K = 3
 Operation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -48,39 +50,31 @@ OPERATIONS = [
 ]
 
 
-def _seed(*numbers: int) -> tf.Tensor:
-    return tf.constant(numbers or (1, 2), tf.int64)
-
-
-def _batch(n: int, size: int = SIZE) -> tuple[tf.Tensor, tf.Tensor]:
-    rng = np.random.default_rng(n)
-    images = rng.integers(0, 256, (n, size, size, 3), dtype=np.uint8)
-    return tf.constant(images), tf.constant(rng.integers(0, 2, (n, K)).astype(np.float32))
-
-
 @pytest.mark.parametrize("n", [1, 2, 5])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_seed_gives_the_same_batch_eagerly_and_in_a_pipeline(operation: Operation, n: int) -> None:
-    images, labels = _batch(n)
-    eager = operation(images, labels, _seed())
-    pipeline = tf.data.Dataset.from_tensors((images, labels, _seed())).repeat(2).map(operation, num_parallel_calls=2)
+def test_a_seed_gives_the_same_batch_eagerly_and_in_a_pipeline(
+    seed_of: Seed, batch_of: Batch, operation: Operation, n: int
+) -> None:
+    images, labels = batch_of(n)
+    eager = operation(images, labels, seed_of())
+    pipeline = tf.data.Dataset.from_tensors((images, labels, seed_of())).repeat(2).map(operation, num_parallel_calls=2)
     for found in pipeline:
         for expected, tensor in zip(eager, found, strict=True):
             np.testing.assert_allclose(tensor, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_other_seeds_give_other_batches(operation: Operation) -> None:
-    images, labels = _batch(16)
-    batches = {operation(images, labels, _seed(0, i))[0].numpy().tobytes() for i in range(8)}
-    batches |= {operation(images, labels, _seed(i, 0))[0].numpy().tobytes() for i in range(8)}
+def test_other_seeds_give_other_batches(seed_of: Seed, batch_of: Batch, operation: Operation) -> None:
+    images, labels = batch_of(16)
+    batches = {operation(images, labels, seed_of(0, i))[0].numpy().tobytes() for i in range(8)}
+    batches |= {operation(images, labels, seed_of(i, 0))[0].numpy().tobytes() for i in range(8)}
     assert len(batches) == 15  # (0, 0) is among both.
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_shapes_dtypes_and_ranges_are_kept(operation: Operation, n: int) -> None:
-    images, labels = operation(*_batch(n), _seed())
+def test_shapes_dtypes_and_ranges_are_kept(seed_of: Seed, batch_of: Batch, operation: Operation, n: int) -> None:
+    images, labels = operation(*batch_of(n), seed_of())
     assert images.shape == (n, SIZE, SIZE, 3)
     assert images.dtype == (tf.uint8 if operation in (_crop, _flip) else tf.float32)
     assert tf.reduce_min(images).numpy() >= 0
@@ -91,7 +85,7 @@ def test_shapes_dtypes_and_ranges_are_kept(operation: Operation, n: int) -> None
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_batch_of_any_number_is_one_graph(operation: Operation) -> None:
+def test_a_batch_of_any_number_is_one_graph(seed_of: Seed, batch_of: Batch, operation: Operation) -> None:
     traced = tf.function(
         operation,
         input_signature=[
@@ -101,13 +95,13 @@ def test_a_batch_of_any_number_is_one_graph(operation: Operation) -> None:
         ],
     )
     for n in (1, 4):
-        np.testing.assert_allclose(traced(*_batch(n), _seed())[0], operation(*_batch(n), _seed())[0], atol=1e-4)
+        np.testing.assert_allclose(traced(*batch_of(n), seed_of())[0], operation(*batch_of(n), seed_of())[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_examples_are_treated_each_in_its_own_way(operation: Operation) -> None:
-    images, labels = _batch(1)
-    same = operation(tf.repeat(images, 32, axis=0), tf.repeat(labels, 32, axis=0), _seed())[0].numpy()
+def test_examples_are_treated_each_in_its_own_way(seed_of: Seed, batch_of: Batch, operation: Operation) -> None:
+    images, labels = batch_of(1)
+    same = operation(tf.repeat(images, 32, axis=0), tf.repeat(labels, 32, axis=0), seed_of())[0].numpy()
     different = len({image.tobytes() for image in same})
     if operation is _flip:
         assert different == 2
@@ -118,10 +112,10 @@ def test_examples_are_treated_each_in_its_own_way(operation: Operation) -> None:
 
 
 @pytest.mark.parametrize("operation", [_crop, _flip, _colour])
-def test_labels_stay_with_their_images(operation: Operation) -> None:
+def test_labels_stay_with_their_images(seed_of: Seed, operation: Operation) -> None:
     level = np.arange(10, dtype=np.float32)
     images = tf.constant(np.broadcast_to((level * 25)[:, None, None, None], (10, SIZE, SIZE, 3)).astype(np.uint8))
-    found, labels = operation(images, tf.constant(level[:, None]), _seed())
+    found, labels = operation(images, tf.constant(level[:, None]), seed_of())
     np.testing.assert_array_equal(labels.numpy()[:, 0], level)
     assert np.all(np.diff(found.numpy().mean(axis=(1, 2, 3))) > 0) or operation is _colour
     assert np.corrcoef(found.numpy().mean(axis=(1, 2, 3)), level)[0, 1] > 0.95

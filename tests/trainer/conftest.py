@@ -17,14 +17,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 from PIL import Image
 
 from converter.job.pipeline import convert
 from converter.options import ConvertOptions
+from multihot.flags import define, read
 from schemas import metadata
 from schemas.metadata import DatasetInfo
 from trainer import caching, pipeline
@@ -140,10 +143,32 @@ def sources(data: Path, info: DatasetInfo) -> Sources:
     return combine([(str(data), info)])
 
 
+_RECIPES = Path(__file__).parents[2] / "trainer" / "experiments"
+
+
+@functools.cache
+def _recipe(name: str) -> dict[str, Any]:
+    """Returns the settings of a recipe, by the parser of the command line; without a name, of the defaults."""
+    values = flags.FlagValues()
+    define(TrainConfig, values)
+    values(["trainer", *([f"--flagfile={_RECIPES / name}.flags"] if name else [])])
+    return read(TrainConfig, values)
+
+
+@pytest.fixture(scope="session")
+def recipe(data: Path) -> Callable[..., TrainConfig]:
+    """Returns the function that makes the TrainConfig of a recipe, with changes: smaller images, fewer epochs.
+
+    The name is that of a file of trainer/experiments; "" is the recipe of the defaults. A test that trains makes a
+    recipe smaller and changes what it is about, so that it fails when a recipe can no longer be run.
+    """
+    return lambda name, **changes: TrainConfig(**{**_recipe(name), "data": (str(data),), **changes})
+
+
 @pytest.fixture
-def config(data: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
-    """Makes a TrainConfig for the dataset: small images, and whatever else a test asks for."""
-    return functools.partial(TrainConfig, data=(str(data),), output=str(tmp_path / "run"), image_size=32)
+def config(recipe: Callable[..., TrainConfig], tmp_path: Path) -> Callable[..., TrainConfig]:
+    """Returns `recipe` for the defaults: small images, and whatever else a test asks for."""
+    return functools.partial(recipe, "", output=str(tmp_path / "run"), image_size=32)
 
 
 @pytest.fixture

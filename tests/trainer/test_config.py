@@ -1,6 +1,8 @@
 """TrainConfig refuses wrong settings, and its messages name the flag and the value."""
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,13 @@ from trainer.config import TrainConfig
 
 def _config(**changes: Any) -> TrainConfig:
     return TrainConfig(**{"data": ("data/made/1.0.0",), "output": "runs/first", **changes})
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(config.__file__).parent / "experiments").iterdir()), ids=lambda path: path.name
+)
+def test_every_recipe_changes_some_defaults(path: Path, recipe: Callable[..., TrainConfig]) -> None:
+    assert recipe(path.stem, output="run") != recipe("", output="run")
 
 
 def test_the_defaults_train_a_small_network_on_labels_that_are_not_exclusive() -> None:

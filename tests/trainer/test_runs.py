@@ -147,8 +147,10 @@ def test_the_table_is_written_as_it_is_shown(put: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_was_made_can_be_read(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = TrainConfig(data=(str(data),), output=str(tmp_path / "run"), image_size=8, epochs=1, augment="none")
+def test_a_run_that_was_made_can_be_read(
+    recipe: Callable[..., TrainConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = recipe("", output=str(tmp_path / "run"), image_size=8, epochs=1, augment="none")
     result = train.train_and_evaluate(asked)
     capsys.readouterr()
     found = _table(tmp_path)

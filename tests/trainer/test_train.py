@@ -57,10 +57,10 @@ def _no_number(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(recipe: Config, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of a few epochs, with its cache on disk."""
-    asked = TrainConfig(
-        data=(str(data),),
+    asked = recipe(
+        "",
         output=str(tmp_path_factory.mktemp("runs") / "first"),
         image_size=32,
         batch_size=8,
@@ -124,6 +124,7 @@ def test_what_is_shown_while_training_is_the_evaluation(run: Run) -> None:
     assert shown["epoch_loss"] == pytest.approx(history["val_loss"])
 
 
+@pytest.mark.slow
 def test_a_class_without_positives_is_left_out_of_what_is_shown(config: Config, tmp_path: Path, data: Path) -> None:
     asked = config(output=str(tmp_path / "a"), image_size=8, epochs=1, validation_split="modes")
     # All pictures of this split have all four classes.
@@ -170,6 +171,7 @@ def test_a_folder_that_is_no_run_is_not_touched(run: Run, tmp_path: Path, overwr
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run_in_the_place_of_another(run: Run, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"dataset": {"fingerprint": "of the run that was there"}}')
     (tmp_path / "old.txt").write_text("of the run that was there")
@@ -182,6 +184,7 @@ def test_the_same_seed_gives_the_same_run_in_the_place_of_another(run: Run, tmp_
         assert again[name] == pytest.approx(values, rel=1e-3), name
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_tutorial_runs(command: Command, data: Path, tmp_path: Path) -> None:
     ended = command(
         "--flagfile=trainer/experiments/tutorial_vgg16.flags",
@@ -219,17 +222,15 @@ def test_the_recipe_of_the_tutorial_runs(command: Command, data: Path, tmp_path:
     assert set(json.loads((tmp_path / "run" / "evaluation.json").read_text())) == METRICS
 
 
-def _frozen(config: Config, folder: Path, cache: str, **changes: Any) -> Run:
-    """Trains a head on a backbone of random weights."""
-    asked = config(
-        output=str(folder / cache), model="vgg16", freeze_backbone=True, augment="none", batch_size=5, epochs=3,
-        cache=cache, cache_dir=str(folder / "caches"), **changes,
-    )  # fmt: skip
-    return Run(asked, train.train_and_evaluate(asked))
-
-
-def test_cached_features_are_the_same_training(config: Config, tmp_path: Path, sources: Sources) -> None:
-    runs = {cache: _frozen(config, tmp_path, cache) for cache in ("decoded", "features", "disk", "auto")}
+@pytest.mark.slow
+def test_cached_features_are_the_same_training(recipe: Config, tmp_path: Path, sources: Sources) -> None:
+    runs = {}
+    for cache in ("decoded", "features", "disk", "auto"):
+        asked = recipe(
+            "tutorial_vgg16", weights="none", batch_size=5, epochs=3,
+            output=str(tmp_path / cache), cache=cache, cache_dir=str(tmp_path / "caches"),
+        )  # fmt: skip
+        runs[cache] = Run(asked, train.train_and_evaluate(asked))
     expected = runs["decoded"].json("history.json")
     for cache in ("features", "disk", "auto"):
         run = runs[cache]
@@ -248,14 +249,15 @@ def test_cached_features_are_the_same_training(config: Config, tmp_path: Path, s
         )
 
 
-def test_features_on_disk_are_those_of_the_weights(config: Config, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_features_on_disk_are_those_of_the_weights(recipe: Config, tmp_path: Path) -> None:
     caches = tmp_path / "caches"
 
     def found(**changes: Any) -> set[str]:
-        asked = config(
-            model="vgg16", freeze_backbone=True, augment="none", cache="disk", cache_dir=str(caches),
-            epochs=1, overwrite=True, **changes,
-        )  # fmt: skip
+        small = {"weights": "none", "preprocessing": "auto", "batch_size": 32, "epochs": 1, **changes}
+        asked = recipe(
+            "tutorial_vgg16", output=str(tmp_path / "run"), overwrite=True, cache="disk", cache_dir=str(caches), **small
+        )
         train.train_and_evaluate(asked)
         return {path.name for path in caches.iterdir() if path.is_dir()}
 
@@ -266,6 +268,7 @@ def test_features_on_disk_are_those_of_the_weights(config: Config, tmp_path: Pat
     assert len(found(seed=2, preprocessing="unit")) == 6
 
 
+@pytest.mark.slow
 def test_a_run_says_how_fast_its_input_is(config: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     asked = config(output=str(tmp_path / "a"), image_size=16, batch_size=8, epochs=3)
     train.train_and_evaluate(asked)
@@ -273,6 +276,7 @@ def test_a_run_says_how_fast_its_input_is(config: Config, tmp_path: Path, capfd:
     assert len(lines) == 1
 
 
+@pytest.mark.slow
 def test_looking_at_the_throughput_changes_nothing(config: Config, tmp_path: Path) -> None:
     """The report comes after the second epoch: the third is the same without it."""
     asked = config(output=str(tmp_path / "a"), image_size=16, batch_size=8, epochs=3, schedule="constant")

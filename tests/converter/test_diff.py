@@ -68,10 +68,9 @@ def test_every_kind_of_difference_is_told(
     assert back.relabelled[0] == Relabelled("4.jpg", ("desert",), ("sunset", "trees"))
 
 
-@pytest.mark.slow
-def test_images_in_other_splits_have_moved(make: Any, labels_of: Labels) -> None:
-    one, half = make("one", labels_of), options.parse_splits("train=0.5,validation=0.5")
-    found = diff.diff(one, make("other", labels_of, splits=half))
+def test_images_in_other_splits_have_moved(dataset: Path, make: Any, labels_of: Labels) -> None:
+    half = options.parse_splits("train=0.5,validation=0.5")
+    found = diff.diff(str(dataset), make("other", labels_of, splits=half))
     default = options.parse_splits(options.DEFAULT_SPLITS)
     splits = {name: (assignment.split(name, default), assignment.split(name, half)) for name in sorted(labels_of)}
     moved = tuple(Moved(name, *names) for name, names in splits.items() if names[0] != names[1])
@@ -79,12 +78,11 @@ def test_images_in_other_splits_have_moved(make: Any, labels_of: Labels) -> None
     assert found == Difference(moved=moved)
 
 
-def test_classes_are_compared_by_name(make: Any, labels_of: Labels) -> None:
-    one = make("one", labels_of)
+def test_classes_are_compared_by_name(dataset: Path, make: Any, labels_of: Labels) -> None:
     order = (2, 0, 1, 3)  # Without trees.
     labels = {name: (*(labels[i] for i in order), int(name == "0.jpg")) for name, labels in labels_of.items()}
     other = make("other", labels, classes=("sea", "desert", "mountains", "sunset", "lake"))
-    found = diff.diff(one, other)
+    found = diff.diff(str(dataset), other)
     assert (found.classes_added, found.classes_removed, found.classes_reordered) == (("lake",), ("trees",), True)
     assert found.relabelled == tuple(
         Relabelled(name, ("lake",) * (name == "0.jpg"), ("trees",) * labels_of[name][4])
@@ -94,10 +92,12 @@ def test_classes_are_compared_by_name(make: Any, labels_of: Labels) -> None:
     assert not (found.added or found.removed or found.changed or found.moved)
 
 
-def test_classes_in_another_order_are_a_difference_and_no_other_labels(make: Any, labels_of: Labels) -> None:
-    one = make("one", labels_of)
+def test_classes_in_another_order_are_a_difference_and_no_other_labels(
+    dataset: Path, make: Any, labels_of: Labels
+) -> None:
     turned = {name: labels[::-1] for name, labels in labels_of.items()}
-    assert diff.diff(one, make("other", turned, classes=CLASSES[::-1])) == Difference(classes_reordered=True)
+    other = make("other", turned, classes=CLASSES[::-1])
+    assert diff.diff(str(dataset), other) == Difference(classes_reordered=True)
 
 
 def test_a_shard_that_both_have_is_not_read(make: Any, labels_of: Labels, tmp_path: Path) -> None:

@@ -110,8 +110,8 @@ def bomb(tmp_path: Path) -> Path:
             r"'gigabyte.png' was not decoded: 20000 x 20000, 400.0 megapixels in all, and --max_megapixels=128",
         ),
         ("inspect {} --examples=9", 1, r"'gigabyte.png' is too large to be shown: 20000 x 20000"),
-        ("inspect {} --filename=gigabyte.png", 0, r"20000 x 20000 pixels"),
-        ("report {} --output={}.html", 0, "Report: "),
+        pytest.param("inspect {} --filename=gigabyte.png", 0, r"20000 x 20000 pixels", marks=pytest.mark.slow),
+        pytest.param("report {} --output={}.html", 0, "Report: ", marks=pytest.mark.slow),
     ],
 )
 def test_a_png_that_asks_for_a_gigabyte_gets_none(bomb: Path, command: str, status: int, said: str) -> None:

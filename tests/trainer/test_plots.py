@@ -41,7 +41,7 @@ def test_training_curves(history: dict[str, list[float]], tmp_path: Path) -> Non
     assert 300 < height < 800
 
 
-@pytest.mark.parametrize("n", [1, 6, 7, 24])
+@pytest.mark.parametrize("n", [1, 6, 7, pytest.param(24, marks=pytest.mark.slow)])
 def test_samples_shows_each_image_in_its_place(n: int, tmp_path: Path) -> None:
     shades = np.array([[10 * i, 255 - 10 * i, 5 * i] for i in range(n)], np.uint8)
     images = np.repeat(shades, 16 * 16, axis=0).reshape(n, 16, 16, 3)

@@ -232,8 +232,10 @@ def test_a_split_without_an_image_is_left_out(convert: Convert, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "shards"),
     [
-        pytest.param({}, {"train": 1, "validation": 1}, id="few images"),
-        pytest.param({"num_shards": {"": 2}}, {"train": 2, "validation": 2}, id="a number for all splits"),
+        pytest.param({}, {"train": 1, "validation": 1}, id="few images", marks=pytest.mark.slow),
+        pytest.param(
+            {"num_shards": {"": 2}}, {"train": 2, "validation": 2}, id="a number for all splits", marks=pytest.mark.slow
+        ),
         pytest.param({"num_shards": {"train": 4}}, {"train": 4, "validation": 1}, id="a number for one split"),
     ],
 )
@@ -358,7 +360,13 @@ def test_nothing_is_read_from_where_it_would_be_deleted(
     assert _files(tmp_path) == before
 
 
-@pytest.mark.parametrize("overwrite", [False, True], ids=["without --overwrite", "with --overwrite"])
+@pytest.mark.parametrize(
+    "overwrite",
+    [
+        pytest.param(False, id="without --overwrite"),
+        pytest.param(True, id="with --overwrite", marks=pytest.mark.slow),
+    ],
+)
 def test_two_conversions_do_not_mix(convert: Convert, tmp_path: Path, overwrite: bool) -> None:
     with publishing.locked(f"{tmp_path}/out/scenes"):
         with pytest.raises(UserError, match=rf"^Another conversion is running in {tmp_path}/out/scenes\. Wait"):

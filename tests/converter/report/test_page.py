@@ -279,7 +279,7 @@ def test_of_a_large_dataset_a_sample_of_each_split_is_read(dataset: Path, monkey
         assert f"a random sample of {len(sample)} images." in _words(_Page(report_page.render(collected)))
 
 
-@pytest.mark.parametrize("number", [1, 2, 13, 40])
+@pytest.mark.parametrize("number", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 13)), 40])
 def test_any_number_of_classes(
     number: int, convert: Convert, scenes: Path, write_csv: WriteCsv, tmp_path: Path, labels_of: dict[str, Any]
 ) -> None:

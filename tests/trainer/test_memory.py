@@ -105,6 +105,7 @@ def test_a_full_disk_is_no_lack_of_memory(config: Config) -> None:
     assert "--" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_tensor_that_tensorflow_refuses(config: Config) -> None:
     with (
         pytest.raises(UserError, match=r"too small for training: 4,000,000\.0 GB were requested\. "),

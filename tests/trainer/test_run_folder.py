@@ -102,7 +102,13 @@ def _fingerprint(path: Path) -> str:
 
 @pytest.mark.parametrize("overwrite", [False, True], ids=["a new folder", "overwriting"])
 @pytest.mark.parametrize("locks", [True, False], ids=["locks", "no locks"])
-@pytest.mark.parametrize("stagger", [0.0, 0.0, 0.0, 0.001, 0.001, 0.002, 0.01, 0.1, 0.2, 0.25])
+@pytest.mark.parametrize(
+    "stagger",
+    [
+        *(0.0, 0.001, 0.2),
+        *(pytest.param(seconds, marks=pytest.mark.slow) for seconds in (0.0, 0.0, 0.001, 0.002, 0.01, 0.1, 0.25)),
+    ],
+)
 def test_of_two_runs_at_once_one_has_the_folder(
     stagger: float, locks: bool, overwrite: bool, start: Runs, tmp_path: Path
 ) -> None:

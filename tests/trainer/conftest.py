@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
 from PIL import Image
 
 from converter.job.pipeline import convert
 from converter.options import ConvertOptions
-from multihot.flags import define, read
+from multihot import flags
+from multihot.usage import Usage
 from schemas import metadata
 from schemas.metadata import DatasetInfo
 from trainer import caching, pipeline
@@ -149,10 +149,8 @@ _RECIPES = Path(__file__).parents[2] / "trainer" / "experiments"
 @functools.cache
 def _recipe(name: str) -> dict[str, Any]:
     """Returns the settings of a recipe, by the parser of the command line; without a name, of the defaults."""
-    values = flags.FlagValues()
-    define(TrainConfig, values)
-    values(["trainer", *([f"--flagfile={_RECIPES / name}.flags"] if name else [])])
-    return read(TrainConfig, values)
+    usage = Usage(module="trainer", description="", example="", settings=(TrainConfig,))
+    return flags.read(usage, ["trainer", *([f"--flagfile={_RECIPES / name}.flags"] if name else [])])
 
 
 @pytest.fixture(scope="session")

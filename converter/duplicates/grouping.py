@@ -1,6 +1,6 @@
-"""Joins images that are the same or nearly the same into groups, and counts those in several splits.
+"""Lists the images of groups of duplicates, and counts those in several splits.
 
-fingerprints.py -> neighbours.py -> links -> Groups -> Member -> duplicates.csv
+groups of names (components.py) -> Member -> duplicates.csv
 """
 
 import collections
@@ -10,37 +10,6 @@ from typing import NamedTuple
 
 from converter.dataset.lists import DUPLICATES_COLUMNS, escaped_csv
 from converter.duplicates.fingerprints import Fingerprint
-
-
-class Groups:
-    """Groups of names that are connected directly or through others: the same for any order of links and merges."""
-
-    def __init__(self) -> None:
-        self._parent: dict[str, str] = {}  # A parent sorts before its name, or is the name itself.
-
-    def add(self, one: str, other: str) -> None:
-        """Connects two names."""
-        first, second = self._root(one), self._root(other)
-        if first > second:
-            first, second = second, first
-        self._parent[second] = first
-
-    def merge(self, other: "Groups") -> None:
-        """Adds all connections of other groups, which stay unchanged."""
-        for name, parent in other._parent.items():
-            self.add(name, parent)
-
-    def result(self) -> dict[str, str]:
-        """Returns for each name the smallest name of its group; sorted by name."""
-        return {name: self._root(name) for name in sorted(self._parent)}
-
-    def _root(self, name: str) -> str:
-        parent = self._parent
-        above = parent.setdefault(name, name)
-        while above != name:
-            parent[name] = above = parent[above]  # Halves the path for the next search.
-            name, above = above, parent[above]
-        return name
 
 
 class Member(NamedTuple):

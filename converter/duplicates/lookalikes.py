@@ -15,10 +15,10 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from converter.duplicates import likeness, neighbours
+from converter.duplicates import components, likeness, neighbours
+from converter.duplicates.components import Links
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.likeness import SIDE
-from converter.duplicates.neighbours import Links
 from converter.images import prove
 from converter.images.prove import Image
 from converter.system import processes
@@ -184,7 +184,7 @@ def begin_links(candidates: Iterable[Candidates]) -> Callable[[], Links]:
     found = processes.begin(_links, groups, *whole[2:])
 
     def result() -> Links:
-        ones, others = neighbours.fewest(np.array(found()), len(whole.names))
+        ones, others = components.fewest(np.array(found()), len(whole.names))
         return Links(whole.names[ones], whole.names[others])
 
     return result
@@ -222,7 +222,7 @@ def _links(
     ones, others = members[:0], members[:0]
     for a, b in _rounds(groups, members, pictures):
         # In a group of copies, earlier rounds have connected most pairs already.
-        component = neighbours.components(ones, others, len(groups))
+        component = components.components(ones, others, len(groups))
         unknown = (component[a] != component[b]) & neighbours.are_near(hashes, thumbnails, a, b)
         a, b = a[unknown], b[unknown]
         found = _alike(pictures, sides, a, b)

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import scipy.sparse
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
+from converter.duplicates import components
+from converter.duplicates.components import Links
 from converter.duplicates.fingerprints import Fingerprint
 from converter.system import processes
 
@@ -64,17 +64,6 @@ class Columns(NamedTuple):
         """Returns the concatenation of several columns."""
         names, hashes, thumbnails = zip(*columns, strict=True)
         return cls(np.concatenate(names), np.concatenate(hashes), np.concatenate(thumbnails))
-
-
-class Links(NamedTuple):
-    """Pairs of connected images: names as in Columns, [n] and [n]."""
-
-    ones: NDArray[np.object_]
-    others: NDArray[np.object_]
-
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """Yields the pairs of names."""
-        return zip(self.ones.tolist(), self.others.tolist(), strict=True)
 
 
 def bands(fingerprints: Sequence[Fingerprint], num_parts: int) -> Iterator[tuple[tuple[int, int], Columns]]:
@@ -139,25 +128,10 @@ def begin_links(band: int, columns: Iterable[Columns]) -> Callable[[], Links]:
     ]
 
     def result() -> Links:
-        ones, others = fewest(np.hstack([one() for one in found]), len(names))
+        ones, others = components.fewest(np.hstack([one() for one in found]), len(names))
         return Links(names[ones], names[others])
 
     return result
-
-
-def fewest(links: NDArray[np.intp], number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Returns the fewest links that connect the same groups: from the first image of a group to each of the others."""
-    group = components(links[0], links[1], number)
-    _, first = np.unique(group, return_index=True)
-    rest = np.flatnonzero(first[group] != np.arange(number))
-    return first[group[rest]], rest
-
-
-def components(ones: NDArray[np.intp], others: NDArray[np.intp], number: int) -> NDArray[np.int32]:
-    """Returns the number of the group of each of `number` images, as the links connect them: int32 [number]."""
-    graph = scipy.sparse.coo_array((np.ones(len(ones), np.int8), (ones, others)), (number, number))
-    component: NDArray[np.int32] = connected_components(graph, directed=False)[1]
-    return component
 
 
 def _links(

@@ -24,10 +24,10 @@ import numpy as np
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 
 from converter.duplicates import grouping, lookalikes, neighbours
+from converter.duplicates.components import Groups, Links
 from converter.duplicates.fingerprints import Fingerprint
-from converter.duplicates.grouping import Groups
 from converter.duplicates.lookalikes import Candidates, Picture
-from converter.duplicates.neighbours import Columns, Links
+from converter.duplicates.neighbours import Columns
 from converter.images.prove import Preparation
 from converter.job.commit import Outcome, commit
 from converter.job.parallel import InProcesses
@@ -220,8 +220,7 @@ class _Connect(beam.CombineFn):
         return Groups()
 
     def add_input(self, groups: Groups, links: Links) -> Groups:
-        for pair in links.pairs():
-            groups.add(*pair)
+        groups.add(links)
         return groups
 
     def merge_accumulators(self, accumulators: Iterable[Groups]) -> Groups:

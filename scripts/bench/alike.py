@@ -22,8 +22,8 @@ from PIL import Image
 
 import drawings
 from converter.duplicates import lookalikes, neighbours
+from converter.duplicates.components import Groups, Links
 from converter.duplicates.fingerprints import Fingerprint, digest, fingerprints, views
-from converter.duplicates.grouping import Groups
 from converter.duplicates.lookalikes import Picture
 from converter.images.prove import Preparation, prepare
 
@@ -82,10 +82,10 @@ def grouped(ones: Sequence[Compared]) -> dict[str, str]:
     return _connected(lookalikes.begin_links([columns])() for _, columns in parts)
 
 
-def _connected(found: Iterable[neighbours.Links]) -> dict[str, str]:
+def _connected(found: Iterable[Links]) -> dict[str, str]:
     groups = Groups()
-    for pair in itertools.chain.from_iterable(links.pairs() for links in found):
-        groups.add(*pair)
+    for links in found:
+        groups.add(links)
     return groups.result()
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import itertools
 import pickle
 import random
 import time
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 import alike
-from converter.duplicates import lookalikes, neighbours
+from converter.duplicates import components, lookalikes, neighbours
+from converter.duplicates.components import Groups, Links
 from converter.duplicates.fingerprints import Fingerprint, _projection, digest, fingerprints, views
-from converter.duplicates.grouping import Groups, Leaks, Member, leaks, to_csv
+from converter.duplicates.grouping import Leaks, Member, leaks, to_csv
 from converter.duplicates.neighbours import MAX_DISTANCE
 from converter.images.prove import Preparation, prepare
 
@@ -89,9 +89,14 @@ def _grouped(fingerprints: Iterable[Fingerprint], num_parts: int = 1) -> dict[st
 
 def _connected(links: Iterable[Iterable[tuple[str, str]]]) -> dict[str, str]:
     groups = Groups()
-    for link in itertools.chain.from_iterable(links):
-        groups.add(*link)
+    for some in links:
+        groups.add(_as_links(some))
     return groups.result()
+
+
+def _as_links(pairs: Iterable[tuple[str, str]]) -> Links:
+    ones, others = np.array([*pairs], object).reshape(-1, 2).T
+    return Links(ones, others)
 
 
 @pytest.mark.parametrize(
@@ -230,14 +235,14 @@ def test_components_are_those_of_all_pairs(phashes: list[int | None], rng: rando
     wide = [phash and sum((phash >> bit & 1) << 5 * bit for bit in range(12)) for phash in phashes]
     ones = [_with(f"{i:02}", phash) for i, phash in enumerate(wide)]
     ones += [one._replace(filename=f"copy of {one.filename}") for one in ones[::3]]
-    expected = Groups()
+    expected = []
     for one in ones:
         for other in ones:
             near = None not in (one.phash, other.phash) and (one.phash ^ other.phash).bit_count() <= MAX_DISTANCE  # type: ignore[operator]
             if one.filename != other.filename and (one.digest == other.digest or near):
-                expected.add(one.filename, other.filename)
+                expected.append((one.filename, other.filename))
     rng.shuffle(ones)
-    assert _candidates(ones, num_parts) == expected.result()
+    assert _candidates(ones, num_parts) == _connected([expected])
 
 
 def test_links_of_n_images_that_are_all_near_are_n_minus_1() -> None:
@@ -259,20 +264,24 @@ def test_groups_do_not_depend_on_the_order_of_the_images(ones: list[Fingerprint]
     assert _grouped(ones) == _grouped(sorted(ones, key=lambda one: one.filename))
 
 
-@given(_LINKS, st.randoms(use_true_random=False))
-def test_groups_do_not_depend_on_the_order_or_on_who_merges(pairs: list[tuple[str, str]], rng: random.Random) -> None:
-    whole = Groups()
-    for pair in pairs:
-        whole.add(*pair)
+@pytest.mark.parametrize("max_held", [1, 3, 1000])
+@given(pairs=_LINKS, rng=st.randoms(use_true_random=False))
+def test_groups_do_not_depend_on_the_order_of_links_and_merges(
+    max_held: int, pairs: list[tuple[str, str]], rng: random.Random
+) -> None:
+    """Links are reduced as soon as there are more than `max_held`."""
+    whole = _connected([pairs])
     rng.shuffle(pairs)
-    parts = [Groups() for _ in range(3)]
-    for one, other in pairs:
-        rng.choice(parts).add(other, one)
-    merged = Groups()
-    for part in parts:
-        merged.merge(pickle.loads(pickle.dumps(part)))
-    assert merged.result() == whole.result()
-    assert list(merged.result()) == sorted({name for pair in pairs for name in pair})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(components, "_MAX_HELD", max_held)
+        parts = [Groups() for _ in range(3)]
+        for one, other in pairs:
+            rng.choice(parts).add(_as_links([(other, one)]))
+        merged = Groups()
+        for part in parts:
+            merged.merge(pickle.loads(pickle.dumps(part)))
+        assert merged.result() == whole
+    assert set(whole) == {name for pair in pairs for name in pair}
 
 
 @given(_LINKS)
@@ -282,17 +291,21 @@ def test_the_group_of_a_name_is_the_smallest_that_it_reaches(pairs: list[tuple[s
         for one, other in pairs:
             reached[one] |= reached[other]
             reached[other] |= reached[one]
-    groups = Groups()
-    for pair in pairs:
-        groups.add(*pair)
-    assert groups.result() == {name: min(names) for name, names in reached.items()}
+    assert _connected([pairs]) == {name: min(names) for name, names in reached.items()}
 
 
 def test_a_long_chain_is_one_group() -> None:
+    chain = [(f"{i:05}", f"{i + 1:05}") for i in reversed(range(20_000))]
+    assert set(_connected([chain]).values()) == {"00000"}
+
+
+def test_links_that_tasks_find_again_are_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(components, "_MAX_HELD", 1000)
     groups = Groups()
-    for i in reversed(range(20_000)):
-        groups.add(f"{i:05}", f"{i + 1:05}")
-    assert set(groups.result().values()) == {"00000"}
+    for _ in range(20):
+        groups.add(_as_links((f"{i:03}", f"{i + 1:03}") for i in range(900)))
+        assert len(pickle.dumps(groups)) < 50_000
+    assert len(groups.result()) == 901
 
 
 _MEMBERS = [

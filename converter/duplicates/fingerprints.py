@@ -25,8 +25,7 @@ class Fingerprint(NamedTuple):
     """The values by which an image is compared with others, about 100 bytes.
 
     Attributes:
-        filename: name of the image in the dataset, or another name for it: its group, or a name from
-            `grouping.located`.
+        filename: name of the image in the dataset, or the name of its group.
         digest: of the file, 8 bytes.
         phash: perceptual hash of 64 bits; None for an image without structure, of which only exact duplicates are
             found.

@@ -28,21 +28,17 @@ class Member(NamedTuple):
     digest: bytes
 
 
-def located(one: Fingerprint, split: str) -> Fingerprint:
-    """Returns a fingerprint whose name holds all fields of a Member; such names sort in the order of file names."""
-    return one._replace(filename="\0".join((one.filename, split, one.digest.hex())))
+def members(fingerprints: Iterable[Fingerprint], split: str, groups: Mapping[str, str]) -> Iterator[Member]:
+    """Yields the images that are in a group.
 
-
-def filename(one: Fingerprint) -> str:
-    """Returns the file name in the name of a fingerprint, `located` or not."""
-    return one.filename.split("\0")[0]
-
-
-def members(groups: Mapping[str, str]) -> Iterator[Member]:
-    """Yields the members of groups of `located` fingerprints."""
-    for name, first in groups.items():
-        filename, split, digest = name.split("\0")
-        yield Member(first.split("\0")[0], filename, split, bytes.fromhex(digest))
+    Args:
+        fingerprints: of images, by their file names.
+        split: of these images.
+        groups: from each file name that has duplicates to the first file name of its group.
+    """
+    for one in fingerprints:
+        if one.filename in groups:
+            yield Member(groups[one.filename], one.filename, split, one.digest)
 
 
 class Leaks(NamedTuple):

@@ -2,6 +2,7 @@
 
 pipeline.py   runs a conversion: checks the folders, runs the Beam job, and returns the resulting dataset
 graph.py      builds the graph of the Beam job, as one expression
+duplicates.py adds the steps that find images that are the same or nearly the same
 commit.py     ends a conversion: reconciles the counts, writes the metadata, and publishes the dataset
 publishing.py moves a finished dataset into its place, and lets one conversion at a time do so
 leftovers.py  describes the files that an unfinished conversion has left, and how to go on

@@ -7,7 +7,7 @@ shard. Per-element overhead in Beam exceeds the cost of our work, so rows, files
   CSV text -> [Row] ---\                                                /-> results --------\
                         join by bucket -> (shard, [Source]) -> write ---<---> rejects --------->-- reconcile, publish
   folder listing ------/       |                         whole shard     \-> fingerprints ----/
-     [File]                    `-> rejects, unlisted files                   joined by band
+     [File]                    `-> rejects, unlisted files                   duplicates.py
 
 A bucket is a range of positions, which are hashes of names (splits/assignment.py): a row and the file that it names are
 always in the same bucket. Splits that depend on several images (stratified, near duplicates) are assigned after the
@@ -23,13 +23,12 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 
-from converter.duplicates import grouping, lookalikes, neighbours
-from converter.duplicates.components import Groups, Links
+from converter.duplicates import grouping
 from converter.duplicates.fingerprints import Fingerprint
-from converter.duplicates.lookalikes import Candidates, Picture
-from converter.duplicates.neighbours import Columns
-from converter.images.prove import Preparation
+from converter.duplicates.grouping import Member
+from converter.job import parallel
 from converter.job.commit import Outcome, commit
+from converter.job.duplicates import FindGroups
 from converter.job.parallel import InProcesses
 from converter.options import ConvertOptions
 from converter.rejects import Reject
@@ -47,10 +46,6 @@ from converter.text import composed
 _REJECTS = "rejects"
 _ROWS_READ = "rows_read"
 _UNLISTED = "unlisted"
-_TO_READ = "to_read"
-
-# Number of tasks that compare candidates, for each part of a band: the number of bands.
-_TASKS = neighbours.MAX_DISTANCE + 1
 
 
 def build(
@@ -84,9 +79,10 @@ def build(
     )  # ShardResult
     copies = (
         results
-        | "Fingerprints" >> beam.Map(_fingerprints)  # [Fingerprint], located in their split
+        | "Fingerprints" >> beam.Map(_fingerprints)  # [Fingerprint]
         | "FindCopies" >> FindGroups(sources, options, num_parts, _filename)
-    )  # {name: the first name of its group}
+    )  # {file name: the first file name of its group}
+    duplicates = results | "Duplicates" >> beam.FlatMap(_duplicates, AsSingleton(copies))  # Member
     rejects = (read[_REJECTS], matched[_REJECTS]) | "Rejects" >> beam.Flatten()  # Reject
     num_rows = read[_ROWS_READ] | "CountRows" >> beam.CombineGlobally(sum)  # int
     # The last step gets a table and not its tuple of classes: Beam would infer the type of every class in a tuple.
@@ -98,7 +94,7 @@ def build(
             _commit,
             options,
             tables[0],
-            copies=AsSingleton(copies),
+            duplicates=AsIter(duplicates),
             results=AsIter(results | "WithoutFingerprints" >> beam.Map(ShardResult.without_fingerprints)),
             rejects=AsIter(rejects),
             num_rows=AsSingleton(num_rows),
@@ -163,76 +159,6 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts
     return sources
 
 
-class FindGroups(beam.PTransform):
-    """[Fingerprint] -> one dictionary, from each name that has duplicates to the first name of its group."""
-
-    def __init__(
-        self, sources: beam.PCollection, options: ConvertOptions, num_parts: int, named_by: Callable[[Row], str]
-    ):
-        """Stores the arguments; the sources and options serve to read candidates a second time.
-
-        Args:
-            sources: [Source], of all images.
-            options: of the conversion.
-            num_parts: of each band.
-            named_by: from a row to the name of its fingerprint, or to the first part of a name from
-                `grouping.located`.
-        """
-        super().__init__()
-        self._sources, self._options, self._num_parts, self._named_by = sources, options, num_parts, named_by
-
-    def expand(self, fingerprints: beam.PCollection) -> beam.PCollection:
-        """Returns the dictionary, the only element."""
-        groups = AsSingleton(
-            fingerprints
-            | "Bands" >> beam.FlatMap(_bands, self._num_parts)
-            | "GroupByBand" >> beam.GroupByKey()  # ((band or all of them, part), [Columns])
-            | "Links" >> beam.ParDo(InProcesses(_begin_links))  # Links
-            | "Connect" >> beam.CombineGlobally(_Connect())
-        )  # {name: the first name of its group of candidates}
-        num_tasks = _TASKS * self._num_parts
-        candidates = fingerprints | "Candidates" >> beam.FlatMap(_candidates, groups, num_tasks).with_outputs(
-            _TO_READ, main="parts"
-        )
-        to_read = AsDict(candidates[_TO_READ])  # {named_by: name}
-        pictured = (
-            self._sources
-            # The reshuffle keeps Beam from fusing this with the step that makes the sources: the two in one step would
-            # wait for each other.
-            | "Apart" >> beam.Reshuffle()
-            | "ToRead" >> beam.FlatMap(_to_read, self._named_by, to_read)  # (0, [[(name, Source)]])
-            | "ReadAgain" >> beam.ParDo(InProcesses(_begin_reading_again, self._options))  # [(Fingerprint, Picture)]
-            | "Pictured" >> beam.FlatMap(_pictured, groups, num_tasks)
-        )
-        return (
-            (candidates.parts, pictured)
-            | "WithPictures" >> beam.Flatten()
-            | "GroupCandidates" >> beam.GroupByKey()  # (part, [Candidates])
-            | "Compare" >> beam.ParDo(InProcesses(_begin_comparing))  # Links
-            | "ConnectCopies" >> beam.CombineGlobally(_Connect())
-        )
-
-
-class _Connect(beam.CombineFn):
-    """Links -> the groups of connected names."""
-
-    def create_accumulator(self) -> Groups:
-        return Groups()
-
-    def add_input(self, groups: Groups, links: Links) -> Groups:
-        groups.add(links)
-        return groups
-
-    def merge_accumulators(self, accumulators: Iterable[Groups]) -> Groups:
-        merged = Groups()
-        for groups in accumulators:
-            merged.merge(groups)
-        return merged
-
-    def extract_output(self, groups: Groups) -> dict[str, str]:
-        return groups.result()
-
-
 def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Iterator[Any]:
     """CSV -> rows; and as further outputs the rejects, and the number of rows and rejects together."""
     num_rows = 0
@@ -288,30 +214,16 @@ def _stratify(examples: Sequence[tuple[str, bytes]], options: ConvertOptions) ->
 
 
 def _fingerprints_of_groups(sources: Batch[Source], options: ConvertOptions) -> Batch[Fingerprint]:
-    read = itertools.chain.from_iterable(reading.read(sources, _preparation(options), options.threads))
+    read = itertools.chain.from_iterable(reading.read(sources, reading.preparation(options), options.threads))
     return Batch(one.fingerprint._replace(filename=one.row.group) for one in read if not isinstance(one, Reject))
 
 
 def _fingerprints(result: ShardResult) -> Batch[Fingerprint]:
-    return Batch(grouping.located(one, result.split) for one in result.origin.fingerprints)
+    return result.origin.fingerprints
 
 
-def _bands(some: Batch[Fingerprint], num_parts: int) -> Iterator[tuple[tuple[int, int], Columns]]:
-    return neighbours.bands(some, num_parts)
-
-
-def _begin_links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Callable[[], Links]:
-    (band, _), columns = group
-    return neighbours.begin_links(band, columns)
-
-
-def _candidates(some: Batch[Fingerprint], groups: Mapping[str, str], num_parts: int) -> Iterator[Any]:
-    """Yields candidates by part; and as a further output (name in the row, name) of each image to be read again."""
-    yield from lookalikes.parts(some, [None] * len(some), groups, num_parts)
-    chosen = [one for one in some if one.filename in groups and one.phash is not None]
-    for one, is_plain in zip(chosen, lookalikes.are_plain(chosen), strict=True):
-        if is_plain:
-            yield TaggedOutput(_TO_READ, (grouping.filename(one), one.filename))
+def _duplicates(result: ShardResult, copies: Mapping[str, str]) -> Iterator[Member]:
+    return grouping.members(result.origin.fingerprints, result.split, copies)
 
 
 def _filename(row: Row) -> str:
@@ -320,44 +232,6 @@ def _filename(row: Row) -> str:
 
 def _group(row: Row) -> str:
     return row.group
-
-
-def _to_read(
-    sources: Batch[Source], named_by: Callable[[Row], str], to_read: Mapping[str, str]
-) -> Iterator[tuple[int, list[Batch[Any]]]]:
-    """Yields the sources that are to be read again, with the names of their fingerprints."""
-    keys = [named_by(row) for row, _ in sources]
-    chosen = Batch((to_read[key], source) for key, source in zip(keys, sources, strict=True) if key in to_read)
-    if chosen:
-        yield 0, [chosen]
-
-
-def _begin_reading_again(chosen: tuple[int, Iterable[Batch[Any]]], options: ConvertOptions) -> Callable[[], Batch[Any]]:
-    names, sources = zip(*itertools.chain.from_iterable(chosen[1]), strict=True)
-    num_threads = -(-options.threads // processes.number())
-    return processes.begin(reading.pictured, names, sources, _preparation(options), num_threads)
-
-
-def _pictured(
-    read: Sequence[tuple[Fingerprint, Picture]], groups: Mapping[str, str], num_parts: int
-) -> Iterator[tuple[int, Candidates]]:
-    if read:
-        some, pictures = zip(*read, strict=True)
-        yield from lookalikes.parts(some, pictures, groups, num_parts)
-
-
-def _begin_comparing(part: tuple[int, Iterable[Candidates]]) -> Callable[[], Links]:
-    return lookalikes.begin_links(part[1])
-
-
-def _preparation(options: ConvertOptions) -> Preparation:
-    return Preparation(
-        max_pixels=options.max_pixels,
-        max_bytes=options.max_image_bytes,
-        resize_shorter=options.resize_shorter,
-        keep_damaged=options.keep_damaged,
-        rescale_16bit=options.rescale_16bit,
-    )
 
 
 def _begin_shard(
@@ -372,8 +246,8 @@ def _begin_shard(
         index=index,
         num_shards=num_shards,
         sources=Batch(itertools.chain.from_iterable(sources)),
-        preparation=_preparation(options),
-        num_threads=-(-options.threads // processes.number()),
+        preparation=reading.preparation(options),
+        num_threads=parallel.threads_of_a_process(options),
     )
     return functools.partial(_written, begun)
 
@@ -385,7 +259,5 @@ def _written(begun: Callable[[], ShardResult]) -> ShardResult:
     return result
 
 
-def _commit(
-    conversion: Mapping[str, Any], options: ConvertOptions, table: Table, copies: Mapping[str, str], **found: Any
-) -> None:
-    commit(options, table.classes, Outcome.of(duplicates=grouping.members(copies), **found), conversion)
+def _commit(conversion: Mapping[str, Any], options: ConvertOptions, table: Table, **found: Any) -> None:
+    commit(options, table.classes, Outcome.of(**found), conversion)

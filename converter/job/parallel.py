@@ -7,7 +7,13 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
+from converter.options import ConvertOptions
 from converter.system import processes
+
+
+def threads_of_a_process(options: ConvertOptions) -> int:
+    """Returns the number of threads with which each process reads images."""
+    return -(-options.threads // processes.number())
 
 
 class InProcesses(beam.DoFn):

@@ -23,6 +23,7 @@ from converter.duplicates.lookalikes import Picture
 from converter.images import prove
 from converter.images.decoders import DecoderError
 from converter.images.prove import Image, ImageError, Preparation
+from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
@@ -77,6 +78,17 @@ class _Proved(NamedTuple):
     image: Image
     digest: bytes
     views: NDArray[np.float64]
+
+
+def preparation(options: ConvertOptions) -> Preparation:
+    """Returns the settings for every image of a conversion."""
+    return Preparation(
+        max_pixels=options.max_pixels,
+        max_bytes=options.max_image_bytes,
+        resize_shorter=options.resize_shorter,
+        keep_damaged=options.keep_damaged,
+        rescale_16bit=options.rescale_16bit,
+    )
 
 
 def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) -> Iterator[list[Good | Reject]]:

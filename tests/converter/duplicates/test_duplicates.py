@@ -21,7 +21,7 @@ import alike
 from converter.duplicates import components, lookalikes, neighbours
 from converter.duplicates.components import Groups, Links
 from converter.duplicates.fingerprints import Fingerprint, _projection, digest, fingerprints, views
-from converter.duplicates.grouping import Leaks, Member, leaks, to_csv
+from converter.duplicates.grouping import Leaks, Member, leaks, members, to_csv
 from converter.duplicates.neighbours import MAX_DISTANCE
 from converter.images.prove import Preparation, prepare
 
@@ -316,6 +316,11 @@ _MEMBERS = [
     Member("=1+1", "=1+1", "train", b"5"),
     Member("alone", "alone", "train", b"6"),
 ]
+
+
+def test_the_members_of_groups_are_the_images_that_have_duplicates() -> None:
+    some = [_with("c.jpg", 5, b"2"), _with("x.jpg", 6), _with("d.jpg", None, b"3")]
+    assert list(members(some, "train", {"c.jpg": "b.jpg", "d.jpg": "b.jpg"})) == [_MEMBERS[0], _MEMBERS[2]]
 
 
 def test_the_list_of_duplicates() -> None:

@@ -75,10 +75,9 @@ class FindGroups(beam.PTransform):
         )
         pictured = (
             self._sources
-            # The reshuffle keeps Beam from fusing this with the step that makes the sources: the two in one step would
-            # wait for each other.
-            | "Apart" >> beam.Reshuffle()
             | "ToRead" >> beam.FlatMap(_to_read, self._named_by, to_read)  # (0, [[(name, Source)]])
+            # Only the chosen rows are shuffled. The shuffle spreads them over all workers.
+            | "Apart" >> beam.Reshuffle()
             | "ReadAgain" >> beam.ParDo(InProcesses(_begin_reading_again, self._options))  # [(Fingerprint, Picture)]
             | "Pictured" >> beam.FlatMap(_pictured, groups, num_tasks)
         )

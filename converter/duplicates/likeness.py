@@ -201,12 +201,12 @@ def _fit_clipped(dark: Pictures, light: Pictures, start: _Light) -> _Light:
         sums: NDArray[np.float32] = (border * (squares / (squares + 100) + 0.05 * uncertain)).sum((1, 2, 3))
         return sums
 
-    fit, least = start, cost(start)
+    fit, lowest = start, cost(start)
     for gain in _GAINS:
         other = _no_light(len(dark))._replace(gain=np.full(len(dark), gain, np.float32))
         costs = cost(other)
-        fit = _Light(*(np.where(costs < least, b, a) for a, b in zip(fit, other, strict=True)))
-        least = np.minimum(least, costs)
+        fit = _Light(*(np.where(costs < lowest, b, a) for a, b in zip(fit, other, strict=True)))
+        lowest = np.minimum(lowest, costs)
     for _ in range(3):
         levels, uncertain = _expected(dark, light, fit)
         rest = light - levels
@@ -255,9 +255,10 @@ def _fit_frame(dark: Planes, light: Planes, frame: NDArray[np.float64], steps: i
         one, other = _framed(dark, frame / 2), _framed(light, -frame / 2)
         down, across = (side * slope for slope in np.gradient((one + other) / 2, axis=(1, 2)))
         terms = np.stack([across * x, across, down * x[:, None], down], -1).reshape(number, -1, 4)
-        left = (border * terms).swapaxes(1, 2)
-        right = (left @ (other - one).reshape(number, -1, 1)).astype(np.float64) - (_FRAME_PRIOR * frame)[:, :, None]
-        step = np.linalg.solve((left @ terms).astype(np.float64) + np.diag(_FRAME_PRIOR), right)
+        weighted = (border * terms).swapaxes(1, 2)
+        normal_matrix = (weighted @ terms).astype(np.float64) + np.diag(_FRAME_PRIOR)
+        residuals = (weighted @ (other - one).reshape(number, -1, 1)).astype(np.float64)
+        step = np.linalg.solve(normal_matrix, residuals - (_FRAME_PRIOR * frame)[:, :, None])
         frame = np.clip(frame + step[:, :, 0], -_FRAME_LIMITS, _FRAME_LIMITS)
     return frame
 

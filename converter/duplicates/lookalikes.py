@@ -211,8 +211,8 @@ def _links(
         some, others = rest[some], rest[others]
         found = neighbours.are_near(hashes, thumbnails, some, others) & ~(pictured[some] & pictured[others])
         some, others = some[found], others[found]
-        least = np.where(pictured[some] | pictured[others], _MIN_MIXED, _MIN_RANK_CORRELATION)
-        found[found] = neighbours.correlations(_ranks(thumbnails[some]), _ranks(thumbnails[others])) >= least
+        threshold = np.where(pictured[some] | pictured[others], _MIN_MIXED, _MIN_RANK_CORRELATION)
+        found[found] = neighbours.correlations(_ranks(thumbnails[some]), _ranks(thumbnails[others])) >= threshold
         return found
 
     if rest.size:

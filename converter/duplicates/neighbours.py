@@ -41,7 +41,7 @@ _MASKS = (*_BANDS, _ALL)
 _EACH = -1
 
 
-class Columns(NamedTuple):
+class FingerprintColumns(NamedTuple):
     """Fingerprints as columns.
 
     Attributes:
@@ -60,13 +60,13 @@ class Columns(NamedTuple):
         return type(self)(self.names[chosen], self.hashes[chosen], self.thumbnails[chosen])
 
     @classmethod
-    def joined(cls, columns: Iterable["Columns"]) -> Self:
+    def joined(cls, columns: Iterable["FingerprintColumns"]) -> Self:
         """Returns the concatenation of several columns."""
         names, hashes, thumbnails = zip(*columns, strict=True)
         return cls(np.concatenate(names), np.concatenate(hashes), np.concatenate(thumbnails))
 
 
-def bands(fingerprints: Sequence[Fingerprint], num_parts: int) -> Iterator[tuple[tuple[int, int], Columns]]:
+def bands(fingerprints: Sequence[Fingerprint], num_parts: int) -> Iterator[tuple[tuple[int, int], FingerprintColumns]]:
     """Yields keys to group by, with fingerprints: any two near duplicates have at least one key in common.
 
     Args:
@@ -94,12 +94,16 @@ def objects(values: Sequence[object]) -> NDArray[np.object_]:
     return array
 
 
-def _columns(fingerprints: Sequence[Fingerprint], hashes: Sequence[int | None], thumbnails: Sequence[bytes]) -> Columns:
+def _columns(
+    fingerprints: Sequence[Fingerprint], hashes: Sequence[int | None], thumbnails: Sequence[bytes]
+) -> FingerprintColumns:
     grey = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, 64)
-    return Columns(objects([one.filename for one in fingerprints]), np.array(hashes, np.uint64), grey)
+    return FingerprintColumns(objects([one.filename for one in fingerprints]), np.array(hashes, np.uint64), grey)
 
 
-def _parts(columns: Columns, band: int, num_parts: int) -> Iterator[tuple[tuple[int, int], Columns]]:
+def _parts(
+    columns: FingerprintColumns, band: int, num_parts: int
+) -> Iterator[tuple[tuple[int, int], FingerprintColumns]]:
     """Yields the parts of a band. A multiplication spreads the bits of a band, which has gaps, over all bits."""
     values = columns.hashes & np.uint64(_MASKS[band])
     parts = (values * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)) % np.uint64(num_parts)
@@ -108,7 +112,7 @@ def _parts(columns: Columns, band: int, num_parts: int) -> Iterator[tuple[tuple[
         yield (band, int(parts[chosen[0]])), columns.take(chosen)
 
 
-def begin_links(band: int, columns: Iterable[Columns]) -> Callable[[], Links]:
+def begin_links(band: int, columns: Iterable[FingerprintColumns]) -> Callable[[], Links]:
     """Starts the search for links that connect each image with all of its candidates, directly or through others.
 
     n images that are all near each other give n - 1 links, not all pairs. Each link removes an image from the search,
@@ -121,7 +125,7 @@ def begin_links(band: int, columns: Iterable[Columns]) -> Callable[[], Links]:
     Returns:
         A function that waits for the links and returns them. With several processes, bands are searched in parallel.
     """
-    names, hashes, thumbnails = Columns.joined(columns)
+    names, hashes, thumbnails = FingerprintColumns.joined(columns)
     found = [
         processes.begin(_links, np.uint64(_MASKS[one]), hashes, thumbnails)
         for one in (range(len(_BANDS)) if band == _EACH else [band])

@@ -21,7 +21,7 @@ from converter.job import publishing
 from converter.options import JPEG_QUALITY, ConvertOptions
 from converter.rejects import Damaged, Reason, Reject
 from converter.report import page as report_page
-from converter.shards.provenance import Origin
+from converter.shards.provenance import Provenance
 from converter.shards.writing import ShardResult
 from converter.system import storage
 from schemas import derived, layout
@@ -36,7 +36,7 @@ _LAST = {layout.REPORT, layout.CONVERSION, layout.MANIFEST}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
+class ConversionResult:
     """The results of all steps before the commit.
 
     Attributes:
@@ -76,7 +76,7 @@ class Outcome:
     @property
     def num_examples(self) -> int:
         """The number of examples in all shards."""
-        return sum(result.origin.statistics.num_examples for result in self.results)
+        return sum(result.provenance.statistics.num_examples for result in self.results)
 
     @property
     def damaged(self) -> list[Damaged]:
@@ -90,39 +90,47 @@ class Outcome:
         return {"written": len(self.results) - reused, "reused": reused}
 
 
-def commit(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome, conversion: Mapping[str, Any]) -> None:
+def commit(
+    options: ConvertOptions,
+    classes: tuple[str, ...],
+    conversion_result: ConversionResult,
+    conversion: Mapping[str, Any],
+) -> None:
     """Publishes the shards in the incomplete folder as a dataset, or writes the reason why not into that folder.
 
     Args:
         options: of the conversion.
         classes: in the order of the label vector.
-        outcome: the results of the steps before.
+        conversion_result: the results of the steps before.
         conversion: facts about this run for conversion.json.
     """
-    info = _info(options, classes, outcome)
+    info = _info(options, classes, conversion_result)
     if _is_published(options, info):
         storage.delete(options.incomplete)
         return
-    storage.write(f"{options.incomplete}/{layout.REJECTS}", to_csv(outcome.rejects))
-    storage.write(f"{options.incomplete}/{layout.UNLISTED}", unlisted_csv(outcome.unlisted))
-    failure = _failure(options, outcome)
+    storage.write(f"{options.incomplete}/{layout.REJECTS}", to_csv(conversion_result.rejects))
+    storage.write(f"{options.incomplete}/{layout.UNLISTED}", unlisted_csv(conversion_result.unlisted))
+    failure = _failure(options, conversion_result)
     if failure:
         storage.write(f"{options.incomplete}/{FAILURE}", json.dumps({"message": failure}))
         return
-    files: dict[str, str | bytes] = {**derived.files(info), layout.DUPLICATES: grouping.to_csv(outcome.duplicates)}
-    if outcome.damaged:
-        files[layout.DAMAGED] = damaged_csv(outcome.damaged)
+    files: dict[str, str | bytes] = {
+        **derived.files(info),
+        layout.DUPLICATES: grouping.to_csv(conversion_result.duplicates),
+    }
+    if conversion_result.damaged:
+        files[layout.DAMAGED] = damaged_csv(conversion_result.damaged)
     for name, content in files.items():
         storage.write(f"{options.incomplete}/{name}", content)
-    _arrange(options, outcome)
+    _arrange(options, conversion_result)
     page, report_failure = report_page.attempt(options.incomplete, info, options.limits)
     storage.write(f"{options.incomplete}/{layout.REPORT}", page)
-    notes = {**conversion, "finished": now(), "shards": outcome.shards, "report_failure": report_failure}
+    notes = {**conversion, "finished": now(), "shards": conversion_result.shards, "report_failure": report_failure}
     text = json.dumps(notes, indent=1, ensure_ascii=False) + "\n"
     storage.write(f"{options.incomplete}/{layout.CONVERSION}", text)
     storage.write(f"{options.incomplete}/{layout.MANIFEST}", info.to_json())
     publishing.publish(
-        options.incomplete, options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset)
+        options.incomplete, options.dataset, commit_marker=layout.MANIFEST, backup=layout.replaced_dir(options.dataset)
     )
 
 
@@ -162,80 +170,83 @@ def _notes(options: ConvertOptions) -> Any:
     return json.loads(storage.read(f"{options.dataset}/{layout.CONVERSION}"))
 
 
-def _failure(options: ConvertOptions, outcome: Outcome) -> str | None:
+def _failure(options: ConvertOptions, conversion_result: ConversionResult) -> str | None:
     """Returns the reason why the dataset cannot be published; None if it can."""
-    num_rows, rejects = outcome.num_rows, outcome.rejects
+    num_rows, rejects = conversion_result.num_rows, conversion_result.rejects
     if storage.exists(f"{options.dataset}/{layout.MANIFEST}") and not options.overwrite:
         return f"{options.dataset} has become a dataset in the meantime. Replace it by --overwrite."
-    if num_rows != outcome.num_examples + len(rejects):
+    if num_rows != conversion_result.num_examples + len(rejects):
         return (
-            f"{num_rows} rows were read, but {outcome.num_examples} were written and {len(rejects)} rejected. Nothing "
-            "is published, since some would be missing or doubled. This is a defect of multihot or of the runner."
+            f"{num_rows} rows were read, but {conversion_result.num_examples} were written and {len(rejects)} "
+            "rejected. Nothing is published, since some would be missing or doubled. This is a defect of multihot or "
+            "of the runner."
         )
     allowed = options.rejects_allowed(num_rows)
-    if len(rejects) <= allowed and outcome.num_examples:
+    if len(rejects) <= allowed and conversion_result.num_examples:
         return None
-    if not outcome.num_examples and not rejects:
+    if not conversion_result.num_examples and not rejects:
         return f"{options.csv} has only blank rows. Nothing is published."
-    return _too_many_rejects(options, outcome, allowed)
+    return _too_many_rejects(options, conversion_result, allowed)
 
 
-def _too_many_rejects(options: ConvertOptions, outcome: Outcome, allowed: int) -> str:
+def _too_many_rejects(options: ConvertOptions, conversion_result: ConversionResult, allowed: int) -> str:
     """Returns the message for too many rejects, with a line for each reason."""
-    rejects = outcome.rejects
+    rejects = conversion_result.rejects
     limit = f"={float(options.max_rejects):g}" if isinstance(options.max_rejects, Fraction) else ""
     too_many = f"at most {allowed} may be (--max_rejects{limit})" if len(rejects) > allowed else "no image is left"
     lines = [
-        f"{len(rejects)} of {outcome.num_rows} rows were rejected; {too_many}.",
+        f"{len(rejects)} of {conversion_result.num_rows} rows were rejected; {too_many}.",
         "Nothing is published. What is wrong, with the first row of each kind:",
     ]
     for reason, count in Counter(reject.reason.value for reject in rejects).most_common():
         first = next(reject for reject in rejects if reject.reason == reason)
         lines.append(f"  {count:>7} {reason}: {first.csv} line {first.line}, {first.filename!r}: {first.detail}")
-        if reason == Reason.MISSING_FILE and outcome.unlisted:
+        if reason == Reason.MISSING_FILE and conversion_result.unlisted:
             lines.append(
-                f"          ({options.images} holds {len(outcome.unlisted)} files that no row names, "
-                f"such as {outcome.unlisted[0]!r}: is it the right folder?)"
+                f"          ({options.images} holds {len(conversion_result.unlisted)} files that no row names, "
+                f"such as {conversion_result.unlisted[0]!r}: is it the right folder?)"
             )
     lines.append(f"All of them: {options.incomplete}/{layout.REJECTS}")
     return "\n".join(lines)
 
 
-def _final(outcome: Outcome) -> Iterator[tuple[ShardResult, ShardInfo]]:
+def _final(conversion_result: ConversionResult) -> Iterator[tuple[ShardResult, ShardInfo]]:
     """Yields each result that has a shard, with the shard under its final number: empty shards leave no gap."""
-    for _, group in itertools.groupby(outcome.results, key=lambda result: result.split):
+    for _, group in itertools.groupby(conversion_result.results, key=lambda result: result.split):
         written = [(result, result.shard) for result in group if result.shard]
         for i, (result, shard) in enumerate(written):
             yield result, dataclasses.replace(shard, path=layout.shard(result.split, i, len(written)))
 
 
-def _info(options: ConvertOptions, classes: tuple[str, ...], outcome: Outcome) -> DatasetInfo:
+def _info(options: ConvertOptions, classes: tuple[str, ...], conversion_result: ConversionResult) -> DatasetInfo:
     """Returns the content of the manifest."""
-    final = list(_final(outcome))
+    final = list(_final(conversion_result))
     order = [name for name, _ in options.splits]
     # Splits without images are left out. The order is the one of --splits, or by name if a column holds the splits.
     names = {result.split for result, _ in final}
     splits = []
     for name in sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name)):
-        mine = [(result.origin.statistics, shard) for result, shard in final if result.split == name]
+        mine = [(result.provenance.statistics, shard) for result, shard in final if result.split == name]
         statistics = sum((statistics for statistics, _ in mine), Statistics(positives=(0,) * len(classes)))
         splits.append(SplitInfo(name=name, shards=tuple(shard for _, shard in mine), statistics=statistics))
-    encoded_anew = outcome.damaged or any(split.statistics.oriented or split.statistics.resized for split in splits)
+    encoded_anew = conversion_result.damaged or any(
+        split.statistics.oriented or split.statistics.resized for split in splits
+    )
     return DatasetInfo(
         name=options.name,
         version=options.version,
         classes=classes,
         splits=tuple(splits),
-        rejects=dict(sorted(Counter(reject.reason.value for reject in outcome.rejects).items())),
-        unlisted=len(outcome.unlisted),
-        leaks=grouping.leaks(outcome.duplicates)._asdict(),
+        rejects=dict(sorted(Counter(reject.reason.value for reject in conversion_result.rejects).items())),
+        unlisted=len(conversion_result.unlisted),
+        leaks=grouping.leaks(conversion_result.duplicates)._asdict(),
         resize_shorter=options.resize_shorter,
         jpeg_quality=JPEG_QUALITY if encoded_anew else 0,
-        damaged=len(outcome.damaged),
+        damaged=len(conversion_result.damaged),
     )
 
 
-def _arrange(options: ConvertOptions, outcome: Outcome) -> None:
+def _arrange(options: ConvertOptions, conversion_result: ConversionResult) -> None:
     """Renames the shards to their final names, and deletes all other files from the incomplete folder.
 
     Raises:
@@ -243,18 +254,18 @@ def _arrange(options: ConvertOptions, outcome: Outcome) -> None:
     """
     sizes = {}
     there = {file.name for file in storage.list_files(options.incomplete)}
-    for result, shard in _final(outcome):
+    for result, shard in _final(conversion_result):
         if shard.path != result.planned:
             for old, new in zip(layout.shard_files(result.planned), layout.shard_files(shard.path), strict=True):
                 if old in there:  # An interrupted attempt at this step may have renamed it already.
                     storage.move(f"{options.incomplete}/{old}", f"{options.incomplete}/{new}")
             # The note on disk has the fingerprints, which the results lack. A damaged note counts as missing.
-            if noted := Origin.read(options.incomplete, result.planned):
+            if noted := Provenance.read(options.incomplete, result.planned):
                 dataclasses.replace(noted, shard=shard).write(options.incomplete, result.planned)
         sizes[shard.path] = shard.file_bytes
     files = layout.files(sizes) - _LAST
-    files |= {layout.shard_origin(result.planned) for result in outcome.results}
-    files |= {layout.DAMAGED} if outcome.damaged else set()
+    files |= {layout.shard_origin(result.planned) for result in conversion_result.results}
+    files |= {layout.DAMAGED} if conversion_result.damaged else set()
     found = {file.name: file.size for file in storage.list_files(options.incomplete)}
     lost = {name for name in files if found.get(name) != sizes.get(name, found.get(name, -1))}
     if lost:

@@ -20,7 +20,7 @@ from converter.duplicates import lookalikes, neighbours
 from converter.duplicates.components import Groups, Links
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.lookalikes import Candidates, Picture
-from converter.duplicates.neighbours import Columns
+from converter.duplicates.neighbours import FingerprintColumns
 from converter.job import parallel
 from converter.job.parallel import InProcesses
 from converter.options import ConvertOptions
@@ -58,7 +58,7 @@ class FindGroups(beam.PTransform):
         groups = AsSingleton(
             fingerprints
             | "Bands" >> beam.FlatMap(_bands, self._num_parts)
-            | "GroupByBand" >> beam.GroupByKey()  # ((band or all of them, part), [Columns])
+            | "GroupByBand" >> beam.GroupByKey()  # ((band or all of them, part), [FingerprintColumns])
             | "Links" >> beam.ParDo(InProcesses(_begin_links))  # Links
             | "Connect" >> beam.CombineGlobally(_Connect())
         )  # {name: the first name of its group of candidates}
@@ -110,11 +110,11 @@ class _Connect(beam.CombineFn):
         return groups.result()
 
 
-def _bands(some: Batch[Fingerprint], num_parts: int) -> Iterator[tuple[tuple[int, int], Columns]]:
+def _bands(some: Batch[Fingerprint], num_parts: int) -> Iterator[tuple[tuple[int, int], FingerprintColumns]]:
     return neighbours.bands(some, num_parts)
 
 
-def _begin_links(group: tuple[tuple[int, int], Iterable[Columns]]) -> Callable[[], Links]:
+def _begin_links(group: tuple[tuple[int, int], Iterable[FingerprintColumns]]) -> Callable[[], Links]:
     (band, _), columns = group
     return neighbours.begin_links(band, columns)
 

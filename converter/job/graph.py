@@ -27,7 +27,7 @@ from converter.duplicates import grouping
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.grouping import Member
 from converter.job import parallel
-from converter.job.commit import Outcome, commit
+from converter.job.commit import ConversionResult, commit
 from converter.job.duplicates import FindGroups
 from converter.job.parallel import InProcesses
 from converter.options import ConvertOptions
@@ -164,7 +164,7 @@ def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Itera
     num_rows = 0
     rejects: list[Reject] = []
 
-    def good() -> Iterator[Row]:
+    def accepted() -> Iterator[Row]:
         nonlocal num_rows
         for row in rows.read_rows(options, table):
             num_rows += 1
@@ -173,7 +173,7 @@ def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Itera
             else:
                 yield row
 
-    yield from batches.fill(good(), lambda row: row.filename, num_buckets, lambda row: len(row.labels))
+    yield from batches.fill(accepted(), lambda row: row.filename, num_buckets, lambda row: len(row.labels))
     yield from (TaggedOutput(_REJECTS, reject) for reject in rejects)
     yield TaggedOutput(_ROWS_READ, num_rows)
 
@@ -219,11 +219,11 @@ def _fingerprints_of_groups(sources: Batch[Source], options: ConvertOptions) -> 
 
 
 def _fingerprints(result: ShardResult) -> Batch[Fingerprint]:
-    return result.origin.fingerprints
+    return result.provenance.fingerprints
 
 
 def _duplicates(result: ShardResult, copies: Mapping[str, str]) -> Iterator[Member]:
-    return grouping.members(result.origin.fingerprints, result.split, copies)
+    return grouping.members(result.provenance.fingerprints, result.split, copies)
 
 
 def _filename(row: Row) -> str:
@@ -260,4 +260,4 @@ def _written(begun: Callable[[], ShardResult]) -> ShardResult:
 
 
 def _commit(conversion: Mapping[str, Any], options: ConvertOptions, table: Table, **found: Any) -> None:
-    commit(options, table.classes, Outcome.of(**found), conversion)
+    commit(options, table.classes, ConversionResult.of(**found), conversion)

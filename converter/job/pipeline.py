@@ -148,7 +148,7 @@ def _check_input(options: ConvertOptions) -> None:
 
 def _check_output(options: ConvertOptions) -> None:
     """Checks that the output can be published, before any work is done."""
-    publishing.restore(options.dataset, last=layout.MANIFEST, aside=layout.replaced_dir(options.dataset))
+    publishing.restore(options.dataset, commit_marker=layout.MANIFEST, backup=layout.replaced_dir(options.dataset))
     is_dataset = storage.exists(f"{options.dataset}/{layout.MANIFEST}")
     if is_dataset and not options.overwrite:
         raise UserError(

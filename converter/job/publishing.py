@@ -15,47 +15,47 @@ from multihot import locking
 from multihot.errors import UserError
 
 
-def publish(source: str, target: str, *, last: str, aside: str) -> None:
+def publish(source: str, target: str, *, commit_marker: str, backup: str) -> None:
     """Moves a folder to its final path, and replaces a folder that is there.
 
     On this machine, the folder is renamed, or exchanged with the old one. In an object store, the objects are copied
-    one after the other: `last`, the file by which readers recognize a dataset, is deleted from the target first and
-    copied last. The source is deleted only after that, so that a failed attempt can be repeated.
+    one after the other: the commit marker, the file by which readers recognize a dataset, is deleted from the target
+    first and copied last. The source is deleted only after that, so that a failed attempt can be repeated.
 
     Args:
         source: the folder.
         target: its final path.
-        last: path of that file, relative to the folder.
-        aside: temporary path of the old folder, if the file system cannot exchange the two.
+        commit_marker: path of that file (the manifest), relative to the folder.
+        backup: temporary path of the old folder, if the file system cannot exchange the two.
     """
     if not storage.is_local(target):
-        storage.delete(f"{target}/{last}")
+        storage.delete(f"{target}/{commit_marker}")
         storage.delete(target)
-        names = [file.name for file in storage.list_files(source) if file.name != last]
-        for name in [*names, last]:
+        names = [file.name for file in storage.list_files(source) if file.name != commit_marker]
+        for name in [*names, commit_marker]:
             storage.link(f"{source}/{name}", f"{target}/{name}")
-        _discard(source, last)
+        _discard(source, commit_marker)
         return
-    _discard(aside, last)
+    _discard(backup, commit_marker)
     if storage.exists(target) and _exchange(source, target):
-        os.replace(source, aside)
+        os.replace(source, backup)
     else:
         if storage.exists(target):
-            os.replace(target, aside)
+            os.replace(target, backup)
         os.replace(source, target)
-    _discard(aside, last)
+    _discard(backup, commit_marker)
 
 
-def restore(target: str, *, last: str, aside: str) -> None:
-    """Restores the old folder from `aside`, if a `publish` was killed between its two renames."""
-    if storage.is_local(target) and storage.exists(f"{aside}/{last}") and not storage.exists(target):
-        os.replace(aside, target)
-    _discard(aside, last)
+def restore(target: str, *, commit_marker: str, backup: str) -> None:
+    """Restores the old folder from `backup`, if a `publish` was killed between its two renames."""
+    if storage.is_local(target) and storage.exists(f"{backup}/{commit_marker}") and not storage.exists(target):
+        os.replace(backup, target)
+    _discard(backup, commit_marker)
 
 
-def _discard(folder: str, last: str) -> None:
-    """Deletes a dataset: `last` first, so that no reader takes the remaining files for a dataset."""
-    storage.delete(f"{folder}/{last}")
+def _discard(folder: str, commit_marker: str) -> None:
+    """Deletes a dataset: its commit marker first, so that no reader takes the remaining files for a dataset."""
+    storage.delete(f"{folder}/{commit_marker}")
     storage.delete(folder)
 
 

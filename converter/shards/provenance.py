@@ -38,7 +38,7 @@ def digest(sources: Iterable[Source], settings: object) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Origin:
+class Provenance:
     """The note about a finished shard.
 
     Attributes:

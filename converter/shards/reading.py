@@ -65,7 +65,7 @@ _GOES_ON = (
 )
 
 
-class Good(NamedTuple):
+class PreparedRow(NamedTuple):
     """A row with its image in the form in which it is stored."""
 
     row: Row
@@ -91,7 +91,7 @@ def preparation(options: ConvertOptions) -> Preparation:
     )
 
 
-def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) -> Iterator[list[Good | Reject]]:
+def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) -> Iterator[list[PreparedRow | Reject]]:
     """Yields each row with its image, or as a Reject: in order, in lists of several rows.
 
     Args:
@@ -156,14 +156,14 @@ def _num_bytes(batch: Sequence[Source]) -> int:
     return sum(source.file.size for source in batch)
 
 
-def _read_batch(sources: Sequence[Source], preparation: Preparation) -> list[Good | Reject]:
+def _read_batch(sources: Sequence[Source], preparation: Preparation) -> list[PreparedRow | Reject]:
     found = [_read(source, preparation) for source in sources]
     proved = [one for one in found if isinstance(one, _Proved)]
     made = fingerprints.fingerprints(
         [one.row.filename for one in proved], [one.digest for one in proved], [one.views for one in proved]
     )
     each = iter(made)
-    return [one if isinstance(one, Reject) else Good(one.row, one.image, next(each)) for one in found]
+    return [one if isinstance(one, Reject) else PreparedRow(one.row, one.image, next(each)) for one in found]
 
 
 def _read(source: Source, preparation: Preparation) -> _Proved | Reject:

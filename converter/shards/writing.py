@@ -13,8 +13,8 @@ from converter.rejects import Damaged, Reject
 from converter.shards import provenance, reading
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
-from converter.shards.provenance import Origin
-from converter.shards.reading import Good
+from converter.shards.provenance import Provenance
+from converter.shards.reading import PreparedRow
 from converter.splits import assignment
 from converter.system import progress, storage
 from schemas import example, layout
@@ -22,7 +22,7 @@ from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics
 from schemas.tfrecord import ShardWriter
 
-_Reader = Callable[[Iterable[Source]], Iterator[list[Good | Reject]]]
+_Reader = Callable[[Iterable[Source]], Iterator[list[PreparedRow | Reject]]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class ShardResult:
         split: name of its split.
         index: number of the shard in the split, from 0 over all planned shards.
         num_shards: number of shards planned for the split.
-        origin: the note about the shard, with the digest of its sources.
+        provenance: the note about the shard, with the digest of its sources.
         rejects: rows whose image could not be used.
         reused: whether the shard of an earlier run was kept.
         damaged: rows whose image is damaged and was kept.
@@ -42,7 +42,7 @@ class ShardResult:
     split: str
     index: int
     num_shards: int
-    origin: Origin
+    provenance: Provenance
     rejects: tuple[Reject, ...]
     reused: bool
     damaged: tuple[Damaged, ...] = ()
@@ -50,7 +50,7 @@ class ShardResult:
     @property
     def shard(self) -> ShardInfo | None:
         """The shard, or None where every image of it was rejected: an empty file is never written."""
-        return self.origin.shard
+        return self.provenance.shard
 
     @property
     def num_rows(self) -> int:
@@ -59,7 +59,7 @@ class ShardResult:
 
     def without_fingerprints(self) -> Self:
         """Returns the result without the fingerprints, which are most of its bytes."""
-        return dataclasses.replace(self, origin=dataclasses.replace(self.origin, fingerprints=Batch()))
+        return dataclasses.replace(self, provenance=dataclasses.replace(self.provenance, fingerprints=Batch()))
 
     @property
     def planned(self) -> str:
@@ -106,14 +106,14 @@ def write_shard(
         split=split,
         index=index,
         num_shards=num_shards,
-        origin=made,
+        provenance=made,
         rejects=tuple(rejects),
         reused=found is not None,
         damaged=_damaged(made, ordered),
     )
 
 
-def _damaged(made: Origin, sources: Sequence[Source]) -> tuple[Damaged, ...]:
+def _damaged(made: Provenance, sources: Sequence[Source]) -> tuple[Damaged, ...]:
     details = dict(made.damaged)
     rows = (source.row for source in sources if source.row.filename in details)
     return tuple(Damaged(row.csv, row.line, row.filename, details[row.filename]) for row in rows)
@@ -121,14 +121,14 @@ def _damaged(made: Origin, sources: Sequence[Source]) -> tuple[Damaged, ...]:
 
 def _reuse(
     directory: str, published: str, planned: str, digest: str, sources: Sequence[Source], read: _Reader
-) -> tuple[Origin, list[Reject]] | None:
+) -> tuple[Provenance, list[Reject]] | None:
     """Returns the shard of an earlier run and its rejects, if it can be reused; None otherwise.
 
     It can be reused if its sources are the same, its files are intact, and the same images are rejected again. A shard
     in the published dataset, or under another number, is linked to its planned path.
     """
     for folder in (directory, published):
-        made = Origin.read(folder, planned)
+        made = Provenance.read(folder, planned)
         if not made or made.digest != digest or not made.is_intact(folder):
             continue
         rejected = set(made.rejected)
@@ -142,7 +142,7 @@ def _reuse(
     return None
 
 
-def _take_over(made: Origin, folder: str, directory: str, planned: str) -> Origin:
+def _take_over(made: Provenance, folder: str, directory: str, planned: str) -> Provenance:
     """Links a shard of one folder to its planned path in another, and writes its note there."""
     shard = made.shard and dataclasses.replace(made.shard, path=planned)
     taken = dataclasses.replace(made, shard=shard)
@@ -155,7 +155,7 @@ def _take_over(made: Origin, folder: str, directory: str, planned: str) -> Origi
 
 def _write(
     directory: str, planned: str, digest: str, sources: Sequence[Source], read: _Reader
-) -> tuple[Origin, list[Reject]]:
+) -> tuple[Provenance, list[Reject]]:
     """Writes the shard, then its index, and last the note about them."""
     statistics = Statistics(positives=(0,) * len(sources[0].row.labels))
     fingerprints: Batch[Fingerprint] = Batch()
@@ -164,12 +164,12 @@ def _write(
     with storage.create(f"{directory}/{planned}") as file:
         writer = ShardWriter(file)
         for batch in read(sources):
-            good = [one for one in batch if isinstance(one, Good)]
+            prepared = [one for one in batch if isinstance(one, PreparedRow)]
             rejects += (one for one in batch if isinstance(one, Reject))
-            if good:
-                statistics += _write_examples(writer, good)
-                fingerprints += (one.fingerprint for one in good)
-                damaged += ((one.row.filename, one.image.damage) for one in good if one.image.damage)
+            if prepared:
+                statistics += _write_examples(writer, prepared)
+                fingerprints += (one.fingerprint for one in prepared)
+                damaged += ((one.row.filename, one.image.damage) for one in prepared if one.image.damage)
             progress.advance(len(batch))
     shard = None
     if writer.num_examples:
@@ -179,7 +179,7 @@ def _write(
         storage.write(f"{directory}/{layout.shard_index(planned)}", writer.index)
     else:
         storage.delete(f"{directory}/{planned}")
-    made = Origin(
+    made = Provenance(
         digest=digest,
         shard=shard,
         index_sha256=hashlib.sha256(writer.index.encode()).hexdigest(),
@@ -194,18 +194,18 @@ def _write(
     return made, rejects
 
 
-def _write_examples(writer: ShardWriter, good: Sequence[Good]) -> Statistics:
+def _write_examples(writer: ShardWriter, prepared: Sequence[PreparedRow]) -> Statistics:
     """Appends the records of these images to the shard, and returns their statistics."""
-    images = [one.image for one in good]
+    images = [one.image for one in prepared]
     records = [
         example.encode(
             image=image.data, height=image.height, width=image.width, labels=row.labels, filename=row.filename
         )
-        for row, image, _ in good
+        for row, image, _ in prepared
     ]
     writer.write(*records)
     return Statistics.of_all(
-        labels=[one.row.labels for one in good],
+        labels=[one.row.labels for one in prepared],
         formats=[image.format for image in images],
         heights=[image.height for image in images],
         widths=[image.width for image in images],

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from converter.images import prove
-from converter.job.commit import FAILURE, Outcome, commit, read_failure
+from converter.job.commit import FAILURE, ConversionResult, commit, read_failure
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
 from converter.shards import writing
@@ -58,8 +58,8 @@ def _tree(folder: str) -> set[str]:
 
 def test_publishes_what_adds_up(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
     reject = Reject("a.csv", 9, "x", Reason.BAD_LABEL, "why")
-    outcome = Outcome.of(results=[write("abc", bad="b")], rejects=[reject], num_rows=4)
-    commit(options, _CLASSES, outcome, {"started": "now"})
+    conversion_result = ConversionResult.of(results=[write("abc", bad="b")], rejects=[reject], num_rows=4)
+    commit(options, _CLASSES, conversion_result, {"started": "now"})
     info = metadata.load(options.dataset)
     assert (info.num_examples, info.rejects) == (2, {"bad_label": 1, "not_an_image": 1})
     assert read_failure(options) is None
@@ -73,8 +73,8 @@ def test_publishes_what_adds_up(options: ConvertOptions, write: Callable[..., Sh
 def test_refuses_counts_that_do_not_add_up(
     options: ConvertOptions, write: Callable[..., ShardResult], num_rows: int
 ) -> None:
-    outcome = Outcome.of(results=[write("abc", bad="b")], rejects=[], num_rows=num_rows)
-    commit(options, _CLASSES, outcome, {})
+    conversion_result = ConversionResult.of(results=[write("abc", bad="b")], rejects=[], num_rows=num_rows)
+    commit(options, _CLASSES, conversion_result, {})
     assert not Path(options.dataset).exists()
     # Finished files stay for the next run; without a manifest the folder is no dataset.
     assert {name for name in _tree(options.incomplete) if "/" not in name} == {"rejects.csv", "unlisted.csv", FAILURE}
@@ -86,7 +86,7 @@ def test_refuses_counts_that_do_not_add_up(
 
 def test_refuses_a_shard_that_came_twice(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
     result = write("abc")
-    commit(options, _CLASSES, Outcome.of(results=[result, result], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, ConversionResult.of(results=[result, result], rejects=[], num_rows=3), {})
     assert not Path(options.dataset).exists()
     assert "3 rows were read, but 6 were written" in str(read_failure(options))
 
@@ -94,9 +94,9 @@ def test_refuses_a_shard_that_came_twice(options: ConvertOptions, write: Callabl
 def test_an_overwritten_dataset_stays_when_the_new_one_is_refused(
     options: ConvertOptions, write: Callable[..., ShardResult]
 ) -> None:
-    commit(options, _CLASSES, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, ConversionResult.of(results=[write("abc")], rejects=[], num_rows=3), {})
     before = _tree(options.dataset)
-    commit(options, _CLASSES, Outcome.of(results=[write("ab")], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, ConversionResult.of(results=[write("ab")], rejects=[], num_rows=3), {})
     assert _tree(options.dataset) == before
     assert metadata.load(options.dataset).num_examples == 3
 
@@ -107,7 +107,7 @@ def test_shards_that_came_out_empty_leave_no_gap(options: ConvertOptions, write:
         write("c", bad="c", index=1, num_shards=4),
         write("d", index=3, num_shards=4),
     ]
-    commit(options, _CLASSES, Outcome.of(results=reversed(results), rejects=[], num_rows=4), {})
+    commit(options, _CLASSES, ConversionResult.of(results=reversed(results), rejects=[], num_rows=4), {})
     (split,) = metadata.load(options.dataset).splits
     assert [(shard.path, shard.num_examples) for shard in split.shards] == [
         ("train/train-00000-of-00002.tfrecord", 2),
@@ -127,7 +127,7 @@ def test_interrupted_while_it_numbers_shards_it_can_be_done_again(
 ) -> None:
     results = [write("a", bad="a", index=0, num_shards=3)]
     results += [write(name, index=i, num_shards=3) for i, name in ((1, "b"), (2, "c"))]
-    outcome = Outcome.of(results=results, rejects=[], num_rows=3)
+    conversion_result = ConversionResult.of(results=results, rejects=[], num_rows=3)
     move, moved = storage.move, []
 
     def failing(source: str, target: str) -> None:
@@ -139,9 +139,9 @@ def test_interrupted_while_it_numbers_shards_it_can_be_done_again(
 
     monkeypatch.setattr(storage, "move", failing)
     with pytest.raises(OSError, match="the machine is gone"):
-        commit(options, _CLASSES, outcome, {})
+        commit(options, _CLASSES, conversion_result, {})
     monkeypatch.undo()
-    commit(options, _CLASSES, outcome, {})
+    commit(options, _CLASSES, conversion_result, {})
     info = metadata.load(options.dataset)
     assert list(dataset_checks.verify(options.dataset, info)) == []
     assert info.num_examples == 2
@@ -150,26 +150,26 @@ def test_interrupted_while_it_numbers_shards_it_can_be_done_again(
 def test_results_and_rejects_come_in_any_order(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
     results = [write("ab", index=0, num_shards=2), write("cd", bad="c", index=1, num_shards=2)]
     rejects = [Reject("a.csv", line, "x", Reason.BAD_LABEL, "") for line in (7, 200, 30)]
-    outcome = Outcome.of(results=results, rejects=rejects, num_rows=7)
-    assert Outcome.of(results=results[::-1], rejects=rejects[::-1], num_rows=7) == outcome
-    assert [reject.line for reject in outcome.rejects] == [7, 30, ord("c"), 200]
-    assert outcome.num_examples == 3
+    conversion_result = ConversionResult.of(results=results, rejects=rejects, num_rows=7)
+    assert ConversionResult.of(results=results[::-1], rejects=rejects[::-1], num_rows=7) == conversion_result
+    assert [reject.line for reject in conversion_result.rejects] == [7, 30, ord("c"), 200]
+    assert conversion_result.num_examples == 3
 
 
 def test_done_again_after_it_was_done_it_changes_nothing(
     options: ConvertOptions, write: Callable[..., ShardResult]
 ) -> None:
-    outcome = Outcome.of(results=[write("abc")], rejects=[], num_rows=3)
-    commit(options, _CLASSES, outcome, {"try": 1})
+    conversion_result = ConversionResult.of(results=[write("abc")], rejects=[], num_rows=3)
+    commit(options, _CLASSES, conversion_result, {"try": 1})
     before = {name: Path(options.dataset, name).read_bytes() for name in _tree(options.dataset)}
-    commit(options, _CLASSES, outcome, {"try": 2})
+    commit(options, _CLASSES, conversion_result, {"try": 2})
     assert {name: Path(options.dataset, name).read_bytes() for name in _tree(options.dataset)} == before
 
 
 def test_a_dataset_that_came_meanwhile_is_kept(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
-    commit(options, _CLASSES, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, ConversionResult.of(results=[write("abc")], rejects=[], num_rows=3), {})
     before = _tree(options.dataset)
-    commit(options, _CLASSES, Outcome.of(results=[write("abd")], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, ConversionResult.of(results=[write("abd")], rejects=[], num_rows=3), {})
     assert "has become a dataset in the meantime" in str(read_failure(options))
     assert _tree(options.dataset) == before
 
@@ -179,15 +179,15 @@ def test_what_a_writer_left_must_still_be_there(options: ConvertOptions, write: 
     assert result.shard
     Path(options.incomplete, "index", "train", "train-00000-of-00001.tfindex").unlink()
     with pytest.raises(OSError, match=r"train-00000-of-00001\.tfindex"):
-        commit(options, _CLASSES, Outcome.of(results=[result], rejects=[], num_rows=3), {})
+        commit(options, _CLASSES, ConversionResult.of(results=[result], rejects=[], num_rows=3), {})
     assert not Path(options.dataset).exists()
 
 
 def test_done_again_when_only_its_tidying_was_missed(
     options: ConvertOptions, write: Callable[..., ShardResult]
 ) -> None:
-    commit(options, _CLASSES, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
-    commit(options, _CLASSES, Outcome.of(results=[write("abc")], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, ConversionResult.of(results=[write("abc")], rejects=[], num_rows=3), {})
+    commit(options, _CLASSES, ConversionResult.of(results=[write("abc")], rejects=[], num_rows=3), {})
     assert read_failure(options) is None
     assert not Path(options.incomplete).exists()
     assert metadata.load(options.dataset).num_examples == 3

@@ -206,11 +206,11 @@ def failing(*args):
 
 FileSystems.copy = failing
 try:
-    publishing.publish(source, target, last="manifest.json", aside="")
+    publishing.publish(source, target, commit_marker="manifest.json", backup="")
 except OSError as error:
     print(error)
 print(sorted(file.name for file in storage.list_files(target)))
-publishing.publish(source, target, last="manifest.json", aside="")
+publishing.publish(source, target, commit_marker="manifest.json", backup="")
 print(sorted(file.name for file in storage.list_files(target)), list(storage.list_files(source)))
 print(calls[-1][1])
 """

@@ -18,7 +18,7 @@ def _tree(folder: Path) -> dict[str, str]:
 
 
 def _publish(folder: Path) -> None:
-    publishing.publish(f"{folder}/new", f"{folder}/done", last="manifest.json", aside=f"{folder}/aside")
+    publishing.publish(f"{folder}/new", f"{folder}/done", commit_marker="manifest.json", backup=f"{folder}/aside")
 
 
 @pytest.fixture(params=[True, False], ids=["exchange", "two renames"])
@@ -58,11 +58,11 @@ def test_what_a_killed_publish_set_aside_is_put_back(tmp_path: Path) -> None:
     target, aside = tmp_path / "1.0.0", tmp_path / "1.0.0.replaced"
     aside.mkdir()
     (aside / "manifest.json").write_text("the old one")
-    publishing.restore(str(target), last="manifest.json", aside=str(aside))
+    publishing.restore(str(target), commit_marker="manifest.json", backup=str(aside))
     assert (target / "manifest.json").read_text() == "the old one"
     assert not aside.exists()
     # With something in its place, what was set aside is the older one of the two, and not needed.
     aside.mkdir()
-    publishing.restore(str(target), last="manifest.json", aside=str(aside))
+    publishing.restore(str(target), commit_marker="manifest.json", backup=str(aside))
     assert (target / "manifest.json").read_text() == "the old one"
     assert not aside.exists()

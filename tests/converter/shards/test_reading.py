@@ -22,7 +22,7 @@ from converter.images.prove import Preparation
 from converter.rejects import Reason, Reject
 from converter.shards import reading
 from converter.shards.matching import Source
-from converter.shards.reading import Good
+from converter.shards.reading import PreparedRow
 from converter.system import storage
 from converter.system.storage import File
 from converter.table.row import Row
@@ -99,7 +99,7 @@ def test_a_file_that_has_grown_since_it_was_listed_is_rejected(tmp_path: Path, d
     path.write_bytes(draw())
     source = Source(Row("a.csv", 2, "a.jpg", b"\1", "", ""), File("a.jpg", str(path), path.stat().st_size))
     preparation = Preparation(max_pixels=10**6, max_bytes=5_000_000)
-    assert isinstance(next(reading.read([source], preparation, 1))[0], Good)
+    assert isinstance(next(reading.read([source], preparation, 1))[0], PreparedRow)
     with path.open("ab") as file:
         file.truncate(40_000_000_000)
     assert list(reading.read([source], preparation, 1)) == [
@@ -107,7 +107,7 @@ def test_a_file_that_has_grown_since_it_was_listed_is_rejected(tmp_path: Path, d
     ]
 
 
-def _read(folder: Path, name: str = "a.jpg", num_threads: int = 1) -> Good | Reject:
+def _read(folder: Path, name: str = "a.jpg", num_threads: int = 1) -> PreparedRow | Reject:
     source = Source(Row("a.csv", 2, name, b"\1", "", ""), File(name, f"{folder}/{name}", 1000))
     ((one,),) = reading.read([source], Preparation(max_pixels=10**8), num_threads)
     return one
@@ -152,7 +152,7 @@ def test_what_has_become_of_a_file_is_said(tmp_path: Path, pauses: list[float]) 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user who may not read the file")
 def test_a_file_without_permission_is_unreadable(folder: Path, pauses: list[float]) -> None:
     (folder / "a.jpg").chmod(0)
-    result: list[Good | Reject] = []
+    result: list[PreparedRow | Reject] = []
 
     def read_as_nobody() -> None:
         # Of this thread alone, which the wrapper of the C library would not do: setfsuid (x86-64: 122).
@@ -192,7 +192,7 @@ def test_what_passes_is_tried_again(
     folder: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(os, "open", _failing(getattr(errno, name), 2))
-    assert isinstance(_read(folder), Good)
+    assert isinstance(_read(folder), PreparedRow)
     assert pauses == [0.1, 0.5]
 
 
@@ -235,7 +235,7 @@ def test_a_decoder_that_fails_is_not_damage(
         return prepare(data, preparation)
 
     monkeypatch.setattr(prove, "prepare", fail)
-    assert isinstance(_read(folder), Good)
+    assert isinstance(_read(folder), PreparedRow)
     left[:] = [error] * 5
     with pytest.raises(UserError, match=r"a\.jpg cannot be used, in 5 attempts: \w+"):
         _read(folder)
@@ -277,7 +277,7 @@ def test_too_many_open_files(folder: Path, no_more_files: list[int], monkeypatch
             _read(folder)
     timer = threading.Timer(0.3, lambda: os.close(no_more_files.pop()))
     timer.start()
-    assert isinstance(_read(folder), Good)
+    assert isinstance(_read(folder), PreparedRow)
     timer.join()
 
 
@@ -304,7 +304,7 @@ def read(path):
     except UserError as error:
         return "not enough memory" if "There is not enough memory" in str(error) else str(error)
 
-assert read(small) == "Good"
+assert read(small) == "PreparedRow"
 there = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 for more in range(0, 300_000_001, 20_000_000):
     resource.setrlimit(resource.RLIMIT_AS, (there + more, resource.RLIM_INFINITY))
@@ -338,6 +338,6 @@ def test_a_lack_of_memory_is_no_damage(tmp_path: Path, name: str, save: dict[str
     )
     assert process.stderr == ""
     results = process.stdout.split("\n")[:-1]
-    assert set(results) == {"not enough memory", "Good"}
+    assert set(results) == {"not enough memory", "PreparedRow"}
     assert results[0] == "not enough memory"
-    assert results[-1] == "Good"
+    assert results[-1] == "PreparedRow"

@@ -235,5 +235,5 @@ def test_a_note_that_names_a_file_outside_of_the_dataset_is_not_believed(work: W
     fields["shard"]["path"] = "../../../secret.tfrecord"
     text = json.dumps(fields, ensure_ascii=False)
     note.write_text(f'{text[:-1]}, "sha256": "{hashlib.sha256(text.encode()).hexdigest()}"}}\n')
-    assert provenance.Origin.read(str(dataset), planned) is None
+    assert provenance.Provenance.read(str(dataset), planned) is None
     assert work.convert() == (1, 5)

@@ -105,7 +105,7 @@ def test_index_finds_every_record(tmp_path: Path, sources: list[Source]) -> None
 
 
 def test_counts_what_it_wrote(tmp_path: Path, sources: list[Source], labels_of: Mapping[str, tuple[int, ...]]) -> None:
-    statistics = _write(tmp_path, sources).origin.statistics
+    statistics = _write(tmp_path, sources).provenance.statistics
     assert statistics.num_examples == 24
     assert statistics.formats == {"bmp": 1, "gif": 1, "jpeg": 19, "png": 2, "webp": 1}
     assert statistics.positives == tuple(map(sum, zip(*labels_of.values(), strict=True)))
@@ -134,7 +134,7 @@ def test_what_is_encoded_anew_is_stored_counted_and_the_same_on_any_number_of_th
     results = [_write(tmp_path / str(n), [*turned, *sources], n, preparation) for n in (1, 3)]
     assert results[0] == results[1]
     assert _files(tmp_path / "1") == _files(tmp_path / "3")
-    statistics = results[0].origin.statistics
+    statistics = results[0].provenance.statistics
     assert (statistics.num_examples, statistics.oriented) == (30, 6)
     # Of `scenes` these are the ones more than 33 wide and high; those that are turned are 32 pixels high.
     assert statistics.resized == sum(min(24 + 3 * i, 64 - i) > 33 for i in range(24)) == 20
@@ -168,7 +168,7 @@ def test_bad_images_are_rejected_and_the_others_written(
     made_from = "made_from/train/train-00001-of-00003.json"
     assert files.pop(made_from) != expected.pop(made_from)
     assert files == expected
-    assert (result.shard, result.origin.statistics) == (without.shard, without.origin.statistics)
+    assert (result.shard, result.provenance.statistics) == (without.shard, without.provenance.statistics)
     rejects = {reject.filename: reject for reject in result.rejects}
     assert {name: (reject.line, reject.reason) for name, reject in rejects.items()} == {
         "cut.jpg": (30, Reason.CORRUPT_IMAGE),
@@ -183,7 +183,7 @@ def test_a_shard_without_a_good_image_leaves_no_empty_file(tmp_path: Path, image
     bad = [_bad(images, f"{i}.jpg", b"text", line=i) for i in range(2, 5)]
     result = _write(tmp_path / "out", bad)
     assert _files(tmp_path / "out").keys() == {"made_from/train/train-00001-of-00003.json"}
-    assert (result.shard, result.origin.statistics) == (None, Statistics(positives=(0,) * 5))
+    assert (result.shard, result.provenance.statistics) == (None, Statistics(positives=(0,) * 5))
     assert result.rejects == tuple(
         Reject("a.csv", i, f"{i}.jpg", Reason.NOT_AN_IMAGE, "starts with b'text'")
         for i in sorted(range(2, 5), key=lambda i: assignment.position(f"{i}.jpg"))

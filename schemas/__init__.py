@@ -11,5 +11,6 @@ Both packages take every key, dtype, shape and file name from here, and neither 
     tfds.py        writes the JSON files that tensorflow-datasets reads
     tfx.py         writes the schema and the statistics that TFX and TFDV read
     derived.py     returns all files that follow from the manifest: those of tfds.py and tfx.py
+    digest.py      adds a digest to the fields of a JSON file, and checks it
     typed.py       builds dataclasses from JSON, and checks every value against its declared type
 """

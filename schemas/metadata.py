@@ -12,11 +12,11 @@ import os
 import posixpath
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 from multihot.errors import UserError
 from multihot.quiet import tensorflow
-from schemas import layout, typed
+from schemas import digest, layout, typed
 from schemas.statistics import Statistics
 from schemas.tfrecord import FRAMING_BYTES
 
@@ -125,7 +125,7 @@ class DatasetInfo:
         """Returns the text of manifest.json."""
         fields = {"format_version": FORMAT_VERSION, "fingerprint": self.fingerprint, **dataclasses.asdict(self)}
         # The fingerprint covers only the data for training. This digest also covers counts.
-        return json.dumps({**fields, "sha256": _sha256(fields)}, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(digest.add(fields, escaped=True), indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -142,14 +142,14 @@ class DatasetInfo:
                     f"The manifest has format version {version}; this multihot reads up to {FORMAT_VERSION}. "
                     "Install a newer multihot."
                 )
-            sha256 = fields.pop("sha256", None)  # Older versions wrote none.
-            is_as_written = sha256 in (None, _sha256(fields))
+            fields, is_intact = digest.remove(fields, escaped=True)
             info: Self = typed.build(fields, cls)
         except UserError:
             raise
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise UserError(f"The manifest is damaged: {type(error).__name__}: {error}. Convert again.") from error
-        if not is_as_written or info.fingerprint != fields.get("fingerprint"):
+        # Older versions wrote no digest.
+        if is_intact is False or info.fingerprint != fields.get("fingerprint"):
             raise UserError(
                 "The manifest was edited or damaged: its sha256 or its fingerprint does not match its contents. "
                 "Convert again."
@@ -187,11 +187,6 @@ class DatasetInfo:
                         f"The manifest is damaged: the path of a shard must be {path!r}. "
                         f"Received: {shard.path[:200]!r}. Convert again."
                     )
-
-
-def _sha256(fields: Mapping[str, Any]) -> str:
-    """Returns the hex digest of the fields of a manifest in their order, independent of its white space."""
-    return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
 def load(directory: str) -> DatasetInfo:

@@ -9,13 +9,14 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Self
 
 import multihot
 from converter.duplicates.fingerprints import Fingerprint
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
 from converter.system import storage
+from schemas import digest as note_digest
 from schemas import layout, typed
 from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics
@@ -64,16 +65,16 @@ class Provenance:
         fields = dataclasses.asdict(dataclasses.replace(self, fingerprints=Batch()))
         fields["fingerprints"] = [fingerprint.to_json() for fingerprint in self.fingerprints]
         # Without a digest of the note itself, a flipped bit in a count would end up in the manifest.
-        text = json.dumps(fields, ensure_ascii=False)
-        text = f'{text[:-1]}, "sha256": "{hashlib.sha256(text.encode()).hexdigest()}"}}\n'
-        storage.write(f"{directory}/{layout.shard_origin(planned)}", text)
+        text = json.dumps(note_digest.add(fields, escaped=False), ensure_ascii=False)
+        storage.write(f"{directory}/{layout.shard_origin(planned)}", f"{text}\n")
 
     @classmethod
     def read(cls, directory: str, planned: str) -> Self | None:
         """Returns the note under this path; None if there is none, or it is damaged or of another version."""
         try:
-            fields: dict[str, Any] = json.loads(storage.read(f"{directory}/{layout.shard_origin(planned)}"))
-            if fields.pop("sha256") != hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest():
+            noted = json.loads(storage.read(f"{directory}/{layout.shard_origin(planned)}"))
+            fields, is_intact = note_digest.remove(noted, escaped=False)
+            if not is_intact:
                 return None
             shard = fields["shard"] and typed.build(fields["shard"], ShardInfo)
             if shard and not layout.is_shard(shard.path):

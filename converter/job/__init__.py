@@ -2,6 +2,7 @@
 
 pipeline.py   runs a conversion: checks the folders, runs the Beam job, and returns the resulting dataset
 graph.py      builds the graph of the Beam job, as one expression
+sizing.py     determines the numbers of buckets, parts and processes of a job from the size of the CSV
 duplicates.py adds the steps that find images that are the same or nearly the same
 commit.py     ends a conversion: reconciles the counts, writes the metadata, and publishes the dataset
 publishing.py moves a finished dataset into its place, and lets one conversion at a time do so

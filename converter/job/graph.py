@@ -2,7 +2,7 @@ r"""Builds the graph of the Beam job, as one expression.
 
 Image bytes never cross a shuffle: only rows are grouped, and one task reads the images of one shard and writes the
 shard. Per-element overhead in Beam exceeds the cost of our work, so rows, files and fingerprints travel in batches
-(shards/batches.py).
+(shards/batches.py, shards/buckets.py).
 
   CSV text -> [Row] ---\                                                /-> results --------\
                         join by bucket -> (shard, [Source]) -> write ---<---> rejects --------->-- reconcile, publish
@@ -26,13 +26,13 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 from converter.duplicates import grouping
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.grouping import Member
-from converter.job import parallel
+from converter.job import parallel, sizing
 from converter.job.commit import ConversionResult, commit
 from converter.job.duplicates import FindGroups
 from converter.job.parallel import InProcesses
 from converter.options import ConvertOptions
 from converter.rejects import Reject
-from converter.shards import batches, matching, planning, reading, writing
+from converter.shards import buckets, matching, planning, reading, writing
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
 from converter.shards.writing import ShardResult
@@ -59,8 +59,8 @@ def build(
         tables: the files of the table.
         conversion: facts about this run for conversion.json.
     """
-    num_bytes = csv_bytes(tables)
-    num_buckets, num_parts = batches.num_buckets(num_bytes), batches.num_parts(num_bytes)
+    num_bytes = sizing.csv_bytes(tables)
+    num_buckets, num_parts = sizing.num_buckets(num_bytes), sizing.num_parts(num_bytes)
     read = (
         pipeline
         | "Csv" >> beam.Create(tables)
@@ -101,11 +101,6 @@ def build(
             unlisted=AsIter(matched[_UNLISTED]),
         )
     )
-
-
-def csv_bytes(tables: Sequence[Table]) -> int:
-    """Returns the size of all files of the table, from which the number of rows is estimated before they are read."""
-    return sum(storage.size(table.path) for table in tables)
 
 
 def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOptions) -> Any:
@@ -173,7 +168,7 @@ def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Itera
             else:
                 yield row
 
-    yield from batches.fill(accepted(), lambda row: row.filename, num_buckets, lambda row: len(row.labels))
+    yield from buckets.fill(accepted(), lambda row: row.filename, num_buckets, lambda row: len(row.labels))
     yield from (TaggedOutput(_REJECTS, reject) for reject in rejects)
     yield TaggedOutput(_ROWS_READ, num_rows)
 
@@ -182,7 +177,7 @@ def _list_images(folder: str, options: ConvertOptions, num_buckets: int) -> Iter
     """Yields the files in the folder of images, without those of this dataset: --output may lie in that folder."""
     own = tuple(f"{name}/" for path in options.folders if (name := storage.relative(path, folder)))
     files = (file for file in storage.list_files(folder) if not file.name.startswith(own))
-    return batches.fill(files, lambda file: composed(file.name), num_buckets)
+    return buckets.fill(files, lambda file: composed(file.name), num_buckets)
 
 
 def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: ConvertOptions) -> Iterator[Any]:

@@ -15,9 +15,9 @@ from apache_beam.runners.runner import PipelineRunner
 
 import multihot
 from converter.duplicates import lookalikes, neighbours
-from converter.job import commit, graph, leftovers, publishing, runners
+from converter.job import commit, graph, leftovers, publishing, runners, sizing
 from converter.options import ConvertOptions
-from converter.shards import batches, writing
+from converter.shards import writing
 from converter.system import processes, progress, storage
 from converter.table.header import Table, read_tables
 from multihot import command, machine
@@ -76,7 +76,7 @@ def _run(
     # need Beam's options, to open the store.)
     beside = here and all(map(storage.is_local, (options.csv, options.images, options.output)))
     memory = machine.available_memory()
-    number = batches.num_processes(graph.csv_bytes(tables), max_processes, memory) if beside else 1
+    number = sizing.num_processes(sizing.csv_bytes(tables), max_processes, memory) if beside else 1
     with (
         tempfile.TemporaryDirectory() as staged,
         progress.bar() if here else contextlib.nullcontext(),

@@ -1,6 +1,7 @@
 """This wing turns rows, and the image files that they name, into whole shards.
 
-batches.py    groups rows and files into batches: per-element overhead in Beam exceeds the cost of our work
+batches.py    defines Batch, in which rows, files and fingerprints travel through the job
+buckets.py    puts rows and files into buckets: per-element overhead in Beam exceeds the cost of our work
 matching.py   matches rows with the files that they name: at most one row gets a file, and the others are rejected
 planning.py   assigns the images of a batch to their splits and shards
 reading.py    reads and proves the images of some rows, several at a time

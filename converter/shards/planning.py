@@ -1,18 +1,22 @@
 """Assigns the images of a batch to their splits and shards."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from converter.options import ConvertOptions
-from converter.shards import batches
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
 from converter.splits import assignment
 from converter.table.row import Row
 
+_T = TypeVar("_T")
+_K = TypeVar("_K")
+
 
 def sizes(sources: Batch[Source]) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yields for each split the number of its images and the sum of their bytes."""
-    for split, some in batches.grouped(sources, lambda source: source.row.split).items():
+    for split, some in _grouped(sources, lambda source: source.row.split).items():
         yield split, (len(some), sum(source.file.size for source in some))
 
 
@@ -53,4 +57,12 @@ def assign(
         number = num_shards[source.row.split]
         return source.row.split, assignment.shard(assignment.position(source.row.filename), number), number
 
-    return batches.grouped(sources, shard).items()
+    return _grouped(sources, shard).items()
+
+
+def _grouped(items: Iterable[_T], key: Callable[[_T], _K]) -> dict[_K, Batch[_T]]:
+    """Returns the items of each key, in the order in which they were given."""
+    groups: defaultdict[_K, Batch[_T]] = defaultdict(Batch)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups

@@ -35,8 +35,8 @@ if __name__ == "__main__":
     cores = int(sys.argv.pop(1))
     os.sched_getaffinity = lambda pid: set(range(cores))
     os.cpu_count = lambda: cores
-    from converter.shards import batches
-    batches._PROCESSES_BYTES = 0
+    from converter.job import sizing
+    sizing._PROCESSES_BYTES = 0
     from converter.__main__ import run
     run()
 """

@@ -34,3 +34,9 @@ def test_each_split_has_its_images_and_their_bytes() -> None:
 def test_an_image_takes_the_split_of_its_name_and_keeps_all_else() -> None:
     (taken,) = planning.take_split(Batch([_source("a")]), {"a": "test", "b": "train"})
     assert taken == _source("a", "test")
+
+
+def test_items_of_one_key_stay_together_in_their_order() -> None:
+    groups = planning._grouped([3, 1, 4, 1, 5], lambda number: number % 2)
+    assert groups == {1: [3, 1, 1, 5], 0: [4]}
+    assert {type(batch) for batch in groups.values()} == {Batch}

@@ -12,9 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from converter.job import pipeline
+from converter.job import pipeline, sizing
 from converter.options import ConvertOptions
-from converter.shards import batches
 from converter.system import processes
 from multihot.errors import UserError
 from schemas import layout
@@ -86,13 +85,13 @@ def test_nobody_waits_for_them_after_an_exception() -> None:
 
 
 def test_a_small_csv_starts_none() -> None:
-    assert batches.num_processes(1 << 10, 8, 1 << 40) == 1
-    assert batches.num_processes(1 << 20, 8, 1 << 40) == 8
+    assert sizing.num_processes(1 << 10, 8, 1 << 40) == 1
+    assert sizing.num_processes(1 << 20, 8, 1 << 40) == 8
 
 
 @pytest.mark.slow
 def test_the_dataset_is_the_same(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_PROCESSES_BYTES", 0)
+    monkeypatch.setattr(sizing, "_PROCESSES_BYTES", 0)
     found = {}
     for number in (1, 2):
         options = ConvertOptions(

@@ -9,7 +9,9 @@ _T = TypeVar("_T")
 class Batch(list[_T]):
     """Items that travel together as one element. Beam would inspect and pickle the items of a plain list one by one.
 
-    Named tuples are pickled column by column, since pickling them one by one takes a Python call for each.
+    Named tuples are pickled column by column, since pickling them one by one takes a Python call for each: 0.6 us for a
+    Source by columns, and 2.3 us one by one. A coder of Beam for a plain type would do the same for the elements of the
+    job, but not for batches that are sent to another process, or that are fields of a ShardResult.
     """
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:

@@ -74,7 +74,7 @@ def candidates(ones: Sequence[Compared]) -> dict[str, str]:
 
 
 def grouped(ones: Sequence[Compared]) -> dict[str, str]:
-    """Returns for each image that has a duplicate the first name of its group: the steps of converter/job/graph.py."""
+    """Returns for each image that has a duplicate the first name of its group: the steps of job/duplicates.py."""
     some = [one.fingerprint for one in ones]
     plain = lookalikes.are_plain(some)
     pictures = [one.picture if is_plain else None for one, is_plain in zip(ones, plain, strict=True)]

@@ -1,12 +1,20 @@
 """Defines ConvertOptions: every setting of a conversion, with its checks."""
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import field
 from fractions import Fraction
 
 from converter import limits
+from converter.parsing import (
+    DEFAULT_SPLITS,
+    parse_cells,
+    parse_csv,
+    parse_max_rejects,
+    parse_names,
+    parse_num_shards,
+    parse_splits,
+)
 from multihot import machine
 from multihot.errors import UserError
 from multihot.settings import setting
@@ -26,82 +34,9 @@ _MOST_SHARD_MB = 5_000_000
 _MOST_SHORTER = 100_000
 # Threads that wait for a store: docs/scaling.md speaks of 32. More take memory and wait for each other.
 _MOST_THREADS = 1024
-DEFAULT_SPLITS = "train=0.8,validation=0.2"
 # A shard is at least one image, and each is planned, written and listed.
 MOST_SHARDS = 1_000_000
 SPLIT_METHODS = ("hash", "stratified")
-
-
-def _fraction(text: str) -> Fraction:
-    """Returns a number that is written as 0.8, 4/5 or 8e-1.
-
-    Raises:
-        ValueError: it is none, or is one of which Python would compute millions of digits.
-        ZeroDivisionError: it is divided by zero.
-    """
-    if len(text) > 1000 or re.search(r"e[+-]?\d{3}", text, re.IGNORECASE):
-        raise ValueError(text)
-    return Fraction(text)
-
-
-def parse_splits(text: str) -> tuple[tuple[str, Fraction], ...]:
-    """Returns the splits of `train=0.8,validation=0.2`: any names, and fractions that sum to exactly 1.
-
-    Raises:
-        UserError: something else was received.
-    """
-    splits: dict[str, Fraction] = {}
-    for item in text.split(","):
-        name, _, value = (part.strip() for part in item.partition("="))
-        if not layout.is_split(name) or name in splits:
-            raise UserError(
-                f"--splits: a name must be a letter, then letters, digits and underscores, stand once, and not be "
-                f"'index' or 'made_from'. Received: {name!r} in {text!r}"
-            )
-        try:
-            splits[name] = _fraction(value)
-        except (ValueError, ZeroDivisionError):
-            raise UserError(f"--splits must be like {DEFAULT_SPLITS}. Received: {text!r}") from None
-        if splits[name] <= 0:
-            raise UserError(f"--splits: a fraction must be positive. Received: {item.strip()!r}")
-    if sum(splits.values()) != 1:
-        raise UserError(f"--splits must sum to 1. Received: {text!r}, which sums to {float(sum(splits.values())):g}")
-    return tuple(splits.items())
-
-
-def parse_num_shards(text: str) -> dict[str, int]:
-    """Returns the number of shards of `8` (for every split) or of `train=8,validation=2`.
-
-    Raises:
-        UserError: something else was received.
-    """
-    num_shards: dict[str, int] = {}
-    for item in text.split(",") if text else ():
-        name, _, value = item.rpartition("=")
-        if not value.strip().isdecimal() or len(value) > 100 or int(value) < 1:
-            raise UserError(f"--num_shards must be like 8 or train=8,validation=2. Received: {text[:200]!r}")
-        if name.strip() in num_shards:
-            raise UserError(f"--num_shards has two numbers for one split. Received: {text!r}")
-        num_shards[name.strip()] = int(value)
-    return num_shards
-
-
-def parse_max_rejects(text: str) -> int | Fraction:
-    """Returns a count for `20`, and a fraction for `0.01` or `1%`.
-
-    Raises:
-        UserError: something else was received.
-    """
-    try:
-        if text.endswith("%"):
-            limit: int | Fraction = _fraction(text[:-1]) / 100
-        else:
-            limit = _fraction(text) if "." in text else int(text)
-    except (ValueError, ZeroDivisionError):
-        raise UserError(f"--max_rejects must be a count or a fraction: 20, 0.01 or 1%. Received: {text!r}") from None
-    if limit < 0 or (isinstance(limit, Fraction) and limit > 1):
-        raise UserError(f"--max_rejects must be a count, or a fraction from 0 to 1. Received: {text!r}")
-    return limit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,7 +49,8 @@ class ConvertOptions:
     # These three have no default; their flags are "" when they are not given.
     csv: str = field(
         metadata=setting(
-            "CSV of file names and labels, with a header; or several, as in 'parts/*.csv'; or Parquet.",
+            "CSV of file names and labels, with a header; several, as in 'parts/*.csv', or one for each split, as in "
+            "train=train.csv,validation=valid.csv; or Parquet.",
             value="FILE",
             text="",
         )
@@ -126,8 +62,51 @@ class ConvertOptions:
     name: str = field(default="dataset", metadata=setting("Name of the dataset."))
     version: str = field(default="1.0.0", metadata=setting("Version of the dataset."))
     filename_column: str = field(default="", metadata=setting("Column with the file names. Default: the first one."))
+    filename_suffix: str = field(default="", metadata=setting("Added to names that lack it, such as .jpg."))
+    filename_pattern: str = field(
+        default="", metadata=setting("Regular expression: its first group is the file name, as in '.*/images/(.*)'.")
+    )
+    filename_match: str = field(
+        default="path",
+        metadata=setting(
+            "path: names are paths below --images; ignore_case: upper and lower case are the same; basename: folders "
+            "are ignored.",
+            choices=("path", "ignore_case", "basename"),
+        ),
+    )
+    relative_to_csv: bool = field(
+        default=False, metadata=setting("File names are relative to the folder of the CSV, which is below --images.")
+    )
     label_columns: tuple[str, ...] = field(
         default=(), metadata=setting("Columns with the labels. Default: all others.")
+    )
+    ignore_columns: tuple[str, ...] = field(default=(), metadata=setting("Columns that are no labels."))
+    positive_labels: tuple[str, ...] = field(
+        default=("1", "true"),
+        metadata=setting("Cells that mean: has the label. Numbers in any spelling.", text="1,true", parse=parse_cells),
+    )
+    negative_labels: tuple[str, ...] = field(
+        default=("0", "false"),
+        metadata=setting(
+            "Cells that mean: does not have the label. A blank cell is written as ''.",
+            text="0,false",
+            parse=parse_cells,
+        ),
+    )
+    unknown_labels: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            "Cells that mean: it is not known whether. Training ignores such labels.",
+            text="",
+            parse=lambda text: parse_cells(text) if text else (),
+        ),
+    )
+    merge_columns: bool = field(
+        default=False,
+        metadata=setting("Columns of names share one set of classes. Default: classes are called COLUMN=NAME."),
+    )
+    merge_rows: bool = field(
+        default=False, metadata=setting("Rows that name the same file are one image with the labels of all of them.")
     )
     classes: tuple[str, ...] = field(
         default=(),
@@ -136,7 +115,15 @@ class ConvertOptions:
     schema: str = field(
         default="", metadata=setting("Dataset, or its manifest.json, whose classes and order this one is to have.")
     )
-    label_delimiter: str = field(default=",", metadata=setting("Between the names in a cell such as 'desert,sea'."))
+    label_delimiter: str = field(
+        default="",
+        metadata=setting("Between the names in a cell such as 'desert,sea'. Default: a comma, where that is certain."),
+    )
+    delimiter: str = field(
+        default="",
+        metadata=setting("Between the cells of the CSV: a character, tab or blanks. Default: found in the header."),
+    )
+    skip_lines: int = field(default=0, metadata=setting("Lines before the header, which are not read."))
     encoding: str = field(default="utf-8", metadata=setting("Encoding of the CSV."))
     # Membership depends on the order of the splits.
     splits: tuple[tuple[str, Fraction], ...] = field(
@@ -150,9 +137,21 @@ class ConvertOptions:
     split_column: str = field(
         default="", metadata=setting("Column that names the split of each row, instead of --splits.")
     )
+    split_names: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=setting(
+            "Splits for the cells of --split_column, as in 0=train,1=validation,2=test.", text="", parse=parse_names
+        ),
+    )
     # A hash of the name in the column decides the split of the group. Blank cells are groups of one.
     group_column: str = field(
         default="", metadata=setting("Column that names what must stay in one split: a place, a patient.")
+    )
+    group_pattern: str = field(
+        default="",
+        metadata=setting(
+            r"Regular expression: images whose names agree in its first group stay in one split, as in '(.*)\.rf\.'."
+        ),
     )
     group_near_duplicates: bool = field(default=False, metadata=setting("Keep images that look the same in one split."))
     split_method: str = field(
@@ -188,6 +187,10 @@ class ConvertOptions:
     keep_damaged: bool = field(
         default=False, metadata=setting("Keep JPEGs that libjpeg calls damaged, and list them in damaged.csv.")
     )
+    background: str = field(
+        default="white",
+        metadata=setting("Colour behind images with transparency: white, black, or #rrggbb."),
+    )
     rescale_16bit: bool = field(
         default=False,
         metadata=setting("Map the lowest to highest value of each image of 16 bits to 0 to 255. Default: value >> 8."),
@@ -221,7 +224,7 @@ class ConvertOptions:
                 raise UserError(f"{flag} has a name twice. Received: {', '.join(names)}")
             if not all(names):
                 raise UserError(f"{flag} has an empty name. Received: {', '.join(names)!r}")
-        if len(self.label_delimiter) != 1:
+        if len(self.label_delimiter) > 1:
             raise UserError(f"--label_delimiter must be one character. Received: {self.label_delimiter!r}")
         if self.split_method not in SPLIT_METHODS:
             raise UserError(f"--split_method must be {' or '.join(SPLIT_METHODS)}. Received: {self.split_method!r}")
@@ -264,6 +267,11 @@ class ConvertOptions:
         ):
             if both:
                 raise UserError(f"{one} and {other} exclude each other: give one of them.")
+
+    @property
+    def csv_files(self) -> tuple[tuple[str, str], ...]:
+        """The pattern of each group of files, behind the name of their split; "" where the file does not decide it."""
+        return parse_csv(self.csv)
 
     @property
     def dataset(self) -> str:

@@ -26,6 +26,10 @@ class Reason(enum.StrEnum):
     CORRUPT_IMAGE = "corrupt_image"
 
 
+class RowRejectedError(Exception):
+    """A row cannot be used: `args` are the Reason and a detail."""
+
+
 class Reject(NamedTuple):
     """One rejected row.
 

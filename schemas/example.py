@@ -27,6 +27,9 @@ WIDTH = "image/width"
 LABELS = "labels"
 FILENAME = "filename"
 
+# A label that is neither known to be 0 nor to be 1. Only in memory: on disk it is 0 in `labels`.
+UNKNOWN = 2
+
 # The features in the order in which they are written, with the tags of bytes_list and of int64_list.
 _KINDS = {IMAGE: b"\x0a", HEIGHT: b"\x1a", WIDTH: b"\x1a", LABELS: b"\x1a", FILENAME: b"\x0a"}
 

@@ -18,7 +18,8 @@ import pixels
 import rounds
 import same_images
 from converter.job import pipeline
-from converter.options import ConvertOptions, parse_splits
+from converter.options import ConvertOptions
+from converter.parsing import parse_splits
 from input_rows import CACHED, FIRST_32, FIRST_224, ROWS, Row
 from multihot.errors import UserError
 from reader_process import ReaderError, ReaderProcess

@@ -24,7 +24,7 @@ from converter.inspect import gallery
 from converter.limits import DEFAULT, LimitOptions, Limits
 from converter.rejects import Reject
 from converter.system import storage
-from converter.table.rows import cleaned
+from converter.table import filenames
 from converter.text import composed, some
 from multihot import command, flags
 from multihot.errors import UserError
@@ -106,7 +106,7 @@ def _missing(directory: str, filename: str) -> str:
     """Returns the message that there is no such example, with the reason if its row was rejected."""
     sentence = f"{directory} has no example {filename!r}."
     for row in read_csv(directory, layout.REJECTS, Reject._fields):
-        if composed(row["filename"]) in (escaped_cell(filename), escaped_cell(cleaned(filename))):
+        if composed(row["filename"]) in (escaped_cell(filename), escaped_cell(filenames.normalized(filename))):
             return f"{sentence} It was rejected: {row['csv']} line {row['line']}: {row['reason']}: {row['detail']}"
     return f"{sentence} Give the name with its folders, as in the CSV; upper and lower case differ."
 
@@ -167,7 +167,7 @@ def main(options: InspectOptions) -> None:
 
 def _show_one(directory: str, info: DatasetInfo, name: str, options: InspectOptions) -> None:
     filename = composed(name)
-    found = list(find(directory, info, cleaned(filename), options.limits))
+    found = list(find(directory, info, filenames.normalized(filename), options.limits))
     if not found:
         raise UserError(_missing(directory, filename))
     print("\n\n".join(describe(located, info.classes) for located in found))

@@ -2,7 +2,8 @@
 
 rows.py    turns each row of the table into a Row, or into a Reject that says why not
 header.py  reads the header of the table: which column holds what, and which classes there are
-cells.py   reads the cells of a CSV or Parquet file as text, record by record, with the line of each
+filenames.py turns the name in a row into the name of a file
+records.py reads the cells of a CSV or Parquet file as text, record by record, with the line of each
 parquet.py reads a Parquet file as the cells of a CSV: every value as the text that a person would have typed
 row.py     defines Row: a row that passed every test that needs no image file
 """

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from converter import formulas
 from converter.options import ConvertOptions
 from converter.system import storage
-from converter.table import cells
-from converter.table.cells import Record
+from converter.table import records as files
 from converter.table.parquet import Cell
+from converter.table.records import Record
 from converter.text import CONTROL, composed, some
 from multihot.errors import UserError
 from schemas import layout, metadata
@@ -96,12 +96,12 @@ def records(options: ConvertOptions, table: Table) -> Iterator[Record]:
         UserError: a line cannot be read; the rows before it have been yielded.
     """
     used = [i for i in (table.filename, table.split, table.group, *table.labels) if i is not None]
-    return cells.rows(table.path, options.encoding, used, lists=() if table.multi_hot else table.labels)
+    return files.read_records(table.path, options.encoding, used, lists=() if table.multi_hot else table.labels)
 
 
 def _header(options: ConvertOptions, path: str) -> tuple[str, ...]:
     """Returns the names of the columns: "" for a column without a name; all other names are different."""
-    columns = [composed(formulas.unescaped(name).strip()) for name in cells.header(path, options.encoding)]
+    columns = [composed(formulas.unescaped(name).strip()) for name in files.read_header(path, options.encoding)]
     while columns and not columns[-1]:  # A delimiter at the end of the line.
         columns.pop()
     if not columns:
@@ -208,8 +208,8 @@ def _look(options: ConvertOptions, tables: Iterable[Table]) -> tuple[bool, tuple
         (label,) = table.labels
         counts.update(row.cells[label] for row in records(options, table) if len(row.cells) > label)
     binary = sum(count for cell, count in counts.items() if isinstance(cell, str) and cell.strip().lower() in BINARY)
-    blank = sum(count for cell, count in counts.items() if cells.is_blank(cell))
-    names = set().union(*(class_names(cell, options.label_delimiter) for cell in counts))
+    blank = sum(count for cell, count in counts.items() if files.is_blank(cell))
+    names = set().union(*(class_names(cell, options.label_delimiter or ",") for cell in counts))
     return 2 * binary > counts.total() - blank, tuple(sorted(names))
 
 

@@ -35,7 +35,7 @@ def header(path: str, file: BinaryIO) -> tuple[str, ...]:
 def rows(
     path: str, file: BinaryIO, columns: Collection[int], lists: Collection[int]
 ) -> Iterator[tuple[int, tuple[Cell, ...]]]:
-    """Yields the rows with their numbers, from 1; see `cells.rows`. Cells of other columns are ""."""
+    """Yields the rows with their numbers, from 1; see `records.read_records`. Cells of other columns are ""."""
     with _readable(path):
         parquet = pq.ParquetFile(file)
         schema = parquet.schema_arrow

@@ -1,26 +1,19 @@
 """Turns each row of the table into a Row, or into a Reject that says why not."""
 
-import posixpath
-import re
 from collections.abc import Callable, Iterator, Sequence
 
 from converter.options import ConvertOptions
-from converter.rejects import Reason, Reject
+from converter.rejects import Reason, Reject, RowRejectedError
 from converter.splits import assignment
-from converter.table.cells import is_blank
+from converter.table import filenames
 from converter.table.header import BINARY, Table, class_names, records
 from converter.table.parquet import Cell
+from converter.table.records import is_blank
 from converter.table.row import Row
-from converter.text import CONTROL, composed, some
+from converter.text import composed, some
 from schemas import layout
 
 _INVALID = 255
-# A name that is normalized already: letters, digits, '_' and '-', with single '.' and '/' between them.
-_PLAIN_NAME = re.compile(r"(?:[\w-]+[./])*[\w-]+", re.ASCII)
-
-
-class _RejectedError(Exception):
-    """A row cannot be used: `args` are the Reason and a detail."""
 
 
 def read_rows(options: ConvertOptions, table: Table) -> Iterator[Row | Reject]:
@@ -38,11 +31,11 @@ def read_rows(options: ConvertOptions, table: Table) -> Iterator[Row | Reject]:
     for line, cells in records(options, table):
         try:
             _check_width(table, cells)
-            filename = normalized(_text(cells, table.filename))
+            filename = filenames.checked(_text(cells, table.filename))
             group = composed(_text(cells, table.group).strip()) or filename
             split = split_of(group) if table.split is None else _split(table, cells)
             yield Row(table.path, line, filename, labels_of(cells), split, group)
-        except _RejectedError as error:
+        except RowRejectedError as error:
             if not all(map(is_blank, cells)):
                 yield Reject(table.path, line, _text(cells, table.filename).strip(), *error.args)
 
@@ -59,43 +52,14 @@ def _check_width(table: Table, cells: Sequence[Cell]) -> None:
     """
     width = len(table.columns)
     if len(cells) < width or not all(map(is_blank, cells[width:])):
-        raise _RejectedError(Reason.BAD_ROW, f"must have {width} cells. Received: {len(cells)}")
-
-
-def cleaned(filename: str) -> str:
-    """Returns the normalized file name, without the checks of `normalized`."""
-    return posixpath.normpath(_plain(filename))
-
-
-def _plain(filename: str) -> str:
-    return composed(filename.strip()).replace("\\", "/")
-
-
-def normalized(filename: str) -> str:
-    """Returns the normalized file name: relative, with '/', in composed characters, without spaces around it.
-
-    Raises:
-        _RejectedError: the name is blank, has control characters, or leads out of the folder of images.
-    """
-    if _PLAIN_NAME.fullmatch(filename):  # One test instead of five for most names.
-        return filename
-    name = _plain(filename)
-    if not name:
-        raise _RejectedError(Reason.MISSING_NAME, "the file name is blank")
-    if name.startswith("/") or re.match(r"[A-Za-z]:|[\w+.-]+://", name) or ".." in name.split("/"):
-        raise _RejectedError(
-            Reason.UNSAFE_PATH, "the file name must be relative to the folder of images: no '..', no drive, no address"
-        )
-    if CONTROL.search(name):
-        raise _RejectedError(Reason.UNSAFE_PATH, f"the file name has control characters: {name!a}")
-    return posixpath.normpath(name)
+        raise RowRejectedError(Reason.BAD_ROW, f"must have {width} cells. Received: {len(cells)}")
 
 
 def _split(table: Table, cells: Sequence[Cell]) -> str:
     cell = _text(cells, table.split)
     name = cell.strip()
     if not layout.is_split(name):
-        raise _RejectedError(
+        raise RowRejectedError(
             Reason.BAD_SPLIT,
             f"column {table.columns[table.split or 0]!r}: must be a letter, then letters, digits and underscores, "
             f"and not 'index' or 'made_from'. Received: {cell!r}",
@@ -111,7 +75,7 @@ def _multi_hot(table: Table) -> Callable[[Sequence[Cell]], bytes]:
         labels = bytes([values[cells[i]] for i in table.labels])
         if _INVALID in labels:
             column = table.labels[labels.index(_INVALID)]
-            raise _RejectedError(
+            raise RowRejectedError(
                 Reason.BAD_LABEL, f"column {table.columns[column]!r}: must be 0 or 1. Received: {cells[column]!r}"
             )
         return labels
@@ -132,10 +96,10 @@ def _delimited(options: ConvertOptions, table: Table) -> Callable[[Sequence[Cell
     indices = {name: i for i, name in enumerate(table.classes)}
 
     def labels_of(cells: Sequence[Cell]) -> bytes:
-        names = class_names(cells[column], options.label_delimiter)
+        names = class_names(cells[column], options.label_delimiter or ",")
         unknown = sorted(names - indices.keys())
         if unknown:
-            raise _RejectedError(
+            raise RowRejectedError(
                 Reason.UNKNOWN_CLASS,
                 f"column {table.columns[column]!r}: must name classes of {some(table.classes)}. "
                 f"Received: {some(unknown)}",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from converter import diff, options
+from converter import diff, parsing
 from converter.diff import Difference, Moved, Relabelled
 from converter.splits import assignment
 from multihot.errors import UserError
@@ -69,9 +69,9 @@ def test_every_kind_of_difference_is_told(
 
 
 def test_images_in_other_splits_have_moved(dataset: Path, make: Any, labels_of: Labels) -> None:
-    half = options.parse_splits("train=0.5,validation=0.5")
+    half = parsing.parse_splits("train=0.5,validation=0.5")
     found = diff.diff(str(dataset), make("other", labels_of, splits=half))
-    default = options.parse_splits(options.DEFAULT_SPLITS)
+    default = parsing.parse_splits(parsing.DEFAULT_SPLITS)
     splits = {name: (assignment.split(name, default), assignment.split(name, half)) for name in sorted(labels_of)}
     moved = tuple(Moved(name, *names) for name, names in splits.items() if names[0] != names[1])
     assert moved

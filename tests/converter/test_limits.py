@@ -17,7 +17,8 @@ from converter.dataset.examples import Located
 from converter.inspect import gallery, selection
 from converter.job import pipeline
 from converter.limits import LimitOptions, Limits
-from converter.options import ConvertOptions, parse_splits
+from converter.options import ConvertOptions
+from converter.parsing import parse_splits
 from converter.rejects import Reject
 from converter.report import page, pictures
 from converter.verify import dataset_checks

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter.options import ConvertOptions, parse_max_rejects, parse_num_shards, parse_splits
+from converter.options import ConvertOptions
+from converter.parsing import parse_max_rejects, parse_num_shards, parse_splits
 from multihot import machine
 from multihot.errors import UserError
 
@@ -68,9 +69,6 @@ def test_are_frozen() -> None:
             {"resize_shorter": -1},
             "--resize_shorter must be from 0 to 100000 (0: no image). Received: -1",
             id="no size",
-        ),
-        pytest.param(
-            {"label_delimiter": ""}, "--label_delimiter must be one character. Received: ''", id="no delimiter"
         ),
         pytest.param(
             {"label_delimiter": "||"}, "--label_delimiter must be one character. Received: '||'", id="long delimiter"

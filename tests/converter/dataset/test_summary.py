@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from converter.dataset.summary import summary
-from converter.options import parse_splits
+from converter.parsing import parse_splits
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Moments, Statistics
 

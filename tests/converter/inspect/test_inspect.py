@@ -21,7 +21,7 @@ from converter.dataset.summary import summary
 from converter.inspect import gallery, selection
 from converter.splits import assignment
 from converter.system import storage
-from converter.table import rows
+from converter.table import filenames
 from multihot import flags
 from multihot.errors import UsageError, UserError
 from schemas import example, layout, metadata
@@ -192,7 +192,7 @@ def test_a_shard_that_ends_too_early_is_named(copy: Path, info: DatasetInfo) -> 
 
 
 def test_a_name_may_be_written_as_a_csv_may_have_it() -> None:
-    assert rows.cleaned(" a\\b/./cafe\u0301.jpg ") == "a/b/caf\u00e9.jpg"
+    assert filenames.normalized(" a\\b/./cafe\u0301.jpg ") == "a/b/caf\u00e9.jpg"
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_safe_names_are_names_that_the_converter_takes_as_they_are(names: list[s
     taken: list[str] = []
     for name in names:
         taken.append(gallery.safe_name(name, taken))
-        assert rows.normalized(taken[-1]) == taken[-1]
+        assert filenames.checked(taken[-1]) == taken[-1]
     assert len(set(taken)) == len(names)
 
 

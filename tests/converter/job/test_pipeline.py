@@ -21,7 +21,7 @@ import tensorflow as tf
 from PIL import Image
 
 from converter.job import publishing
-from converter.options import DEFAULT_SPLITS, parse_splits
+from converter.parsing import DEFAULT_SPLITS, parse_splits
 from converter.splits import assignment
 from converter.system import storage
 from multihot.errors import UserError

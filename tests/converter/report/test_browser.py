@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from converter.options import parse_splits
+from converter.parsing import parse_splits
 from schemas import layout
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,8 @@ from PIL import Image
 
 from converter.dataset.lists import first_of_each
 from converter.job import commit
-from converter.options import ConvertOptions, parse_splits
+from converter.options import ConvertOptions
+from converter.parsing import parse_splits
 from converter.report import charts, pictures
 from converter.report import page as report_page
 from converter.report.page import Report

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter.options import parse_splits
+from converter.parsing import parse_splits
 from converter.splits import assignment
 
 _SPLITS = parse_splits("train=0.8,validation=0.2")

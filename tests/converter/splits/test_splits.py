@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from converter.job import pipeline
-from converter.options import ConvertOptions, parse_splits
+from converter.options import ConvertOptions
+from converter.parsing import parse_splits
 from converter.splits import assignment
 from schemas import metadata
 from schemas.metadata import DatasetInfo

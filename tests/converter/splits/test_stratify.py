@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from converter.options import parse_splits
+from converter.parsing import parse_splits
 from converter.splits import assignment
 from converter.splits.stratify import MAX_PAIRS, stratify
 

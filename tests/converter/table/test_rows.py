@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.options import DEFAULT_SPLITS, parse_splits
+from converter.parsing import DEFAULT_SPLITS, parse_splits
 from converter.rejects import Reason
 from converter.splits import assignment
+from converter.table.filenames import _PLAIN_NAME, checked, normalized
 from converter.table.row import Row
-from converter.table.rows import _PLAIN_NAME, cleaned, normalized
 
 ReadCsv = Callable[..., Any]
 
@@ -307,7 +307,7 @@ def test_without_a_group_column_the_group_is_the_name(read: ReadCsv) -> None:
 
 @given(st.from_regex(_PLAIN_NAME, fullmatch=True))
 def test_a_plain_name_is_what_comes_of_it(name: str) -> None:
-    assert normalized(name) == cleaned(name) == name
+    assert checked(name) == normalized(name) == name
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from converter.options import ConvertOptions
-from converter.table import cells, header, rows
+from converter.table import header, records, rows
 from converter.table.row import Row
 from multihot.errors import UserError
 
@@ -482,8 +482,8 @@ def test_bytes_of_another_encoding_are_no_traceback(encoding: str, content: byte
         path = Path(folder) / "labels.csv"
         path.write_bytes(content)
         with contextlib.suppress(UserError):
-            cells.header(str(path), encoding)
-            list(cells.rows(str(path), encoding, columns=[0]))
+            records.read_header(str(path), encoding)
+            list(records.read_records(str(path), encoding, columns=[0]))
 
 
 def test_reads_shift_jis_and_latin_1(read: ReadCsv) -> None:

@@ -51,7 +51,7 @@ class Record(NamedTuple):
     cells: Sequence[Cell]
 
 
-def header(path: str, encoding: str) -> tuple[str, ...]:
+def read_header(path: str, encoding: str) -> tuple[str, ...]:
     """Returns the names of the columns; no names when the file is empty or its first line is blank.
 
     Args:
@@ -77,7 +77,7 @@ def header(path: str, encoding: str) -> tuple[str, ...]:
         return names
 
 
-def rows(path: str, encoding: str, columns: Collection[int], lists: Collection[int] = ()) -> Iterator[Record]:
+def read_records(path: str, encoding: str, columns: Collection[int], lists: Collection[int] = ()) -> Iterator[Record]:
     """Yields the records after the header.
 
     Args:

@@ -14,7 +14,7 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def some(names: Sequence[str]) -> str:
+def some(names: Sequence[str], separator: str = ", ") -> str:
     """Returns the first names as one line for a message, with the number of further ones."""
-    shown = ", ".join(name if name.isprintable() else repr(name) for name in names[:20])
+    shown = separator.join(name if name.isprintable() else repr(name) for name in names[:20])
     return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -2,6 +2,9 @@
 
 rows.py    turns each row of the table into a Row, or into a Reject that says why not
 header.py  reads the header of the table: which column holds what, and which classes there are
+misfits.py finds whole columns that do not fit, before any image is read
+kinds.py   decides of which kind a label column is, from the different cells in it
+labels.py  decides what the cells of label columns mean: the only module that does
 filenames.py turns the name in a row into the name of a file
 records.py reads the cells of a CSV or Parquet file as text, record by record, with the line of each
 parquet.py reads a Parquet file as the cells of a CSV: every value as the text that a person would have typed

@@ -1,36 +1,43 @@
 """Reads the header of the table: which column holds what, and which classes there are.
 
-There are two kinds of table, which the cells of the label columns distinguish:
+There are three kinds of table, which differ in their label columns (labels.py):
 
-    multi-hot      Filenames,desert,mountains      a label column for each class, with 0 or 1
+    multi-hot      Filenames,desert,mountains      a column for each class, with 0 or 1
                    1.jpg,1,0
-    delimited      Filenames,labels                one label column, with the names of classes
+    delimited      Filenames,labels                one column, with the names of classes
                    4.jpg,"desert,mountains"
+    several names  Filenames,weather,time          several columns with names, which --label_columns lists
+                   7.jpg,rainy,noon
 
 Several files can form one table: each has its own order of columns, and all have the same classes in the same order.
 """
 
 import dataclasses
+import itertools
+import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from converter import formulas
 from converter.options import ConvertOptions
 from converter.system import storage
+from converter.table import filenames, kinds, misfits
 from converter.table import records as files
+from converter.table.labels import Kind, LabelColumn, Meanings
+from converter.table.misfits import ColumnSample
 from converter.table.parquet import Cell
-from converter.table.records import Record
+from converter.table.records import Record, is_blank
 from converter.text import CONTROL, composed, some
 from multihot.errors import UserError
 from schemas import layout, metadata
 
-# Values of a cell in a label column: upper and lower case are the same, and spaces around a value are ignored.
-BINARY = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+# Rows, and cells, of each file from which columns are told apart before all rows are read.
+_SAMPLE_ROWS = 1000
+_SAMPLE_CELLS = 1_000_000
 
-
-# Endings of image names. A first line with such a cell is a row, not a header.
-_IMAGE = re.compile(r"\.(jpe?g|png|gif|bmp|webp|tiff?|heic)$", re.IGNORECASE)
+# An index, which pandas writes without a name and reads as "Unnamed: 0".
+_UNNAMED = re.compile(r"(Unnamed: \d+)?")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,31 +48,28 @@ class Table:
         path: of the file.
         columns: names of all columns.
         filename: index of the column with the file names.
-        labels: indices of the label columns, in the order of `classes` when the table is multi-hot.
+        labels: the label columns, in the order of `classes` when the table is multi-hot.
         split: index of the column with the split, if one is used.
         group: index of the column with the group, if one is used.
-        multi_hot: whether each class has a label column; otherwise one column holds the names of classes.
         classes: in the order of the label vector.
     """
 
     path: str
     columns: tuple[str, ...]
     filename: int
-    labels: tuple[int, ...]
+    labels: tuple[LabelColumn, ...]
     split: int | None
     group: int | None
-    multi_hot: bool
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
 
-
-def class_names(cell: Cell, delimiter: str) -> set[str]:
-    """Returns the names of classes in a cell of a delimited column."""
-    parts = cell.split(delimiter) if isinstance(cell, str) else cell
-    return {name for part in parts if (name := composed(part.strip()))}
+    @property
+    def multi_hot(self) -> bool:
+        """Whether each class has a label column."""
+        return all(column.kind == Kind.BINARY for column in self.labels)
 
 
 def read_tables(options: ConvertOptions) -> tuple[Table, ...]:
-    """Reads the header of each file, and all rows if the classes are known only from the cells.
+    """Reads the header of each file, its first rows, and all rows if the classes are known only from the cells.
 
     Raises:
         UserError: a file is no table of file names and labels; the message names the file, the line and the column.
@@ -78,12 +82,14 @@ def read_tables(options: ConvertOptions) -> tuple[Table, ...]:
         alone = sorted(set(columns) ^ set(headers[0]))
         if alone:
             raise UserError(f"{paths[0]} and {path} must have the same columns. Only one of them has: {some(alone)}")
-    # Without --filename_column, the first column of the first file holds the file names. In other files, the column of
-    # this name may stand elsewhere.
-    first = _find_columns(options, paths[0], headers[0], filename=options.filename_column or headers[0][0])
-    filename, labels = first.columns[first.filename], tuple(first.columns[i] for i in first.labels)
-    chosen = dataclasses.replace(options, label_columns=labels)
-    tables = [_find_columns(chosen, path, columns, filename) for path, columns in zip(paths, headers, strict=True)]
+    # In other files than the first, columns may stand elsewhere: names count.
+    first = _find_columns(options, paths[0], headers[0])
+    chosen = dataclasses.replace(
+        options,
+        filename_column=first.columns[first.filename],
+        label_columns=tuple(column.name for column in first.labels),
+    )
+    tables = [_find_columns(chosen, path, columns) for path, columns in zip(paths, headers, strict=True)]
     if next((row for table in tables for row in records(options, table)), None) is None:
         raise UserError(f"{options.csv} has a header and no rows.")
     return tuple(_find_classes(options, tables))
@@ -95,8 +101,9 @@ def records(options: ConvertOptions, table: Table) -> Iterator[Record]:
     Raises:
         UserError: a line cannot be read; the rows before it have been yielded.
     """
-    used = [i for i in (table.filename, table.split, table.group, *table.labels) if i is not None]
-    return files.read_records(table.path, options.encoding, used, lists=() if table.multi_hot else table.labels)
+    labels = [column.place for column in table.labels]
+    used = [i for i in (table.filename, table.split, table.group, *labels) if i is not None]
+    return files.read_records(table.path, options.encoding, used, lists=labels)
 
 
 def _header(options: ConvertOptions, path: str) -> tuple[str, ...]:
@@ -106,14 +113,29 @@ def _header(options: ConvertOptions, path: str) -> tuple[str, ...]:
         columns.pop()
     if not columns:
         raise UserError(f"{path} line 1: no header. Expected a line such as: filename,desert,sea")
+    if _is_row(options, columns):
+        raise UserError(f"{path} line 1: expected column names, not a row. Received: {some(columns)}")
     twice = [name for name, count in Counter(columns).items() if count > 1 and name]
     if twice:
         raise UserError(f"{path} line 1: several columns have the name {twice[0]!r}. Give each a name of its own.")
     return tuple(columns)
 
 
-def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...], filename: str) -> Table:
-    """Returns the table of one file as far as its header determines it: the classes are not final."""
+def _is_row(options: ConvertOptions, columns: Sequence[str]) -> bool:
+    """Whether the first line is a row, since it has the name of an image or nothing but labels behind a name."""
+    if any(misfits.IMAGE_NAME.search(name) for name in columns):
+        return True
+    meanings = Meanings(options)
+    if len(columns) > 1 and all(name and meanings.knows(name) for name in columns[1:]):
+        return True
+    name = filenames.normalized(columns[0]) if columns[0] else ""
+    if not name or name.startswith(("/", "..")) or "://" in name or CONTROL.search(name) or len(name) > 255:
+        return False
+    return storage.exists(posixpath.join(options.images, name + options.filename_suffix))
+
+
+def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...]) -> Table:
+    """Returns the table of one file as far as its header determines it: kinds and classes are not final."""
     where = f"{path} line 1"
     indices = {name: i for i, name in enumerate(columns)}
 
@@ -122,59 +144,174 @@ def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...], 
             raise UserError(f"{where}: {flag} names a column {name!r}, but the columns are: {some(columns)}")
         return indices[composed(name)]
 
-    names = index("--filename_column", filename)
     split = index("--split_column", options.split_column) if options.split_column else None
     group = index("--group_column", options.group_column) if options.group_column else None
-    if options.label_columns:
-        labels = tuple(index("--label_columns", name) for name in options.label_columns)
+    ignored = {index("--ignore_columns", name) for name in options.ignore_columns}
+    named = [i for i, name in enumerate(columns) if not _UNNAMED.fullmatch(name)]
+    if options.filename_column:
+        filename = index("--filename_column", options.filename_column)
+    elif not named:
+        raise UserError(f"{where}: no column has a name. Received: {some(columns)}")
     else:
-        labels = tuple(i for i in range(len(columns)) if i not in (names, split, group))
-    _check_columns(where, columns, names, labels)
-    twice = [i for i, count in Counter([names, *labels, *([] if split is None else [split])]).items() if count > 1]
+        filename = next((i for i in named if i not in (split, group) and i not in ignored), named[0])
+    if options.label_columns:
+        labels = [index("--label_columns", name) for name in options.label_columns]
+    else:
+        labels = [i for i in range(len(columns)) if i not in (filename, split, group) and i not in ignored]
+        # An index stands before all other columns, and has no name.
+        while labels and labels[0] < named[0]:
+            del labels[0]
+    _check_columns(where, columns, filename, labels)
+    uses = [filename, *labels, *([] if split is None else [split])]
+    twice = [i for i, count in Counter(uses).items() if count > 1]
     if twice:
         raise UserError(f"{where}: column {columns[twice[0]]!r} cannot hold two of file names, labels and splits.")
     return Table(
         path=path,
         columns=columns,
-        filename=names,
-        labels=labels,
+        filename=filename,
+        labels=tuple(LabelColumn(i, columns[i]) for i in labels),
         split=split,
         group=group,
-        multi_hot=len(labels) > 1,
-        classes=tuple(columns[i] for i in labels),
     )
 
 
-def _check_columns(where: str, columns: tuple[str, ...], filename: int, labels: tuple[int, ...]) -> None:
-    """Checks that the file names and the labels have columns with names, and that the header is not a row."""
-    if not columns[filename]:
-        raise UserError(f"{where}: column {filename + 1} has no name. If it is an index, give --filename_column.")
+def _check_columns(where: str, columns: tuple[str, ...], filename: int, labels: Sequence[int]) -> None:
+    """Checks that there are labels, and that their columns have names."""
     if not labels:
         raise UserError(f"{where}: no label column beside {columns[filename]!r}. Are the cells separated by commas?")
     unnamed = [i + 1 for i in labels if not columns[i]]
     if unnamed:
         raise UserError(f"{where}: column {unnamed[0]} has no name. Name it, or choose others by --label_columns.")
-    if all(columns[i].lower() in BINARY for i in labels) or _IMAGE.search(columns[filename]):
-        raise UserError(f"{where}: expected column names, not a row. Received: {some(columns)}")
 
 
 def _find_classes(options: ConvertOptions, tables: Sequence[Table]) -> Iterator[Table]:
-    """Completes the tables with the classes. If a single label column holds names, its cells determine the classes."""
-    multi_hot, columns = tables[0].multi_hot, tables[0].classes
+    """Completes the tables with the kinds of their label columns and with the classes."""
     asked = _asked(options)
-    found = asked
-    # If --classes names other classes than the column, the column holds names, and its cells need not be read.
-    if not multi_hot and (not asked or set(asked) <= set(columns)):
-        multi_hot, found = _look(options, tables)
-    if multi_hot and asked and sorted(asked) != sorted(columns):
-        raise UserError(f"{tables[0].path} line 1: {_misfit(options, asked, columns)}")
-    classes = asked or (columns if multi_hot else found)
-    where = f"{tables[0].path} line 1" if multi_hot else f"{options.csv}: column {columns[0]!r}"
+    first = tables[0]
+    if len(first.labels) == 1:
+        _check_names_of_files(options, tables, _sample(options, tables)[0])
+        columns, found = _single(options, tables, asked)
+    else:
+        columns, found = _several(options, tables, asked)
+    kind_of = {column.name: column for column in columns}
+    names = tuple(column.name for column in columns)
+    multi_hot = all(column.kind == Kind.BINARY for column in columns)
+    if multi_hot and asked and sorted(asked) != sorted(names):
+        raise UserError(f"{first.path} line 1: {_misfit(options, asked, names)}")
+    classes = asked or found
+    where = f"{first.path} line 1" if multi_hot else f"{options.csv}: column {columns[0].name!r}"
     _check_classes(where, classes)
     for table in tables:
-        indices = {name: i for i, name in enumerate(table.columns)}
-        labels = tuple(indices[name] for name in classes) if multi_hot else table.labels
-        yield dataclasses.replace(table, multi_hot=multi_hot, labels=labels, classes=classes)
+        indices = {column.name: column.place for column in table.labels}
+        order = classes if multi_hot else names
+        labels = tuple(kind_of[name]._replace(place=indices[name]) for name in order)
+        yield dataclasses.replace(table, labels=labels, classes=classes)
+
+
+def _single(
+    options: ConvertOptions, tables: Sequence[Table], asked: tuple[str, ...]
+) -> tuple[tuple[LabelColumn, ...], tuple[str, ...]]:
+    """Returns the only label column with its kind, and the classes."""
+    (column,) = tables[0].labels
+    cells = _different_cells(options, tables, [column.name])[column.name]
+    column, found = kinds.single(options, f"{options.csv}: column {column.name!r}", column, cells, asked)
+    if column.kind == Kind.BINARY:
+        sample = [ColumnSample(column.name, cells)]
+        misfits.check_labels(options, f"{tables[0].path} line 1", sample, cells.total())
+    elif not asked and column.name in found:
+        raise UserError(
+            f"{tables[0].path} line 1: expected column names, not a row. {column.name!r} is in the column, too."
+        )
+    return (column,), found
+
+
+def _several(
+    options: ConvertOptions, tables: Sequence[Table], asked: tuple[str, ...]
+) -> tuple[tuple[LabelColumn, ...], tuple[str, ...]]:
+    """Returns several label columns with their kinds, and the classes.
+
+    A column holds 0 and 1 if one of its first cells does. Columns of names must be asked for: there are columns of
+    dates and notes in most tables.
+    """
+    first = tables[0]
+    others, samples, num_rows = _sample(options, tables)
+    _check_names_of_files(options, tables, others)
+    meanings = Meanings(options)
+    of_names = {
+        sample.name
+        for sample in samples
+        if options.label_columns and sample.filled and not any(map(meanings.knows, sample.filled))
+    }
+    binary = [sample for sample in samples if sample.name not in of_names]
+    if binary:
+        ignored = ",".join(options.ignore_columns)
+        misfits.check_labels(options, f"{first.path} line 1", binary, num_rows, ignored)
+    if not of_names:
+        return first.labels, tuple(column.name for column in first.labels)
+    cells = _different_cells(options, tables, of_names)
+    columns, classes = [], dict[str, None]()
+    for column in first.labels:
+        if column.name in of_names:
+            prefix = "" if options.merge_columns else f"{column.name}="
+            mine = [name.removeprefix(prefix) for name in asked if name.startswith(prefix)]
+            filled = sorted((cell for cell in cells[column.name] if not is_blank(cell)), key=str)
+            where = f"{options.csv}: column {column.name!r}"
+            column, found = kinds.names(options, where, column, filled, mine)
+            column = column._replace(prefix=prefix)
+            classes |= dict.fromkeys(prefix + name for name in found)
+        else:
+            classes[column.name] = None
+        columns.append(column)
+    missing = [column.name for column in columns if column.kind == Kind.BINARY and asked and column.name not in asked]
+    if missing:
+        raise UserError(f"{first.path} line 1: {_misfit(options, asked, tuple(classes))}")
+    return tuple(columns), tuple(classes)
+
+
+def _check_names_of_files(options: ConvertOptions, tables: Sequence[Table], columns: Iterable[ColumnSample]) -> None:
+    if not options.filename_column:
+        name = tables[0].columns[tables[0].filename]
+        by_name = {column.name: column for column in columns}
+        misfits.check_filenames(f"{tables[0].path} line 1", by_name.pop(name), by_name.values())
+
+
+def _sample(options: ConvertOptions, tables: Sequence[Table]) -> tuple[list[ColumnSample], list[ColumnSample], int]:
+    """Reads the first rows of each file.
+
+    Returns:
+        The first cells of all columns, those of the label columns, and the number of rows.
+    """
+    names = tables[0].columns
+    counts: dict[str, Counter[Cell]] = {name: Counter() for name in names}
+    num_rows = 0
+    for table in tables:
+        number = max(20, min(_SAMPLE_ROWS, _SAMPLE_CELLS // len(names)) // len(tables))
+        rows = [
+            record.cells[: len(names)]
+            for record in itertools.islice(records(options, table), number)
+            if len(record.cells) >= len(names) and not all(map(is_blank, record.cells))
+        ]
+        num_rows += len(rows)
+        for name, cells in zip(table.columns, zip(*rows, strict=True), strict=False):
+            counts[name].update(cells)
+    samples = {name: ColumnSample(name, cells) for name, cells in counts.items()}
+    return list(samples.values()), [samples[column.name] for column in tables[0].labels], num_rows
+
+
+def _different_cells(
+    options: ConvertOptions, tables: Sequence[Table], names: Collection[str]
+) -> dict[str, Counter[Cell]]:
+    """Reads all rows, and returns how often each cell occurs in some of the label columns."""
+    counts: dict[str, Counter[Cell]] = {name: Counter() for name in names}
+    for table in tables:
+        columns = [(column.place, counts[column.name]) for column in table.labels if column.name in counts]
+        for row in records(options, table):
+            if not all(map(is_blank, row.cells)):
+                for i, cells in columns:
+                    if i < len(row.cells):
+                        cells[row.cells[i]] += 1
+    return counts
 
 
 def _asked(options: ConvertOptions) -> tuple[str, ...]:
@@ -195,22 +332,6 @@ def _misfit(options: ConvertOptions, asked: Sequence[str], columns: Sequence[str
     parts = [f"missing: {some(missing)}"] * bool(missing) + [f"not among them: {some(unknown)}"] * bool(unknown)
     hint = " --label_columns leaves columns out." if unknown else ""
     return f"the label columns must be the classes of {options.schema}, in any order; {'; '.join(parts)}.{hint}"
-
-
-def _look(options: ConvertOptions, tables: Iterable[Table]) -> tuple[bool, tuple[str, ...]]:
-    """Returns whether more than half of the cells of a single label column hold 0 or 1, and all names in them.
-
-    One wrong cell among many is then a bad label, and '0' and '1' do not become classes. All cells are counted, and not
-    the first few, so that the order of the rows does not matter.
-    """
-    counts: Counter[Cell] = Counter()
-    for table in tables:
-        (label,) = table.labels
-        counts.update(row.cells[label] for row in records(options, table) if len(row.cells) > label)
-    binary = sum(count for cell, count in counts.items() if isinstance(cell, str) and cell.strip().lower() in BINARY)
-    blank = sum(count for cell, count in counts.items() if files.is_blank(cell))
-    names = set().union(*(class_names(cell, options.label_delimiter or ",") for cell in counts))
-    return 2 * binary > counts.total() - blank, tuple(sorted(names))
 
 
 def _check_classes(where: str, classes: Sequence[str]) -> None:

@@ -71,15 +71,21 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    """Whether a column holds lists of names. Lists of numbers are not accepted: they may be vectors of labels."""
-    return _is(kind, "list", "large_list", "fixed_size_list") and _is(kind.value_type, *_STRINGS)
+    """Whether a column holds lists of names, or of numbers: vectors of labels."""
+    return _is(kind, "list", "large_list", "fixed_size_list") and _is(
+        kind.value_type, *_STRINGS, "integer", "floating", "boolean"
+    )
 
 
 def _texts(column: pa.Array) -> list[Cell]:
     """Returns the cells of a column; a null is a blank cell."""
     if _is_list(column.type):
-        return [tuple(str(name) for name in cell or () if name is not None) for cell in column.to_pylist()]
+        return [tuple(_text(item) for item in cell or () if item is not None) for cell in column.to_pylist()]
     return ["" if cell is None else str(cell) for cell in column.to_pylist()]
+
+
+def _text(item: object) -> str:
+    return str(int(item)) if isinstance(item, bool) else str(item)
 
 
 @contextlib.contextmanager

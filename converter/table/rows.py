@@ -1,19 +1,18 @@
 """Turns each row of the table into a Row, or into a Reject that says why not."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject, RowRejectedError
 from converter.splits import assignment
 from converter.table import filenames
-from converter.table.header import BINARY, Table, class_names, records
+from converter.table.header import Table, records
+from converter.table.labels import encoder
 from converter.table.parquet import Cell
 from converter.table.records import is_blank
 from converter.table.row import Row
-from converter.text import composed, some
+from converter.text import composed
 from schemas import layout
-
-_INVALID = 255
 
 
 def read_rows(options: ConvertOptions, table: Table) -> Iterator[Row | Reject]:
@@ -27,7 +26,7 @@ def read_rows(options: ConvertOptions, table: Table) -> Iterator[Row | Reject]:
         UserError: a line cannot be read at all; the rows before it have been yielded.
     """
     split_of = assignment.splitter(options.splits)
-    labels_of = _multi_hot(table) if table.multi_hot else _delimited(options, table)
+    labels_of = encoder(options, table.labels, table.classes)
     for line, cells in records(options, table):
         try:
             _check_width(table, cells)
@@ -65,48 +64,3 @@ def _split(table: Table, cells: Sequence[Cell]) -> str:
             f"and not 'index' or 'made_from'. Received: {cell!r}",
         )
     return name
-
-
-def _multi_hot(table: Table) -> Callable[[Sequence[Cell]], bytes]:
-    """Returns the function from the cells of a row to its label vector."""
-    values = _Binary(BINARY)
-
-    def labels_of(cells: Sequence[Cell]) -> bytes:
-        labels = bytes([values[cells[i]] for i in table.labels])
-        if _INVALID in labels:
-            column = table.labels[labels.index(_INVALID)]
-            raise RowRejectedError(
-                Reason.BAD_LABEL, f"column {table.columns[column]!r}: must be 0 or 1. Received: {cells[column]!r}"
-            )
-        return labels
-
-    return labels_of
-
-
-class _Binary(dict[Cell, int]):
-    """Returns the label for a cell. Common spellings are keys, and other cells take the slow way of `__missing__`."""
-
-    def __missing__(self, cell: Cell) -> int:
-        return BINARY.get(str(cell).strip().lower(), _INVALID)
-
-
-def _delimited(options: ConvertOptions, table: Table) -> Callable[[Sequence[Cell]], bytes]:
-    """Returns the function from the cells of a row to its label vector."""
-    (column,) = table.labels
-    indices = {name: i for i, name in enumerate(table.classes)}
-
-    def labels_of(cells: Sequence[Cell]) -> bytes:
-        names = class_names(cells[column], options.label_delimiter or ",")
-        unknown = sorted(names - indices.keys())
-        if unknown:
-            raise RowRejectedError(
-                Reason.UNKNOWN_CLASS,
-                f"column {table.columns[column]!r}: must name classes of {some(table.classes)}. "
-                f"Received: {some(unknown)}",
-            )
-        labels = bytearray(len(indices))
-        for name in names:
-            labels[indices[name]] = 1
-        return bytes(labels)
-
-    return labels_of

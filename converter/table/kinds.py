@@ -1,0 +1,256 @@
+"""Decides of which kind a label column is, from the different cells in it; how often a cell occurs does not matter.
+
+Cells that are certain are read: 0 and 1, names without a delimiter, lists as Python or JSON write them. For all others
+there is one sentence with the cells that were seen and the flag that says what they mean.
+"""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from converter.options import ConvertOptions
+from converter.table.labels import POSITIVE, Kind, LabelColumn, Meanings, canonical, is_number, listed, names_in
+from converter.table.parquet import Cell
+from converter.table.records import is_blank
+from converter.text import some
+from multihot.errors import UserError
+
+# Cells that stand for a missing value, or for "none of the classes", and that no class should be called by accident.
+PLACEHOLDERS = {"-", "--", "?", "nan", "none", "null", "nil", "n/a", "na", "#n/a", "<na>", "unknown", "missing"}
+# Delimiters between names. Names of classes hardly ever contain the first ones, often the second, and are made of
+# words with the third.
+_CERTAIN_DELIMITERS = "|;\t\n"
+_POSSIBLE_DELIMITERS = " /+&"
+_RARE_DELIMITERS = "-_:."
+# More different names in a column are a description or a key.
+MOST_CLASSES = 100_000
+
+
+def single(
+    options: ConvertOptions, where: str, column: LabelColumn, cells: Collection[Cell], asked: Sequence[str]
+) -> tuple[LabelColumn, tuple[str, ...]]:
+    """Returns the only label column with its kind, and the classes that follow from its cells.
+
+    Args:
+        options: of the conversion.
+        where: place for messages, with the name of the column.
+        column: with its index and name.
+        cells: the different cells of the column.
+        asked: classes of --classes or --schema; none without them.
+
+    Raises:
+        UserError: the cells may mean several things; the message names the flag that says which.
+    """
+    meanings = Meanings(options)
+    filled = sorted((cell for cell in cells if not is_blank(cell)), key=str)
+    others = [cell for cell in filled if not meanings.knows(cell)]
+    # If --classes names other classes than the column, the column holds names.
+    holds_classes = bool(asked) and not set(asked) <= {column.name}
+    if not holds_classes and filled and _is_binary(meanings, filled, others):
+        _check_binary(where, options, filled, others)
+        return column, (column.name,)
+    return names(options, where, column, filled, asked)
+
+
+def _is_binary(meanings: Meanings, filled: Sequence[Cell], others: Sequence[Cell]) -> bool:
+    """Whether a column holds 0 and 1. Cells that stand for "no label" or "unknown" occur in columns of names, too."""
+    meant = (cell for cell in filled if meanings.knows(cell))
+    return not others or any(meanings[cell] == POSITIVE or canonical(cell) in ("0", "false") for cell in meant)
+
+
+def _check_binary(where: str, options: ConvertOptions, filled: Sequence[Cell], others: Sequence[Cell]) -> None:
+    """Checks that cells beside 0 and 1 are no classes, and no values with a meaning of their own."""
+    numbers = [cell for cell in others if is_number(cell)]
+    classes = [cell for cell in numbers if re.fullmatch(r"\d+", str(cell).strip())]
+    if classes:
+        raise UserError(_numbers_as_classes(where, filled))
+    special = [cell for cell in others if is_number(cell) or _is_placeholder(cell)]
+    if any(is_number(cell) and not re.fullmatch(r"-\d+(\.0*)?", str(cell).strip()) for cell in special):
+        raise UserError(_probabilities(where, special))
+    if special:
+        raise UserError(f"{where} holds {_shown(special)} beside {_meant(options)}. {meaning(special[0])}")
+
+
+def names(
+    options: ConvertOptions, where: str, column: LabelColumn, filled: Sequence[Cell], asked: Sequence[str]
+) -> tuple[LabelColumn, tuple[str, ...]]:
+    """Returns a column that holds names of classes with its kind and delimiter, and the names without its prefix.
+
+    Args:
+        options: of the conversion.
+        where: place for messages, with the name of the column.
+        column: with its index and name.
+        filled: the different cells that are not blank, sorted.
+        asked: classes of --classes or --schema, without the prefix; none without them.
+
+    Raises:
+        UserError: the cells may mean several things; the message names the flag that says which.
+    """
+    meanings = Meanings(options)
+    cells = [cell for cell in filled if cell in asked or meanings.stands_for(cell) is None]
+    lists = {cell: items for cell in cells if (items := listed(cell)) is not None}
+    inside = [str(item) for each in lists.values() for item in each]
+    if inside and all(map(is_number, inside)) and not {*inside} <= {*asked}:
+        return _vector(where, column, lists, asked)
+    plain = [cell for cell in cells if cell not in lists]
+    if not asked:
+        _check_plain(where, plain)
+    delimiter = options.label_delimiter
+    # Beside lists, any other cell is one name: tools write a list where there are several.
+    if not delimiter and not lists:
+        delimiter = _delimiter(where, [str(cell) for cell in plain], asked)
+    column = column._replace(kind=Kind.NAMES, delimiter=delimiter)
+    found: set[str] = set().union(*(names_in(cell, delimiter) for cell in cells))
+    if len(found) > MOST_CLASSES:
+        raise UserError(
+            f"{where} holds more than {MOST_CLASSES} different names, such as {some(sorted(found)[:3])}: is it a "
+            "column of classes? --label_columns names those, and --ignore_columns leaves others out."
+        )
+    return column, tuple(sorted(found))
+
+
+def _vector(
+    where: str, column: LabelColumn, lists: dict[Cell, tuple[Cell, ...]], asked: Sequence[str]
+) -> tuple[LabelColumn, tuple[str, ...]]:
+    lengths = sorted({len(items) for items in lists.values()})
+    if not asked:
+        raise UserError(
+            f"{where} holds lists of numbers, such as {_shown(lists)}. If there is a number for each class, name the "
+            f"classes in the order of the list: --classes=name1,...,name{lengths[-1]}"
+        )
+    if lengths != [len(asked)]:
+        raise UserError(
+            f"{where} holds lists of {' and '.join(map(str, lengths[:5]))} numbers, such as {_shown(lists)}, and there "
+            f"are {len(asked)} classes: {some(asked)}."
+        )
+    return column._replace(kind=Kind.VECTOR), tuple(asked)
+
+
+def _check_plain(where: str, cells: Sequence[Cell]) -> None:
+    """Checks that cells are names: no numbers, no placeholders, no structures that cannot be read."""
+    texts = [str(cell).strip() for cell in cells]
+    if texts and all(re.fullmatch(r"[0-9]+", text) for text in texts):
+        raise UserError(_numbers_as_classes(where, texts))
+    if texts and all(map(is_number, texts)):
+        raise UserError(_probabilities(where, texts))
+    missing = [text for text in texts if _is_placeholder(text) or text == "-1"]
+    if missing:
+        raise UserError(
+            f"{where} holds {_shown(missing)} beside names. {meaning(missing[0])} If it is a class, name all classes: "
+            "--classes"
+        )
+    broken = [text for text in texts if re.match(r"[\[{(].*[\]})]$", text, re.DOTALL)]
+    if broken:
+        raise UserError(
+            f"{where} holds {_shown(broken)}, which is no list as Python or JSON writes it: ['cat', 'dog']. Write "
+            "names with a delimiter between them, and name it: --label_delimiter"
+        )
+
+
+def _delimiter(where: str, cells: Sequence[str], asked: Sequence[str]) -> str:
+    """Returns the delimiter between names: a comma, or none where no cell has one.
+
+    Args:
+        where: place for messages.
+        cells: the different cells that are not blank.
+        asked: the classes, where they are given: then the delimiter is the one by which all cells consist of them.
+
+    Raises:
+        UserError: whether a cell holds several names is not certain.
+    """
+    if asked:
+        for candidate in ("", ",", *_CERTAIN_DELIMITERS, *_POSSIBLE_DELIMITERS):
+            if all(names_in(cell, candidate) <= {*asked} for cell in cells):
+                return candidate
+        return ","
+    for candidate in _CERTAIN_DELIMITERS:
+        joined = [cell for cell in cells if candidate in cell]
+        if joined:
+            raise UserError(_ambiguous(where, joined, candidate))
+    with_commas = [cell for cell in cells if "," in cell]
+    if with_commas and (alone := _without_company(cells, ",")):
+        raise UserError(_ambiguous(where, alone, ","))
+    parts = {part.strip() for cell in cells for part in (cell.split(",") if with_commas else (cell,))}
+    for candidate in _POSSIBLE_DELIMITERS + _RARE_DELIMITERS:
+        counts = _num_cells(parts, candidate)
+        joined = sorted(part for part in parts if _seems_joined(part, parts, candidate, counts))
+        if joined:
+            raise UserError(_ambiguous(where, joined, candidate))
+    return "," if with_commas else ""
+
+
+def _without_company(cells: Sequence[str], delimiter: str) -> list[str]:
+    """Returns the cells with a delimiter of which no part occurs in any other cell: each may be a single name."""
+    counts = _num_cells(cells, delimiter)
+    return [
+        cell for cell in cells if delimiter in cell and all(counts[part] == 1 for part in names_in(cell, delimiter))
+    ]
+
+
+def _seems_joined(cell: str, cells: Collection[str], delimiter: str, num_cells: Mapping[str, int]) -> bool:
+    """Whether a cell seems to hold several names, since all its parts are in other cells, too."""
+    if delimiter not in cell:
+        return False
+    parts = names_in(cell, delimiter)
+    if delimiter in _RARE_DELIMITERS:
+        return len(parts) > 1 and all(part in cells for part in parts)
+    return len(parts) > 1 and all(num_cells[part] > 1 for part in parts)
+
+
+def _num_cells(cells: Iterable[str], delimiter: str) -> Counter[str]:
+    """Returns for each part of a cell in how many cells it occurs."""
+    return Counter(itertools.chain.from_iterable(names_in(cell, delimiter) for cell in cells))
+
+
+def _ambiguous(where: str, cells: Sequence[str], delimiter: str) -> str:
+    shown = {"\t": "a tab", "\n": "a line break", " ": "a blank"}.get(delimiter, repr(delimiter))
+    flag = {" ": "' '", "\t": "$'\\t'", "\n": "$'\\n'", "|": "'|'", ";": "';'", "&": "'&'"}.get(delimiter, delimiter)
+    other = "';'" if delimiter == "," else ","
+    return (
+        f"{where} holds {_shown(cells)}. If {shown} separates names of classes, give --label_delimiter={flag}; if each "
+        f"is one name, give a delimiter that no name has, such as --label_delimiter={other}"
+    )
+
+
+def _numbers_as_classes(where: str, cells: Sequence[Cell]) -> str:
+    texts = [str(cell).strip() for cell in cells]
+    if len({len(text) for text in texts}) == 1 and len(texts[0]) > 1 and all(set(text) <= {"0", "1"} for text in texts):
+        return (
+            f"{where} holds {_shown(texts)}. If each digit is a class, write lists, [0,1,0], and give --classes, or a "
+            "column for each class."
+        )
+    ordered = sorted(dict.fromkeys(texts), key=lambda text: (len(text), text))
+    number = ",".join(ordered[:30]) + (",..." if len(ordered) > 30 else "")
+    return f"{where} holds the numbers {some(ordered)}. If they are classes, name all of them: --classes={number}"
+
+
+def _probabilities(where: str, cells: Sequence[Cell]) -> str:
+    return (
+        f"{where} holds numbers such as {_shown(cells)}, and a label is 0 or 1. Write 1 where a number reaches the "
+        "threshold of your choice and 0 elsewhere, or leave the column out: --ignore_columns"
+    )
+
+
+def meaning(cell: Cell) -> str:
+    """Returns the sentence about the flags that give a cell a meaning."""
+    flag = "''" if is_blank(cell) else str(cell).strip()
+    return (
+        f"Say what {_shown([cell])} means: --negative_labels=0,{flag} (the image does not have the label) or "
+        f"--unknown_labels={flag} (nobody knows)."
+    )
+
+
+def _is_placeholder(cell: Cell) -> bool:
+    return isinstance(cell, str) and cell.strip().lower() in PLACEHOLDERS
+
+
+def _meant(options: ConvertOptions) -> str:
+    return " and ".join(dict.fromkeys((options.negative_labels[0] or "''", options.positive_labels[0] or "''")))
+
+
+def _shown(cells: Iterable[Cell]) -> str:
+    """Returns the first cells for a message."""
+    different = list(dict.fromkeys(cells))
+    shown = [repr(cell.strip()[:60]) if isinstance(cell, str) else str(list(cell)) for cell in different[:4]]
+    return ", ".join(shown) + (" and others" if len(different) > 4 else "")

@@ -1,0 +1,188 @@
+"""Finds whole columns that do not fit, before any image is read, and says in one sentence what to do about them.
+
+Single cells that do not fit are no matter of this module: their rows are rejected, and listed in rejects.csv.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from converter.options import ConvertOptions
+from converter.table import kinds
+from converter.table.labels import Meanings, canonical, is_number
+from converter.table.parquet import Cell
+from converter.table.records import is_blank
+from converter.text import some
+from multihot.errors import UserError
+
+# Endings of image names.
+IMAGE_NAME = re.compile(
+    r"\.(jpe?g|jpe|jfif|jp2|png|gif|bmp|dib|webp|tiff?|heic|heif|avif|ppm|pgm|dcm|svg)$", re.IGNORECASE
+)
+
+# In so few rows a column is not judged: they are listed in rejects.csv.
+_FEW_ROWS = 4
+
+# Cells that say yes or no in other words than the defaults.
+_YES = {"x", "yes", "y", "t", "positive", "pos", "present", "on", "+", "ja", "si", "oui", "✓", "✔"}
+_NO = {"no", "n", "f", "negative", "neg", "absent", "off", "nein", "non"}
+
+
+class ColumnSample(NamedTuple):
+    """The first cells of a column.
+
+    Attributes:
+        name: of the column.
+        cells: how often each cell occurs in them.
+    """
+
+    name: str
+    cells: Counter[Cell]
+
+    @property
+    def filled(self) -> list[Cell]:
+        """The different cells that are not blank, in the order of the rows."""
+        return [cell for cell in self.cells if not is_blank(cell)]
+
+
+def check_filenames(where: str, filename: ColumnSample, others: Iterable[ColumnSample]) -> None:
+    """Checks that no other column looks like the one with the file names.
+
+    Args:
+        where: place for messages.
+        filename: the column that is taken for the file names, since it is the first.
+        others: all other columns.
+
+    Raises:
+        UserError: another one has names of images, and this one has none.
+    """
+    if any(map(_is_image_name, filename.filled)):
+        return
+    for other in others:
+        if other.filled and all(map(_is_image_name, other.filled)):
+            raise UserError(
+                f"{where}: the first column, {filename.name!r}, holds {_shown(filename)}, and {other.name!r} holds "
+                f"{_shown(other)}. Name the column with the file names: --filename_column={other.name}"
+            )
+
+
+def check_labels(
+    options: ConvertOptions, where: str, columns: Sequence[ColumnSample], num_rows: int, others: str = ""
+) -> None:
+    """Checks that columns which are to hold 0 and 1 do so.
+
+    Args:
+        options: of the conversion.
+        where: place for messages.
+        columns: that are to hold 0 and 1.
+        num_rows: number of rows that the samples are from.
+        others: the columns without labels, for the message, where --ignore_columns names some already.
+
+    Raises:
+        UserError: whole columns do not; the message names them, their cells, and the flags that help.
+    """
+    meanings = Meanings(options)
+    few = max(options.rejects_allowed(num_rows), num_rows // 10, _FEW_ROWS)
+    misfits = [column for column in columns if _num_unknown(meanings, column) > few]
+    strange = [column for column in misfits if column.filled and not _is_like_labels(meanings, column)]
+    if strange:
+        raise UserError(_without_labels(options, where, columns, strange, others))
+    if misfits:
+        raise UserError(_unclear(options, where, meanings, misfits))
+
+
+def _is_image_name(cell: Cell) -> bool:
+    return isinstance(cell, str) and IMAGE_NAME.search(cell.strip().partition("?")[0]) is not None
+
+
+def _num_unknown(meanings: Meanings, column: ColumnSample) -> int:
+    """Returns the number of rows whose cell has no meaning."""
+    return sum(count for cell, count in column.cells.items() if not meanings.knows(cell))
+
+
+def _is_like_labels(meanings: Meanings, column: ColumnSample) -> bool:
+    """Whether each cell of a column says yes, no or unknown, in the words of a flag or in others."""
+    known = _YES | _NO | kinds.PLACEHOLDERS | {"-1"}
+    return all(meanings.knows(cell) or canonical(cell) in known for cell in column.filled)
+
+
+def _without_labels(
+    options: ConvertOptions,
+    where: str,
+    columns: Sequence[ColumnSample],
+    strange: Sequence[ColumnSample],
+    ignored: str,
+) -> str:
+    shown = "; ".join(f"{column.name!r} holds {_shown(column)}" for column in strange[:3])
+    more = f"; and {len(strange) - 3} more" if len(strange) > 3 else ""
+    start = f"{where}: {shown}{more}, and labels are 0 and 1."
+    names = ",".join(_quoted(column.name) for column in strange)
+    if len(strange) < len(columns):
+        left = [column.name for column in columns if column not in strange]
+        return (
+            f"{start} Leave out what is no label, --ignore_columns={','.join(filter(None, [ignored, names]))}, or name "
+            f"the label columns: --label_columns={some(left, separator=',')}"
+        )
+    decimals = all(is_number(cell) for column in strange for cell in column.filled)
+    if decimals:
+        return f"{start} Write 1 where a number reaches the threshold of your choice and 0 elsewhere."
+    return (
+        f"{start} If some of the columns hold names of classes, name these: --label_columns={_quoted(strange[0].name)}"
+    )
+
+
+def _unclear(options: ConvertOptions, where: str, meanings: Meanings, columns: Sequence[ColumnSample]) -> str:
+    cells: Counter[str] = Counter()
+    known: set[str] = set()
+    for column in columns:
+        for cell, count in column.cells.items():
+            if meanings.knows(cell):
+                known.add(str(cell).strip())
+            else:
+                cells[str(cell).strip()] += count
+    found = [cell for cell, _ in cells.most_common(6)]
+    shown = ", ".join(map(repr, found)) + (" and others" if len(cells) > len(found) else "")
+    beside = f" beside {some(sorted(known))}" if known else ""
+    names = some([repr(column.name) for column in columns[:3]]) + (
+        f" and {len(columns) - 3} more" if len(columns) > 3 else ""
+    )
+    holds = "column {} holds" if len(columns) == 1 else "columns {} hold"
+    return f"{where}: {holds.format(names)} {shown}{beside}. {_flags(options, found)}"
+
+
+def _flags(options: ConvertOptions, cells: Sequence[str]) -> str:
+    """Returns the sentence with the flags that would give cells a meaning."""
+    positive = [cell for cell in cells if canonical(cell) in _YES]
+    negative = [cell for cell in cells if canonical(cell) in _NO or (positive and not cell)]
+    if any(canonical(cell) in _NO for cell in negative):
+        negative = [cell for cell in negative if cell]
+    unclear = [cell for cell in cells if cell not in positive and cell not in negative]
+    flags = []
+    if positive:
+        flags.append(f"--positive_labels={_listed((*options.positive_labels, *positive))}")
+    if negative:
+        flags.append(f"--negative_labels={_listed((*options.negative_labels, *negative))}")
+    sentences = [f"Say what they mean: {' '.join(flags)}"] if flags else []
+    for cell in unclear:
+        no, unknown = _listed((*options.negative_labels, cell)), _listed((*options.unknown_labels, cell))
+        sentences.append(
+            f"Say what {cell!r} means: --negative_labels={no} (the image does not have the label) or "
+            f"--unknown_labels={unknown} (nobody knows)."
+        )
+    return " ".join(sentences)
+
+
+def _listed(cells: Iterable[str]) -> str:
+    """Returns cells as a flag names them, so that a shell passes them on."""
+    text = ",".join(cell or "''" for cell in cells)
+    return f'"{text}"' if "'" in text or " " in text else text
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if re.search(r"[^\w./,-]", name) else name
+
+
+def _shown(column: ColumnSample) -> str:
+    cells = [str(cell).strip() for cell in column.filled]
+    return ", ".join(repr(cell[:40]) for cell in cells[:3]) + (", ..." if len(cells) > 3 else "")

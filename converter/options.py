@@ -101,6 +101,10 @@ class ConvertOptions:
             parse=lambda text: parse_cells(text) if text else (),
         ),
     )
+    value_column: str = field(
+        default="",
+        metadata=setting("Column with 0 or 1 that says whether the image has the classes that its row names."),
+    )
     merge_columns: bool = field(
         default=False,
         metadata=setting("Columns of names share one set of classes. Default: classes are called COLUMN=NAME."),

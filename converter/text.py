@@ -1,6 +1,9 @@
 """Compares and shows names: composed characters, control characters, lists of names in messages."""
 
+import csv
+import io
 import re
+import shlex
 import unicodedata
 from collections.abc import Sequence
 
@@ -12,6 +15,18 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 def composed(text: str) -> str:
     """Returns a text in composed characters (NFC), to compare it: file systems and editors write it differently."""
     return unicodedata.normalize("NFC", text)
+
+
+def flag(name: str, values: Sequence[str]) -> str:
+    """Returns a flag with a list of values, as a shell takes it; a blank value is written as ''."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([value or "''" for value in values])
+    value = text.getvalue()
+    if re.fullmatch(r"[\w@%+=:,./-]*", value):
+        return f"--{name}={value}"
+    if "'" in value and not re.search(r'["$`!\\]', value):
+        return f'--{name}="{value}"'
+    return f"--{name}={shlex.quote(value)}"
 
 
 def some(names: Sequence[str], separator: str = ", ") -> str:

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import pandas as pd
 
+from converter.dataset import remarks
 from converter.text import some
 from schemas import layout
 from schemas.metadata import DatasetInfo
@@ -62,6 +63,7 @@ def summary(
         )
     if info.unlisted:
         lines.append(f"Files in the folder that no row names: {info.unlisted}: {directory}/{layout.UNLISTED}")
+    lines += [f"Note: {sentence}" for sentence in remarks.of_classes(info.classes)]
     if report_failure:
         lines.append(
             f"The report could not be made: {report_failure.strip().splitlines()[-1]} (all of it: {directory}/"

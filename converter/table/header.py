@@ -51,6 +51,7 @@ class Table:
         labels: the label columns, in the order of `classes` when the table is multi-hot.
         split: index of the column with the split, if one is used.
         group: index of the column with the group, if one is used.
+        value: index of the column that says whether the named classes hold, if one is used.
         classes: in the order of the label vector.
     """
 
@@ -60,6 +61,7 @@ class Table:
     labels: tuple[LabelColumn, ...]
     split: int | None
     group: int | None
+    value: int | None = None
     classes: tuple[str, ...] = ()
 
     @property
@@ -102,7 +104,7 @@ def records(options: ConvertOptions, table: Table) -> Iterator[Record]:
         UserError: a line cannot be read; the rows before it have been yielded.
     """
     labels = [column.place for column in table.labels]
-    used = [i for i in (table.filename, table.split, table.group, *labels) if i is not None]
+    used = [i for i in (table.filename, table.split, table.group, table.value, *labels) if i is not None]
     return files.read_records(table.path, options.encoding, used, lists=labels)
 
 
@@ -146,6 +148,7 @@ def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...]) 
 
     split = index("--split_column", options.split_column) if options.split_column else None
     group = index("--group_column", options.group_column) if options.group_column else None
+    value = index("--value_column", options.value_column) if options.value_column else None
     ignored = {index("--ignore_columns", name) for name in options.ignore_columns}
     named = [i for i, name in enumerate(columns) if not _UNNAMED.fullmatch(name)]
     if options.filename_column:
@@ -153,19 +156,21 @@ def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...]) 
     elif not named:
         raise UserError(f"{where}: no column has a name. Received: {some(columns)}")
     else:
-        filename = next((i for i in named if i not in (split, group) and i not in ignored), named[0])
+        filename = next((i for i in named if i not in (split, group, value, *ignored)), named[0])
     if options.label_columns:
         labels = [index("--label_columns", name) for name in options.label_columns]
     else:
-        labels = [i for i in range(len(columns)) if i not in (filename, split, group) and i not in ignored]
+        labels = [i for i in range(len(columns)) if i not in (filename, split, group, value, *ignored)]
         # An index stands before all other columns, and has no name.
         while labels and labels[0] < named[0]:
             del labels[0]
     _check_columns(where, columns, filename, labels)
-    uses = [filename, *labels, *([] if split is None else [split])]
+    uses = [filename, *labels, *(i for i in (split, value) if i is not None)]
     twice = [i for i, count in Counter(uses).items() if count > 1]
     if twice:
-        raise UserError(f"{where}: column {columns[twice[0]]!r} cannot hold two of file names, labels and splits.")
+        raise UserError(
+            f"{where}: column {columns[twice[0]]!r} cannot hold two of file names, labels, values and splits."
+        )
     return Table(
         path=path,
         columns=columns,
@@ -173,6 +178,7 @@ def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...]) 
         labels=tuple(LabelColumn(i, columns[i]) for i in labels),
         split=split,
         group=group,
+        value=value,
     )
 
 
@@ -194,6 +200,11 @@ def _find_classes(options: ConvertOptions, tables: Sequence[Table]) -> Iterator[
         columns, found = _single(options, tables, asked)
     else:
         columns, found = _several(options, tables, asked)
+    if options.value_column and any(column.kind != Kind.NAMES for column in columns):
+        raise UserError(
+            f"{first.path} line 1: --value_column needs columns of names, and {columns[0].name!r} holds none: "
+            "--label_columns"
+        )
     kind_of = {column.name: column for column in columns}
     names = tuple(column.name for column in columns)
     multi_hot = all(column.kind == Kind.BINARY for column in columns)
@@ -245,8 +256,7 @@ def _several(
     }
     binary = [sample for sample in samples if sample.name not in of_names]
     if binary:
-        ignored = ",".join(options.ignore_columns)
-        misfits.check_labels(options, f"{first.path} line 1", binary, num_rows, ignored)
+        misfits.check_labels(options, f"{first.path} line 1", binary, num_rows, options.ignore_columns)
     if not of_names:
         return first.labels, tuple(column.name for column in first.labels)
     cells = _different_cells(options, tables, of_names)

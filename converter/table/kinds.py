@@ -6,6 +6,7 @@ there is one sentence with the cells that were seen and the flag that says what 
 
 import itertools
 import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -13,7 +14,7 @@ from converter.options import ConvertOptions
 from converter.table.labels import POSITIVE, Kind, LabelColumn, Meanings, canonical, is_number, listed, names_in
 from converter.table.parquet import Cell
 from converter.table.records import is_blank
-from converter.text import some
+from converter.text import flag, some
 from multihot.errors import UserError
 
 # Cells that stand for a missing value, or for "none of the classes", and that no class should be called by accident.
@@ -69,7 +70,8 @@ def _check_binary(where: str, options: ConvertOptions, filled: Sequence[Cell], o
     if any(is_number(cell) and not re.fullmatch(r"-\d+(\.0*)?", str(cell).strip()) for cell in special):
         raise UserError(_probabilities(where, special))
     if special:
-        raise UserError(f"{where} holds {_shown(special)} beside {_meant(options)}. {meaning(special[0])}")
+        known = some(sorted({str(cell).strip() for cell in filled if cell not in others}))
+        raise UserError(f"{where} holds {_shown(special)} beside {known}. {meaning(options, special[0])}")
 
 
 def names(
@@ -95,7 +97,7 @@ def names(
         return _vector(where, column, lists, asked)
     plain = [cell for cell in cells if cell not in lists]
     if not asked:
-        _check_plain(where, plain)
+        _check_plain(options, where, plain)
     delimiter = options.label_delimiter
     # Beside lists, any other cell is one name: tools write a list where there are several.
     if not delimiter and not lists:
@@ -127,7 +129,7 @@ def _vector(
     return column._replace(kind=Kind.VECTOR), tuple(asked)
 
 
-def _check_plain(where: str, cells: Sequence[Cell]) -> None:
+def _check_plain(options: ConvertOptions, where: str, cells: Sequence[Cell]) -> None:
     """Checks that cells are names: no numbers, no placeholders, no structures that cannot be read."""
     texts = [str(cell).strip() for cell in cells]
     if texts and all(re.fullmatch(r"[0-9]+", text) for text in texts):
@@ -137,8 +139,8 @@ def _check_plain(where: str, cells: Sequence[Cell]) -> None:
     missing = [text for text in texts if _is_placeholder(text) or text == "-1"]
     if missing:
         raise UserError(
-            f"{where} holds {_shown(missing)} beside names. {meaning(missing[0])} If it is a class, name all classes: "
-            "--classes"
+            f"{where} holds {_shown(missing)} beside names. {meaning(options, missing[0])} If it is a class, name all "
+            "classes: --classes"
         )
     broken = [text for text in texts if re.match(r"[\[{(].*[\]})]$", text, re.DOTALL)]
     if broken:
@@ -205,11 +207,11 @@ def _num_cells(cells: Iterable[str], delimiter: str) -> Counter[str]:
 
 def _ambiguous(where: str, cells: Sequence[str], delimiter: str) -> str:
     shown = {"\t": "a tab", "\n": "a line break", " ": "a blank"}.get(delimiter, repr(delimiter))
-    flag = {" ": "' '", "\t": "$'\\t'", "\n": "$'\\n'", "|": "'|'", ";": "';'", "&": "'&'"}.get(delimiter, delimiter)
-    other = "';'" if delimiter == "," else ","
+    quoted = {"\t": "$'\\t'", "\n": "$'\\n'"}.get(delimiter, shlex.quote(delimiter))
+    other = shlex.quote(";" if delimiter == "," else ",")
     return (
-        f"{where} holds {_shown(cells)}. If {shown} separates names of classes, give --label_delimiter={flag}; if each "
-        f"is one name, give a delimiter that no name has, such as --label_delimiter={other}"
+        f"{where} holds {_shown(cells)}. If {shown} separates names of classes, give --label_delimiter={quoted}; if "
+        f"each is one name, give a delimiter that no name has, such as --label_delimiter={other}"
     )
 
 
@@ -221,8 +223,8 @@ def _numbers_as_classes(where: str, cells: Sequence[Cell]) -> str:
             "column for each class."
         )
     ordered = sorted(dict.fromkeys(texts), key=lambda text: (len(text), text))
-    number = ",".join(ordered[:30]) + (",..." if len(ordered) > 30 else "")
-    return f"{where} holds the numbers {some(ordered)}. If they are classes, name all of them: --classes={number}"
+    classes = flag("classes", ordered) if len(ordered) <= 30 else "--classes"
+    return f"{where} holds the numbers {some(ordered)}. If they are classes, name all of them: {classes}"
 
 
 def _probabilities(where: str, cells: Sequence[Cell]) -> str:
@@ -232,21 +234,16 @@ def _probabilities(where: str, cells: Sequence[Cell]) -> str:
     )
 
 
-def meaning(cell: Cell) -> str:
+def meaning(options: ConvertOptions, cell: Cell) -> str:
     """Returns the sentence about the flags that give a cell a meaning."""
-    flag = "''" if is_blank(cell) else str(cell).strip()
-    return (
-        f"Say what {_shown([cell])} means: --negative_labels=0,{flag} (the image does not have the label) or "
-        f"--unknown_labels={flag} (nobody knows)."
-    )
+    text = str(cell).strip()
+    negative = flag("negative_labels", (*options.negative_labels, text))
+    unknown = flag("unknown_labels", (*options.unknown_labels, text))
+    return f"Say what {text!r} means: {negative} (the image does not have the label) or {unknown} (nobody knows)."
 
 
 def _is_placeholder(cell: Cell) -> bool:
     return isinstance(cell, str) and cell.strip().lower() in PLACEHOLDERS
-
-
-def _meant(options: ConvertOptions) -> str:
-    return " and ".join(dict.fromkeys((options.negative_labels[0] or "''", options.positive_labels[0] or "''")))
 
 
 def _shown(cells: Iterable[Cell]) -> str:

@@ -142,7 +142,7 @@ def names_in(cell: Cell, delimiter: str) -> set[str]:
 
 
 def encoder(
-    options: ConvertOptions, columns: Sequence[LabelColumn], classes: Sequence[str]
+    options: ConvertOptions, columns: Sequence[LabelColumn], classes: Sequence[str], value: int | None = None
 ) -> Callable[[Sequence[Cell]], bytes]:
     """Returns the function from the cells of a row to its label vector: a byte for each class, 0, 1 or UNKNOWN.
 
@@ -152,6 +152,7 @@ def encoder(
         options: of the conversion, with the cells that mean positive, negative and unknown.
         columns: with the labels; if all are BINARY, in the order of the classes.
         classes: in the order of the label vector.
+        value: index of the column that says whether the image has the named classes: all of them, or none.
     """
     meanings = Meanings(options)
     if all(column.kind == Kind.BINARY for column in columns):
@@ -163,7 +164,11 @@ def encoder(
         labels = bytearray(len(positions))
         for column, part in zip(columns, parts, strict=True):
             part(cells[column.place], labels)
-        return bytes(labels)
+        if value is None or meanings[cells[value]] == POSITIVE:
+            return bytes(labels)
+        if meanings[cells[value]] == _INVALID:
+            raise _bad_label(options.value_column, cells[value])
+        return bytes(meanings[cells[value]] if label else NEGATIVE for label in labels)
 
     return labels_of
 
@@ -175,14 +180,14 @@ def _binary(meanings: Meanings, columns: Sequence[LabelColumn]) -> Callable[[Seq
         labels = bytes([meanings[cells[i]] for i in indices])
         if _INVALID in labels:
             column = columns[labels.index(_INVALID)]
-            raise _bad_label(column, cells[column.place])
+            raise _bad_label(column.name, cells[column.place])
         return labels
 
     return labels_of
 
 
-def _bad_label(column: LabelColumn, cell: Cell) -> RowRejectedError:
-    return RowRejectedError(Reason.BAD_LABEL, f"column {column.name!r}: must be 0 or 1. Received: {cell!r}")
+def _bad_label(column: str, cell: Cell) -> RowRejectedError:
+    return RowRejectedError(Reason.BAD_LABEL, f"column {column!r}: must be 0 or 1. Received: {cell!r}")
 
 
 _Part = Callable[[Cell, bytearray], None]
@@ -196,7 +201,7 @@ def _part(meanings: Meanings, column: LabelColumn, classes: Sequence[str], posit
         def put_binary(cell: Cell, labels: bytearray) -> None:
             value = meanings[cell]
             if value == _INVALID:
-                raise _bad_label(column, cell)
+                raise _bad_label(column.name, cell)
             labels[position] = value
 
         return put_binary

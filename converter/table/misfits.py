@@ -13,7 +13,7 @@ from converter.table import kinds
 from converter.table.labels import Meanings, canonical, is_number
 from converter.table.parquet import Cell
 from converter.table.records import is_blank
-from converter.text import some
+from converter.text import flag, some
 from multihot.errors import UserError
 
 # Endings of image names.
@@ -26,6 +26,7 @@ _FEW_ROWS = 4
 
 # Cells that say yes or no in other words than the defaults.
 _YES = {"x", "yes", "y", "t", "positive", "pos", "present", "on", "+", "ja", "si", "oui", "✓", "✔"}
+_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "trainval"}
 _NO = {"no", "n", "f", "negative", "neg", "absent", "off", "nein", "non"}
 
 
@@ -68,7 +69,7 @@ def check_filenames(where: str, filename: ColumnSample, others: Iterable[ColumnS
 
 
 def check_labels(
-    options: ConvertOptions, where: str, columns: Sequence[ColumnSample], num_rows: int, others: str = ""
+    options: ConvertOptions, where: str, columns: Sequence[ColumnSample], num_rows: int, ignored: Sequence[str] = ()
 ) -> None:
     """Checks that columns which are to hold 0 and 1 do so.
 
@@ -77,17 +78,19 @@ def check_labels(
         where: place for messages.
         columns: that are to hold 0 and 1.
         num_rows: number of rows that the samples are from.
-        others: the columns without labels, for the message, where --ignore_columns names some already.
+        ignored: columns that --ignore_columns names already.
 
     Raises:
         UserError: whole columns do not; the message names them, their cells, and the flags that help.
     """
     meanings = Meanings(options)
-    few = max(options.rejects_allowed(num_rows), num_rows // 10, _FEW_ROWS)
-    misfits = [column for column in columns if _num_unknown(meanings, column) > few]
+    allowed = options.rejects_allowed(num_rows)
+    few = max(allowed, num_rows // 10, _FEW_ROWS)
+    numbers = [(column, _num_unknown(meanings, column)) for column in columns]
+    misfits = [column for column, number in numbers if number > few or number == num_rows > allowed]
     strange = [column for column in misfits if column.filled and not _is_like_labels(meanings, column)]
     if strange:
-        raise UserError(_without_labels(options, where, columns, strange, others))
+        raise UserError(_without_labels(options, where, columns, strange, ignored))
     if misfits:
         raise UserError(_unclear(options, where, meanings, misfits))
 
@@ -112,24 +115,28 @@ def _without_labels(
     where: str,
     columns: Sequence[ColumnSample],
     strange: Sequence[ColumnSample],
-    ignored: str,
+    ignored: Sequence[str],
 ) -> str:
     shown = "; ".join(f"{column.name!r} holds {_shown(column)}" for column in strange[:3])
     more = f"; and {len(strange) - 3} more" if len(strange) > 3 else ""
     start = f"{where}: {shown}{more}, and labels are 0 and 1."
-    names = ",".join(_quoted(column.name) for column in strange)
+    splits = [column.name for column in strange if _names_splits(column)]
+    if splits:
+        start += f" If {splits[0]!r} says which split a row belongs to: {flag('split_column', splits[:1])}"
+        strange = [column for column in strange if column.name != splits[0]]
+        if not strange:
+            return start
+        start += "."
     if len(strange) < len(columns):
-        left = [column.name for column in columns if column not in strange]
-        return (
-            f"{start} Leave out what is no label, --ignore_columns={','.join(filter(None, [ignored, names]))}, or name "
-            f"the label columns: --label_columns={some(left, separator=',')}"
+        left = [column.name for column in columns if column not in strange and column.name not in splits]
+        names = flag("ignore_columns", [*ignored, *(column.name for column in strange)])
+        return f"{start} Leave out what is no label: {names}, or name the label columns: " + (
+            flag("label_columns", left) if 0 < len(left) <= 20 else "--label_columns"
         )
     decimals = all(is_number(cell) for column in strange for cell in column.filled)
     if decimals:
         return f"{start} Write 1 where a number reaches the threshold of your choice and 0 elsewhere."
-    return (
-        f"{start} If some of the columns hold names of classes, name these: --label_columns={_quoted(strange[0].name)}"
-    )
+    return f"{start} If one of the columns holds names of classes: {flag('label_columns', [strange[0].name])}"
 
 
 def _unclear(options: ConvertOptions, where: str, meanings: Meanings, columns: Sequence[ColumnSample]) -> str:
@@ -160,27 +167,20 @@ def _flags(options: ConvertOptions, cells: Sequence[str]) -> str:
     unclear = [cell for cell in cells if cell not in positive and cell not in negative]
     flags = []
     if positive:
-        flags.append(f"--positive_labels={_listed((*options.positive_labels, *positive))}")
+        flags.append(flag("positive_labels", (*options.positive_labels, *positive)))
     if negative:
-        flags.append(f"--negative_labels={_listed((*options.negative_labels, *negative))}")
+        flags.append(flag("negative_labels", (*options.negative_labels, *negative)))
     sentences = [f"Say what they mean: {' '.join(flags)}"] if flags else []
     for cell in unclear:
-        no, unknown = _listed((*options.negative_labels, cell)), _listed((*options.unknown_labels, cell))
-        sentences.append(
-            f"Say what {cell!r} means: --negative_labels={no} (the image does not have the label) or "
-            f"--unknown_labels={unknown} (nobody knows)."
-        )
+        sentences.append(kinds.meaning(options, cell))
     return " ".join(sentences)
 
 
-def _listed(cells: Iterable[str]) -> str:
-    """Returns cells as a flag names them, so that a shell passes them on."""
-    text = ",".join(cell or "''" for cell in cells)
-    return f'"{text}"' if "'" in text or " " in text else text
-
-
-def _quoted(name: str) -> str:
-    return f"'{name}'" if re.search(r"[^\w./,-]", name) else name
+def _names_splits(column: ColumnSample) -> bool:
+    """Whether a column seems to hold the names or the numbers of splits."""
+    cells = {canonical(cell) for cell in column.filled}
+    is_named_so = re.search("split|partition|subset|fold|set$", column.name, re.IGNORECASE) is not None
+    return cells <= _SPLITS or (is_named_so and cells <= set("0123456789"))
 
 
 def _shown(column: ColumnSample) -> str:

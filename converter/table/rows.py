@@ -26,7 +26,7 @@ def read_rows(options: ConvertOptions, table: Table) -> Iterator[Row | Reject]:
         UserError: a line cannot be read at all; the rows before it have been yielded.
     """
     split_of = assignment.splitter(options.splits)
-    labels_of = encoder(options, table.labels, table.classes)
+    labels_of = encoder(options, table.labels, table.classes, table.value)
     for line, cells in records(options, table):
         try:
             _check_width(table, cells)

@@ -203,7 +203,7 @@ def test_thousands_of_columns(read: ReadCsv) -> None:
         pytest.param(
             "file,sea,desert\n1.jpg,1,0\n",
             {"label_columns": ("sea", "file")},
-            " line 1: column 'file' cannot hold two of file names, labels and splits.",
+            " line 1: column 'file' cannot hold two of file names, labels, values and splits.",
             id="a column for two things",
         ),
         pytest.param(

@@ -1,0 +1,194 @@
+"""What a column of labels means follows from its different cells, whatever their number; all else is one sentence."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from converter.rejects import Reason, Reject
+from converter.table.labels import Kind, canonical, is_number, listed
+from multihot.errors import UserError
+
+ReadCsv = Callable[..., Any]
+
+
+def _table(cells: list[str]) -> str:
+    quoted = ['"' + cell.replace('"', '""') + '"' for cell in cells]
+    return "file,labels\n" + "".join(f"{i}.jpg,{cell}\n" for i, cell in enumerate(quoted))
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes", "labels"),
+    [
+        pytest.param(["['cat', 'dog']", "['red car']", "[]"], ("cat", "dog", "red car"), "110 001 000", id="Python"),
+        pytest.param(['["cat", "dog, brown"]', '["cat"]'], ("cat", "dog, brown"), "11 10", id="lists of JSON"),
+        pytest.param(
+            ['{"choices": ["cat", "dog"]}', "cat", "a, b"], ("a, b", "cat", "dog"), "011 010 100", id="choices"
+        ),
+        pytest.param(["{'cat', 'dog'}", "('cat',)"], ("cat", "dog"), "11 10", id="sets and tuples"),
+        pytest.param(["cat,dog", "dog", "cat"], ("cat", "dog"), "11 01 10", id="commas"),
+        pytest.param(["sand", "red car", "t-shirt", ""], ("red car", "sand", "t-shirt"), "010 100 001 000", id="names"),
+    ],
+)
+def test_cells_that_are_certain_are_read(
+    read: ReadCsv, cells: list[str], classes: tuple[str, ...], labels: str
+) -> None:
+    found = read(_table(cells))
+    assert found.table.classes == classes
+    assert ["".join(map(str, row.labels)) for row in found.rows] == labels.split()
+
+
+@pytest.mark.parametrize(
+    ("cells", "flag"),
+    [
+        pytest.param(["haze road", "road", "haze", "clear"], "--label_delimiter=' '", id="blanks"),
+        pytest.param(["cat|dog", "bird"], "--label_delimiter='|'", id="bars"),
+        pytest.param(["cat; dog", "bird"], "--label_delimiter=';'", id="semicolons"),
+        pytest.param(["cat\ndog", "bird"], "--label_delimiter=$'\\n'", id="line breaks"),
+        pytest.param(["cat/dog", "cat", "dog"], "--label_delimiter=/", id="slashes"),
+        pytest.param(["red, car", "cat", "dog"], "--label_delimiter=';'", id="a comma inside a name"),
+        pytest.param(["0", "1", "2"], "--classes=0,1,2", id="numbers of classes"),
+        pytest.param(["7", "12"], "--classes=7,12", id="numbers without 0 and 1"),
+        pytest.param(["1", "-1"], "--negative_labels=0,false,-1", id="1 and -1"),
+        pytest.param(["1", "0", "-1"], "--unknown_labels=-1", id="0, 1 and -1"),
+        pytest.param(["0.9", "0.25"], "threshold", id="probabilities"),
+        pytest.param(["1", "0", "0.25"], "threshold", id="probabilities and labels"),
+        pytest.param(["010", "110"], "each digit is a class", id="vectors without commas"),
+        pytest.param(["[0, 1]", "[1, 1]"], "--classes=name1,...,name2", id="vectors"),
+        pytest.param(["[0 1]", "[1. 1.]"], "--classes=name1,...,name2", id="vectors of numpy"),
+        pytest.param(["[cat, dog]", "cat"], "no list as Python or JSON writes it", id="a list without quotes"),
+        pytest.param(["cat", "nan"], "--unknown_labels=nan", id="nan"),
+        pytest.param(["cat", "-"], "--unknown_labels=-", id="a dash"),
+        pytest.param(["cat", "None"], "--negative_labels=0,false,None", id="None"),
+        pytest.param(["cat", "N/A"], "--unknown_labels=N/A", id="N/A"),
+        pytest.param(["cat", "-1"], "--unknown_labels=-1", id="-1 among names"),
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1], ids=["forward", "backward"])
+@pytest.mark.parametrize("rare", [False, True], ids=["often", "rarely"])
+def test_all_else_is_one_sentence_with_the_flag(
+    read: ReadCsv, cells: list[str], flag: str, order: int, rare: bool
+) -> None:
+    rows = [*([cells[0]] * 300), *cells[1:]] if rare else cells * 20
+    with pytest.raises(UserError) as caught:
+        read(_table(rows[::order]))
+    message = str(caught.value)
+    assert flag in message
+    assert "labels.csv: column 'labels' holds " in message
+    assert "\n" not in message
+
+
+@given(st.lists(st.sampled_from(["cat", "dog", "0", "1", "2", "-1", "nan", "", "a b", "[]", "0.5"]), min_size=1))
+def test_how_often_a_cell_occurs_does_not_matter(read: ReadCsv, cells: list[str]) -> None:
+    def answer(rows: list[str]) -> Any:
+        try:
+            table = read(_table(rows), max_rejects=len(rows)).table
+        except UserError as error:
+            return str(error)
+        return table.classes, [column.kind for column in table.labels]
+
+    once = sorted({*cells})
+    assert answer(once) == answer([*cells, *once[:1] * 50])
+
+
+@pytest.mark.parametrize(
+    ("given", "cells", "labels"),
+    [
+        pytest.param({"negative_labels": ("-1",)}, "1,-1", "1 0", id="CelebA"),
+        pytest.param({"negative_labels": ("0", ""), "unknown_labels": ("-1",)}, "1,,-1.0,0.0", "1 0 2 0", id="X-ray"),
+        pytest.param({"positive_labels": ("x",), "negative_labels": ("",)}, "x,,X", "1 0 1", id="Excel"),
+        pytest.param({"positive_labels": ("yes",), "negative_labels": ("no",)}, "YES,no, No ", "1 0 0", id="words"),
+        pytest.param({"negative_labels": ("-1",), "unknown_labels": ("0",)}, "1,-1,0", "1 0 2", id="VOC"),
+    ],
+)
+def test_flags_say_what_cells_mean(read: ReadCsv, given: dict[str, Any], cells: str, labels: str) -> None:
+    rows = "".join(f"{i}.jpg,{cell},{cell}\n" for i, cell in enumerate(cells.split(",")))
+    one_column = "".join(row.rpartition(",")[0] + "\n" for row in rows.splitlines())
+    for text in ("file,sea,sky\n" + rows, "file,sea\n" + one_column):
+        found = read(text, **given)
+        assert [set(row.labels) for row in found.rows] == [{int(label)} for label in labels.split()]
+
+
+def test_cells_of_names_that_mean_none_or_unknown(read: ReadCsv) -> None:
+    found = read(_table(["cat", "none", "nan", "cat,dog"]), negative_labels=("none",), unknown_labels=("nan",))
+    assert found.table.classes == ("cat", "dog")
+    assert [row.labels for row in found.rows] == [b"\1\0", b"\0\0", b"\2\2", b"\1\1"]
+
+
+def test_vectors_are_read_with_the_names_of_classes(read: ReadCsv) -> None:
+    found = read(_table(["[0, 1, 0]", "[1,1,0]", "[0. 0. 1.]", "[0, 2, 0]"]), classes=("a", "b", "c"), max_rejects=1)
+    assert [row.labels for row in found.rows if not isinstance(row, Reject)] == [b"\0\1\0", b"\1\1\0", b"\0\0\1"]
+    assert found.rejects[0].reason == Reason.BAD_LABEL
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_several_columns_of_names(read: ReadCsv, merge: bool) -> None:
+    text = "file,first,second,note\n1.jpg,fire,water,x\n2.jpg,water,,y\n3.jpg,fire,fire,z\n"
+    found = read(text, label_columns=("first", "second"), merge_columns=merge)
+    if merge:
+        assert found.table.classes == ("fire", "water")
+        assert [row.labels for row in found.rows] == [b"\1\1", b"\0\1", b"\1\0"]
+    else:
+        assert found.table.classes == ("first=fire", "first=water", "second=fire", "second=water")
+        assert [row.labels for row in found.rows] == [b"\1\0\0\1", b"\0\1\0\0", b"\1\0\1\0"]
+
+
+def test_columns_of_names_beside_columns_of_0_and_1(read: ReadCsv) -> None:
+    text = "file,sea,weather,id\n1.jpg,1,rain,7\n2.jpg,0,sun,8\n"
+    found = read(text, label_columns=("sea", "weather"))
+    assert [column.kind for column in found.table.labels] == [Kind.BINARY, Kind.NAMES]
+    assert found.table.classes == ("sea", "weather=rain", "weather=sun")
+    assert [row.labels for row in found.rows] == [b"\1\1\0", b"\0\0\1"]
+    again = read(text, label_columns=("sea", "weather"), classes=("weather=sun", "sea", "weather=rain"))
+    assert [row.labels for row in again.rows] == [b"\0\1\1", b"\1\0\0"]
+
+
+def test_a_value_column_says_whether_a_name_holds(read: ReadCsv) -> None:
+    text = "id,source,label,confidence\na.jpg,x,cat,1\na.jpg,x,dog,0\nb.jpg,x,dog,1\nb.jpg,x,cat,2\n"
+    found = read(text, label_columns=("label",), value_column="confidence", max_rejects=1)
+    assert [row.labels for row in found.rows if not isinstance(row, Reject)] == [b"\1\0", b"\0\0", b"\0\1"]
+    assert found.rejects[0].detail == "column 'confidence': must be 0 or 1. Received: '2'"
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["{}", " {} ", "{:e}", "{:.3f}"]))
+def test_numbers_are_compared_in_any_spelling(number: float, spelling: str) -> None:
+    text = spelling.format(number)
+    assert is_number(text)
+    assert float(canonical(text)) == float(text)
+    assert canonical(text.replace(".", ",")) == canonical(text)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), max_size=5))
+def test_lists_of_python_are_read_back(items: list[str]) -> None:
+    if items:
+        assert listed(repr(items)) == tuple(items)
+
+
+@pytest.mark.parametrize(
+    "cell", ["[" * 5000 + "]" * 5000, "[" + "1," * 60_000 + "]", "{'a': {'b': 1}}", "[[1], [2]]", "()x"]
+)
+def test_cells_that_are_no_flat_lists(cell: str) -> None:
+    assert listed(cell) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0,cat\n1,dog\n2,cat\n", "a.jfif,cat\nb.jfif,dog\n", "a,1,0\nb,0,1\n", "a.jp2,1,1,0\nb.jp2,1,0,0\n"],
+)
+def test_a_missing_header_loses_no_image(read: ReadCsv, text: str) -> None:
+    with pytest.raises(UserError, match="line 1: expected column names, not a row"):
+        read(text)
+
+
+def test_thousand_columns_that_do_not_fit_are_one_line(read: ReadCsv) -> None:
+    names = ",".join(f"class_{i}" for i in range(1000))
+    rows = "".join(f"{i}.jpg,{','.join(itertools.repeat('-1', 1000))}\n" for i in range(10))
+    with pytest.raises(UserError) as caught:
+        read(f"file,{names}\n{rows}")
+    assert str(caught.value).endswith(
+        "columns 'class_0', 'class_1', 'class_2' and 997 more hold '-1'. Say what '-1' means: "
+        "--negative_labels=0,false,-1 (the image does not have the label) or --unknown_labels=-1 (nobody knows)."
+    )

@@ -12,5 +12,5 @@ Both packages take every key, dtype, shape and file name from here, and neither 
     tfx.py         writes the schema and the statistics that TFX and TFDV read
     derived.py     returns all files that follow from the manifest: those of tfds.py and tfx.py
     digest.py      adds a digest to the fields of a JSON file, and checks it
-    typed.py       builds dataclasses from JSON, and checks every value against its declared type
+    typed.py       writes dataclasses as JSON; builds them from it, and checks every value against its declared type
 """

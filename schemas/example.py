@@ -7,7 +7,11 @@ that `tf.io.FixedLenFeature`, TFDS, TFX and DALI all parse it:
     image/height  int64 [1]   pixels
     image/width   int64 [1]   pixels
     labels        int64 [k]   multi-hot, in the order of DatasetInfo.classes
+    labels/known  int64 [k]   1 where the label was given, else 0; only in datasets that have unknown labels
     filename      bytes [1]   UTF-8, relative to the folder of images, separated by '/'
+
+An unknown label is 0 in `labels`: a reader that does not know of `labels/known` sees a negative, and every value stays
+in the domain of 0 and 1. In memory, one vector has both: 0, 1 or UNKNOWN.
 """
 
 import dataclasses
@@ -25,13 +29,17 @@ IMAGE = "image"
 HEIGHT = "image/height"
 WIDTH = "image/width"
 LABELS = "labels"
+KNOWN = "labels/known"
 FILENAME = "filename"
 
-# A label that is neither known to be 0 nor to be 1. Only in memory: on disk it is 0 in `labels`.
+# A label that is neither known to be 0 nor to be 1. Only in memory: on disk it is 0 in `labels` and in `labels/known`.
 UNKNOWN = 2
 
+# The values of `labels` and of `labels/known` on disk for a label in memory.
+_LABEL, _KNOWN = (bytes([*values, *range(3, 256)]) for values in ((0, 1, 0), (1, 1, 0)))
+
 # The features in the order in which they are written, with the tags of bytes_list and of int64_list.
-_KINDS = {IMAGE: b"\x0a", HEIGHT: b"\x1a", WIDTH: b"\x1a", LABELS: b"\x1a", FILENAME: b"\x0a"}
+_KINDS = {IMAGE: b"\x0a", HEIGHT: b"\x1a", WIDTH: b"\x1a", LABELS: b"\x1a", KNOWN: b"\x1a", FILENAME: b"\x0a"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,36 +58,53 @@ class Feature:
 
 
 @functools.cache
-def features(num_classes: int) -> tuple[Feature, ...]:
-    """Returns the features of a record, in the order in which the metadata files list them."""
+def features(num_classes: int, has_unknown: bool = False) -> tuple[Feature, ...]:
+    """Returns the features of a record, in the order in which the metadata files list them.
+
+    Args:
+        num_classes: length of the label vector.
+        has_unknown: whether the records have `labels/known`: DatasetInfo.has_unknown.
+    """
+    known = (Feature(KNOWN, "int64", (num_classes,)),) if has_unknown else ()
     return (
         Feature(IMAGE, "string"),
         Feature(HEIGHT, "int64"),
         Feature(WIDTH, "int64"),
         Feature(LABELS, "int64", (num_classes,)),
+        *known,
         Feature(FILENAME, "string"),
     )
 
 
-def encode(*, image: bytes, height: int, width: int, labels: Sequence[int], filename: str) -> bytes:
+def encode(
+    *, image: bytes, height: int, width: int, labels: Sequence[int], filename: str, has_unknown: bool = False
+) -> bytes:
     """Returns the serialized record: the same arguments always give the same bytes.
 
     Args:
         image: the bytes of the encoded image file.
         height: of the decoded image, in pixels.
         width: of the decoded image, in pixels.
-        labels: 0 or 1 for each class; at least one class.
+        labels: 0, 1 or UNKNOWN for each class; at least one class.
         filename: relative to the folder of images.
+        has_unknown: whether the records of the dataset have `labels/known`. Without it, no label may be UNKNOWN.
     """
     # A map of protobuf has no order, and the implementations of protobuf differ in theirs even with `deterministic`.
     # This function always writes the features in one order, and copies an image twice and not six times.
     name = filename.encode()
+    values = bytes(labels)  # 0 and 1 are varints already.
+    known: tuple[bytes, ...] = ()
+    if has_unknown:
+        values, known = values.translate(_LABEL), (_head(KNOWN, len(values)), values.translate(_KNOWN))
+    elif UNKNOWN in values:
+        raise ValueError(f"{filename!r} has an unknown label, and its dataset has no feature {KNOWN}.")
     parts = (
         _head(IMAGE, len(image)),
         image,
         _size(height, width),
         _head(LABELS, len(labels)),
-        bytes(labels),  # 0 and 1 are varints already.
+        values,
+        *known,
         _head(FILENAME, len(name)),
         name,
     )
@@ -112,7 +137,7 @@ def _head(key: str, num_bytes: int) -> bytes:
 
 
 class Example(NamedTuple):
-    """The fields of a record: see `encode`."""
+    """The fields of a record: see `encode`. A label that is not known is UNKNOWN."""
 
     image: bytes
     height: int
@@ -121,12 +146,13 @@ class Example(NamedTuple):
     filename: str
 
 
-def decode(record: bytes, num_classes: int) -> Example:
+def decode(record: bytes, num_classes: int, has_unknown: bool = False) -> Example:
     """Returns the fields of one record. Training parses batches of records with `parse_spec`.
 
     Args:
         record: the serialized record.
         num_classes: length of the label vector.
+        has_unknown: whether the records have `labels/known`: DatasetInfo.has_unknown.
 
     Raises:
         ValueError: the record does not have exactly the features of such a dataset; the message has the reason.
@@ -135,19 +161,29 @@ def decode(record: bytes, num_classes: int) -> Example:
         found = proto.Example.FromString(record).features.feature
     except DecodeError as error:
         raise ValueError("it is no tf.train.Example") from error
-    spec = features(num_classes)
+    spec = features(num_classes, has_unknown)
     if set(found) != {feature.key for feature in spec}:
         keys = ", ".join(map(repr, sorted(found)))
         raise ValueError(f"it must have the features {', '.join(one.key for one in spec)}. Received: {keys[:200]}")
     values = {feature.key: _values(feature, found[feature.key]) for feature in spec}
-    labels = tuple(values[LABELS])
-    if not set(labels) <= {0, 1}:
-        raise ValueError(f"labels must be 0 or 1. Received: {next(label for label in labels if label not in (0, 1))}")
+    labels = _binary(LABELS, values[LABELS])
+    if has_unknown:
+        known = _binary(KNOWN, values[KNOWN])
+        if any(label and not is_known for label, is_known in zip(labels, known, strict=True)):
+            raise ValueError(f"{LABELS} must be 0 where {KNOWN} is 0. Received: 1")
+        labels = tuple(label if is_known else UNKNOWN for label, is_known in zip(labels, known, strict=True))
     try:
         filename = values[FILENAME][0].decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"the filename is not UTF-8: {values[FILENAME][0][:200]!r}") from error
     return Example(values[IMAGE][0], values[HEIGHT][0], values[WIDTH][0], labels, filename)
+
+
+def _binary(key: str, values: Sequence[int]) -> tuple[int, ...]:
+    """Returns the values of a feature, and checks that they are 0 or 1."""
+    if not set(values) <= {0, 1}:
+        raise ValueError(f"{key} must be 0 or 1. Received: {next(value for value in values if value not in (0, 1))}")
+    return tuple(values)
 
 
 def _values(feature: Feature, found: Any) -> Sequence[Any]:
@@ -171,17 +207,18 @@ def _varint(number: int) -> bytes:
     return bytes([*digits, number])
 
 
-def parse_spec(num_classes: int, keys: Iterable[str] | None = None) -> dict[str, Any]:
+def parse_spec(num_classes: int, keys: Iterable[str] | None = None, has_unknown: bool = False) -> dict[str, Any]:
     """Returns the spec for `tf.io.parse_example` and `tf.io.parse_single_example`: a `tf.io.FixedLenFeature` each.
 
     Args:
         num_classes: length of the label vector; another length in a record is an error when it is parsed.
         keys: the features to parse; by default all of them. Other features take no time.
+        has_unknown: whether the records have `labels/known`: DatasetInfo.has_unknown.
     """
     tf = tensorflow()
     wanted = None if keys is None else set(keys)
     return {
         feature.key: tf.io.FixedLenFeature(feature.shape, tf.as_dtype(feature.dtype))
-        for feature in features(num_classes)
+        for feature in features(num_classes, has_unknown)
         if wanted is None or feature.key in wanted
     }

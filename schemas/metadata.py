@@ -20,8 +20,9 @@ from schemas import digest, layout, typed
 from schemas.statistics import Statistics
 from schemas.tfrecord import FRAMING_BYTES
 
-# To be raised when older readers would misread the format; readers refuse a higher version than their own.
-FORMAT_VERSION = 1
+# The highest version, which is that of datasets with unknown labels: older readers would take these for negatives.
+# Other datasets have version 1. To be raised when older readers would misread the format; readers refuse a higher one.
+FORMAT_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,7 @@ class DatasetInfo:
         jpeg_quality: quality of JPEGs from images that were encoded again, since they were resized, oriented or
             damaged; 0 if there are none.
         damaged: number of damaged JPEGs that were kept.
+        background: the colour on which images with transparency were laid; "" if there are none.
     """
 
     name: str
@@ -89,6 +91,7 @@ class DatasetInfo:
     resize_shorter: int = 0
     jpeg_quality: int = 0
     damaged: int = 0
+    background: str = dataclasses.field(default="", metadata=typed.SPARSE)
 
     @property
     def num_examples(self) -> int:
@@ -99,6 +102,16 @@ class DatasetInfo:
     def statistics(self) -> Statistics:
         """The statistics of all splits together."""
         return sum((split.statistics for split in self.splits), Statistics(positives=(0,) * len(self.classes)))
+
+    @property
+    def has_unknown(self) -> bool:
+        """Whether the records have the feature `labels/known`, since the dataset was made from unknown labels."""
+        return any(split.statistics.unknown for split in self.splits)
+
+    @property
+    def format_version(self) -> int:
+        """The version of the format of this dataset."""
+        return FORMAT_VERSION if self.has_unknown else 1
 
     @property
     def fingerprint(self) -> str:
@@ -123,7 +136,7 @@ class DatasetInfo:
 
     def to_json(self) -> str:
         """Returns the text of manifest.json."""
-        fields = {"format_version": FORMAT_VERSION, "fingerprint": self.fingerprint, **dataclasses.asdict(self)}
+        fields = {"format_version": self.format_version, "fingerprint": self.fingerprint, **typed.plain(self)}
         # The fingerprint covers only the data for training. This digest also covers counts.
         return json.dumps(digest.add(fields, escaped=True), indent=1, ensure_ascii=False) + "\n"
 

@@ -9,6 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Self
 
+from schemas import typed
+from schemas.example import UNKNOWN
+
 # The name of the most common format in `Statistics.formats`, which training decodes by an operation of its own.
 JPEG = "jpeg"
 
@@ -73,7 +76,9 @@ class Statistics:
     """The counts of a set of examples.
 
     Attributes:
-        positives: for each class, the number of examples that have it.
+        positives: for each class, the number of examples that are known to have it.
+        unknown: for each class, the number of examples of which it is not known whether they have it; empty where the
+            records have no feature `labels/known`.
         formats: number of images of each format, e.g. `{"jpeg": 2000}`.
         height: of the decoded images, pixels.
         width: of the decoded images, pixels.
@@ -83,6 +88,7 @@ class Statistics:
         oriented: number of images to which their EXIF orientation was applied.
         resized: number of images that were made smaller.
         rescaled: number of images of 16 bits whose values were mapped to the range of 8 bits.
+        transparent: number of images with transparency, which were laid on a background.
     """
 
     positives: tuple[int, ...]
@@ -95,6 +101,8 @@ class Statistics:
     oriented: int = 0
     resized: int = 0
     rescaled: int = 0
+    unknown: tuple[int, ...] = dataclasses.field(default=(), metadata=typed.SPARSE)
+    transparent: int = dataclasses.field(default=0, metadata=typed.SPARSE)
 
     @classmethod
     def of(
@@ -109,6 +117,8 @@ class Statistics:
         oriented: bool = False,
         resized: bool = False,
         rescaled: bool = False,
+        transparent: bool = False,
+        has_unknown: bool = False,
     ) -> Self:
         """Returns the statistics of one example."""
         return cls.of_all(
@@ -121,6 +131,8 @@ class Statistics:
             oriented=[oriented],
             resized=[resized],
             rescaled=[rescaled],
+            transparent=[transparent],
+            has_unknown=has_unknown,
         )
 
     @classmethod
@@ -136,10 +148,16 @@ class Statistics:
         oriented: Sequence[bool],
         resized: Sequence[bool],
         rescaled: Sequence[bool] = (),
+        transparent: Sequence[bool] = (),
+        has_unknown: bool = False,
     ) -> Self:
-        """Returns the statistics of one or more examples: faster than the sum of `of` for each."""
+        """Returns the statistics of one or more examples: faster than the sum of `of` for each.
+
+        Labels may be UNKNOWN only with `has_unknown`, which says whether the records have the feature `labels/known`.
+        """
+        columns = tuple(zip(*labels, strict=True))
         return cls(
-            positives=tuple(map(sum, zip(*labels, strict=True))),
+            positives=tuple(column.count(1) for column in columns) if has_unknown else tuple(map(sum, columns)),
             formats=dict(sorted(Counter(formats).items())),
             height=Moments.of_all(heights),
             width=Moments.of_all(widths),
@@ -149,6 +167,8 @@ class Statistics:
             oriented=sum(oriented),
             resized=sum(resized),
             rescaled=sum(rescaled),
+            unknown=tuple(column.count(UNKNOWN) for column in columns) if has_unknown else (),
+            transparent=sum(transparent),
         )
 
     @property
@@ -174,4 +194,9 @@ class Statistics:
             oriented=self.oriented + other.oriented,
             resized=self.resized + other.resized,
             rescaled=self.rescaled + other.rescaled,
+            # One of the two may have counted nothing yet.
+            unknown=tuple(a + b for a, b in zip(self.unknown, other.unknown, strict=True))
+            if self.unknown and other.unknown
+            else self.unknown or other.unknown,
+            transparent=self.transparent + other.transparent,
         )

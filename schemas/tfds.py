@@ -75,7 +75,7 @@ def _features(info: DatasetInfo) -> dict[str, Any]:
         "featuresDict": {
             "features": {
                 feature.key: special.get(feature.key) or tensor(feature)
-                for feature in example.features(len(info.classes))
+                for feature in example.features(len(info.classes), info.has_unknown)
             }
         },
     }

@@ -11,7 +11,7 @@ from schemas.statistics import Moments, Statistics
 def schema(info: DatasetInfo) -> str:
     """Returns schema.pbtxt. Every feature is required and has its exact shape, so that all are FixedLenFeature."""
     proto = schema_pb2.Schema()
-    for feature in example.features(len(info.classes)):
+    for feature in example.features(len(info.classes), info.has_unknown):
         field = proto.feature.add(name=feature.key)
         field.type = schema_pb2.INT if feature.dtype == "int64" else schema_pb2.BYTES
         field.presence.min_fraction = 1.0
@@ -22,7 +22,7 @@ def schema(info: DatasetInfo) -> str:
             field.shape.dim.add(size=size)
         if feature.key == example.IMAGE:
             field.image_domain.SetInParent()
-        elif feature.key == example.LABELS:
+        elif feature.key in (example.LABELS, example.KNOWN):
             field.int_domain.min, field.int_domain.max = 0, 1
         elif feature.dtype == "int64":
             field.int_domain.min = 1
@@ -34,7 +34,7 @@ def statistics(info: DatasetInfo) -> bytes:
     proto = statistics_pb2.DatasetFeatureStatisticsList()
     for split in info.splits:
         entry = proto.datasets.add(name=split.name, num_examples=split.num_examples)
-        for feature in example.features(len(info.classes)):
+        for feature in example.features(len(info.classes), info.has_unknown):
             field = entry.features.add(path=path_pb2.Path(step=[feature.key]))
             length = feature.shape[0] if feature.shape else 1
             if feature.dtype == "int64":
@@ -56,10 +56,14 @@ def _moments(key: str, statistics: Statistics) -> Moments:
         return statistics.height
     if key == example.WIDTH:
         return statistics.width
-    if key != example.LABELS:
+    count = statistics.num_examples * len(statistics.positives)
+    if key == example.LABELS:
+        total = sum(statistics.positives)
+    elif key == example.KNOWN:
+        total = count - sum(statistics.unknown)
+    else:
         raise KeyError(f"No statistics are kept of {key}: add them to schemas/statistics.py.")
-    # Labels are 0 or 1, so that their sum is also the sum of their squares.
-    count, total = statistics.num_examples * len(statistics.positives), sum(statistics.positives)
+    # The values are 0 or 1, so that their sum is also the sum of their squares.
     return Moments(count, total, total, int(total == count), int(total > 0))
 
 

@@ -62,7 +62,7 @@ class Provenance:
 
     def write(self, directory: str, planned: str) -> None:
         """Writes the note into a dataset, under the path that was planned for the shard."""
-        fields = dataclasses.asdict(dataclasses.replace(self, fingerprints=Batch()))
+        fields = typed.plain(dataclasses.replace(self, fingerprints=Batch()))
         fields["fingerprints"] = [fingerprint.to_json() for fingerprint in self.fingerprints]
         # Without a digest of the note itself, a flipped bit in a count would end up in the manifest.
         text = json.dumps(note_digest.add(fields, escaped=False), ensure_ascii=False)

@@ -1,14 +1,23 @@
-"""A tiny dataset's description, for the golden files."""
+"""Descriptions of two tiny datasets, for the golden files: of one all labels are known, of the other not."""
+
+import dataclasses
 
 import pytest
 
+from schemas.example import UNKNOWN
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
 
 
-def _one(labels: tuple[int, int], height: int, width: int, size: int) -> Statistics:
+def _one(labels: tuple[int, int], height: int, width: int, size: int, has_unknown: bool = False) -> Statistics:
     return Statistics.of(
-        labels=labels, image_format="jpeg", height=height, width=width, image_bytes=size, example_bytes=size + 100
+        labels=labels,
+        image_format="jpeg",
+        height=height,
+        width=width,
+        image_bytes=size,
+        example_bytes=size + 100,
+        has_unknown=has_unknown,
     )
 
 
@@ -34,4 +43,22 @@ def info() -> DatasetInfo:
         ),
         rejects={"bad_label": 1},
         unlisted=7,
+    )
+
+
+@pytest.fixture(scope="session")
+def partly_known(info: DatasetInfo) -> DatasetInfo:
+    """Returns the same dataset, but that three labels of its training split are not known."""
+    train, test = info.splits
+    labels = ((UNKNOWN, 0), (1, UNKNOWN), (0, UNKNOWN))
+    first, second, third = (
+        _one(one, *size, has_unknown=True)
+        for one, size in zip(labels, ((10, 20, 400), (20, 20, 600), (30, 50, 600)), strict=True)
+    )
+    return dataclasses.replace(
+        info,
+        splits=(
+            dataclasses.replace(train, statistics=first + second + third),
+            dataclasses.replace(test, statistics=_one((1, 1), 5, 6, 400, has_unknown=True)),
+        ),
     )

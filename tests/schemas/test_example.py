@@ -37,6 +37,46 @@ def test_takes_labels_as_bytes_too() -> None:
     assert by_bytes == example.encode(image=b"", height=1, width=2, labels=(0, 1, 0), filename="a")
 
 
+@given(st.lists(st.sampled_from([0, 1, example.UNKNOWN]), min_size=1, max_size=40).map(tuple))
+def test_unknown_labels_are_zero_and_not_known(labels: tuple[int, ...]) -> None:
+    one = example.Example(b"", 1, 2, labels, "a")
+    record = example.encode(**one._asdict(), has_unknown=True)
+    parsed = tf.io.parse_single_example(record, example.parse_spec(len(labels), has_unknown=True))
+    assert parsed["labels"].numpy().tolist() == [int(label == 1) for label in labels]
+    assert parsed["labels/known"].numpy().tolist() == [int(label != example.UNKNOWN) for label in labels]
+    assert example.decode(record, len(labels), has_unknown=True) == one
+
+
+def test_readers_that_do_not_know_of_unknown_labels_parse_the_record() -> None:
+    record = example.encode(image=b"", height=1, width=2, labels=(1, example.UNKNOWN), filename="a", has_unknown=True)
+    parsed = tf.io.parse_single_example(record, example.parse_spec(2))
+    assert parsed["labels"].numpy().tolist() == [1, 0]
+
+
+def test_an_unknown_label_is_never_written_where_no_feature_says_so() -> None:
+    with pytest.raises(ValueError, match="'a' has an unknown label, and its dataset has no feature labels/known"):
+        example.encode(image=b"", height=1, width=2, labels=(1, example.UNKNOWN), filename="a")
+
+
+@pytest.mark.parametrize(
+    ("labels", "known", "message"),
+    [
+        ((1, 0), (1, 2), "labels/known must be 0 or 1. Received: 2"),
+        ((1, 0), (0, 1), "labels must be 0 where labels/known is 0. Received: 1"),
+        ((1, 0), (1,), "labels/known must have 2 values. Received: 1"),
+        ((1, 0), None, "it must have the features image, image/height, image/width, labels, labels/known, filename"),
+    ],
+)
+def test_what_contradicts_itself_is_not_decoded(
+    labels: tuple[int, ...], known: tuple[int, ...] | None, message: str
+) -> None:
+    record = tf.train.Example.FromString(example.encode(image=b"", height=1, width=1, labels=labels, filename="a"))
+    if known:
+        record.features.feature["labels/known"].int64_list.value.extend(known)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        example.decode(record.SerializeToString(), 2, has_unknown=True)
+
+
 def test_bytes_of_a_record_never_change() -> None:
     record = example.encode(image=b"\xff\xd8", height=3, width=400, labels=(1, 0), filename="é.jpg")
     assert record == (
@@ -46,6 +86,17 @@ def test_bytes_of_a_record_never_change() -> None:
         b"\n\x15\n\x0bimage/width\x12\x06\x1a\x04\n\x02\x90\x03"
         b"\n\x10\n\x06labels\x12\x06\x1a\x04\n\x02\x01\x00"
         b"\n\x16\n\x08filename\x12\n\n\x08\n\x06\xc3\xa9.jpg"
+    )
+    labels = (1, example.UNKNOWN)
+    record = example.encode(image=b"", height=3, width=4, labels=labels, filename="a", has_unknown=True)
+    assert record == (
+        b"\nk"
+        b"\n\x0d\n\x05image\x12\x04\n\x02\n\x00"
+        b"\n\x15\n\x0cimage/height\x12\x05\x1a\x03\n\x01\x03"
+        b"\n\x14\n\x0bimage/width\x12\x05\x1a\x03\n\x01\x04"
+        b"\n\x10\n\x06labels\x12\x06\x1a\x04\n\x02\x01\x00"
+        b"\n\x16\n\x0clabels/known\x12\x06\x1a\x04\n\x02\x01\x00"
+        b"\n\x11\n\x08filename\x12\x05\n\x03\n\x01a"
     )
 
 
@@ -83,6 +134,8 @@ def test_the_kind_of_every_feature() -> None:
         example.Feature("labels", tf.int64, (5,)),
         example.Feature("filename", tf.string, ()),
     )
+    more = set(example.features(5, has_unknown=True)) - set(example.features(5))
+    assert more == {example.Feature("labels/known", tf.int64, (5,))}
 
 
 def test_parses_only_what_is_asked_for() -> None:

@@ -1,6 +1,7 @@
 """The manifest: what is written is read back, and what is not a whole dataset of ours is refused with a sentence."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,19 @@ def _write(folder: Path, info: DatasetInfo) -> None:
 
 def test_reads_what_it_wrote(info: DatasetInfo) -> None:
     assert DatasetInfo.from_json(info.to_json()) == info
+
+
+def test_the_format_is_higher_for_unknown_labels_alone(info: DatasetInfo, partly_known: DatasetInfo) -> None:
+    for one, version in ((info, 1), (partly_known, 2)):
+        assert (one.has_unknown, one.format_version) == (version == 2, version)
+        assert json.loads(one.to_json())["format_version"] == version
+        assert DatasetInfo.from_json(one.to_json()) == one
+    assert (partly_known.statistics.positives, partly_known.statistics.unknown) == ((2, 1), (1, 2))
+
+
+def test_what_few_datasets_have_changes_no_byte_of_other_manifests(info: DatasetInfo) -> None:
+    digest = hashlib.sha256(info.to_json().encode()).hexdigest()
+    assert digest == "f66c9ea9fa027b22ac12dd9387e7966e88416c554964240e8405c760ea0c7369"
 
 
 def test_reads_a_manifest_from_before_images_were_resized(info: DatasetInfo) -> None:

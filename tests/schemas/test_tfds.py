@@ -66,5 +66,13 @@ def test_features(info: DatasetInfo) -> None:
     }
 
 
+def test_a_feature_says_which_labels_are_known(info: DatasetInfo, partly_known: DatasetInfo) -> None:
+    features, plain = (
+        json.loads(tfds.files(one)["features.json"])["featuresDict"]["features"] for one in (partly_known, info)
+    )
+    assert features == {**plain, "labels/known": plain["labels"]}
+    assert [key for key in features if key.startswith("labels")] == ["labels", "labels/known"]
+
+
 def test_metadata_has_the_names_of_the_classes(info: DatasetInfo) -> None:
     assert tfds.files(info)["metadata.json"] == '{\n "label_names": [\n  "desert",\n  "바다"\n ]\n}\n'

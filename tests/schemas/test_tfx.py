@@ -96,6 +96,22 @@ def test_statistics_of_image_bytes(statistics: statistics_pb2.DatasetFeatureStat
     assert image.avg_num_bytes == pytest.approx(1600 / 3)
 
 
+def test_unknown_labels_are_a_second_vector(partly_known: DatasetInfo) -> None:
+    schema = text_format.Parse(tfx.schema(partly_known), schema_pb2.Schema())
+    labels, known = (one for one in schema.feature if one.name.startswith("labels"))
+    assert known.name == "labels/known"
+    known.name = labels.name
+    assert known == labels
+    statistics = statistics_pb2.DatasetFeatureStatisticsList.FromString(tfx.statistics(partly_known))
+    found = _feature(statistics, 0, "labels").num_stats  # ? 0, 1 ?, 0 ?
+    assert (found.mean, found.min, found.max) == (1 / 6, 0.0, 1.0)
+    found = _feature(statistics, 0, "labels/known").num_stats
+    assert (found.mean, found.std_dev, found.min, found.max) == (0.5, 0.5, 0.0, 1.0)
+    found = _feature(statistics, 1, "labels/known").num_stats
+    assert (found.mean, found.std_dev, found.min, found.max) == (1.0, 0.0, 1.0, 1.0)
+    assert found.common_stats.tot_num_values == 2
+
+
 def test_the_same_dataset_gives_the_same_bytes(info: DatasetInfo) -> None:
     assert tfx.statistics(info) == tfx.statistics(DatasetInfo.from_json(info.to_json()))
     assert tfx.schema(info) == tfx.schema(info)

@@ -19,12 +19,18 @@ class Leaf:
 class Tree:
     leaves: tuple[Leaf, ...]
     names: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    rare: int = dataclasses.field(default=0, metadata=typed.SPARSE)
 
 
 def test_what_is_right_is_built() -> None:
-    tree = Tree((Leaf(1), Leaf(-2)), {"a": 1})
-    assert typed.build(json.loads(json.dumps(dataclasses.asdict(tree))), Tree) == tree
+    tree = Tree((Leaf(1), Leaf(-2)), {"a": 1}, 3)
+    assert typed.build(json.loads(json.dumps(typed.plain(tree))), Tree) == tree
     assert typed.build({"leaves": [], "names": {}}, Tree) == Tree((), {})
+
+
+def test_a_field_for_what_few_have_is_left_out_where_it_has_its_default() -> None:
+    assert typed.plain(Tree((Leaf(1),), {"a": 1}, 3)) == {"leaves": [{"number": 1}], "names": {"a": 1}, "rare": 3}
+    assert typed.plain(Tree((Leaf(1),))) == {"leaves": [{"number": 1}], "names": {}}
 
 
 def test_what_newer_versions_add_is_passed_over_and_what_older_ones_lack_is_the_default() -> None:

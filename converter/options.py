@@ -10,6 +10,7 @@ from converter.parsing import (
     DEFAULT_SPLITS,
     parse_cells,
     parse_csv,
+    parse_delimiter,
     parse_max_rejects,
     parse_names,
     parse_num_shards,
@@ -32,6 +33,8 @@ DEFAULT_SHARD_MB = 128
 _MOST_SHARD_MB = 5_000_000
 # Larger than any screen and any sensor.
 _MOST_SHORTER = 100_000
+# A header is not further down, and Python can count so far.
+_MOST_SKIPPED = 1_000_000_000
 # Threads that wait for a store: docs/scaling.md speaks of 32. More take memory and wait for each other.
 _MOST_THREADS = 1024
 # A shard is at least one image, and each is planned, written and listed.
@@ -121,11 +124,20 @@ class ConvertOptions:
     )
     label_delimiter: str = field(
         default="",
-        metadata=setting("Between the names in a cell such as 'desert,sea'. Default: a comma, where that is certain."),
+        metadata=setting(
+            "Between the names in a cell such as 'desert,sea': a character, tab or blanks. Default: a comma, where "
+            "that is certain.",
+            text="",
+            parse=parse_delimiter,
+        ),
     )
     delimiter: str = field(
         default="",
-        metadata=setting("Between the cells of the CSV: a character, tab or blanks. Default: found in the header."),
+        metadata=setting(
+            "Between the cells of the CSV: a character, tab or blanks. Default: found in the header.",
+            text="",
+            parse=parse_delimiter,
+        ),
     )
     skip_lines: int = field(default=0, metadata=setting("Lines before the header, which are not read."))
     encoding: str = field(default="utf-8", metadata=setting("Encoding of the CSV."))
@@ -230,6 +242,8 @@ class ConvertOptions:
                 raise UserError(f"{flag} has an empty name. Received: {', '.join(names)!r}")
         if len(self.label_delimiter) > 1:
             raise UserError(f"--label_delimiter must be one character. Received: {self.label_delimiter!r}")
+        if len(self.delimiter) > 1 or self.delimiter in ('"', "\r", "\n", "\0"):
+            raise UserError(f"--delimiter must be one character, tab or blanks. Received: {self.delimiter!r}")
         if self.split_method not in SPLIT_METHODS:
             raise UserError(f"--split_method must be {' or '.join(SPLIT_METHODS)}. Received: {self.split_method!r}")
         self._check_exclusive()
@@ -247,6 +261,7 @@ class ConvertOptions:
             ("--shard_mb", self.shard_bytes, mega, 1, _MOST_SHARD_MB, ""),
             ("--max_megapixels", self.max_pixels, mega, 1, limits.MOST_MEGAPIXELS, " (TensorFlow)"),
             ("--max_image_mb", self.max_image_bytes, mega, 1, limits.MOST_IMAGE_MB, " (a record)"),
+            ("--skip_lines", self.skip_lines, 1, 0, _MOST_SKIPPED, ""),
             ("--resize_shorter", self.resize_shorter, 1, 0, _MOST_SHORTER, " (0: no image)"),
             ("--num_threads", 1 if self.num_threads is None else self.num_threads, 1, 1, _MOST_THREADS, ""),
         ):

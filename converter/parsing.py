@@ -99,6 +99,14 @@ def parse_csv(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, path) for name, _, path in items)
 
 
+def parse_delimiter(text: str) -> str:
+    """Returns the character that separates cells or names: that of `tab` or `blanks`, or the text itself.
+
+    A blank stands for a run of blanks. It has a name, since lines of a --flagfile cannot end with a blank.
+    """
+    return {"tab": "\t", "\\t": "\t", "blank": " ", "blanks": " "}.get(text, text)
+
+
 def parse_cells(text: str) -> tuple[str, ...]:
     """Returns the cells of `0,false,''`; the item '', or one without characters, is a blank cell."""
     return tuple("" if item.strip() in ("''", '""') else item.strip() for item in text.split(","))

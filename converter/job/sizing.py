@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from converter.system import storage
+from converter.table.compressed import content_bytes
 from converter.table.header import Table
 
 # Bytes of CSV for each bucket, about 500 rows: the work on a bucket then exceeds Beam's overhead for an element.
@@ -21,8 +21,8 @@ _PROCESS_BYTES = 400_000_000
 
 
 def csv_bytes(tables: Sequence[Table]) -> int:
-    """Returns the size of all files of the table, from which the number of rows is estimated before they are read."""
-    return sum(storage.size(table.path) for table in tables)
+    """Returns the size of the contents of all files, from which the number of rows is estimated in advance."""
+    return sum(content_bytes(table.path) for table in tables)
 
 
 def num_buckets(csv_bytes: int) -> int:

@@ -24,10 +24,11 @@ from converter.options import ConvertOptions
 from converter.system import storage
 from converter.table import filenames, kinds, misfits
 from converter.table import records as files
+from converter.table.dialect import Record
 from converter.table.labels import Kind, LabelColumn, Meanings
 from converter.table.misfits import ColumnSample
 from converter.table.parquet import Cell
-from converter.table.records import Record, is_blank
+from converter.table.records import is_blank
 from converter.text import CONTROL, composed, some
 from multihot.errors import UserError
 from schemas import layout, metadata
@@ -105,22 +106,28 @@ def records(options: ConvertOptions, table: Table) -> Iterator[Record]:
     """
     labels = [column.place for column in table.labels]
     used = [i for i in (table.filename, table.split, table.group, table.value, *labels) if i is not None]
-    return files.read_records(table.path, options.encoding, used, lists=labels)
+    return files.read_records(table.path, options, used, lists=labels)
 
 
 def _header(options: ConvertOptions, path: str) -> tuple[str, ...]:
     """Returns the names of the columns: "" for a column without a name; all other names are different."""
-    columns = [composed(formulas.unescaped(name).strip()) for name in files.read_header(path, options.encoding)]
+    line, cells = files.read_header(path, options)
+    columns = [composed(formulas.unescaped(str(name)).strip()) for name in cells]
     while columns and not columns[-1]:  # A delimiter at the end of the line.
         columns.pop()
     if not columns:
-        raise UserError(f"{path} line 1: no header. Expected a line such as: filename,desert,sea")
+        raise UserError(f"{path} line {line}: no header. Expected a line such as: filename,desert,sea")
     if _is_row(options, columns):
-        raise UserError(f"{path} line 1: expected column names, not a row. Received: {some(columns)}")
+        raise UserError(f"{path} line {line}: expected column names, not a row. Received: {some(columns)}")
     twice = [name for name, count in Counter(columns).items() if count > 1 and name]
     if twice:
-        raise UserError(f"{path} line 1: several columns have the name {twice[0]!r}. Give each a name of its own.")
+        raise UserError(f"{path} line {line}: several columns have the name {twice[0]!r}. Give each a name of its own.")
     return tuple(columns)
+
+
+def _where(options: ConvertOptions, path: str) -> str:
+    """Returns the place of the header for messages."""
+    return f"{path} line {options.skip_lines + 1}"
 
 
 def _is_row(options: ConvertOptions, columns: Sequence[str]) -> bool:
@@ -138,7 +145,7 @@ def _is_row(options: ConvertOptions, columns: Sequence[str]) -> bool:
 
 def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...]) -> Table:
     """Returns the table of one file as far as its header determines it: kinds and classes are not final."""
-    where = f"{path} line 1"
+    where = _where(options, path)
     indices = {name: i for i, name in enumerate(columns)}
 
     def index(flag: str, name: str) -> int:
@@ -202,16 +209,16 @@ def _find_classes(options: ConvertOptions, tables: Sequence[Table]) -> Iterator[
         columns, found = _several(options, tables, asked)
     if options.value_column and any(column.kind != Kind.NAMES for column in columns):
         raise UserError(
-            f"{first.path} line 1: --value_column needs columns of names, and {columns[0].name!r} holds none: "
-            "--label_columns"
+            f"{_where(options, first.path)}: --value_column needs columns of names, and {columns[0].name!r} holds "
+            "none: --label_columns"
         )
     kind_of = {column.name: column for column in columns}
     names = tuple(column.name for column in columns)
     multi_hot = all(column.kind == Kind.BINARY for column in columns)
     if multi_hot and asked and sorted(asked) != sorted(names):
-        raise UserError(f"{first.path} line 1: {_misfit(options, asked, names)}")
+        raise UserError(f"{_where(options, first.path)}: {_misfit(options, asked, names)}")
     classes = asked or found
-    where = f"{first.path} line 1" if multi_hot else f"{options.csv}: column {columns[0].name!r}"
+    where = _where(options, first.path) if multi_hot else f"{options.csv}: column {columns[0].name!r}"
     _check_classes(where, classes)
     for table in tables:
         indices = {column.name: column.place for column in table.labels}
@@ -229,11 +236,10 @@ def _single(
     column, found = kinds.single(options, f"{options.csv}: column {column.name!r}", column, cells, asked)
     if column.kind == Kind.BINARY:
         sample = [ColumnSample(column.name, cells)]
-        misfits.check_labels(options, f"{tables[0].path} line 1", sample, cells.total())
+        misfits.check_labels(options, _where(options, tables[0].path), sample, cells.total())
     elif not asked and column.name in found:
-        raise UserError(
-            f"{tables[0].path} line 1: expected column names, not a row. {column.name!r} is in the column, too."
-        )
+        where = _where(options, tables[0].path)
+        raise UserError(f"{where}: expected column names, not a row. {column.name!r} is in the column, too.")
     return (column,), found
 
 
@@ -256,7 +262,7 @@ def _several(
     }
     binary = [sample for sample in samples if sample.name not in of_names]
     if binary:
-        misfits.check_labels(options, f"{first.path} line 1", binary, num_rows, options.ignore_columns)
+        misfits.check_labels(options, _where(options, first.path), binary, num_rows, options.ignore_columns)
     if not of_names:
         return first.labels, tuple(column.name for column in first.labels)
     cells = _different_cells(options, tables, of_names)
@@ -275,7 +281,7 @@ def _several(
         columns.append(column)
     missing = [column.name for column in columns if column.kind == Kind.BINARY and asked and column.name not in asked]
     if missing:
-        raise UserError(f"{first.path} line 1: {_misfit(options, asked, tuple(classes))}")
+        raise UserError(f"{_where(options, first.path)}: {_misfit(options, asked, tuple(classes))}")
     return tuple(columns), tuple(classes)
 
 
@@ -283,7 +289,7 @@ def _check_names_of_files(options: ConvertOptions, tables: Sequence[Table], colu
     if not options.filename_column:
         name = tables[0].columns[tables[0].filename]
         by_name = {column.name: column for column in columns}
-        misfits.check_filenames(f"{tables[0].path} line 1", by_name.pop(name), by_name.values())
+        misfits.check_filenames(_where(options, tables[0].path), by_name.pop(name), by_name.values())
 
 
 def _sample(options: ConvertOptions, tables: Sequence[Table]) -> tuple[list[ColumnSample], list[ColumnSample], int]:

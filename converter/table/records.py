@@ -1,6 +1,7 @@
 """Reads the cells of a CSV or Parquet file as text, record by record, with the line of each.
 
-Neither kind of file is held in memory as a whole. The first record is the header. Each record has its line:
+Neither kind of file is held in memory as a whole; a compressed CSV is decompressed as it is read. The first record is
+the header. Each record has its line:
 
     CSV        the line that it starts on, as an editor counts them: 1 is the header, a quoted cell may span several
     Parquet    the number of the row: 1 is the first, since the names of columns are no row
@@ -12,15 +13,15 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Collection, Generator, Iterator, Sequence
-from typing import BinaryIO, NamedTuple
+from collections.abc import Collection, Generator, Iterator
+from typing import BinaryIO
 
-from converter.system import storage
-from converter.table import parquet
+from converter.options import ConvertOptions
+from converter.table import dialect, parquet
+from converter.table.compressed import Contents, open_contents
+from converter.table.dialect import Record
 from converter.table.parquet import Cell
 from multihot.errors import UserError
-
-_DELIMITERS = ",;\t|"
 
 # A byte order mark overrides --encoding. UTF-32 comes before UTF-16, whose mark is the start of that of UTF-32.
 _MARKS = (
@@ -35,7 +36,9 @@ _MARKS = (
 _OTHERS = (
     (rb"PK\x03\x04", "a ZIP archive or a workbook of Excel. Save its sheet as CSV"),
     (rb"\xd0\xcf\x11\xe0", "a workbook of an old Excel. Save its sheet as CSV"),
-    (rb"\x1f\x8b|BZh\d1AY|\xfd7zXZ|\x28\xb5\x2f\xfd", "compressed. Decompress it"),
+    (rb"\x1f\x8b|BZh\d1AY|\xfd7zXZ|\x28\xb5\x2f\xfd", "compressed twice. Decompress it"),
+    (rb"\x1f\x9d|\x04\x22\x4d\x18|7z\xbc\xaf|Rar!", "compressed, neither by gzip nor as ZIP. Decompress it"),
+    (rb"(?s).{257}ustar", "an archive (tar). Unpack it"),
     (rb"%PDF-", "a PDF. Save the table as CSV"),
     (rb"SQLite format 3\x00", "a database of SQLite. Export its table as CSV"),
     (rb"ARROW1", "an Arrow file (Feather). Save it as Parquet or CSV"),
@@ -44,45 +47,45 @@ _OTHERS = (
 )
 
 
-class Record(NamedTuple):
-    """A header or a row: its line, and its cells."""
-
-    line: int
-    cells: Sequence[Cell]
+# Lines in which the header is looked for, behind comments and blank lines.
+_MOST_COMMENTS = 1000
 
 
-def read_header(path: str, encoding: str) -> tuple[str, ...]:
+def read_header(path: str, options: ConvertOptions) -> Record:
     """Returns the names of the columns; no names when the file is empty or its first line is blank.
 
     Args:
         path: of the file.
-        encoding: of a CSV without a byte order mark.
+        options: of the conversion, with the encoding of a CSV without a byte order mark, and how its lines are written.
 
     Raises:
-        UserError: the file cannot be read, or is neither a CSV nor Parquet.
+        UserError: the file cannot be read, is neither a CSV nor Parquet, or has other lines before its header.
     """
-    with storage.open_file(path) as file:
-        head = _head(file)
-        if _is_parquet(path, head):
-            return parquet.header(path, file)
+    with open_contents(path) as (file, head):
+        if _is_parquet(path, file, head):
+            return Record(1, parquet.header(path, file))
         for start, what in _OTHERS:
             if re.match(start, head):
                 raise UserError(f"{path} is no CSV but {what}.")
-        with contextlib.closing(_csv_records(path, file, _encoding(path, head, encoding))) as records:
-            names = tuple(str(cell).strip() for cell in next(records, Record(1, [])).cells)
-        if any("\0" in name for name in names):
-            raise UserError(
-                f"{path} line 1 has NUL characters. If it is UTF-16, give --encoding=utf-16-le or utf-16-be"
-            )
-        return names
+        with contextlib.closing(_csv_records(path, file, _encoding(path, head, options), options)) as records:
+            first = next(records, Record(options.skip_lines + 1, []))
+            if any("\0" in str(name) for name in first.cells):
+                raise UserError(
+                    f"{path} line {first.line} has NUL characters. "
+                    "If it is UTF-16, give --encoding=utf-16-le or utf-16-be"
+                )
+            rows = list(itertools.islice(records, dialect.SAMPLE_ROWS))
+            return Record(first.line, dialect.complete(path, first, rows))
 
 
-def read_records(path: str, encoding: str, columns: Collection[int], lists: Collection[int] = ()) -> Iterator[Record]:
+def read_records(
+    path: str, options: ConvertOptions, columns: Collection[int], lists: Collection[int] = ()
+) -> Iterator[Record]:
     """Yields the records after the header.
 
     Args:
         path: of the file.
-        encoding: of a CSV without a byte order mark.
+        options: of the conversion, with the encoding of a CSV without a byte order mark, and how its lines are written.
         columns: indices of the columns whose cells are needed. A record of a CSV has all cells; in one of a Parquet
             file, the cells of other columns are "".
         lists: indices of the columns that may hold lists of names in a Parquet file.
@@ -90,12 +93,12 @@ def read_records(path: str, encoding: str, columns: Collection[int], lists: Coll
     Raises:
         UserError: a line cannot be read; the records before it have been yielded.
     """
-    with storage.open_file(path) as file:
-        head = _head(file)
-        if _is_parquet(path, head):
+    with open_contents(path) as (file, head):
+        if _is_parquet(path, file, head):
             yield from itertools.starmap(Record, parquet.rows(path, file, columns, lists))
         else:
-            yield from itertools.islice(_csv_records(path, file, _encoding(path, head, encoding)), 1, None)
+            records = _csv_records(path, file, _encoding(path, head, options), options)
+            yield from itertools.islice(records, 1, None)
 
 
 def is_blank(cell: Cell) -> bool:
@@ -103,22 +106,19 @@ def is_blank(cell: Cell) -> bool:
     return not (cell.strip() if isinstance(cell, str) else cell)
 
 
-def _head(file: BinaryIO) -> bytes:
-    head = file.read(512)
-    file.seek(0)
-    return head
-
-
-def _is_parquet(path: str, head: bytes) -> bool:
+def _is_parquet(path: str, file: BinaryIO, head: bytes) -> bool:
+    if head.startswith(parquet.MAGIC) and isinstance(file, io.BufferedReader) and isinstance(file.raw, Contents):
+        raise UserError(f"{path} is a compressed Parquet file. Decompress it: Parquet compresses its columns itself.")
     return head.startswith(parquet.MAGIC) or path.lower().endswith((".parquet", ".pq"))
 
 
-def _encoding(path: str, head: bytes, encoding: str) -> str:
-    """Returns the encoding of a CSV: the one of its byte order mark, or else `encoding`.
+def _encoding(path: str, head: bytes, options: ConvertOptions) -> str:
+    """Returns the encoding of a CSV: the one of its byte order mark, or else --encoding.
 
     Raises:
-        UserError: Python does not know `encoding`, or the file lacks the byte order mark that it needs.
+        UserError: Python does not know --encoding, or the file lacks the byte order mark that it needs.
     """
+    encoding = options.encoding
     try:
         "".encode(encoding)
     except (LookupError, UnicodeError) as error:
@@ -148,20 +148,30 @@ class _Lines:
         self.ended = True
 
 
-def _csv_records(path: str, file: BinaryIO, encoding: str) -> Generator[Record]:
+def _csv_records(path: str, file: BinaryIO, encoding: str, options: ConvertOptions) -> Generator[Record]:
     """Yields the records of a CSV, the header among them."""
-    line = 1
+    line = options.skip_lines + 1
     try:
         with io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+            for _ in itertools.islice(text, options.skip_lines):
+                pass
             lines = _Lines(text)
-            first = text.readline()
-            reader = csv.reader(itertools.chain([first], lines), delimiter=_delimiter(first))
+            first = dialect.lookahead(text, _MOST_COMMENTS)
+            delimiter = options.delimiter
+            if first and (excel := dialect.delimiter_of_excel(first[0])):
+                delimiter = delimiter or excel
+                line += 1
+                first = first[1:] or dialect.lookahead(text, _MOST_COMMENTS)
+            dialect.check_comments(path, line, first)
+            before = line - 1
+            delimiter = delimiter or dialect.detected(*[*first, "", ""][:2])
+            reader = dialect.reader(itertools.chain(first, lines), delimiter)
             for cells in reader:
                 # At the end of the file, the last record is complete only if all of its quotes are closed.
                 if lines.ended:
                     raise UserError(f"{path} line {line}: a quoted cell that starts here is never closed.")
                 yield Record(line, cells)
-                line = reader.line_num + 1
+                line = before + reader.line_num + 1
     except UnicodeError as error:
         raise UserError(
             f"{path} line {_undecodable_line(path, encoding)} is not {encoding.removesuffix('-sig')}: {_why(error)}. "
@@ -171,11 +181,6 @@ def _csv_records(path: str, file: BinaryIO, encoding: str) -> Generator[Record]:
         raise UserError(
             f"{path} line {line}: a cell that starts here cannot be read ({error}). Is a quote never closed?"
         ) from error
-
-
-def _delimiter(line: str) -> str:
-    """Returns the most frequent delimiter outside of quotes; of equally frequent ones, the first of _DELIMITERS."""
-    return max(_DELIMITERS, key=re.sub(r'"[^"]*("|$)', "", line).count)
 
 
 def _why(error: UnicodeError) -> str:
@@ -189,7 +194,7 @@ def _undecodable_line(path: str, encoding: str) -> int:
     """Returns the number of the first line that cannot be decoded; a decoder's error is about a block of lines."""
     with (
         contextlib.suppress(UnicodeError),
-        storage.open_file(path) as file,
+        open_contents(path) as (file, _),
         io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="") as text,
     ):
         return next((line for line, content in enumerate(text, start=1) if "\ufffd" in content), 1)

@@ -19,6 +19,7 @@ rejects.py  defines why a row is rejected: Reject, and the closed list of reason
 text.py     compares and shows names: composed characters, control characters, lists of names in messages
 formulas.py keeps spreadsheets from running a cell of a CSV as a formula
 options.py  defines ConvertOptions: every setting of a conversion, with its checks
+known_layouts.py finds the flags for tables of known layouts; the folder `layouts` has a file of flags for each
 parsing.py  reads the values of flags that have a syntax of their own
 limits.py   defines the limits of one image, in bytes and pixels, for conversions and for all that reads a dataset
 """

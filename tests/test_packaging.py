@@ -65,6 +65,18 @@ def test_what_is_imported_is_declared() -> None:
                     assert shared or normal in declared, f"{path.name} imports {name} of {normal}"
 
 
+def test_files_beside_the_modules_are_part_of_the_package() -> None:
+    data = _setup()["options.package_data"]
+    listed = {path for package, globs in data.items() for path in (_ROOT / package.replace(".", "/")).glob(globs)}
+    beside = {
+        path
+        for package in ("converter", "multihot", "schemas", "trainer")
+        for path in (_ROOT / package).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert beside == listed
+
+
 def test_the_docstring_of_each_package_lists_its_modules_and_folders() -> None:
     for package in ("converter", "multihot", "schemas", "trainer"):
         for init in (_ROOT / package).rglob("__init__.py"):

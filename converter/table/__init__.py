@@ -8,6 +8,7 @@ labels.py  decides what the cells of label columns mean: the only module that do
 filenames.py turns the name in a row into the name of a file
 records.py reads the cells of a CSV or Parquet file as text, record by record, with the line of each
 dialect.py finds how the lines of a CSV are written: the delimiter, lines above the header, a header without a name
+encodings.py finds the encodings in which lines that cannot be decoded read as words, for messages
 compressed.py opens the contents of a compressed table: gzip, bzip2, xz, zstd, or a ZIP archive with one CSV
 parquet.py reads a Parquet file as the cells of a CSV: every value as the text that a person would have typed
 row.py     defines Row: a row that passed every test that needs no image file

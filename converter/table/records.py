@@ -17,7 +17,7 @@ from collections.abc import Collection, Generator, Iterator
 from typing import BinaryIO
 
 from converter.options import ConvertOptions
-from converter.table import dialect, parquet
+from converter.table import dialect, encodings, parquet
 from converter.table.compressed import Contents, open_contents
 from converter.table.dialect import Record
 from converter.table.parquet import Cell
@@ -175,7 +175,7 @@ def _csv_records(path: str, file: BinaryIO, encoding: str, options: ConvertOptio
     except UnicodeError as error:
         raise UserError(
             f"{path} line {_undecodable_line(path, encoding)} is not {encoding.removesuffix('-sig')}: {_why(error)}. "
-            "Name its encoding, e.g. --encoding=cp949 or --encoding=latin-1"
+            f"{_remedy(path, encoding)}"
         ) from error
     except csv.Error as error:
         raise UserError(
@@ -188,6 +188,19 @@ def _why(error: UnicodeError) -> str:
     if isinstance(error, UnicodeDecodeError) and error.start < len(error.object):
         return f"byte 0x{error.object[error.start]:02x} ({error.reason})"
     return "it cannot be decoded"
+
+
+def _remedy(path: str, encoding: str) -> str:
+    """Returns the sentence that names the encodings in which the lines that cannot be decoded read as words."""
+    with open_contents(path) as (file, _):
+        lines, mixed = encodings.offending(file, encoding)
+    if mixed:
+        return "Most other lines are: mend this one, which may be damaged or pasted from another file."
+    found = " or ".join(
+        f"--encoding={reading.encoding}" + (f" reads {reading.word!r}" if reading.word else "")
+        for reading in encodings.readings(lines)
+    )
+    return f"Name its encoding: {found}" if found else "Name its encoding, e.g. --encoding=cp1252 or --encoding=cp949"
 
 
 def _undecodable_line(path: str, encoding: str) -> int:

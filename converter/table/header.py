@@ -192,7 +192,10 @@ def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...]) 
 def _check_columns(where: str, columns: tuple[str, ...], filename: int, labels: Sequence[int]) -> None:
     """Checks that there are labels, and that their columns have names."""
     if not labels:
-        raise UserError(f"{where}: no label column beside {columns[filename]!r}. Are the cells separated by commas?")
+        raise UserError(
+            f"{where}: no label column beside {columns[filename]!r}. Are the cells separated by commas? "
+            "--delimiter names another character."
+        )
     unnamed = [i + 1 for i in labels if not columns[i]]
     if unnamed:
         raise UserError(f"{where}: column {unnamed[0]} has no name. Name it, or choose others by --label_columns.")

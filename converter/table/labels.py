@@ -109,7 +109,8 @@ class Meanings(dict[Cell, int]):
 def listed(cell: Cell) -> tuple[Cell, ...] | None:
     """Returns the items of a cell that is a list as Python, JSON, numpy or Parquet write it; None if it is none.
 
-    `{"choices": ["a", "b"]}`, as annotation tools write several choices, is the list that it holds. Items are texts.
+    `{"choices": ["a", "b"]}` and `{"class": "a"}`, as annotation tools write them, are the names in them, and `{}`
+    has none. Items are texts.
     """
     if isinstance(cell, tuple):
         return cell
@@ -126,8 +127,9 @@ def listed(cell: Cell) -> tuple[Cell, ...] | None:
             found = ast.literal_eval(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return None
-    if isinstance(found, dict) and len(found) == 1:
-        (found,) = found.values()
+    if isinstance(found, dict) and len(found) < 2:
+        found = next(iter(found.values()), ())
+        found = (found,) if isinstance(found, str) else found
     if not isinstance(found, list | tuple | set) or not all(isinstance(item, str | int | float) for item in found):
         return None
     return tuple(str(int(item)) if isinstance(item, bool) else str(item) for item in found)

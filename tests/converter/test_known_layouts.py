@@ -28,7 +28,6 @@ _UNKNOWN = "needs labels/known on disk, and --group_pattern or --filename_suffix
 _MERGED = "needs --merge_rows"
 _NAMES = "needs --filename_suffix, --filename_match, --filename_pattern or --group_pattern"
 _SPLITS = "needs --csv with a file for each split, --relative_to_csv or --split_names"
-_DICTIONARIES = 'needs cells such as {"class":"cat"}'
 
 
 class _Case(NamedTuple):
@@ -200,7 +199,7 @@ _CASES = {
         },
         ("a.jpg", "b.jpg"),
         {"a.jpg": {"cat", "dog"}, "b.jpg": set()},
-        pending=_DICTIONARIES,
+        pending=_MERGED,
     ),
     "fastai": _Case(
         {

@@ -25,6 +25,7 @@ def _table(cells: list[str]) -> str:
     [
         pytest.param(["['cat', 'dog']", "['red car']", "[]"], ("cat", "dog", "red car"), "110 001 000", id="Python"),
         pytest.param(['["cat", "dog, brown"]', '["cat"]'], ("cat", "dog, brown"), "11 10", id="lists of JSON"),
+        pytest.param(['{"class": "cat"}', "{}", '{"class":"dog"}'], ("cat", "dog"), "10 00 01", id="attributes"),
         pytest.param(
             ['{"choices": ["cat", "dog"]}', "cat", "a, b"], ("a, b", "cat", "dog"), "011 010 100", id="choices"
         ),

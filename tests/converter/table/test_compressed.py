@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from converter.job import graph
+from converter.job import sizing
 from converter.options import ConvertOptions
 from converter.table import compressed, header
 from multihot.errors import UserError
@@ -121,7 +121,7 @@ def test_the_number_of_rows_is_estimated_from_the_contents(tmp_path: Path, compr
         num_bytes = compressed.content_bytes(str(path))
         assert 0.5 < num_bytes / len(content) < 2
     tables = header.read_tables(ConvertOptions(csv=str(path), images="images", output="data"))
-    assert graph.csv_bytes(tables) == num_bytes
+    assert sizing.csv_bytes(tables) == num_bytes
 
 
 def test_the_size_of_other_files_is_that_of_the_file(tmp_path: Path) -> None:

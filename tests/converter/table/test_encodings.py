@@ -49,7 +49,7 @@ def test_the_encoding_in_which_words_come_out_is_named_first(
     message = re.sub(r"^.*labels\.csv ", "", str(caught.value))
     assert re.match(rf"line 3 is not {tried}: .*\. Name its encoding: --encoding={encoding} reads '{word}'", message)
     # The file is read with the encoding that is named.
-    assert {"sand", *labels.split(",")} == set(read(content, encoding=encoding).table.classes)
+    assert {"sand", *labels.split(",")} == set(read(content, encoding=encoding, label_delimiter=",").table.classes)
 
 
 def test_utf_8_is_named_where_another_encoding_was_given(read: ReadCsv) -> None:

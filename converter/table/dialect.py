@@ -52,10 +52,18 @@ def detected(header: str, row: str) -> str:
     unquoted = re.sub(r'"[^"]*("|$)', "", header)
     best = max(_DELIMITERS, key=unquoted.count)
     if best not in unquoted:
-        num_names, num_cells = (len(next(reader([line], BLANKS), ())) for line in (header, row))
+        num_names, num_cells = _num_cells(header, BLANKS), _num_cells(row, BLANKS)
         if num_names > 1 and num_cells in (num_names, num_names + 1):
             return BLANKS
     return best
+
+
+def _num_cells(line: str, delimiter: str) -> int:
+    """Returns the number of cells of a line; 0 if they cannot be read."""
+    try:
+        return len(next(reader([line], delimiter), ()))
+    except csv.Error:
+        return 0
 
 
 def reader(lines: Iterable[str], delimiter: str) -> "_csv.Reader":
@@ -92,9 +100,11 @@ def check_comments(path: str, line: int, lines: Sequence[str]) -> None:
         UserError: there is a header further down; the message names --skip_lines.
     """
     first = next((i for i, text in enumerate(lines) if text.strip() and not _is_comment(text)), len(lines))
-    if 0 < first < len(lines):
-        what = " is a comment." if lines[0].strip() else ": no header. Expected a line such as: filename,desert,sea."
-        raise UserError(f"{path} line {line}{what} {_skip(line + first)}")
+    if first == 0 or not any(map(str.strip, lines)):
+        return
+    what = " is a comment" if lines[0].strip() else ": no header. Expected a line such as: filename,desert,sea"
+    hint = f". {_skip(line + first)}" if first < len(lines) else ""
+    raise UserError(f"{path} line {line}{what}{hint}")
 
 
 def _is_comment(line: str) -> bool:
@@ -163,7 +173,7 @@ def _check_title(path: str, header: Record, rows: Sequence[Record]) -> None:
         line, next_line = str(row.cells[0]), str(after.cells[0])
         delimiter = detected(line, next_line)
         if len(row.cells) > 1 or delimiter in line:
-            num_cells = max(len(row.cells), len(next(reader([line], delimiter), ())))
+            num_cells = max(len(row.cells), _num_cells(line, delimiter))
             raise UserError(
                 f"{path} line {header.line} has 1 cell, and line {row.line} has {num_cells}. {_skip(row.line)}"
             )

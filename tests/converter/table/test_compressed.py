@@ -1,6 +1,7 @@
 """Compressed tables are read as they are decompressed; what is damaged is one sentence."""
 
 import bz2
+import contextlib
 import gzip
 import hashlib
 import io
@@ -14,6 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from converter.job import sizing
 from converter.options import ConvertOptions
@@ -72,6 +75,16 @@ def test_a_table_that_ends_too_early_or_is_damaged_is_one_sentence(
     half = len(good) // 2
     with pytest.raises(UserError, match=r"labels\.csv is compressed \(\w+\) and cannot be decompressed: .*\."):
         read(good[:half] + b"damaged!" * 4 + good[half + 32 :])
+
+
+@given(st.sampled_from([gzip.compress, bz2.compress, lzma.compress, _zstd, _zip]), st.data())
+def test_any_damage_gives_rows_or_one_sentence(
+    read: ReadCsv, compress: Callable[[bytes], bytes], data: st.DataObject
+) -> None:
+    good = compress(_CSV[:500])
+    at = data.draw(st.integers(0, len(good)))
+    with contextlib.suppress(UserError):
+        read(good[:at] + data.draw(st.binary(max_size=8)) + good[data.draw(st.integers(at, len(good))) :])
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """Delimiters, lines above the header, and headers that lack the name of the first column."""
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from converter.parsing import parse_delimiter
 from multihot.errors import UserError
@@ -33,8 +36,8 @@ def _message(read: ReadCsv, content: str, **given: Any) -> str:
 def test_blanks_separate_cells_where_the_header_has_no_other_delimiter(
     read: ReadCsv, content: str, lines: list[int]
 ) -> None:
-    for given in ({}, {"delimiter": " "}):
-        found = read(content, **given)
+    for options in ({}, {"delimiter": " "}):
+        found = read(content, **options)
         assert found.table.columns == ("file", "sea", "desert")
         assert [(row.line, row.filename, row.labels) for row in found.rows] == [
             (lines[0], "1.jpg", b"\1\0"),
@@ -142,6 +145,19 @@ def test_what_stands_above_the_header_is_never_the_header(read: ReadCsv, content
     assert [row.line for row in read(content, skip_lines=skipped).rows if row.filename] == [
         *range(skipped + 2, len(content.splitlines()) + 1)
     ]
+
+
+def test_a_table_of_comments_has_no_header(read: ReadCsv) -> None:
+    assert _message(read, "# a,b\n# c,d\n") == "line 1 is a comment"
+
+
+@example(["labels", '"a', 'b"'])
+@given(
+    st.lists(st.sampled_from(["# c", "30", "a b", "a,b", '"a', 'b"', "1.jpg 1", "1.jpg,1", "", "x\r", "sep=;", "a;b"]))
+)
+def test_any_lines_are_rows_or_one_sentence(read: ReadCsv, lines: list[str]) -> None:
+    with contextlib.suppress(UserError):
+        read("\n".join(lines))
 
 
 @pytest.mark.parametrize("first", ["#filename", "# filename", "#", "#,id"])

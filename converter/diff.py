@@ -10,7 +10,7 @@ Memory holds the name and the digest of each example of A that is read, and of e
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from converter.dataset.examples import read_shard
@@ -22,19 +22,33 @@ from multihot.printable import printable
 from multihot.settings import setting
 from multihot.usage import Usage
 from schemas import metadata
+from schemas.example import UNKNOWN
 from schemas.metadata import DatasetInfo
 
 
 class Relabelled(NamedTuple):
-    """An image with different labels in the two datasets, and the classes that it has in one of them only."""
+    """An image with different labels in the two datasets.
+
+    Attributes:
+        filename: of the image.
+        gained: classes that it is known not to have in the first dataset, and to have in the second.
+        lost: classes that it is known to have in the first dataset, and not to have in the second.
+        unknown: classes that are unknown in one of the datasets, with its labels in both: 0, 1 or UNKNOWN.
+    """
 
     filename: str
     gained: tuple[str, ...]
     lost: tuple[str, ...]
+    unknown: tuple[tuple[str, int, int], ...] = ()
 
     def __str__(self) -> str:
         classes = [f"+{name}" for name in self.gained] + [f"-{name}" for name in self.lost]
+        classes += [f"{name}: {_words(old)} -> {_words(new)}" for name, old, new in self.unknown]
         return f"{self.filename}: {', '.join(classes)}"
+
+
+def _words(label: int) -> str:
+    return "unknown" if label == UNKNOWN else str(label)
 
 
 class Moved(NamedTuple):
@@ -78,11 +92,23 @@ class Difference:
 
 
 class _Compared(NamedTuple):
-    """The values of an example that are compared; `labels` are the names of its classes, sorted."""
+    """The values of an example that are compared.
+
+    Attributes:
+        split: name of its split.
+        labels: names of the classes that it is known to have, sorted.
+        unknown: names of the classes that are unknown, sorted.
+        digest: of its image.
+    """
 
     split: str
     labels: tuple[str, ...]
+    unknown: tuple[str, ...]
     digest: bytes
+
+    def label(self, name: str) -> int:
+        """Returns the label of a class: 0, 1 or UNKNOWN."""
+        return UNKNOWN if name in self.unknown else int(name in self.labels)
 
 
 def diff(one: str, other: str, limits: Limits = DEFAULT) -> Difference:
@@ -139,9 +165,8 @@ def _compare(
         if old is None:
             added.append(filename)
             continue
-        gained, lost = _without(new.labels, old.labels), _without(old.labels, new.labels)
-        if gained or lost:
-            relabelled.append(Relabelled(filename, gained, lost))
+        if (new.labels, new.unknown) != (old.labels, old.unknown):
+            relabelled.append(_relabelled(filename, old, new))
         if new.digest != old.digest:
             changed.append(filename)
         if new.split != old.split:
@@ -159,6 +184,17 @@ def _compare(
     )
 
 
+def _relabelled(filename: str, old: _Compared, new: _Compared) -> Relabelled:
+    unknown = sorted({*old.unknown, *new.unknown})
+    changes = ((name, old.label(name), new.label(name)) for name in unknown)
+    return Relabelled(
+        filename,
+        gained=_without(new.labels, (*old.labels, *unknown)),
+        lost=_without(old.labels, (*new.labels, *unknown)),
+        unknown=tuple(change for change in changes if change[1] != change[2]),
+    )
+
+
 def _without(names: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
     known = frozenset(others)
     return tuple(name for name in names if name not in known)
@@ -171,11 +207,15 @@ def _read(
     for split in info.splits:
         for shard in split.shards:
             if (split.name, shard.sha256) not in skipped:
-                for _, one in read_shard(directory, shard, len(info.classes), limits):
-                    labels = tuple(sorted(name for name, label in zip(info.classes, one.labels, strict=True) if label))
+                for _, one in read_shard(directory, shard, info, limits):
+                    labels, unknown = (_names(info.classes, one.labels, label) for label in (1, UNKNOWN))
                     digest = hashlib.blake2b(f"{one.height} {one.width} ".encode(), digest_size=16)
                     digest.update(one.image)
-                    yield one.filename, _Compared(split.name, labels, digest.digest())
+                    yield one.filename, _Compared(split.name, labels, unknown, digest.digest())
+
+
+def _names(classes: Sequence[str], labels: Sequence[int], wanted: int) -> tuple[str, ...]:
+    return tuple(sorted(name for name, label in zip(classes, labels, strict=True) if label == wanted))
 
 
 def report(difference: Difference, limit: int = 20) -> str:

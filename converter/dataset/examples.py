@@ -51,12 +51,12 @@ def read_split(directory: str, info: DatasetInfo, split: str, limits: Limits = D
         OSError: a shard cannot be read.
     """
     for shard in info.split(split).shards:
-        for offset, one in read_shard(directory, shard, len(info.classes), limits):
+        for offset, one in read_shard(directory, shard, info, limits):
             yield Located(split, shard.path, offset, one)
 
 
 def read_shard(
-    directory: str, shard: ShardInfo, num_classes: int, limits: Limits = DEFAULT
+    directory: str, shard: ShardInfo, info: DatasetInfo, limits: Limits = DEFAULT
 ) -> Iterator[tuple[int, Example]]:
     """Yields the examples of a shard in order, each with the offset of its record.
 
@@ -69,7 +69,7 @@ def read_shard(
         with storage.open_binary(path) as file:
             reader = ShardReader(file, limits.max_record_bytes)
             for offset, payload in reader:
-                yield offset, _decoded(offset, payload, num_classes)
+                yield offset, _decoded(offset, payload, info)
     except RecordError as error:
         raise _damaged(path, error) from error
     if reader.sha256 != shard.sha256:
@@ -92,18 +92,18 @@ def find(directory: str, info: DatasetInfo, filename: str, limits: Limits = DEFA
         OSError: a shard or an index cannot be read.
     """
     for split in info.splits:
-        found = _find(directory, split, filename, len(info.classes), limits)
+        found = _find(directory, info, split, filename, limits)
         if found:
             yield found
 
 
-def _find(directory: str, split: SplitInfo, filename: str, num_classes: int, limits: Limits) -> Located | None:
+def _find(directory: str, info: DatasetInfo, split: SplitInfo, filename: str, limits: Limits) -> Located | None:
     wanted = _order(filename)
 
     def first_of(shard: ShardInfo) -> tuple[int, str]:
         path = _path(directory, shard.path)
         with storage.open_binary(path) as file:
-            return _order(read_at(file, path, 0, num_classes, limits).filename)
+            return _order(read_at(file, path, 0, info, limits).filename)
 
     before = bisect.bisect_right(split.shards, wanted, key=first_of)
     if not before:
@@ -113,9 +113,9 @@ def _find(directory: str, split: SplitInfo, filename: str, num_classes: int, lim
     with storage.open_binary(path) as file:
         # The last record that does not come after the name.
         i = bisect.bisect_right(
-            offsets, wanted, key=lambda offset: _order(read_at(file, path, offset, num_classes, limits).filename)
+            offsets, wanted, key=lambda offset: _order(read_at(file, path, offset, info, limits).filename)
         )
-        one = read_at(file, path, offsets[i - 1], num_classes, limits)
+        one = read_at(file, path, offsets[i - 1], info, limits)
     return Located(split.name, shard.path, offsets[i - 1], one) if one.filename == filename else None
 
 
@@ -136,14 +136,14 @@ def _offsets(directory: str, shard: ShardInfo) -> list[int]:
     return offsets
 
 
-def read_at(file: BinaryIO, path: str, offset: int, num_classes: int, limits: Limits = DEFAULT) -> Example:
+def read_at(file: BinaryIO, path: str, offset: int, info: DatasetInfo, limits: Limits = DEFAULT) -> Example:
     """Returns the example whose record starts at this byte of a shard.
 
     Args:
         file: the shard.
         path: path of the shard, for messages.
         offset: of the record.
-        num_classes: of the dataset.
+        info: manifest of the dataset.
         limits: of an image.
 
     Raises:
@@ -152,15 +152,15 @@ def read_at(file: BinaryIO, path: str, offset: int, num_classes: int, limits: Li
     file.seek(offset)
     try:
         for _, payload in ShardReader(file, limits.max_record_bytes):
-            return _decoded(0, payload, num_classes)
+            return _decoded(0, payload, info)
         raise RecordError(0, "the file ends before this record")
     except RecordError as error:
         raise _damaged(path, RecordError(offset, error.sentence)) from error
 
 
-def _decoded(offset: int, payload: bytes, num_classes: int) -> Example:
+def _decoded(offset: int, payload: bytes, info: DatasetInfo) -> Example:
     try:
-        return example.decode(payload, num_classes)
+        return example.decode(payload, len(info.classes), info.has_unknown)
     except ValueError as error:
         raise RecordError(offset, str(error)) from error
 

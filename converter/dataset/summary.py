@@ -43,6 +43,9 @@ def summary(
     lines += [f"No image fell into the split {name}." for name, _ in splits if name not in names]
     if num_reused:
         lines.append(f"Shards kept, since nothing in them has changed: {num_reused}")
+    if num_unknown := sum(info.statistics.unknown):
+        share = num_unknown / (info.num_examples * len(info.classes))
+        lines.append(f"Unknown labels: {num_unknown} ({share:.1%}): training leaves them out")
     rejected = sum(info.rejects.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in info.rejects.items())
     lines.append(f"Rejected: {rejected} rows" + (f" ({reasons}): {directory}/{layout.REJECTS}" if rejected else ""))
@@ -53,6 +56,11 @@ def summary(
         lines.append(f"Shorter side reduced to {info.resize_shorter}: {info.statistics.resized} images {anew}")
     if info.statistics.rescaled:
         lines.append(f"16 bits mapped to 8, from the lowest to the highest value: {info.statistics.rescaled} images")
+    if info.statistics.transparent:
+        lines.append(
+            f"Images with transparency: {info.statistics.transparent}: they are shown on {info.background} "
+            f"(--background={info.background}; encoded anew as PNG)"
+        )
     if info.damaged:
         lines.append(f"Damaged JPEGs that were kept: {info.damaged} {anew}: {directory}/{layout.DAMAGED}")
     if info.leaks.get("num_groups"):
@@ -74,7 +82,8 @@ def summary(
 
 
 def _table(info: DatasetInfo) -> str:
-    """Returns a table with a column for each split and a row for each class; the middle ones of many are left out."""
+    """Returns a table with a column for each split and rows for each class; the middle ones of many are left out."""
+    unknown = [i for i, count in enumerate(info.statistics.unknown) if count]
     columns = {
         split.name: [
             f"{split.num_examples}",
@@ -82,8 +91,12 @@ def _table(info: DatasetInfo) -> str:
             f"{len(split.shards)}",
             "",
             *map(str, split.statistics.positives),
+            *([""] if unknown else []),
+            *(str(split.statistics.unknown[i]) for i in unknown),
         ]
         for split in info.splits
     }
     rows = ["images", "MB", "shards", "positives of", *(f"  {name}" for name in info.classes)]
+    if unknown:
+        rows += ["unknown labels of", *(f"  {info.classes[i]}" for i in unknown)]
     return pd.DataFrame(columns, index=rows).to_string(col_space=12, max_rows=_MAX_ROWS)

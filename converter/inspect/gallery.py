@@ -19,20 +19,26 @@ from converter.rejects import Reason
 from converter.system import storage
 from converter.text import CONTROL, composed
 from multihot.errors import UserError
-from schemas.example import Example
+from schemas.example import UNKNOWN, Example
 
 # Largest number of pictures in a grid. Drawing more takes seconds, and more cannot be seen at a glance.
 MAX_PICTURES = 120
 _COLUMNS = 6
 _PICTURE_PIXELS = 240
+# The cell for each label in the CSV that `export` writes. A blank cell would be easy to take for a negative.
+_CELLS: dict[int, int | str] = {0: 0, 1: 1, UNKNOWN: "unknown"}
 # The names of the CSV and of the folder of images that `export` writes.
 _LABELS = "labels.csv"
 _IMAGES = "images"
 
 
 def label_names(one: Example, classes: Sequence[str]) -> str:
-    """Returns the names of an example's classes as one text; "none" if it has none."""
-    return ", ".join(name for name, label in zip(classes, one.labels, strict=True) if label) or "none"
+    """Returns the names of an example's classes as one text, "none" if it has none, and then of unknown ones."""
+    names = {
+        label: [n for n, other in zip(classes, one.labels, strict=True) if other == label] for label in (1, UNKNOWN)
+    }
+    known = ", ".join(names[1]) or "none"
+    return f"{known}; unknown: {', '.join(names[UNKNOWN])}" if names[UNKNOWN] else known
 
 
 def grid(examples: Sequence[Located], classes: Sequence[str], path: str, max_pixels: int = DEFAULT.max_pixels) -> None:
@@ -68,7 +74,8 @@ def grid(examples: Sequence[Located], classes: Sequence[str], path: str, max_pix
 def export(examples: Iterable[Located], classes: Sequence[str], folder: str) -> int:
     """Writes images as files, as they are stored, and a CSV of their labels.
 
-    `python -m converter --csv=FOLDER/labels.csv --images=FOLDER/images` converts them to a dataset again.
+    `python -m converter --csv=FOLDER/labels.csv --images=FOLDER/images` converts them to a dataset again; for unknown
+    labels, with `--unknown_labels=unknown`.
 
     Args:
         examples: in any order.
@@ -96,7 +103,7 @@ def export(examples: Iterable[Located], classes: Sequence[str], folder: str) -> 
     # Names are in quotes, so that delimiters in them do not count when the converter detects the delimiter.
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     header = [formulas.escaped(name) for name in (column, *classes)]  # The converter removes the escapes.
-    writer.writerows([header, *((name, *labels) for name, labels in rows.items())])
+    writer.writerows([header, *((name, *(_CELLS[label] for label in labels)) for name, labels in rows.items())])
     storage.write(f"{folder}/{_LABELS}", text.getvalue())
     return len(rows)
 

@@ -4,6 +4,7 @@ Arguments, and the output for each:
 
     DIR                                             the summary
     DIR --examples=24 --split=train --where=sea     a picture of those examples
+    DIR --examples=24 --where=?sea                  a picture of those of which it is not known whether they have it
     DIR --examples=24 --output=FOLDER               files of them
     DIR --filename=1.jpg                            the position and the fields of one example
 """
@@ -32,7 +33,11 @@ from multihot.printable import printable
 from multihot.settings import setting
 from multihot.usage import Usage
 from schemas import layout, metadata
+from schemas.example import UNKNOWN
 from schemas.metadata import DatasetInfo
+
+# The words for the labels that --where can ask for.
+_WORDS = {1: "required", 0: "excluded", UNKNOWN: "unknown"}
 
 
 def select(
@@ -44,8 +49,9 @@ def select(
         directory: of the dataset.
         info: its manifest.
         split: name of the split; "" for all splits, one after the other.
-        where: classes that an example must have, and, with a minus before them, classes that it must not have:
-            `sea,-trees`. A name with a comma is in double quotes.
+        where: classes that an example must have; with a minus before them, classes that it must not have; with a
+            question mark, classes of which that is unknown: `sea,-trees,?desert`. A name with a comma is in double
+            quotes.
         limits: of an image.
 
     Raises:
@@ -53,6 +59,8 @@ def select(
         OSError: the dataset cannot be read.
     """
     wanted = _parse_where(where, info.classes)
+    if UNKNOWN in wanted.values() and not info.has_unknown:
+        raise UserError(f"--where={where}: in {directory} all labels are known, so that no example fits.")
     for name in [split] if split else [split.name for split in info.splits]:
         for located in read_split(directory, info, name, limits):
             if all(located.example.labels[i] == label for i, label in wanted.items()):
@@ -60,10 +68,13 @@ def select(
 
 
 def _parse_where(text: str, classes: Sequence[str]) -> dict[int, int]:
-    """Returns the required labels, 0 or 1, by the index of their class."""
-    indices = {name: (i, 1) for i, name in enumerate(classes)}
-    # If a class has a name that starts with a minus, the name means this class.
-    indices = {f"-{name}": (i, 0) for name, (i, _) in indices.items()} | indices
+    """Returns the required labels, 0, 1 or UNKNOWN, by the index of their class."""
+    # If a class has a name that starts with a sign, the name means this class.
+    indices = {
+        f"{sign}{name}": (i, label)
+        for sign, label in (("?", UNKNOWN), ("-", 0), ("", 1))
+        for i, name in enumerate(classes)
+    }
     wanted: dict[int, int] = {}
     for part in _parts(text):
         term = composed(part)
@@ -71,7 +82,8 @@ def _parse_where(text: str, classes: Sequence[str]) -> dict[int, int]:
             raise UserError(f"--where: there is no class {part!r}. There are: {some(classes)}")
         i, label = indices[term]
         if wanted.setdefault(i, label) != label:
-            raise UserError(f"--where: {classes[i]!r} cannot be both required and excluded. Received: {text!r}")
+            both = " and ".join(word for value, word in _WORDS.items() if value in (label, wanted[i]))
+            raise UserError(f"--where: {classes[i]!r} cannot be both {both}. Received: {text!r}")
     return wanted
 
 
@@ -122,7 +134,9 @@ class InspectOptions(LimitOptions):
     where: str = field(
         default="",
         metadata=setting(
-            "Classes that the examples have, and with a minus, that they do not have: sea,-trees.", value="CLASSES"
+            "Classes that the examples have, with a minus, that they do not have, and with a question mark, of which "
+            "that is unknown: sea,-trees,?desert.",
+            value="CLASSES",
         ),
     )
     output: str = field(

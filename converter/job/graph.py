@@ -35,6 +35,7 @@ from converter.rejects import Reject
 from converter.shards import buckets, matching, planning, reading, writing
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
+from converter.shards.planning import Shard
 from converter.shards.writing import ShardResult
 from converter.splits import assignment, stratify
 from converter.system import processes, progress, storage
@@ -74,7 +75,7 @@ def build(
     matched = join(read.rows, files, options)
     sources = _assign_splits(matched.sources, options, num_parts)
     results = (
-        by_shard(sources, options)  # ((split, shard, number of shards), [[Source]])
+        by_shard(sources, options)  # (Shard, [[Source]])
         | "WriteShards" >> beam.ParDo(InProcesses(_begin_shard, options))
     )  # ShardResult
     copies = (
@@ -122,15 +123,15 @@ def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOption
 
 
 def by_shard(sources: beam.PCollection, options: ConvertOptions) -> beam.PCollection:
-    """Plans the shards, and groups the sources by shard: [Source] -> ((split, shard, number of shards), [[Source]])."""
-    sizes = (
+    """Plans the shards, and groups the sources by shard: [Source] -> (Shard, [[Source]])."""
+    plans = (
         sources
         | "Sizes" >> beam.FlatMap(planning.sizes)
-        | "SumSizes" >> beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum))
+        | "SumSizes" >> beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum, sum))
         | "PlanShards" >> beam.Map(_plan, options)
-    )  # (split, number of shards)
+    )  # (split, (number of shards, whether there are unknown labels))
     return (
-        sources | "AssignShards" >> beam.FlatMap(planning.assign, AsDict(sizes)) | "GroupByShard" >> beam.GroupByKey()
+        sources | "AssignShards" >> beam.FlatMap(planning.assign, AsDict(plans)) | "GroupByShard" >> beam.GroupByKey()
     )
 
 
@@ -192,13 +193,14 @@ def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: Conv
     yield sources
 
 
-def _plan(sizes: tuple[str, tuple[int, int]], options: ConvertOptions) -> tuple[str, int]:
-    split, (num_images, num_bytes) = sizes
+def _plan(sizes: tuple[str, tuple[int, int, int]], options: ConvertOptions) -> tuple[str, tuple[int, bool]]:
+    split, (num_images, num_bytes, num_unknown) = sizes
     progress.expect(num_images)
     asked = options.num_shards.get(split) or options.num_shards.get("")
-    return split, asked or assignment.num_shards(
+    num_shards = asked or assignment.num_shards(
         num_examples=num_images, num_bytes=num_bytes, shard_bytes=options.shard_bytes
     )
+    return split, (num_shards, num_unknown > 0)
 
 
 def _stratify(examples: Sequence[tuple[str, bytes]], options: ConvertOptions) -> dict[str, str]:
@@ -229,10 +231,8 @@ def _group(row: Row) -> str:
     return row.group
 
 
-def _begin_shard(
-    group: tuple[tuple[str, int, int], Iterable[Batch[Source]]], options: ConvertOptions
-) -> Callable[[], ShardResult]:
-    (split, index, num_shards), sources = group
+def _begin_shard(group: tuple[Shard, Iterable[Batch[Source]]], options: ConvertOptions) -> Callable[[], ShardResult]:
+    (split, index, num_shards, has_unknown), sources = group
     begun = processes.begin(
         writing.write_shard,
         options.incomplete,
@@ -242,6 +242,7 @@ def _begin_shard(
         num_shards=num_shards,
         sources=Batch(itertools.chain.from_iterable(sources)),
         preparation=reading.preparation(options),
+        has_unknown=has_unknown,
         num_threads=parallel.threads_of_a_process(options),
     )
     return functools.partial(_written, begun)

@@ -113,7 +113,7 @@ def collect(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> Repo
         combinations=combinations,
         duplicates=duplicates,
         num_groups=num_groups,
-        thumbnails=pictures.thumbnails(directory, filter(None, on_sheets), len(info.classes), limits),
+        thumbnails=pictures.thumbnails(directory, filter(None, on_sheets), info, limits),
         rejects=first_of_each(read_csv(directory, layout.REJECTS, Reject._fields), _EXAMPLES),
         unlisted=tuple(row["filename"] for row in itertools.islice(unlisted, _NAMES)),
     )

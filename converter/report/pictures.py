@@ -89,7 +89,7 @@ def _size(one: Located) -> tuple[int, int]:
 
 
 def _numbers(labels: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(itertools.compress(range(len(labels)), labels))
+    return tuple(i for i, label in enumerate(labels) if label == 1)
 
 
 def find(directory: str, info: DatasetInfo, limits: Limits, split: str, name: str) -> Place | None:
@@ -101,13 +101,15 @@ def find(directory: str, info: DatasetInfo, limits: Limits, split: str, name: st
     return None
 
 
-def thumbnails(directory: str, places: Iterable[Place], num_classes: int, limits: Limits = DEFAULT) -> dict[Place, str]:
+def thumbnails(
+    directory: str, places: Iterable[Place], info: DatasetInfo, limits: Limits = DEFAULT
+) -> dict[Place, str]:
     """Returns small pictures as data URIs, each read by its offset.
 
     Args:
         directory: of the dataset.
         places: of the records, in any order.
-        num_classes: of the dataset.
+        info: its manifest.
         limits: of an image; the picture of a larger one is "".
 
     Raises:
@@ -119,7 +121,7 @@ def thumbnails(directory: str, places: Iterable[Place], num_classes: int, limits
         path = f"{directory}/{shard}"
         with storage.open_binary(path) as file:
             for place in group:
-                one = examples.read_at(file, path, place.offset, num_classes, limits)
+                one = examples.read_at(file, path, place.offset, info, limits)
                 found[place] = thumbnail(one.image, limits.max_pixels)
     return found
 

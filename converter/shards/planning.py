@@ -9,15 +9,22 @@ from converter.shards.batches import Batch
 from converter.shards.matching import Source
 from converter.splits import assignment
 from converter.table.row import Row
+from schemas.example import UNKNOWN
 
 _T = TypeVar("_T")
 _K = TypeVar("_K")
 
+# The key of a shard: its split, its number in the split, the number of shards planned for the split, and whether any
+# image of the dataset has an unknown label, so that all records have `labels/known`. (A plain tuple: Beam would encode
+# a named one field by field.)
+Shard = tuple[str, int, int, bool]
 
-def sizes(sources: Batch[Source]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yields for each split the number of its images and the sum of their bytes."""
+
+def sizes(sources: Batch[Source]) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    """Yields for each split the number of its images, the sum of their bytes, and how many have an unknown label."""
     for split, some in _grouped(sources, lambda source: source.row.split).items():
-        yield split, (len(some), sum(source.file.size for source in some))
+        num_unknown = sum(UNKNOWN in source.row.labels for source in some)
+        yield split, (len(some), sum(source.file.size for source in some), num_unknown)
 
 
 def take_split(sources: Batch[Source], splits: Mapping[str, str]) -> Batch[Source]:
@@ -43,19 +50,19 @@ def keep_together(sources: Batch[Source], options: ConvertOptions, groups: Mappi
     return Batch(source._replace(row=in_group(source.row)) for source in sources)
 
 
-def assign(
-    sources: Batch[Source], num_shards: Mapping[str, int]
-) -> Iterable[tuple[tuple[str, int, int], Batch[Source]]]:
-    """Returns the images of each shard, by (split, shard, number of shards).
+def assign(sources: Batch[Source], plans: Mapping[str, tuple[int, bool]]) -> Iterable[tuple[Shard, Batch[Source]]]:
+    """Returns the images of each shard.
 
     Args:
         sources: of a batch.
-        num_shards: of each split.
+        plans: for each split the number of its shards, and whether any of its images has an unknown label.
     """
+    has_unknown = any(has for _, has in plans.values())
 
-    def shard(source: Source) -> tuple[str, int, int]:
-        number = num_shards[source.row.split]
-        return source.row.split, assignment.shard(assignment.position(source.row.filename), number), number
+    def shard(source: Source) -> Shard:
+        number, _ = plans[source.row.split]
+        index = assignment.shard(assignment.position(source.row.filename), number)
+        return source.row.split, index, number, has_unknown
 
     return _grouped(sources, shard).items()
 

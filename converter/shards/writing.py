@@ -77,6 +77,7 @@ def write_shard(
     sources: Iterable[Source],
     preparation: Preparation,
     num_threads: int,
+    has_unknown: bool = False,
 ) -> ShardResult:
     """Reads the images of a shard, proves them, and writes the shard and its index, unless that has been done before.
 
@@ -89,6 +90,7 @@ def write_shard(
         sources: the rows of the shard, at least one, in any order.
         preparation: settings for every image.
         num_threads: batches of images read and decoded at a time; about twice as many are held in memory.
+        has_unknown: whether the records of the dataset have the feature `labels/known`.
 
     Returns:
         The result: the same for the same sources, whatever their order.
@@ -98,10 +100,10 @@ def write_shard(
     """
     ordered = sorted(sources, key=lambda source: (assignment.position(source.row.filename), source.row.filename))
     planned = layout.shard(split, index, num_shards)
-    digest = provenance.digest(ordered, preparation)
+    digest = provenance.digest(ordered, (preparation, has_unknown))
     read = functools.partial(reading.read, preparation=preparation, num_threads=num_threads)
     found = _reuse(directory, published, planned, digest, ordered, read)
-    made, rejects = found or _write(directory, planned, digest, ordered, read)
+    made, rejects = found or _write(directory, planned, digest, ordered, read, has_unknown)
     return ShardResult(
         split=split,
         index=index,
@@ -154,7 +156,7 @@ def _take_over(made: Provenance, folder: str, directory: str, planned: str) -> P
 
 
 def _write(
-    directory: str, planned: str, digest: str, sources: Sequence[Source], read: _Reader
+    directory: str, planned: str, digest: str, sources: Sequence[Source], read: _Reader, has_unknown: bool
 ) -> tuple[Provenance, list[Reject]]:
     """Writes the shard, then its index, and last the note about them."""
     statistics = Statistics(positives=(0,) * len(sources[0].row.labels))
@@ -167,7 +169,7 @@ def _write(
             prepared = [one for one in batch if isinstance(one, PreparedRow)]
             rejects += (one for one in batch if isinstance(one, Reject))
             if prepared:
-                statistics += _write_examples(writer, prepared)
+                statistics += _write_examples(writer, prepared, has_unknown)
                 fingerprints += (one.fingerprint for one in prepared)
                 damaged += ((one.row.filename, one.image.damage) for one in prepared if one.image.damage)
             progress.advance(len(batch))
@@ -194,12 +196,17 @@ def _write(
     return made, rejects
 
 
-def _write_examples(writer: ShardWriter, prepared: Sequence[PreparedRow]) -> Statistics:
+def _write_examples(writer: ShardWriter, prepared: Sequence[PreparedRow], has_unknown: bool) -> Statistics:
     """Appends the records of these images to the shard, and returns their statistics."""
     images = [one.image for one in prepared]
     records = [
         example.encode(
-            image=image.data, height=image.height, width=image.width, labels=row.labels, filename=row.filename
+            image=image.data,
+            height=image.height,
+            width=image.width,
+            labels=row.labels,
+            filename=row.filename,
+            has_unknown=has_unknown,
         )
         for row, image, _ in prepared
     ]
@@ -214,4 +221,5 @@ def _write_examples(writer: ShardWriter, prepared: Sequence[PreparedRow]) -> Sta
         oriented=[image.oriented for image in images],
         resized=[image.resized for image in images],
         rescaled=[image.rescaled for image in images],
+        has_unknown=has_unknown,
     )

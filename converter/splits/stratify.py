@@ -27,7 +27,7 @@ def stratify(names: Sequence[str], labels: NDArray[np.uint8], splits: Sequence[t
 
     Args:
         names: of the images, each once, in any order.
-        labels: multi-hot, [n, k], in the same order.
+        labels: 0, 1 or UNKNOWN, [n, k], in the same order; an unknown label counts as 0.
         splits: names with their fractions, which sum to 1. Membership depends on their order.
 
     Returns:
@@ -37,7 +37,7 @@ def stratify(names: Sequence[str], labels: NDArray[np.uint8], splits: Sequence[t
     from iterstrat.ml_stratifiers import IterativeStratification
 
     order = sorted(range(len(names)), key=lambda i: (assignment.position(names[i]), names[i]))
-    columns = _with_pairs(labels[order].astype(bool), len(splits))
+    columns = _with_pairs(labels[order] == 1, len(splits))
     fractions = np.array([float(fraction) for _, fraction in splits])
     chosen = IterativeStratification(columns, fractions, np.random.RandomState(0))
     return {names[i]: splits[split][0] for i, split in zip(order, chosen, strict=True)}

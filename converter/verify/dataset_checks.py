@@ -32,7 +32,7 @@ from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
 
 # Statistics of changes to images before they were stored, which cannot be computed from the records.
-_NOT_IN_RECORDS = ("oriented", "resized", "rescaled")
+_NOT_IN_RECORDS = ("oriented", "resized", "rescaled", "transparent")
 
 
 def verify(
@@ -58,7 +58,7 @@ def verify(
     files = {file.name: file for file in storage.list_files(directory)}
     yield from _check_files(info, files)
     share = 1.0 if decode is None else decode / max(1, info.num_examples)
-    check = functools.partial(_check_shard, files, len(info.classes), share, limits)
+    check = functools.partial(_check_shard, files, info, share, limits)
     executor = ThreadPoolExecutor(num_threads or machine.usable_cores())
     try:
         results = executor.map(check, [shard for split in info.splits for shard in split.shards])
@@ -80,11 +80,12 @@ def _check_files(info: DatasetInfo, files: Mapping[str, File]) -> Iterator[Probl
 
 
 def _check_shard(
-    files: Mapping[str, File], num_classes: int, share: float, limits: Limits, shard: ShardInfo
+    files: Mapping[str, File], info: DatasetInfo, share: float, limits: Limits, shard: ShardInfo
 ) -> Checked:
+    num_classes = len(info.classes)
     if shard.path in files:
         chosen = functools.partial(_is_chosen, share=share)
-        return check_shard(files[shard.path].path, shard, num_classes, chosen, limits)
+        return check_shard(files[shard.path].path, shard, num_classes, chosen, limits, info.has_unknown)
     checked = Checked(shard=shard, statistics=Statistics(positives=(0,) * num_classes))
     checked.problem("is missing")
     return checked

@@ -61,7 +61,12 @@ class Checked:
 
 
 def check_shard(
-    path: str, shard: ShardInfo, num_classes: int, decode: Callable[[str], bool], limits: Limits = DEFAULT
+    path: str,
+    shard: ShardInfo,
+    num_classes: int,
+    decode: Callable[[str], bool],
+    limits: Limits = DEFAULT,
+    has_unknown: bool = False,
 ) -> Checked:
     """Reads a shard from its start to its end, once, and holds one record of it in memory at a time.
 
@@ -71,6 +76,7 @@ def check_shard(
         num_classes: of the dataset.
         decode: returns from the name of an image whether to decode it.
         limits: of an image.
+        has_unknown: whether the records of the dataset have the feature `labels/known`.
 
     Returns:
         The result. A shard that cannot be read is a problem in it, and raises no error.
@@ -83,7 +89,7 @@ def check_shard(
         with storage.open_binary(path) as file:
             reader = ShardReader(file, limits.max_record_bytes)
             for offset, payload in _records(reader, checked):
-                _check_record(checked, offset, payload, num_classes, decode, limits)
+                _check_record(checked, offset, payload, num_classes, has_unknown, decode, limits)
     except OSError as error:
         checked.problem(f"cannot be read: {error}")
         return checked
@@ -114,10 +120,16 @@ def _check_totals(checked: Checked, reader: ShardReader) -> None:
 
 
 def _check_record(
-    checked: Checked, offset: int, payload: bytes, num_classes: int, decode: Callable[[str], bool], limits: Limits
+    checked: Checked,
+    offset: int,
+    payload: bytes,
+    num_classes: int,
+    has_unknown: bool,
+    decode: Callable[[str], bool],
+    limits: Limits,
 ) -> None:
     try:
-        one = example.decode(payload, num_classes)
+        one = example.decode(payload, num_classes, has_unknown)
         image_format = _image_format(one.image)
         if not _is_relative(one.filename):
             raise ValueError(f"the filename must be relative, with '/' and without '..'. Received: {one.filename!r}")
@@ -136,6 +148,7 @@ def _check_record(
         width=one.width,
         image_bytes=len(one.image),
         example_bytes=len(payload),
+        has_unknown=has_unknown,
     )
 
 

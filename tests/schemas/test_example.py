@@ -90,7 +90,7 @@ def test_bytes_of_a_record_never_change() -> None:
     labels = (1, example.UNKNOWN)
     record = example.encode(image=b"", height=3, width=4, labels=labels, filename="a", has_unknown=True)
     assert record == (
-        b"\nk"
+        b"\ny"
         b"\n\x0d\n\x05image\x12\x04\n\x02\n\x00"
         b"\n\x15\n\x0cimage/height\x12\x05\x1a\x03\n\x01\x03"
         b"\n\x14\n\x0bimage/width\x12\x05\x1a\x03\n\x01\x04"
@@ -135,7 +135,7 @@ def test_the_kind_of_every_feature() -> None:
         example.Feature("filename", tf.string, ()),
     )
     more = set(example.features(5, has_unknown=True)) - set(example.features(5))
-    assert more == {example.Feature("labels/known", tf.int64, (5,))}
+    assert more == {example.Feature("labels/known", "int64", (5,))}
 
 
 def test_parses_only_what_is_asked_for() -> None:
@@ -222,7 +222,7 @@ def test_no_bytes_are_another_error(record: bytes) -> None:
 
 
 def test_label_vectors_of_many_classes_are_not_kept() -> None:
-    labels = [i.to_bytes(2) + bytes(10_000) for i in range(300)]
+    labels = [bytes(map(int, f"{i:09b}")) + bytes(10_000) for i in range(300)]
     tracemalloc.start()
     for one in labels:
         example.encode(image=b"", height=300, width=200, labels=one, filename="a.jpg")

@@ -188,7 +188,7 @@ def test_a_shard_that_ends_too_early_is_named(copy: Path, info: DatasetInfo) -> 
     with shard.open("r+b") as file:
         file.truncate(100)
     with shard.open("rb") as file, pytest.raises(UserError, match=f"at byte {last.offset}: the file ends before"):
-        examples.read_at(file, str(shard), last.offset, len(info.classes))
+        examples.read_at(file, str(shard), last.offset, info)
 
 
 def test_a_name_may_be_written_as_a_csv_may_have_it() -> None:

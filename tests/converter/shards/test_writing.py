@@ -40,7 +40,11 @@ def sources(scenes: Path, labels_of: Mapping[str, tuple[int, ...]]) -> list[Sour
 
 
 def _write(
-    folder: Path, sources: list[Source], num_threads: int = 2, preparation: prove.Preparation = _AS_IT_IS
+    folder: Path,
+    sources: list[Source],
+    num_threads: int = 2,
+    preparation: prove.Preparation = _AS_IT_IS,
+    has_unknown: bool = False,
 ) -> ShardResult:
     return writing.write_shard(
         str(folder),
@@ -51,6 +55,7 @@ def _write(
         sources=iter(sources),
         num_threads=num_threads,
         preparation=preparation,
+        has_unknown=has_unknown,
     )
 
 
@@ -228,3 +233,17 @@ def test_a_shard_is_reused_only_for_the_same_preparation(tmp_path: Path, sources
     for other in (_AS_IT_IS, *others):
         assert not _write(tmp_path, sources, preparation=other).reused
         assert _write(tmp_path, sources, preparation=other).reused
+
+
+def test_a_shard_is_reused_only_with_the_same_features(tmp_path: Path, sources: list[Source]) -> None:
+    for has_unknown in (False, True, False):
+        assert not _write(tmp_path, sources, has_unknown=has_unknown).reused
+        assert _write(tmp_path, sources, has_unknown=has_unknown).reused
+
+
+def test_an_unknown_label_is_written_only_where_a_feature_says_so(tmp_path: Path, sources: list[Source]) -> None:
+    (row, file), *others = sources
+    unknown = [Source(row._replace(labels=bytes([example.UNKNOWN]) * 5), file), *others]
+    assert _write(tmp_path, unknown, has_unknown=True).origin.statistics.unknown == (1,) * 5
+    with pytest.raises(ValueError, match="has an unknown label"):
+        _write(tmp_path / "plain", unknown)

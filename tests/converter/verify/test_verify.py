@@ -313,7 +313,7 @@ def test_an_edited_manifest_is_found(copy: Path, change: Callable[[Any], object]
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        pytest.param(lambda one: one._replace(labels=(0, 1, 2, 0, 0)), "labels must be 0 or 1. Received: 2", id="a 2"),
+        pytest.param(lambda one: one._replace(labels=(0, 1, 3, 0, 0)), "labels must be 0 or 1. Received: 3", id="a 3"),
         pytest.param(
             lambda one: one._replace(labels=(0, 1)), "labels must have 5 values. Received: 2", id="number of labels"
         ),

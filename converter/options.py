@@ -9,6 +9,7 @@ from converter import limits
 from converter.parsing import (
     DEFAULT_SPLITS,
     parse_cells,
+    parse_colour,
     parse_csv,
     parse_delimiter,
     parse_max_rejects,
@@ -246,6 +247,7 @@ class ConvertOptions:
             raise UserError(f"--delimiter must be one character, tab or blanks. Received: {self.delimiter!r}")
         if self.split_method not in SPLIT_METHODS:
             raise UserError(f"--split_method must be {' or '.join(SPLIT_METHODS)}. Received: {self.split_method!r}")
+        parse_colour(self.background)
         self._check_exclusive()
         if not self.splits and not self.split_column:
             object.__setattr__(self, "splits", parse_splits(DEFAULT_SPLITS))

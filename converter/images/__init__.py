@@ -4,5 +4,6 @@ prove.py      proves that an image decodes by the decoder of the training, and p
 jpeg.py       decodes JPEGs by libjpeg-turbo alone, without the overhead of calling TensorFlow
 complaints.py distinguishes damaged JPEGs from sound ones by the warnings of libjpeg
 decoders.py   decodes an image as training does, and distinguishes damaged images from failures of the machine
+background.py lays images with transparency on a background, so that every reader sees the same pixels
 headers.py    reads the format, size and orientation of an image from its header, before any of it is decoded
 """

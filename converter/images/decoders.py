@@ -46,12 +46,13 @@ def told(where: str) -> Iterator[None]:
         raise UserError(f"{where} cannot be decoded now: {error}. Try again.") from error
 
 
-def by_tensorflow(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
-    """Returns the pixels that training sees: uint8 [height, width, 3].
+def by_tensorflow(data: bytes, image_format: str, channels: int = 3) -> npt.NDArray[np.uint8]:
+    """Returns the pixels that training sees: uint8 [height, width, channels].
 
     Args:
         data: the encoded file. For a JPEG with a warning, libjpeg prints a line.
         image_format: format of the file: see `headers.format_of`.
+        channels: 3; or 4 for a PNG, with the opacity last.
 
     Raises:
         ImageError: the image cannot be decoded.
@@ -64,22 +65,23 @@ def by_tensorflow(data: bytes, image_format: str) -> npt.NDArray[np.uint8]:
         if image_format == JPEG:
             image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
         else:
-            image = tf.io.decode_image(data, channels=3, expand_animations=False)
+            image = tf.io.decode_image(data, channels=channels, expand_animations=False)
     except tf.errors.OpError as error:
         raise _of(error, image_format) from error
     return np.asarray(memoryview(image))  # `numpy()` would copy it.
 
 
-def of_16_bits(data: bytes, *, rescale: bool) -> tuple[npt.NDArray[np.uint8], bool]:
+def of_16_bits(data: bytes, *, rescale: bool, channels: int = 3) -> tuple[npt.NDArray[np.uint8], bool]:
     """Returns the pixels of a PNG of 16 bits, and whether they were rescaled.
 
     Args:
         data: the encoded file.
         rescale: whether to map the range of its values to 0 to 255. Otherwise, and for an image of a single value, the
             pixels are the upper 8 bits.
+        channels: 3; or 4, with the opacity last, which is never mapped. Values that it hides do not count in the range.
 
     Returns:
-        uint8 [height, width, 3]; and whether the values were mapped.
+        uint8 [height, width, channels]; and whether the values were mapped.
 
     Raises:
         ImageError: the image cannot be decoded, or its values are so low that the upper 8 bits hold little of it.
@@ -89,13 +91,16 @@ def of_16_bits(data: bytes, *, rescale: bool) -> tuple[npt.NDArray[np.uint8], bo
     tf = _tensorflow()
     check_memory(data, "png")
     try:
-        image = tf.io.decode_png(data, channels=3, dtype=tf.uint16)
+        image = tf.io.decode_png(data, channels=channels, dtype=tf.uint16)
     except tf.errors.OpError as error:
         raise _of(error, "png") from error
     values = np.asarray(memoryview(image))
-    lowest, highest = int(values.min()), int(values.max())
-    if lowest == highest or (not rescale and highest >= _MIN_LARGEST):
-        return (values >> 8).astype(np.uint8), False
+    colours, opacity = values[..., :3], values[..., 3:]
+    seen = opacity > 255 if channels == 4 else np.True_
+    lowest = int(colours.min(initial=65535, where=seen))
+    highest = int(colours.max(initial=0, where=seen))
+    if lowest >= highest or (not rescale and highest >= _MIN_LARGEST):  # (Of no pixel that is seen, lowest is larger.)
+        return _upper(values), False
     if not rescale:
         raise ImageError(
             Reason.UNSUPPORTED_FORMAT,
@@ -104,7 +109,14 @@ def of_16_bits(data: bytes, *, rescale: bool) -> tuple[npt.NDArray[np.uint8], bo
             "--rescale_16bit, or save the image with 8 bits",
         )
     scale = np.rint(np.arange(highest - lowest + 1) * (255 / (highest - lowest))).astype(np.uint8)
-    return scale[values - lowest], True
+    if channels == 3:
+        return scale[colours - lowest], True
+    return np.concatenate((scale[np.clip(colours, lowest, highest) - lowest], _upper(opacity)), axis=-1), True
+
+
+def _upper(values: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
+    """Returns the upper 8 of 16 bits, without a copy of all 16 in between."""
+    return np.right_shift(values, 8, out=np.empty(values.shape, np.uint8), casting="unsafe")
 
 
 def _tensorflow() -> Any:

@@ -216,8 +216,6 @@ def _check_kind(image_format: str, header: ImageFile, data: bytes) -> None:
     kind = None
     if image_format == "webp" and data[12:16] == b"VP8X" and data[20] & 2:
         kind = "animated WebP"
-    elif image_format == "webp" and header.mode == "RGBA":
-        kind = "WebP with transparency"
     elif image_format == JPEG and header.mode == "CMYK" and "adobe" not in header.info:
         kind = "CMYK without an Adobe marker, which decoders read as two different pictures"
     elif image_format == JPEG and data.count(b"\xff\xda") > _MAX_SCANS:

@@ -1,7 +1,7 @@
 r"""Proves that an image decodes by the decoder of the training, and prepares the bytes that are stored.
 
-    file -> header -> decoded --\-------------------------------------------------/-> the same bytes
-                                 \-> oriented, resized, rescaled, encoded anew --/    other bytes, decoded again
+    file -> header -> decoded --\------------------------------------------------------------/-> the same bytes
+                                 \-> on a background, oriented, resized, rescaled, encoded anew --> decoded again
 
 Pillow and TensorFlow do not accept the same images: a truncated JPEG passes Pillow's `verify()` and stops a training
 run, and Pillow reads TIFF, which TensorFlow does not decode. So every image is decoded to its last byte before it is
@@ -25,7 +25,7 @@ from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
 from converter import limits
-from converter.images import complaints, decoders, jpeg
+from converter.images import background, complaints, decoders, jpeg
 from converter.images.headers import ImageError, corrupt, has_16_bits, orientation, read_header
 from converter.options import JPEG_QUALITY
 from converter.rejects import Reason
@@ -45,7 +45,7 @@ _PIXEL_BYTES = 12
 
 # Formats of which TensorFlow decodes the common kinds, and refuses or misreads others. Pillow decodes all of them.
 _DECODED_IN_PART = {
-    "gif": "GIF that is transparent, or whose first frame does not fill it",
+    "gif": "GIF whose first frame does not fill it",
     "bmp": "BMP with a palette, with run lengths, of 16 bits, or with bytes behind its pixels",
 }
 
@@ -60,6 +60,7 @@ class Preparation:
         resize_shorter: pixels to which a longer shorter side is reduced; 0 leaves the size of all images as it is.
         keep_damaged: whether a damaged JPEG is kept, with the pixels that can be decoded.
         rescale_16bit: whether the values of each image of 16 bits are mapped to the whole range of 8 bits.
+        background: the colour on which images with transparency are laid: red, green, blue.
     """
 
     max_pixels: int
@@ -67,13 +68,15 @@ class Preparation:
     resize_shorter: int = 0
     keep_damaged: bool = False
     rescale_16bit: bool = False
+    background: tuple[int, int, int] = (255, 255, 255)
 
 
 class Image(NamedTuple):
     """An image in the form in which it is stored.
 
     Attributes:
-        data: the encoded image: the bytes of the file, unless it was oriented, resized, rescaled or damaged.
+        data: the encoded image: the bytes of the file, unless it was oriented, resized, rescaled, damaged or
+            transparent.
         format: `jpeg`, `png`, `gif`, `bmp` or `webp`.
         height: pixels.
         width: pixels.
@@ -83,6 +86,7 @@ class Image(NamedTuple):
             side, fewer if the image has fewer.
         rescaled: whether its 16 bits were mapped to the range of 8 bits.
         damage: the warning of libjpeg, if the image is damaged and was kept; otherwise "".
+        transparent: whether it has transparency and was laid on a background.
     """
 
     data: bytes
@@ -94,6 +98,7 @@ class Image(NamedTuple):
     grey: npt.NDArray[np.uint8]
     rescaled: bool = False
     damage: str = ""
+    transparent: bool = False
 
 
 class _Decoded(NamedTuple):
@@ -105,10 +110,11 @@ class _Decoded(NamedTuple):
     pixels: npt.NDArray[np.uint8] | None = None
     rescaled: bool = False
     damage: str = ""
+    transparent: bool = False
 
 
 def prepare(data: bytes, preparation: Preparation) -> Image:
-    """Proves that an image decodes, and orients, resizes and rescales it as needed.
+    """Proves that an image decodes, and lays it on a background, orients, resizes and rescales it as needed.
 
     Args:
         data: the encoded file.
@@ -140,20 +146,20 @@ class _Memory(contextlib.ExitStack):
 def _prepare(data: bytes, preparation: Preparation, memory: _Memory) -> Image:
     image_format, turn, decoded = _prove(data, preparation, memory)
     resized = 0 < preparation.resize_shorter < min(decoded.height, decoded.width)
-    rescaled, damage = decoded.rescaled, decoded.damage
-    if turn is not None or resized or rescaled or damage:
+    rescaled, damage, transparent = decoded.rescaled, decoded.damage, decoded.transparent
+    if turn is not None or resized or rescaled or damage or transparent:
         memory.take(decoded.height, decoded.width)
         pixels = jpeg.decode(data) if decoded.pixels is None else decoded.pixels
         image = _changed(pixels, turn, preparation.resize_shorter if resized else 0)
-        if rescaled and np.array_equal(pixels[..., :2], pixels[..., 1:]):
+        if (rescaled or transparent) and np.array_equal(pixels[..., :2], pixels[..., 1:]):
             image = image.convert("L")
-        data, image_format = _encode(image, image_format)
+        data, image_format = _encode(image, "png" if transparent else image_format)
         if len(data) > preparation.max_bytes:
             detail = limits.too_many_bytes(len(data), preparation.max_bytes)
             raise ImageError(Reason.TOO_LARGE, f"encoded anew, {detail}")
         decoded = _decode(data, image_format)
     height, width, grey, *_ = decoded
-    return Image(data, image_format, height, width, turn is not None, resized, grey, rescaled, damage)
+    return Image(data, image_format, height, width, turn is not None, resized, grey, rescaled, damage, transparent)
 
 
 def _prove(data: bytes, preparation: Preparation, memory: _Memory) -> tuple[str, Transpose | None, _Decoded]:
@@ -173,12 +179,32 @@ def _by_kind(data: bytes, image_format: str, header: ImageFile, preparation: Pre
     """Decodes an image as TensorFlow does, with the checks that its format needs."""
     if image_format == JPEG:
         return _decode_jpeg(data, preparation.keep_damaged)
+    if background.may_be_transparent(image_format, header):
+        laid = _on_background(data, image_format, header, preparation)
+        if laid.transparent or image_format == "png":
+            return laid
     if image_format in _DECODED_IN_PART:
         return _compared(data, image_format, header)
     if has_16_bits(data, image_format):
         pixels, rescaled = decoders.of_16_bits(data, rescale=preparation.rescale_16bit)
         return _decoded(pixels)._replace(rescaled=rescaled)
     return _decoded(decoders.by_tensorflow(data, image_format))
+
+
+def _on_background(data: bytes, image_format: str, header: ImageFile, preparation: Preparation) -> _Decoded:
+    """Decodes an image with its transparency, and lays it on the background."""
+    rescaled = False
+    if has_16_bits(data, image_format):
+        pixels, rescaled = decoders.of_16_bits(data, rescale=preparation.rescale_16bit, channels=4)
+    elif image_format == "png":
+        pixels = decoders.by_tensorflow(data, image_format, channels=4)
+    else:  # TensorFlow has no transparency of a GIF, and refuses some WebPs.
+        with corrupt(image_format, data):
+            pixels = np.asarray(header.convert("RGBA"))
+    laid, transparent = background.on_background(pixels, preparation.background)
+    # TensorFlow does not decode a WebP with an alpha channel to three channels, even if it is opaque.
+    transparent = transparent or image_format == "webp"
+    return _decoded(laid)._replace(rescaled=rescaled, transparent=transparent)
 
 
 def _compared(data: bytes, image_format: str, header: ImageFile) -> _Decoded:

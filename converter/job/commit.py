@@ -243,6 +243,7 @@ def _info(options: ConvertOptions, classes: tuple[str, ...], conversion_result: 
         resize_shorter=options.resize_shorter,
         jpeg_quality=JPEG_QUALITY if encoded_anew else 0,
         damaged=len(conversion_result.damaged),
+        background=options.background if any(split.statistics.transparent for split in splits) else "",
     )
 
 

@@ -22,7 +22,7 @@ from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics
 
 # To be raised when the format of the note changes, or the bytes of a shard for the same sources.
-_VERSION = 3
+_VERSION = 4
 
 
 def digest(sources: Iterable[Source], settings: object) -> str:

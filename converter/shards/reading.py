@@ -24,6 +24,7 @@ from converter.images import prove
 from converter.images.decoders import DecoderError
 from converter.images.prove import Image, ImageError, Preparation
 from converter.options import ConvertOptions
+from converter.parsing import parse_colour
 from converter.rejects import Reason, Reject
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
@@ -88,6 +89,7 @@ def preparation(options: ConvertOptions) -> Preparation:
         resize_shorter=options.resize_shorter,
         keep_damaged=options.keep_damaged,
         rescale_16bit=options.rescale_16bit,
+        background=parse_colour(options.background),
     )
 
 

@@ -221,5 +221,6 @@ def _write_examples(writer: ShardWriter, prepared: Sequence[PreparedRow], has_un
         oriented=[image.oriented for image in images],
         resized=[image.resized for image in images],
         rescaled=[image.rescaled for image in images],
+        transparent=[image.transparent for image in images],
         has_unknown=has_unknown,
     )

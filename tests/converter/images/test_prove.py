@@ -160,7 +160,7 @@ def test_a_bmp_of_a_common_kind(data: bytes) -> None:
     _check(data, "bmp", 3, 4)
 
 
-def _gif(*frames: Image.Image, screen: tuple[int, int] = (48, 32), left: int = 0, extension: bytes = b"") -> bytes:
+def _gif(*frames: Image.Image, screen: tuple[int, int] = (48, 32), left: int = 0) -> bytes:
     """Returns a GIF of frames in shades of grey, with a screen that need not fit them."""
     greys = bytes(grey for grey in range(256) for _ in range(3))
     blocks = []
@@ -168,7 +168,7 @@ def _gif(*frames: Image.Image, screen: tuple[int, int] = (48, 32), left: int = 0
         encoded = _save(frame.convert("L"), "GIF", optimize=False)
         assert encoded[10:781] == b"\x87\0\0" + greys
         assert encoded[781:784] == b",\0\0"
-        blocks.append(extension + b"," + struct.pack("<H", left) + encoded[784:-1])
+        blocks.append(b"," + struct.pack("<H", left) + encoded[784:-1])
     return b"GIF89a" + struct.pack("<HHBBB", *screen, 0x87, 0, 0) + greys + b"".join(blocks) + b";"
 
 
@@ -184,10 +184,7 @@ def test_an_animated_gif_gives_its_first_frame(frames: list[Image.Image]) -> Non
     _check(_gif(frames[0], frames[1].crop((0, 0, 9, 9))), "gif", 32, 48)
 
 
-_GIF = (
-    "GIF that is transparent, or whose first frame does not fill it: TensorFlow misreads it. "
-    "Save the image as PNG or JPEG"
-)
+_GIF = "GIF whose first frame does not fill it: TensorFlow misreads it. Save the image as PNG or JPEG"
 _BMP = (
     "BMP with a palette, with run lengths, of 16 bits, or with bytes behind its pixels: TensorFlow misreads it. "
     "Save the image as PNG or JPEG"
@@ -206,9 +203,6 @@ def test_a_gif_that_tensorflow_misreads_is_refused(frames: list[Image.Image]) ->
     _check_refused(_gif(small), _GIF)
     _check_refused(_gif(small, left=5), _GIF)
     _check_refused(_gif(small, frames[1], screen=small.size), _GIF)
-    corner = frames[0].convert("L").getpixel((0, 0))
-    assert isinstance(corner, int)
-    _check_refused(_gif(frames[0], extension=b"!\xf9\x04\x01\0\0" + bytes([corner, 0])), _GIF)
 
 
 @pytest.mark.parametrize(
@@ -237,13 +231,9 @@ def test_a_bmp_with_a_palette_is_refused(draw: Draw, mode: str) -> None:
     _check_refused(draw(mode=mode, file_format="BMP"), _BMP)
 
 
-def test_a_webp_of_more_than_colours_is_refused(frames: list[Image.Image]) -> None:
-    ending = ": save the image as PNG, or as JPEG in RGB"
+def test_an_animated_webp_is_refused(frames: list[Image.Image]) -> None:
     animated = _save(frames[0], "WEBP", save_all=True, append_images=frames[1:])
-    _check_refused(animated, "animated WebP" + ending)
-    translucent = frames[0].copy()
-    translucent.putalpha(Image.linear_gradient("L").resize(translucent.size))
-    _check_refused(_save(translucent, "WEBP"), "WebP with transparency" + ending)
+    _check_refused(animated, "animated WebP: save the image as PNG, or as JPEG in RGB")
 
 
 def test_cmyk_is_right_or_refused(draw: Draw) -> None:
@@ -259,7 +249,7 @@ def _png(width: int, height: int, *, bits: int = 1, colours: int = 0, before: by
     """Returns a PNG, all black if it is of one bit: a few kilobytes whatever its size."""
     header = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, interlace)
     compressor = zlib.compressobj(9)
-    samples = {0: 1, 2: 3, 4: 2, 6: 4}[colours]
+    samples = {0: 1, 2: 3}[colours]
     row = bytes(1) + (bytes((width + 7) // 8) if bits == 1 else bytes(range(width * bits // 8 * samples)))
     lines = b"".join(compressor.compress(row) for _ in range(height)) + compressor.flush()
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + before + _chunk(b"IDAT", lines) + _chunk(b"IEND", b"")
@@ -274,8 +264,6 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     [
         pytest.param({}, id="one bit"),
         pytest.param({"bits": 16, "colours": 2}, id="16 bits, RGB"),
-        pytest.param({"bits": 16, "colours": 6}, id="16 bits, RGBA"),
-        pytest.param({"bits": 16, "colours": 4}, id="16 bits, LA"),
         pytest.param({"before": _chunk(b"gAMA", (100_000).to_bytes(4))}, id="a gamma"),
         pytest.param(
             {"before": _chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(3_000_000)))}, id="a colour profile of 3 MB"
@@ -287,10 +275,8 @@ def test_a_png_of_an_uncommon_kind(given: dict[str, Any]) -> None:
     image = prepare(data, _AS_IT_IS)
     assert image[:6] == (data, "png", 7, 10, False, False)
     if given.get("bits") == 16:
-        samples = {2: 3, 4: 2, 6: 4}[given["colours"]]
-        high = np.arange(10 * 2 * samples)[::2].reshape(10, samples)
-        expected = np.repeat(high[:, :1], 3, axis=1) if samples == 2 else high[:, :3]
-        np.testing.assert_array_equal(_pixels(data), np.broadcast_to(expected, (7, 10, 3)))
+        high = np.arange(10 * 2 * 3)[::2].reshape(10, 3)
+        np.testing.assert_array_equal(_pixels(data), np.broadcast_to(high, (7, 10, 3)))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (333, 251)], ids="{0[0]}x{0[1]}".format)

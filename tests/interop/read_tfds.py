@@ -16,7 +16,7 @@ encoded = {"image": tfds.decode.SkipDecoding()}
 def _show(read: str, examples: tf.data.Dataset) -> None:
     """Shows the examples in their order: a cycle of more than one file mixes those of large shards."""
     for one in examples.as_numpy_iterator():
-        show.example(read, image=one["image"], labels=one["labels"], filename=one["filename"])
+        show.example(read, image=one["image"], labels=one["labels"], filename=one["filename"], **show.known(one))
 
 
 builder = tfds.builder_from_directory(dataset)

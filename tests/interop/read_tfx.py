@@ -31,8 +31,15 @@ spec = {feature.name: _spec(feature) for feature in schema.feature}
 show.fact("spec", fixed={key: [one.shape, one.dtype.name] for key, one in spec.items()})
 for entry in statistics.datasets:
     labels = next(feature for feature in entry.features if feature.path.step == ["labels"])
-    show.fact("statistics", split=entry.name, num_examples=entry.num_examples, mean_label=labels.num_stats.mean)
+    known = [feature.num_stats.mean for feature in entry.features if feature.path.step == ["labels/known"]]
+    show.fact(
+        "statistics",
+        split=entry.name,
+        num_examples=entry.num_examples,
+        mean_label=labels.num_stats.mean,
+        mean_known=known[0] if known else None,
+    )
 for split in sys.argv[2:]:
     records = tf.data.TFRecordDataset(sorted(map(str, dataset.glob(f"{split}/*"))))
     for one in records.map(lambda record: tf.io.parse_single_example(record, spec)).as_numpy_iterator():
-        show.example(split, image=one["image"], labels=one["labels"], filename=one["filename"])
+        show.example(split, image=one["image"], labels=one["labels"], filename=one["filename"], **show.known(one))

@@ -5,7 +5,7 @@ It is all that they share. They run in environments that have the reader and not
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -21,6 +21,11 @@ def example(read: str, *, image: bytes, labels: Iterable[Any], filename: bytes, 
     """
     labels = [int(label) for label in labels]
     fact(read, image=hashlib.sha256(image).hexdigest(), labels=labels, filename=filename.decode(), **more)
+
+
+def known(one: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Returns which labels of an example are known, for `more`: nothing where the dataset has no feature for it."""
+    return {"known": [int(label) for label in one["labels/known"]]} if "labels/known" in one else {}
 
 
 def fact(read: str, **values: Any) -> None:

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ import tensorflow as tf
 
 from converter.job import pipeline
 from converter.options import ConvertOptions
+from converter.table import rows
 from schemas import example, metadata
+from schemas.example import UNKNOWN
 from schemas.metadata import DatasetInfo
 from schemas.tfrecord import ShardReader
 
@@ -92,6 +94,29 @@ def converted(images: Path, labels_by_name: Mapping[str, tuple[int, ...]], write
         num_shards={"train": 3, "validation": 1},
     )
     assert pipeline.convert(options)
+    return Path(options.dataset)
+
+
+@pytest.fixture(scope="module")
+def partly_known(converted: Path, images: Path) -> Path:
+    """Returns the folder of a dataset of the same images, of which every label of a png's first class is unknown."""
+    options = ConvertOptions(
+        csv=str(images.parent / "labels.csv"),
+        images=str(images),
+        output=str(converted.parents[1]),
+        name="partly_known",
+        num_shards={"train": 3, "validation": 1},
+    )
+    read_rows = rows.read_rows
+
+    def relabelled(*arguments: Any) -> Iterator[Any]:
+        for row in read_rows(*arguments):
+            unknown = row.filename.endswith(".png")
+            yield row._replace(labels=bytes([UNKNOWN, *row.labels[1:]])) if unknown else row
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "read_rows", relabelled)
+        assert pipeline.convert(options)
     return Path(options.dataset)
 
 
@@ -279,6 +304,28 @@ def test_dali_decodes_every_image_to_its_size(read: Read, stored: Mapping[str, l
         sizes = [[one.height, one.width] for one in stored[split]]
         assert [line["size"] for line in lines[split]] == sizes
         assert [line["shape"] for line in lines[split]] == [[*size, 3] for size in sizes]
+
+
+@pytest.mark.parametrize("reader", ["tf_data", "tfx", "tfds", "grain", "beam", "dali", "tfrecord"])
+def test_unknown_labels_are_a_vector_of_their_own(
+    run: Callable[..., Lines], reader: str, partly_known: Path, expected: Lines
+) -> None:
+    """Readers that do not parse it give the same examples as before, with 0 where the label is unknown."""
+    lines = run(reader, partly_known)
+    for split in _SPLITS:
+        found = {line["filename"]: line for line in lines[split]}
+        assert len(found) == len(expected[split])
+        for one in expected[split]:
+            is_unknown = one["filename"].endswith(".png")
+            line = found[one["filename"]]
+            assert line["labels"] == [0 if is_unknown else one["labels"][0], *one["labels"][1:]]
+            if reader in ("tfx", "tfds"):
+                assert line["known"] == [int(not is_unknown), 1, 1, 1, 1]
+    if reader == "tfx":
+        for line in lines["statistics"]:
+            names = [one["filename"] for one in expected[line["split"]]]
+            share = sum(name.endswith(".png") for name in names) / len(names) / len(_CLASSES)
+            assert line["mean_known"] == pytest.approx(1 - share)
 
 
 def test_the_schema_gives_the_parsing_spec(read: Read) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from converter.parsing import parse_splits
 from converter.splits import assignment
-from converter.splits.stratify import MAX_PAIRS, stratify
+from converter.splits.stratify import MAX_PAIRS, stratify, stratify_groups
 
 _SPLITS = parse_splits("train=0.8,validation=0.2")
 _THIRDS = [(name, Fraction(1, 3)) for name in "abc"]
@@ -110,3 +110,58 @@ def test_the_real_labels_are_spread_better_than_by_hash(miml: Path) -> None:
     for columns in (labels, _pairs(labels)):
         assert _largest_deviation(columns, chosen, _SPLITS) <= 0.5
         assert _largest_deviation(columns, hashed, _SPLITS) > 4
+
+
+def _in_groups(n: int, num_groups: int, k: int, seed: int = 0) -> tuple[list[str], NDArray[np.uint8]]:
+    """Returns the groups of images, and labels that most images of a group share."""
+    random = np.random.default_rng(seed)
+    members = random.integers(0, num_groups, n)
+    shared = random.random((num_groups, k)) < 0.5 / np.arange(1, k + 1)
+    own = random.random((n, k))
+    labels = (shared[members] & (own < 0.8)) | (own > 0.98)
+    return [f"patient {i}" for i in members], labels.astype(np.uint8)
+
+
+@pytest.mark.parametrize(("n", "num_groups", "k", "most"), [(2000, 200, 5, 4), (2000, 700, 5, 1), (5000, 800, 20, 2)])
+@pytest.mark.parametrize("splits", [_SPLITS, parse_splits("train=0.7,validation=0.2,test=0.1")])
+def test_groups_stay_whole_and_labels_have_their_share(
+    n: int, num_groups: int, k: int, most: float, splits: list[tuple[str, Fraction]]
+) -> None:
+    groups, labels = _in_groups(n, num_groups, k)
+    by_group = stratify_groups(groups, labels, splits)
+    assert set(by_group) == set(groups)
+    chosen = [by_group[group] for group in groups]
+    columns = np.column_stack([labels, np.ones(n, int)])
+    assert _largest_deviation(columns, chosen, splits) <= most
+    hashed = [assignment.split(group, splits) for group in groups]
+    assert _largest_deviation(columns, hashed, splits) > 10 * most
+
+
+@given(st.permutations(range(60)))
+def test_the_order_of_the_rows_of_groups_does_not_matter(order: list[int]) -> None:
+    groups, labels = _in_groups(60, 12, 3)
+    assert stratify_groups([groups[i] for i in order], labels[order], _THIRDS) == stratify_groups(
+        groups, labels, _THIRDS
+    )
+
+
+@given(st.integers(1, 30), st.integers(1, 5), st.integers(1, 4), st.sampled_from([_SPLITS, _THIRDS]))
+def test_every_group_has_one_of_the_splits(n: int, num_groups: int, k: int, splits: list[tuple[str, Fraction]]) -> None:
+    groups, labels = _in_groups(n, num_groups, k)
+    chosen = stratify_groups(groups, labels, splits)
+    assert set(chosen) == set(groups)
+    assert set(chosen.values()) <= {name for name, _ in splits}
+
+
+@pytest.mark.parametrize("assign", [stratify, stratify_groups])
+def test_unknown_labels_count_as_0(assign: Any) -> None:
+    names, labels = _names(40), _labels(40, 3)
+    unknown = np.where((labels == 0) & (np.arange(40) % 3 == 0)[:, None], 2, labels).astype(np.uint8)
+    assert assign(names, unknown, _SPLITS) == assign(names, labels, _SPLITS)
+
+
+# If this changes, so does every dataset that is split in this way.
+def test_assignment_of_groups_never_changes() -> None:
+    groups, labels = _in_groups(60, 20, 3)
+    chosen = stratify_groups(groups, labels, _THIRDS)
+    assert "".join(chosen.get(f"patient {i}", "-") for i in range(20)) == "acba-abbaccbbacccbcb"

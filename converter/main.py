@@ -65,6 +65,7 @@ def main(parsed: tuple[ConvertOptions, Any]) -> None:
                 info,
                 options.dataset,
                 splits=options.splits,
+                split_method=options.split_method,
                 num_reused=commit.num_reused(options),
                 report_failure=commit.report_failure(options),
             )

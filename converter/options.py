@@ -8,6 +8,7 @@ from fractions import Fraction
 from converter import limits
 from converter.parsing import (
     DEFAULT_SPLITS,
+    check_pattern,
     parse_cells,
     parse_colour,
     parse_csv,
@@ -41,6 +42,7 @@ _MOST_THREADS = 1024
 # A shard is at least one image, and each is planned, written and listed.
 MOST_SHARDS = 1_000_000
 SPLIT_METHODS = ("hash", "stratified")
+FILENAME_MATCHES = ("ignore_case", "basename", "stem")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,12 +72,13 @@ class ConvertOptions:
     filename_pattern: str = field(
         default="", metadata=setting("Regular expression: its first group is the file name, as in '.*/images/(.*)'.")
     )
-    filename_match: str = field(
-        default="path",
+    filename_match: tuple[str, ...] = field(
+        default=("path",),
         metadata=setting(
-            "path: names are paths below --images; ignore_case: upper and lower case are the same; basename: folders "
-            "are ignored.",
-            choices=("path", "ignore_case", "basename"),
+            "path: names are paths below --images. Or what to ignore: ignore_case (upper and lower case), basename "
+            "(folders), stem (endings such as .jpg); several, as in basename,stem.",
+            text="path",
+            parse=lambda text: tuple(item.strip() for item in text.split(",")),
         ),
     )
     relative_to_csv: bool = field(
@@ -248,13 +251,21 @@ class ConvertOptions:
         if self.split_method not in SPLIT_METHODS:
             raise UserError(f"--split_method must be {' or '.join(SPLIT_METHODS)}. Received: {self.split_method!r}")
         parse_colour(self.background)
+        if not (self.names_are_paths or set() < set(self.filename_match) <= {*FILENAME_MATCHES}):
+            raise UserError(
+                f"--filename_match must be path, or some of {', '.join(FILENAME_MATCHES)}. "
+                f"Received: {','.join(self.filename_match)!r}"
+            )
+        for flag, pattern in (("--filename_pattern", self.filename_pattern), ("--group_pattern", self.group_pattern)):
+            check_pattern(flag, pattern)
         self._check_exclusive()
-        if not self.splits and not self.split_column:
+        if not self.splits and not self.split_column and not self.has_split_files:
             object.__setattr__(self, "splits", parse_splits(DEFAULT_SPLITS))
         self._check_numbers()
-        unknown = set(self.num_shards) - {name for name, _ in self.splits} - {""}
-        if unknown and self.splits:
-            raise UserError(f"--num_shards names splits that --splits does not: {', '.join(sorted(unknown))}")
+        unknown = set(self.num_shards) - set(self.split_order) - {""}
+        if unknown and not self.split_column:
+            flag = "--csv" if self.has_split_files else "--splits"
+            raise UserError(f"--num_shards names splits that {flag} does not: {', '.join(sorted(unknown))}")
 
     def _check_numbers(self) -> None:
         """Checks that numbers are such that a conversion can end."""
@@ -277,22 +288,49 @@ class ConvertOptions:
     def _check_exclusive(self) -> None:
         """Checks that no two flags say the same: which classes there are, or what decides the split of an image."""
         stratified = self.split_method == "stratified"
+        files, by_files = self.has_split_files, "--csv with a file for each split"
         for one, other, both in (
             ("--schema", "--classes", self.schema and self.classes),
             ("--splits", "--split_column", self.splits and self.split_column),
             ("--group_column", "--split_column", self.group_column and self.split_column),
             ("--group_near_duplicates", "--split_column", self.group_near_duplicates and self.split_column),
+            ("--group_pattern", "--split_column", self.group_pattern and self.split_column),
+            ("--group_pattern", "--group_column", self.group_pattern and self.group_column),
             ("--split_method=stratified", "--split_column", stratified and self.split_column),
-            ("--split_method=stratified", "--group_column", stratified and self.group_column),
             ("--split_method=stratified", "--group_near_duplicates", stratified and self.group_near_duplicates),
+            (by_files, "--splits", files and self.splits),
+            (by_files, "--split_column", files and self.split_column),
+            (by_files, "--group_column", files and self.group_column),
+            (by_files, "--group_pattern", files and self.group_pattern),
+            (by_files, "--group_near_duplicates", files and self.group_near_duplicates),
+            (by_files, "--split_method=stratified", files and stratified),
         ):
             if both:
                 raise UserError(f"{one} and {other} exclude each other: give one of them.")
+        if self.split_names and not self.split_column:
+            raise UserError("--split_names is about the cells of --split_column: name that column too.")
 
     @property
     def csv_files(self) -> tuple[tuple[str, str], ...]:
         """The pattern of each group of files, behind the name of their split; "" where the file does not decide it."""
         return parse_csv(self.csv)
+
+    @property
+    def has_split_files(self) -> bool:
+        """Whether --csv names a file for each split."""
+        return any(name for name, _ in self.csv_files)
+
+    @property
+    def names_are_paths(self) -> bool:
+        """Whether the name in a row is exactly that of its file, so that its split and its position follow from it."""
+        return self.filename_match == ("path",)
+
+    @property
+    def split_order(self) -> tuple[str, ...]:
+        """The names of the splits in the order of the flags; () where only the cells of a column name them."""
+        if self.split_column:
+            return tuple(dict.fromkeys(self.split_names.values()))
+        return tuple(name for name, _ in self.splits) or tuple(name for name, _ in self.csv_files if name)
 
     @property
     def dataset(self) -> str:

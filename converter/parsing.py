@@ -122,6 +122,22 @@ def parse_delimiter(text: str) -> str:
     return {"tab": "\t", "\\t": "\t", "blank": " ", "blanks": " "}.get(text, text)
 
 
+def check_pattern(flag: str, pattern: str) -> None:
+    """Checks that a regular expression has a group, of which the flag takes the text; "" is none.
+
+    Raises:
+        UserError: it is no regular expression, or has no group.
+    """
+    try:
+        groups = re.compile(pattern).groups if pattern else 1
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UserError(f"{flag} must be a regular expression. Received: {pattern!r}: {error}") from error
+    if not groups:
+        raise UserError(
+            f"{flag} must have a group in parentheses, whose text is taken, as in '(.*)'. Received: {pattern!r}"
+        )
+
+
 def parse_cells(text: str) -> tuple[str, ...]:
     """Returns the cells of `0,false,''`; the item '', or one without characters, is a blank cell."""
     return tuple("" if item.strip() in ("''", '""') else item.strip() for item in text.split(","))

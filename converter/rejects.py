@@ -18,6 +18,7 @@ class Reason(enum.StrEnum):
     CONFLICTING_ROWS = "conflicting_rows"
     # Faults of the file that it names.
     MISSING_FILE = "missing_file"
+    AMBIGUOUS_NAME = "ambiguous_name"
     EMPTY_FILE = "empty_file"
     UNREADABLE_FILE = "unreadable_file"
     NOT_AN_IMAGE = "not_an_image"
@@ -36,7 +37,7 @@ class Reject(NamedTuple):
     Attributes:
         csv: path of the CSV or Parquet file.
         line: of the row in that file, where 1 is the header of a CSV; the first of its lines, if it spans several.
-        filename: the name in the CSV; or the normalized name, if the fault is in the image file.
+        filename: the normalized name of the file; or, if the row names no possible file, its cell in that spelling.
         reason: one of the closed list.
         detail: description of the fault, for people.
     """

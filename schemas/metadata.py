@@ -78,6 +78,8 @@ class DatasetInfo:
         jpeg_quality: quality of JPEGs from images that were encoded again, since they were resized, oriented or
             damaged; 0 if there are none.
         damaged: number of damaged JPEGs that were kept.
+        merged_rows: number of rows whose labels have become part of those of an earlier row, which names the same file.
+        augmented: number of images that have, by the names of the files, augmented versions in several splits.
         background: the colour on which images with transparency were laid; "" if there are none.
     """
 
@@ -91,6 +93,8 @@ class DatasetInfo:
     resize_shorter: int = 0
     jpeg_quality: int = 0
     damaged: int = 0
+    merged_rows: int = dataclasses.field(default=0, metadata=typed.SPARSE)
+    augmented: int = dataclasses.field(default=0, metadata=typed.SPARSE)
     background: str = dataclasses.field(default="", metadata=typed.SPARSE)
 
     @property

@@ -6,11 +6,14 @@ from fractions import Fraction
 import pandas as pd
 
 from converter.dataset import remarks
+from converter.splits import augmented
 from converter.text import some
 from schemas import layout
 from schemas.metadata import DatasetInfo
 
 _MAX_ROWS = 100
+# The splits that the trainer takes by default, and how people begin other names for them.
+_USUAL = {"train": ("tr", "fit"), "validation": ("val", "dev", "eval", "test", "hold")}
 
 
 def summary(
@@ -18,6 +21,7 @@ def summary(
     directory: str,
     *,
     splits: Sequence[tuple[str, Fraction]] = (),
+    split_method: str = "hash",
     num_reused: int = 0,
     report_failure: str = "",
 ) -> str:
@@ -27,6 +31,7 @@ def summary(
         info: of the dataset.
         directory: of the dataset.
         splits: from --splits; a split without images has a line.
+        split_method: from --split_method.
         num_reused: number of shards that the conversion reused.
         report_failure: traceback, if the report could not be built; otherwise "".
     """
@@ -40,7 +45,12 @@ def summary(
     lines = [_table(info)]
     if without:
         lines.append(f"Classes without an image: {some(without)}")
-    lines += [f"No image fell into the split {name}." for name, _ in splits if name not in names]
+    empty = [(name, fraction) for name, fraction in splits if name not in names]
+    lines += [
+        f"No image fell into the split {name}: {_for_more(info, name, splits, split_method)}"
+        for name, fraction in empty
+    ]
+    lines += [_how_to_train(info)] if not empty else []
     if num_reused:
         lines.append(f"Shards kept, since nothing in them has changed: {num_reused}")
     if num_unknown := sum(info.statistics.unknown):
@@ -69,6 +79,13 @@ def summary(
             f"{info.leaks['num_groups']} groups: {directory}/{layout.DUPLICATES} (--group_near_duplicates keeps them "
             "together)"
         )
+    if info.augmented:
+        lines.append(
+            f"Images of which several splits have augmented versions, such as NAME.rf.HASH.jpg: {info.augmented} "
+            f"({augmented.group_flag()} keeps them together)"
+        )
+    if info.merged_rows:
+        lines.append(f"Rows whose labels were merged with those of an earlier row of the same file: {info.merged_rows}")
     if info.unlisted:
         lines.append(f"Files in the folder that no row names: {info.unlisted}: {directory}/{layout.UNLISTED}")
     lines += [f"Note: {sentence}" for sentence in remarks.of_classes(info.classes)]
@@ -78,7 +95,34 @@ def summary(
             f"{layout.CONVERSION}). The dataset is complete. To try again: python -m converter.report {directory}"
         )
     lines.append(f"Dataset: {directory}")
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
+
+
+def _for_more(info: DatasetInfo, name: str, splits: Sequence[tuple[str, Fraction]], split_method: str) -> str:
+    """Returns what gives an image to a split without one."""
+    if info.num_examples < len(splits):
+        return "the dataset needs more images."
+    # Iterative stratification leaves no split empty whose share is an image or more.
+    larger = f" --splits={','.join(f'{each}=1/{len(splits)}' for each, _ in splits)}"
+    flags = "--split_method=stratified" + larger * (dict(splits)[name] * info.num_examples < 1)
+    return f"{flags if split_method == 'hash' else larger.strip()} gives it one, and so do more images."
+
+
+def _how_to_train(info: DatasetInfo) -> str:
+    """Returns how to train on a dataset without the splits that the trainer takes by default; "" if it has them."""
+    names = [split.name for split in info.splits]
+    if len(names) == 1:
+        return (
+            f"All images are in the split {names[0]}: to train, give the trainer a second dataset with the other "
+            "split, by a second --data."
+        )
+    found: dict[str, str] = {}
+    for usual, starts in _USUAL.items():
+        ranks = {name: [name.lower().startswith(start) for start in (*starts, "")].index(True) for name in names}
+        others = [name for name in names if name not in found.values()]
+        found[usual] = usual if usual in names else min(others, key=lambda name: ranks[name])
+    flags = [f"--{usual}_split={name}" for usual, name in found.items() if name != usual]
+    return f"To train on it: python -m trainer {' '.join(flags)} ..." if flags else ""
 
 
 def _table(info: DatasetInfo) -> str:

@@ -118,7 +118,8 @@ def _missing(directory: str, filename: str) -> str:
     """Returns the message that there is no such example, with the reason if its row was rejected."""
     sentence = f"{directory} has no example {filename!r}."
     for row in read_csv(directory, layout.REJECTS, Reject._fields):
-        if composed(row["filename"]) in (escaped_cell(filename), escaped_cell(filenames.normalized(filename))):
+        spellings = (filename, filenames.in_one_spelling(filename), filenames.normalized(filename))
+        if composed(row["filename"]) in map(escaped_cell, spellings):
             return f"{sentence} It was rejected: {row['csv']} line {row['line']}: {row['reason']}: {row['detail']}"
     return f"{sentence} Give the name with its folders, as in the CSV; upper and lower case differ."
 

@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 import itertools
 import json
+import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
@@ -21,9 +22,11 @@ from converter.job import publishing
 from converter.options import JPEG_QUALITY, ConvertOptions
 from converter.rejects import Damaged, Reason, Reject
 from converter.report import page as report_page
+from converter.shards import matching
 from converter.shards.provenance import Provenance
 from converter.shards.writing import ShardResult
 from converter.system import storage
+from converter.table import filenames, suggestions
 from schemas import derived, layout
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
@@ -33,6 +36,12 @@ FAILURE = "failure.json"
 
 # These files are written after all others are in place.
 _LAST = {layout.REPORT, layout.CONVERSION, layout.MANIFEST}
+
+# Reasons of rows whose names may be those of files but for a folder, an ending or the like.
+_NAMES_THAT_DO_NOT_FIT = (Reason.MISSING_FILE, Reason.UNSAFE_PATH)
+# Up to so many files, and up to this share of them, may have rows of different labels by mistake. If more do, the rows
+# are parts of the labels of an image: without these files, images with one label alone would be left.
+_FEW, _FEW_OF = 2, Fraction(1, 100)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +54,8 @@ class ConversionResult:
         num_rows: number of rows in the CSV, counted by the step that reads them.
         unlisted: names of the files in the folder of images that no row names, sorted.
         duplicates: images that are the same as others or nearly the same, sorted by group and name.
+        num_merged: number of rows that have been merged with others.
+        num_augmented: number of images that have augmented versions in several splits.
     """
 
     results: tuple[ShardResult, ...]
@@ -52,6 +63,8 @@ class ConversionResult:
     num_rows: int
     unlisted: tuple[str, ...]
     duplicates: tuple[Member, ...]
+    num_merged: int = 0
+    num_augmented: int = 0
 
     @classmethod
     def of(
@@ -62,6 +75,8 @@ class ConversionResult:
         num_rows: int,
         unlisted: Iterable[str] = (),
         duplicates: Iterable[Member] = (),
+        num_merged: int = 0,
+        num_augmented: int = 0,
     ) -> Self:
         """Sorts results, which runners deliver in any order; `rejects` are rows rejected before images were read."""
         results = tuple(sorted(results, key=lambda result: (result.split, result.index)))
@@ -71,6 +86,8 @@ class ConversionResult:
             num_rows=num_rows,
             unlisted=tuple(sorted(unlisted)),
             duplicates=tuple(sorted(duplicates)),
+            num_merged=num_merged,
+            num_augmented=num_augmented,
         )
 
     @property
@@ -82,6 +99,17 @@ class ConversionResult:
     def damaged(self) -> list[Damaged]:
         """The rows whose image is damaged and was kept."""
         return [one for result in self.results for one in result.damaged]
+
+    @property
+    def differ_in_labels(self) -> set[str]:
+        """The names of the files whose rows have different labels and agree in all else."""
+        return {reject.filename for reject in self.rejects if matching.differs_in_labels_alone(reject)}
+
+    @property
+    def has_row_for_each_label(self) -> bool:
+        """Whether the table seems to have a row for each label: more than a few files have rows of different labels."""
+        number = len(self.differ_in_labels)
+        return number > _FEW and number > _FEW_OF * (self.num_examples + number)
 
     @property
     def shards(self) -> dict[str, int]:
@@ -175,14 +203,15 @@ def _failure(options: ConvertOptions, conversion_result: ConversionResult) -> st
     num_rows, rejects = conversion_result.num_rows, conversion_result.rejects
     if storage.exists(f"{options.dataset}/{layout.MANIFEST}") and not options.overwrite:
         return f"{options.dataset} has become a dataset in the meantime. Replace it by --overwrite."
-    if num_rows != conversion_result.num_examples + len(rejects):
+    if num_rows != conversion_result.num_examples + len(rejects) + conversion_result.num_merged:
+        merged = f", {conversion_result.num_merged} merged" if conversion_result.num_merged else ""
         return (
-            f"{num_rows} rows were read, but {conversion_result.num_examples} were written and {len(rejects)} "
+            f"{num_rows} rows were read, but {conversion_result.num_examples} were written{merged} and {len(rejects)} "
             "rejected. Nothing is published, since some would be missing or doubled. This is a defect of multihot or "
             "of the runner."
         )
     allowed = options.rejects_allowed(num_rows)
-    if len(rejects) <= allowed and conversion_result.num_examples:
+    if len(rejects) <= allowed and conversion_result.num_examples and not conversion_result.has_row_for_each_label:
         return None
     if not conversion_result.num_examples and not rejects:
         return f"{options.csv} has only blank rows. Nothing is published."
@@ -194,6 +223,9 @@ def _too_many_rejects(options: ConvertOptions, conversion_result: ConversionResu
     rejects = conversion_result.rejects
     limit = f"={float(options.max_rejects):g}" if isinstance(options.max_rejects, Fraction) else ""
     too_many = f"at most {allowed} may be (--max_rejects{limit})" if len(rejects) > allowed else "no image is left"
+    if len(rejects) <= allowed and conversion_result.num_examples:
+        too_many = "images with several labels would be missing among the others"
+    hint = _hint(options, conversion_result)
     lines = [
         f"{len(rejects)} of {conversion_result.num_rows} rows were rejected; {too_many}.",
         "Nothing is published. What is wrong, with the first row of each kind:",
@@ -201,13 +233,41 @@ def _too_many_rejects(options: ConvertOptions, conversion_result: ConversionResu
     for reason, count in Counter(reject.reason.value for reject in rejects).most_common():
         first = next(reject for reject in rejects if reject.reason == reason)
         lines.append(f"  {count:>7} {reason}: {first.csv} line {first.line}, {first.filename!r}: {first.detail}")
-        if reason == Reason.MISSING_FILE and conversion_result.unlisted:
+        if reason in _NAMES_THAT_DO_NOT_FIT and hint:
+            lines.append(f"          ({hint})")
+            hint = ""
+        if reason == Reason.DUPLICATE_NAME:
+            lines.append("          (--merge_rows makes one image of rows that name the same file)")
+        if reason == Reason.CONFLICTING_ROWS and conversion_result.has_row_for_each_label:
             lines.append(
-                f"          ({options.images} holds {len(conversion_result.unlisted)} files that no row names, "
-                f"such as {conversion_result.unlisted[0]!r}: is it the right folder?)"
+                f"          (the rows of {len(conversion_result.differ_in_labels)} files differ in labels alone, as in "
+                "a table with a row for each label: --merge_rows makes one image of the rows of a file, with all "
+                "labels)"
             )
     lines.append(f"All of them: {options.incomplete}/{layout.REJECTS}")
     return "\n".join(lines)
+
+
+def _hint(options: ConvertOptions, conversion_result: ConversionResult) -> str:
+    """Returns a sentence about names in the table that are no names of files; "" if there is nothing to say."""
+    if not conversion_result.unlisted:
+        return ""
+    rejects = [one for one in conversion_result.rejects if one.reason in _NAMES_THAT_DO_NOT_FIT]
+    folders = {storage.relative(posixpath.dirname(csv) or ".", options.images) for csv in {one.csv for one in rejects}}
+    found = suggestions.suggest(
+        [one.filename for one in rejects],
+        conversion_result.unlisted,
+        images=options.images,
+        csv_folders={folder for folder in folders if folder},
+        fitting=conversion_result.num_examples,
+    )
+    number = len(conversion_result.unlisted)
+    files = f"{options.images} holds {number} files that no row names"
+    if found and options.filename_pattern:
+        found += ", where names are as --filename_pattern takes them now"
+    images = (name for name in conversion_result.unlisted if filenames.without_ending(name) != name)
+    example = next(images, conversion_result.unlisted[0])
+    return f"{files}; {found}" if found else f"{files}, such as {example!r}: is it the right folder?"
 
 
 def _final(conversion_result: ConversionResult) -> Iterator[tuple[ShardResult, ShardInfo]]:
@@ -221,8 +281,8 @@ def _final(conversion_result: ConversionResult) -> Iterator[tuple[ShardResult, S
 def _info(options: ConvertOptions, classes: tuple[str, ...], conversion_result: ConversionResult) -> DatasetInfo:
     """Returns the content of the manifest."""
     final = list(_final(conversion_result))
-    order = [name for name, _ in options.splits]
-    # Splits without images are left out. The order is the one of --splits, or by name if a column holds the splits.
+    order = options.split_order
+    # Splits without images are left out. The order is the one of the flags, or by name if a column holds the names.
     names = {result.split for result, _ in final}
     splits = []
     for name in sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name)):
@@ -244,6 +304,8 @@ def _info(options: ConvertOptions, classes: tuple[str, ...], conversion_result: 
         jpeg_quality=JPEG_QUALITY if encoded_anew else 0,
         damaged=len(conversion_result.damaged),
         background=options.background if any(split.statistics.transparent for split in splits) else "",
+        merged_rows=conversion_result.num_merged,
+        augmented=conversion_result.num_augmented,
     )
 
 

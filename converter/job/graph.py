@@ -32,14 +32,14 @@ from converter.job.duplicates import FindGroups
 from converter.job.parallel import InProcesses
 from converter.options import ConvertOptions
 from converter.rejects import Reject
-from converter.shards import buckets, matching, planning, reading, writing
+from converter.shards import buckets, planning, reading, writing
 from converter.shards.batches import Batch
-from converter.shards.matching import Source
+from converter.shards.matching import Matcher, Merged, Source
 from converter.shards.planning import Shard
 from converter.shards.writing import ShardResult
-from converter.splits import assignment, stratify
+from converter.splits import assignment, augmented, stratify
 from converter.system import processes, progress, storage
-from converter.table import rows
+from converter.table import filenames, rows
 from converter.table.header import Table
 from converter.table.row import Row
 from converter.text import composed
@@ -47,6 +47,7 @@ from converter.text import composed
 _REJECTS = "rejects"
 _ROWS_READ = "rows_read"
 _UNLISTED = "unlisted"
+_MERGED = "merged"
 
 
 def build(
@@ -65,12 +66,12 @@ def build(
     read = (
         pipeline
         | "Csv" >> beam.Create(tables)
-        | "ReadRows" >> beam.ParDo(_read_rows, options, num_buckets).with_outputs(_REJECTS, _ROWS_READ, main="rows")
-    )  # (bucket, [Row])
+        | "ReadRows" >> beam.ParDo(_read_rows, options, num_buckets).with_outputs(_ROWS_READ, main="rows")
+    )  # (bucket, [Row or Reject])
     files = (
         pipeline
         | "Images" >> beam.Create([options.images])
-        | "ListFiles" >> beam.FlatMap(_list_images, options, num_buckets)
+        | "ListFiles" >> beam.FlatMap(_list_images, options, [table.path for table in tables], num_buckets)
     )  # (bucket, [File])
     matched = join(read.rows, files, options)
     sources = _assign_splits(matched.sources, options, num_parts)
@@ -84,8 +85,15 @@ def build(
         | "FindCopies" >> FindGroups(sources, options, num_parts, _filename)
     )  # {file name: the first file name of its group}
     duplicates = results | "Duplicates" >> beam.FlatMap(_duplicates, AsSingleton(copies))  # Member
-    rejects = (read[_REJECTS], matched[_REJECTS]) | "Rejects" >> beam.Flatten()  # Reject
     num_rows = read[_ROWS_READ] | "CountRows" >> beam.CombineGlobally(sum)  # int
+    num_merged = matched[_MERGED] | "CountMerged" >> beam.CombineGlobally(sum)  # int
+    num_augmented = (
+        sources
+        | "Versions" >> beam.FlatMap(_versions, num_parts)  # (part, [(image, split of a version)])
+        | "GroupVersions" >> beam.GroupByKey()
+        | "Augmented" >> beam.Map(lambda part: augmented.num_split(itertools.chain.from_iterable(part[1])))
+        | "CountAugmented" >> beam.CombineGlobally(sum)
+    )  # int
     # The last step gets a table and not its tuple of classes: Beam would infer the type of every class in a tuple.
     _ = (
         pipeline
@@ -97,8 +105,10 @@ def build(
             tables[0],
             duplicates=AsIter(duplicates),
             results=AsIter(results | "WithoutFingerprints" >> beam.Map(ShardResult.without_fingerprints)),
-            rejects=AsIter(rejects),
+            rejects=AsIter(matched[_REJECTS]),
             num_rows=AsSingleton(num_rows),
+            num_merged=AsSingleton(num_merged),
+            num_augmented=AsSingleton(num_augmented),
             unlisted=AsIter(matched[_UNLISTED]),
         )
     )
@@ -108,17 +118,18 @@ def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOption
     """Joins rows with the files that they name.
 
     Args:
-        rows: (bucket, [Row])
+        rows: (bucket, [Row or Reject])
         files: (bucket, [File])
         options: of the conversion, with the limit for the size of a file.
 
     Returns:
-        `sources`: [Source]; and as further outputs the rejects and the names of unlisted files.
+        `sources`: [Source]; and as further outputs the rejects, the names of unlisted files, and numbers of rows that
+        have been merged with others.
     """
     return (
         {"rows": rows, "files": files}
         | "JoinByBucket" >> beam.CoGroupByKey()  # (bucket, {"rows": [[Row]], "files": [[File]]})
-        | "Match" >> beam.ParDo(_match, options).with_outputs(_REJECTS, _UNLISTED, main="sources")
+        | "Match" >> beam.ParDo(_match, options).with_outputs(_REJECTS, _UNLISTED, _MERGED, main="sources")
     )
 
 
@@ -140,10 +151,10 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts
     if options.split_method == "stratified":
         splits = (
             sources
-            | "Labels" >> beam.FlatMap(lambda batch: [(row.filename, row.labels) for row, _ in batch])
+            | "Labels" >> beam.FlatMap(lambda batch: [(row.group, row.labels) for row, _ in batch])
             | "AllLabels" >> beam.combiners.ToList()
             | "Stratify" >> beam.Map(_stratify, options)
-        )  # {filename: split}
+        )  # {group: split}
         return sources | "TakeSplit" >> beam.Map(planning.take_split, AsSingleton(splits))
     if options.group_near_duplicates:
         groups = (
@@ -156,41 +167,55 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts
 
 
 def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Iterator[Any]:
-    """CSV -> rows; and as further outputs the rejects, and the number of rows and rejects together."""
+    """CSV -> rows, rejected ones among them, since the files that they name are listed; and the number of rows."""
     num_rows = 0
-    rejects: list[Reject] = []
+    key = filenames.key(options.filename_match)
 
-    def accepted() -> Iterator[Row]:
+    def counted() -> Iterator[Row | Reject]:
         nonlocal num_rows
         for row in rows.read_rows(options, table):
             num_rows += 1
-            if isinstance(row, Reject):
-                rejects.append(row)
-            else:
-                yield row
+            yield row
 
-    yield from buckets.fill(accepted(), lambda row: row.filename, num_buckets, lambda row: len(row.labels))
-    yield from (TaggedOutput(_REJECTS, reject) for reject in rejects)
+    yield from buckets.fill(counted(), lambda row: key(row.filename), num_buckets, _num_bytes)
     yield TaggedOutput(_ROWS_READ, num_rows)
 
 
-def _list_images(folder: str, options: ConvertOptions, num_buckets: int) -> Iterator[tuple[int, Batch[storage.File]]]:
-    """Yields the files in the folder of images, without those of this dataset: --output may lie in that folder."""
+def _num_bytes(row: Row | Reject) -> int:
+    return len(row.labels if isinstance(row, Row) else row.detail)
+
+
+def _list_images(
+    folder: str, options: ConvertOptions, csvs: Sequence[str], num_buckets: int
+) -> Iterator[tuple[int, Batch[storage.File]]]:
+    """Yields the files in the folder of images, without tables and this dataset: both may lie in that folder."""
     own = tuple(f"{name}/" for path in options.folders if (name := storage.relative(path, folder)))
-    files = (file for file in storage.list_files(folder) if not file.name.startswith(own))
-    return buckets.fill(files, lambda file: composed(file.name), num_buckets)
+    tables = {storage.relative(path, folder) for path in csvs}
+    files = (file for file in storage.list_files(folder) if not file.name.startswith(own) and file.name not in tables)
+    key = filenames.key(options.filename_match)
+    return buckets.fill(files, lambda file: key(composed(file.name)), num_buckets)
 
 
 def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: ConvertOptions) -> Iterator[Any]:
     _, bucket = joined
     sources = Batch[Source]()
+    num_merged = 0
     rows_, files = (itertools.chain.from_iterable(bucket[name]) for name in ("rows", "files"))
-    for found in matching.match_all(rows_, files, options.max_image_bytes):
+    for found in Matcher(options).match_all(rows_, files):
         if isinstance(found, Source):
             sources.append(found)
+        elif isinstance(found, Merged):
+            num_merged += 1
         else:
             yield TaggedOutput(_REJECTS, found) if isinstance(found, Reject) else TaggedOutput(_UNLISTED, found.name)
     yield sources
+    yield TaggedOutput(_MERGED, num_merged)
+
+
+def _versions(sources: Batch[Source], num_parts: int) -> Iterable[tuple[int, Batch[tuple[str, str]]]]:
+    named = ((augmented.original(row.filename), row.split) for row, _ in sources)
+    pairs = [(name, split) for name, split in named if name]
+    return planning.grouped(pairs, lambda pair: assignment.shard(assignment.position(pair[0]), num_parts)).items()
 
 
 def _plan(sizes: tuple[str, tuple[int, int, int]], options: ConvertOptions) -> tuple[str, tuple[int, bool]]:
@@ -206,8 +231,9 @@ def _plan(sizes: tuple[str, tuple[int, int, int]], options: ConvertOptions) -> t
 def _stratify(examples: Sequence[tuple[str, bytes]], options: ConvertOptions) -> dict[str, str]:
     if not examples:
         return {}
-    names, labels = zip(*examples, strict=True)
-    return stratify.stratify(names, np.frombuffer(b"".join(labels), np.uint8).reshape(len(names), -1), options.splits)
+    groups, labels = zip(*examples, strict=True)
+    assign = stratify.stratify_groups if len(set(groups)) < len(groups) else stratify.stratify
+    return assign(groups, np.frombuffer(b"".join(labels), np.uint8).reshape(len(groups), -1), options.splits)
 
 
 def _fingerprints_of_groups(sources: Batch[Source], options: ConvertOptions) -> Batch[Fingerprint]:

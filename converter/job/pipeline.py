@@ -19,6 +19,7 @@ from converter.job import commit, graph, leftovers, publishing, runners, sizing
 from converter.options import ConvertOptions
 from converter.shards import writing
 from converter.system import processes, progress, storage
+from converter.table import rows
 from converter.table.header import Table, read_tables
 from multihot import command, machine
 from multihot.errors import UserError
@@ -47,10 +48,13 @@ def convert(
     """
     beam_options = beam_options or PipelineOptions([])
     runner = runners.runner(beam_options)
-    runners.check_paths(beam_options, {"csv": options.csv, "images": options.images, "output": options.output})
-    for path in filter(None, (options.csv, options.images, options.output, options.schema)):
+    for _, path in options.csv_files:
+        runners.check_paths(beam_options, {"csv": path, "images": options.images, "output": options.output})
+    csvs = [path for _, path in options.csv_files]
+    for path in filter(None, (*csvs, options.images, options.output, options.schema)):
         storage.check(path)
     tables = read_tables(options)
+    rows.check_splits(options, tables)
     _check_input(options)
     described = runners.is_only_described(beam_options)
     # Two conversions that write into one folder at the same time would mix their files.
@@ -123,8 +127,9 @@ def _description(options: ConvertOptions) -> dict[str, Any]:
         "schema": options.schema,
         "split_method": options.split_method,
         "group_column": options.group_column,
+        "group_pattern": options.group_pattern,
         "group_near_duplicates": options.group_near_duplicates,
-        "splits": {name: str(fraction) for name, fraction in options.splits} or {"column": options.split_column},
+        "splits": _splits(options),
         "versions": {
             "multihot": multihot.__version__,
             "python": platform.python_version(),
@@ -134,11 +139,18 @@ def _description(options: ConvertOptions) -> dict[str, Any]:
     }
 
 
+def _splits(options: ConvertOptions) -> dict[str, str]:
+    """Returns what decides the split of an image: fractions, a column, or the files of the table."""
+    if options.split_column:
+        return {"column": options.split_column}
+    return {name: str(fraction) for name, fraction in options.splits} or dict(options.csv_files)
+
+
 def _check_input(options: ConvertOptions) -> None:
     """Checks the paths of the input before any file is changed."""
     if storage.is_local(options.images) and not storage.exists(f"{options.images}/."):  # A file has no ".".
         raise UserError(f"--images: there is no folder {options.images}")
-    for flag, path in (("csv", options.csv), ("images", options.images)):
+    for flag, path in (*(("csv", path) for _, path in options.csv_files), ("images", options.images)):
         for folder in options.folders:
             if storage.relative(path, folder) is not None:
                 raise UserError(

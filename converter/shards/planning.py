@@ -22,14 +22,14 @@ Shard = tuple[str, int, int, bool]
 
 def sizes(sources: Batch[Source]) -> Iterator[tuple[str, tuple[int, int, int]]]:
     """Yields for each split the number of its images, the sum of their bytes, and how many have an unknown label."""
-    for split, some in _grouped(sources, lambda source: source.row.split).items():
+    for split, some in grouped(sources, lambda source: source.row.split).items():
         num_unknown = sum(UNKNOWN in source.row.labels for source in some)
         yield split, (len(some), sum(source.file.size for source in some), num_unknown)
 
 
 def take_split(sources: Batch[Source], splits: Mapping[str, str]) -> Batch[Source]:
-    """Sets the split of each image from a dictionary by file name."""
-    return Batch(source._replace(row=source.row._replace(split=splits[source.row.filename])) for source in sources)
+    """Sets the split of each image from a dictionary by the name of its group."""
+    return Batch(source._replace(row=source.row._replace(split=splits[source.row.group])) for source in sources)
 
 
 def keep_together(sources: Batch[Source], options: ConvertOptions, groups: Mapping[str, str]) -> Batch[Source]:
@@ -64,10 +64,10 @@ def assign(sources: Batch[Source], plans: Mapping[str, tuple[int, bool]]) -> Ite
         index = assignment.shard(assignment.position(source.row.filename), number)
         return source.row.split, index, number, has_unknown
 
-    return _grouped(sources, shard).items()
+    return grouped(sources, shard).items()
 
 
-def _grouped(items: Iterable[_T], key: Callable[[_T], _K]) -> dict[_K, Batch[_T]]:
+def grouped(items: Iterable[_T], key: Callable[[_T], _K]) -> dict[_K, Batch[_T]]:
     """Returns the items of each key, in the order in which they were given."""
     groups: defaultdict[_K, Batch[_T]] = defaultdict(Batch)
     for item in items:

@@ -54,6 +54,7 @@ class Table:
         group: index of the column with the group, if one is used.
         value: index of the column that says whether the named classes hold, if one is used.
         classes: in the order of the label vector.
+        split_name: the split of all rows, if each split has a file of its own; otherwise "".
     """
 
     path: str
@@ -64,6 +65,7 @@ class Table:
     group: int | None
     value: int | None = None
     classes: tuple[str, ...] = ()
+    split_name: str = ""
 
     @property
     def multi_hot(self) -> bool:
@@ -77,9 +79,12 @@ def read_tables(options: ConvertOptions) -> tuple[Table, ...]:
     Raises:
         UserError: a file is no table of file names and labels; the message names the file, the line and the column.
     """
-    paths = storage.match(options.csv)
-    if not paths:
-        raise UserError(f"--csv: no file matches {options.csv}")
+    found = [(split, pattern, storage.match(pattern)) for split, pattern in options.csv_files]
+    for _, pattern, matched in found:
+        if not matched:
+            raise UserError(f"--csv: no file matches {pattern}")
+    paths = [path for _, _, matched in found for path in matched]
+    splits = [split for split, _, matched in found for _ in matched]
     headers = [_header(options, path) for path in paths]
     for path, columns in zip(paths, headers, strict=True):
         alone = sorted(set(columns) ^ set(headers[0]))
@@ -92,7 +97,10 @@ def read_tables(options: ConvertOptions) -> tuple[Table, ...]:
         filename_column=first.columns[first.filename],
         label_columns=tuple(column.name for column in first.labels),
     )
-    tables = [_find_columns(chosen, path, columns) for path, columns in zip(paths, headers, strict=True)]
+    tables = [
+        dataclasses.replace(_find_columns(chosen, path, columns), split_name=split)
+        for path, columns, split in zip(paths, headers, splits, strict=True)
+    ]
     if next((row for table in tables for row in records(options, table)), None) is None:
         raise UserError(f"{options.csv} has a header and no rows.")
     return tuple(_find_classes(options, tables))

@@ -94,7 +94,64 @@ def test_are_frozen() -> None:
                 f"--split_method=stratified and --{field} exclude each other: give one of them.",
                 id=f"stratified and {field}",
             )
-            for field, value in (("split_column", "a"), ("group_column", "a"), ("group_near_duplicates", True))
+            for field, value in (("split_column", "a"), ("group_near_duplicates", True))
+        ),
+        *(
+            pytest.param(
+                {"csv": "train=a.csv,test=b.csv", field: value},
+                f"--csv with a file for each split and --{flag or field} exclude each other: give one of them.",
+                id=f"a file for each split and {field}",
+            )
+            for field, value, flag in (
+                ("splits", (("train", Fraction(1)),), ""),
+                ("split_column", "a", ""),
+                ("group_column", "a", ""),
+                ("group_pattern", "(.*)_", ""),
+                ("group_near_duplicates", True, ""),
+                ("split_method", "stratified", "split_method=stratified"),
+            )
+        ),
+        *(
+            pytest.param(
+                {"group_pattern": "(.*)_", field: "a"},
+                f"--group_pattern and --{field} exclude each other: give one of them.",
+                id=f"group_pattern and {field}",
+            )
+            for field in ("group_column", "split_column")
+        ),
+        pytest.param(
+            {"csv": "train=a.csv,train=b.csv"},
+            "--csv must be like labels.csv or train=train.csv,test=test.csv. Received: 'train=a.csv,train=b.csv'",
+            id="two files for a split",
+        ),
+        pytest.param(
+            {"csv": "train=a.csv,test=b.csv", "num_shards": {"dev": 2}},
+            "--num_shards names splits that --csv does not: dev",
+            id="shards of a split without a file",
+        ),
+        pytest.param(
+            {"filename_pattern": "a("},
+            "--filename_pattern must be a regular expression. Received: 'a(': ",
+            id="no regular expression",
+        ),
+        pytest.param(
+            {"group_pattern": ".*"},
+            "--group_pattern must have a group in parentheses, whose text is taken, as in '(.*)'. Received: '.*'",
+            id="no group",
+        ),
+        pytest.param(
+            {"filename_match": ("folder",)},
+            "--filename_match must be path, or some of ignore_case, basename, stem. Received: 'folder'",
+            id="no way to compare names",
+        ),
+        pytest.param(
+            {"filename_match": ("path", "stem")}, "--filename_match must be path, or some", id="path and stem"
+        ),
+        pytest.param({"filename_match": ()}, "--filename_match must be path, or some", id="no match"),
+        pytest.param(
+            {"split_names": {"0": "train"}},
+            "--split_names is about the cells of --split_column: name that column too.",
+            id="names without a column",
         ),
         pytest.param(
             {"split_method": "random"},

@@ -67,7 +67,7 @@ _MULTI_HOT: list[tuple[str, Reason | None, str]] = [
     ("other.jpg,1,0,train", Reason.CONFLICTING_ROWS, "line 21 names this file too, and differs in labels and split"),
     ("other.jpg,1,1,test", Reason.CONFLICTING_ROWS, "line 19 names this file too, and differs in labels and split"),
 ]
-# The rows of a CSV with the columns file, labels.
+# The rows of a CSV with the columns file, labels; upper and lower case are the same in it.
 _DELIMITED: list[tuple[str, Reason | None, str]] = [
     ("good.jpg,sea", None, ""),
     (
@@ -75,6 +75,7 @@ _DELIMITED: list[tuple[str, Reason | None, str]] = [
         Reason.UNKNOWN_CLASS,
         "column 'labels': must name classes of sea, desert. Received: lake",
     ),
+    ("TWICE.jpg,sea", Reason.AMBIGUOUS_NAME, "the folder has 'Twice.jpg' and 'twice.jpg'"),
 ]
 
 
@@ -117,6 +118,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, draw: Draw) -> Path:
         "images/huge.png": _with_size(draw(file_format="PNG"), 60_000),
         "images/cut.jpg": draw(7)[:-200],
         "images/unlisted.jpg": draw(8),
+        "images/twice.jpg": draw(10),
+        "images/Twice.jpg": draw(11),
     }
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +131,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, draw: Draw) -> Path:
 def _options(folder: Path, kind: str, **given: Any) -> ConvertOptions:
     kinds: dict[str, dict[str, Any]] = {
         "multi_hot": {"split_column": "part"},
-        "delimited": {"classes": ("sea", "desert"), "splits": (("train", Fraction(1)),)},
+        "delimited": {
+            "classes": ("sea", "desert"),
+            "splits": (("train", Fraction(1)),),
+            "filename_match": ("ignore_case",),
+        },
     }
     paths = {"csv": f"{folder}/{kind}.csv", "images": f"{folder}/images", "output": f"{folder}/out"}
     return ConvertOptions(**{"name": kind, **paths, **kinds[kind], **given})

@@ -17,6 +17,7 @@ def test_the_list_of_reasons() -> None:
         "duplicate_name",
         "conflicting_rows",
         "missing_file",
+        "ambiguous_name",
         "empty_file",
         "unreadable_file",
         "not_an_image",

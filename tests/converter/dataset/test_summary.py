@@ -87,9 +87,48 @@ def test_what_was_left_out_is_said(given: Mapping[str, Any], line: str) -> None:
 def test_a_split_without_an_image_and_shards_that_were_kept() -> None:
     info = _info((_split("train", (3, 4), 5, 2),))
     lines = summary(info, "d", splits=parse_splits("train=0.5,dev=0.5"), num_reused=7).splitlines()
-    assert "No image fell into the split dev." in lines
+    assert "No image fell into the split dev: --split_method=stratified gives it one, and so do more images." in lines
     assert "Shards kept, since nothing in them has changed: 7" in lines
     assert not any("fell into" in line or "kept" in line for line in summary(info, "d").splitlines())
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "method", "words"),
+    [
+        (1, "hash", "the dataset needs more images."),
+        (2, "hash", "--split_method=stratified --splits=train=1/2,dev=1/2 gives it one, and so do more images."),
+        (10, "hash", "--split_method=stratified gives it one, and so do more images."),
+        (2, "stratified", "--splits=train=1/2,dev=1/2 gives it one, and so do more images."),
+    ],
+)
+def test_a_split_without_an_image_names_the_flags_that_give_it_one(num_examples: int, method: str, words: str) -> None:
+    info = _info((_split("train", (3, 4), num_examples, 1),))
+    lines = summary(info, "d", splits=parse_splits("train=0.9,dev=0.1"), split_method=method).splitlines()
+    assert f"No image fell into the split dev: {words}" in lines
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (["test", "train", "val"], "To train on it: python -m trainer --validation_split=val ..."),
+        (
+            ["TEST", "TRAIN", "VALIDATION"],
+            "To train on it: python -m trainer --train_split=TRAIN --validation_split=VALIDATION ...",
+        ),
+        (["fit", "validation"], "To train on it: python -m trainer --train_split=fit ..."),
+        (["a", "b"], "To train on it: python -m trainer --train_split=a --validation_split=b ..."),
+        (["test", "train"], "To train on it: python -m trainer --validation_split=test ..."),
+        (
+            ["train"],
+            "All images are in the split train: to train, give the trainer a second dataset with the other split, by a "
+            "second --data.",
+        ),
+        (["test", "train", "validation"], ""),
+    ],
+)
+def test_splits_of_other_names_than_the_trainer_takes_are_said(names: list[str], line: str) -> None:
+    lines = summary(_info(tuple(_split(name, (1, 1), 9, 1) for name in names)), "d").splitlines()
+    assert [one for one in lines if "train" in one and ":" in one] == ([line] if line else [])
 
 
 def test_of_very_many_classes_the_first_and_the_last_are_shown() -> None:
@@ -99,7 +138,7 @@ def test_of_very_many_classes_the_first_and_the_last_are_shown() -> None:
     assert len(lines) < 120
     assert lines[5].split() == ["class", "0", "0"]
     assert any(line.split() == ["class", "999", "0"] for line in lines)
-    assert lines[-3].endswith("class 19 has none in train and 980 more")
+    assert any(line.endswith("class 19 has none in train and 980 more") for line in lines)
 
 
 def test_duplicates_in_several_splits_are_told() -> None:

@@ -84,6 +84,27 @@ def test_refuses_counts_that_do_not_add_up(
     )
 
 
+def test_merged_rows_are_part_of_the_sum(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
+    results = [write("abc", bad="b")]
+    commit(options, _CLASSES, ConversionResult.of(results=results, rejects=[], num_rows=9, num_merged=5), {})
+    assert "9 rows were read, but 2 were written, 5 merged and 1 rejected." in str(read_failure(options))
+    commit(options, _CLASSES, ConversionResult.of(results=results, rejects=[], num_rows=8, num_merged=5), {})
+    assert metadata.load(options.dataset).merged_rows == 5
+
+
+@pytest.mark.parametrize(("num_files", "also", "published"), [(2, "", True), (3, "", False), (3, "split", True)])
+def test_refuses_a_table_with_a_row_for_each_label(
+    options: ConvertOptions, write: Callable[..., ShardResult], num_files: int, also: str, published: bool
+) -> None:
+    detail = "line 1 names this file too, and differs in " + ("labels and split" if also else "labels")
+    rejects = [Reject("a.csv", i, f"{i // 2}.jpg", Reason.CONFLICTING_ROWS, detail) for i in range(2 * num_files)]
+    commit(
+        options, _CLASSES, ConversionResult.of(results=[write("abc")], rejects=rejects, num_rows=3 + len(rejects)), {}
+    )
+    assert Path(options.dataset).exists() == published
+    assert ("--merge_rows makes one image" in str(read_failure(options))) != published
+
+
 def test_refuses_a_shard_that_came_twice(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
     result = write("abc")
     commit(options, _CLASSES, ConversionResult.of(results=[result, result], rejects=[], num_rows=3), {})

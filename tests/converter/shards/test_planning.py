@@ -49,6 +49,6 @@ def test_an_image_takes_the_split_of_its_name_and_keeps_all_else() -> None:
 
 
 def test_items_of_one_key_stay_together_in_their_order() -> None:
-    groups = planning._grouped([3, 1, 4, 1, 5], lambda number: number % 2)
+    groups = planning.grouped([3, 1, 4, 1, 5], lambda number: number % 2)
     assert groups == {1: [3, 1, 1, 5], 0: [4]}
     assert {type(batch) for batch in groups.values()} == {Batch}

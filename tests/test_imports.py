@@ -149,6 +149,7 @@ def test_flags_are_made_in_one_place(module: str) -> None:
         ),
         pytest.param("converter.__main__", ["converter.main"], id="the main module, which these import too"),
         pytest.param("trainer.run_folder", ["pandas", "tensorflow"], id="the folder of a run"),
+        pytest.param("trainer.main", ["tensorflow", "keras", "sklearn"], id="the command line of the trainer"),
         pytest.param("trainer.metrics", ["tensorflow", "keras"], id="the metrics"),
         pytest.param("converter.inspect.selection", ["tensorflow", "apache_beam"], id="who looks into a dataset"),
     ],

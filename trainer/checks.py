@@ -4,8 +4,75 @@ import posixpath
 from collections.abc import Iterator
 
 from multihot.errors import UserError
+from trainer import sources
 from trainer.config import TrainConfig
-from trainer.sources import Sources
+from trainer.sources import Source, Sources
+
+# The usual names of the two splits of a run, the likeliest first.
+_USUAL_NAMES = {
+    "train_split": ("train", "training"),
+    "validation_split": ("validation", "val", "valid", "dev", "eval", "test", "testing"),
+}
+
+
+def load(config: TrainConfig) -> Sources:
+    """Reads the manifests of the datasets of a run, and checks that there are examples to train and to evaluate on.
+
+    Raises:
+        UserError: a dataset cannot be used, a split has no example, or an example is in both splits.
+    """
+    data = sources.load(config)
+    _check_splits(config, data)
+    check_overlap(config, data)
+    return data
+
+
+def _check_splits(config: TrainConfig, data: Sources) -> None:
+    """Checks that some dataset has examples to train on, that some has examples to evaluate on, and each has either."""
+    for flag, other in (("train_split", "validation_split"), ("validation_split", "train_split")):
+        if not data.having(getattr(config, flag)):
+            raise UserError(_without_examples(flag, getattr(config, flag), getattr(config, other), data))
+    for source in data.each:
+        if not any(source.split(name).num_examples for name in (config.train_split, config.validation_split)):
+            raise UserError(
+                f"--data: {source.directory} has no example in the splits {config.train_split!r} and "
+                f"{config.validation_split!r}, so that it is of no use. It has: {_splits(source)}. Leave it out, or "
+                "name its splits: --train_split, --validation_split."
+            )
+
+
+def _without_examples(flag: str, name: str, other: str, data: Sources) -> str:
+    """Returns the message that no dataset has an example in a split of the run, with the flag that helps."""
+    work = {"train_split": "train", "validation_split": "evaluate"}[flag]
+    has_it = any(split.name == name for source in data.each for split in source.info.splits)
+    what = f"no image is in the split {name!r}" if has_it else f"there is no split {name!r}"
+    found = "; ".join(
+        f"{source.directory} has {_splits(source)}" if len(data.each) > 1 else _splits(source) for source in data.each
+    )
+    message = f"There are no images to {work} on: {what}, which --{flag} names. Images by split: {found}."
+    filled = {split.name for source in data.each for split in source.info.splits if split.num_examples} - {name}
+    likely = _likeliest(flag, filled - {other})
+    if likely:
+        return f"{message} Add --{flag}={likely}"
+    if filled - {other}:
+        return f"{message} Name one of these splits: --{flag}"
+    if sum(source.info.num_examples for source in data.each) < 2:
+        return f"{message} A training needs two images or more: one to train on, and one to evaluate on."
+    return (
+        f"{message} Convert again, so that both splits have images: with other fractions, as in "
+        "--splits=train=0.5,validation=0.5, or with a column that names the split of each image (--split_column)."
+    )
+
+
+def _likeliest(flag: str, names: set[str]) -> str:
+    """Returns the split that a user most likely means; "" if none is likely."""
+    by_name = {name.casefold(): name for name in sorted(names)}
+    usual = [by_name[name] for name in _USUAL_NAMES[flag] if name in by_name]
+    return usual[0] if usual else next(iter(names)) if len(names) == 1 else ""
+
+
+def _splits(source: Source) -> str:
+    return ", ".join(f"{split.name} ({split.num_examples:,})" for split in source.info.splits) or "none"
 
 
 def check_overlap(config: TrainConfig, data: Sources) -> None:
@@ -26,14 +93,14 @@ def check_overlap(config: TrainConfig, data: Sources) -> None:
 def _shards(data: Sources, split: str) -> Iterator[tuple[str, str]]:
     """Yields the digest and the path of each shard of a split that is not empty: all empty files are the same."""
     for source in data.each:
-        for shard in source.info.split(split).shards:
+        for shard in source.split(split).shards:
             if shard.num_examples:
                 yield shard.sha256, posixpath.join(source.directory, shard.path)
 
 
 def warnings(config: TrainConfig, data: Sources) -> list[str]:
     """Returns warnings that matter for the results of a run, a line each."""
-    return [*_leaks(data), *_exclusive(config, data), *_undefined(config, data)]
+    return [*_leaks(data), *_absent(config, data), *_exclusive(config, data), *_undefined(config, data)]
 
 
 def _leaks(data: Sources) -> Iterator[str]:
@@ -45,6 +112,20 @@ def _leaks(data: Sources) -> Iterator[str]:
                 "several splits (duplicates.csv lists them): metrics of the validation split may be too good. "
                 "Converting with --group_near_duplicates keeps them together."
             )
+
+
+def _absent(config: TrainConfig, data: Sources) -> Iterator[str]:
+    """Yields a line for each dataset that has examples in one of the two splits alone."""
+    for source in data.each:
+        for name, work, other in (
+            (config.train_split, "evaluation", "training"),
+            (config.validation_split, "training", "evaluation"),
+        ):
+            if not source.split(name).num_examples:
+                yield (
+                    f"{source.directory} has no image in the split {name!r} (it has {_splits(source)}): it is used for "
+                    f"{work}, and not for {other}."
+                )
 
 
 def _exclusive(config: TrainConfig, data: Sources) -> Iterator[str]:

@@ -8,13 +8,8 @@ from multihot import command, flags, native_stderr
 from multihot.quiet import quiet
 from multihot.settings import setting
 from multihot.usage import Usage
+from trainer import checks
 from trainer.config import TrainConfig
-
-with quiet():
-    import tensorflow as tf
-
-    tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
-    from trainer import metrics, train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +33,14 @@ _USAGE = Usage(
 def main(parsed: tuple[TrainConfig, _Mode]) -> None:
     """Trains, and prints the metrics and where everything lies."""
     config, mode = parsed
+    # Before the imports, which take seconds.
+    checks.load(config)
+    with quiet():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # Looks for GPUs, and tells when it finds none.
+        from trainer import metrics, train
+    native_stderr.filter_libjpeg()
     if mode.benchmark_input:
         train.benchmark_input(config)
         return
@@ -57,5 +60,4 @@ def _parse(argv: list[str]) -> tuple[TrainConfig, _Mode]:
 
 def run() -> None:
     """Entry point."""
-    native_stderr.filter_libjpeg()
     command.run(main, parse=_parse)

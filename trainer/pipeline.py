@@ -63,7 +63,7 @@ def steps_per_epoch(config: TrainConfig, sources: Sources) -> int:
 
 
 def _num_training_examples(config: TrainConfig, sources: Sources) -> int:
-    return sum(source.info.split(config.train_split).num_examples for source in sources.each)
+    return sum(source.split(config.train_split).num_examples for source in sources.each)
 
 
 def training_dataset(
@@ -85,7 +85,11 @@ def training_dataset(
         inputs and labels float32 [batch, k], the batch a static dimension. Inputs are images uint8 [batch, size, size,
             3], float32 with `augment="full"`; or cached features.
     """
-    sizes = [source.info.split(config.train_split).num_examples for source in sources.each]
+    trained_on = sources.having(config.train_split)
+    sizes = [source.split(config.train_split).num_examples for source in trained_on]
+    weights = [
+        weight for source, weight in zip(sources.each, config.data_weights, strict=False) if source in trained_on
+    ]
     planned, batch = _buffers_for(config, sources, cached), training_batch_size(config, sources)
     epoch_examples = steps_per_epoch(config, sources) * batch
     # With such chunks, drop_remainder drops nothing; it makes the batch size static.
@@ -95,7 +99,7 @@ def training_dataset(
         dataset = dataset.take(epoch_examples).batch(planned.chunk_size, drop_remainder=chunks_are_batches)
     elif cached:
         indices = (
-            reading.shuffled_indices(config, sizes)
+            reading.shuffled_indices(sizes, weights, config.seed)
             .take(epoch_examples)
             .batch(planned.chunk_size, drop_remainder=chunks_are_batches)
         )
@@ -110,11 +114,11 @@ def training_dataset(
                 config,
                 planned,
             )
-            for source in sources.each
+            for source in trained_on
         ]
         dataset = parts[0]
         if len(parts) > 1:
-            dataset = reading.mix([part.unbatch() for part in parts], config.data_weights or sizes, config.seed)
+            dataset = reading.mix([part.unbatch() for part in parts], weights or sizes, config.seed)
             dataset = dataset.take(epoch_examples).batch(planned.chunk_size, drop_remainder=chunks_are_batches)
     if config.augment == "full":
         dataset = _with_seeds(dataset, config.seed + 1).map(
@@ -141,7 +145,7 @@ def evaluation_dataset(
         images uint8 [batch, size, size, 3] or cached features; labels float32 [batch, k]. The last batch has what
             remains.
     """
-    num_examples = sum(source.info.split(split).num_examples for source in sources.each)
+    num_examples = sum(source.split(split).num_examples for source in sources.each)
     planned = _buffers_for(config, sources, cached)
     if cached:
         chunks = tf.data.Dataset.from_tensor_slices(tuple(cached)).batch(planned.chunk_size)
@@ -172,7 +176,7 @@ def decoded_chunks(
         reading.records(source, split, keep=keep_encoded)
         .batch(planned.chunk_size)
         .map(_decoder(config, source, split, size), num_parallel_calls=planned.load_calls)
-        for source in sources.each
+        for source in sources.having(split)
     ]
     return functools.reduce(tf.data.Dataset.concatenate, parts).with_options(_options())
 

@@ -91,16 +91,22 @@ def shuffled_records(config: TrainConfig, source: Source, num_sources: int, keep
     return seeds.flat_map(passes)
 
 
-def shuffled_indices(config: TrainConfig, sizes: Sequence[int]) -> tf.data.Dataset:
-    """Returns the numbers of all cached examples, in a new order for each epoch."""
-    if not config.data_weights:
-        return tf.data.Dataset.range(sum(sizes)).shuffle(sum(sizes), seed=config.seed)
+def shuffled_indices(sizes: Sequence[int], weights: Sequence[float], seed: int) -> tf.data.Dataset:
+    """Returns the numbers of all cached examples, in a new order for each epoch.
+
+    Args:
+        sizes: number of the examples of each dataset.
+        weights: of each dataset, if they have weights; numbers are then returned for ever.
+        seed: of the order.
+    """
+    if not weights:
+        return tf.data.Dataset.range(sum(sizes)).shuffle(sum(sizes), seed=seed)
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     parts = [
-        tf.data.Dataset.range(end - size, end).shuffle(size, seed=config.seed).repeat()
+        tf.data.Dataset.range(end - size, end).shuffle(size, seed=seed).repeat()
         for end, size in zip(ends, sizes, strict=True)
     ]
-    return mix(parts, config.data_weights, config.seed)
+    return mix(parts, weights, seed)
 
 
 def mix(datasets: Sequence[tf.data.Dataset], weights: Sequence[float], seed: int) -> tf.data.Dataset:

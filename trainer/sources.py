@@ -6,22 +6,12 @@ import hashlib
 import posixpath
 from collections.abc import Iterator, Sequence
 
-import tensorflow as tf
-
 from multihot.errors import UserError
+from multihot.quiet import tensorflow
 from schemas import metadata
 from schemas.metadata import DatasetInfo, SplitInfo
 from schemas.statistics import Statistics
 from trainer.config import TrainConfig
-
-# Errors of TensorFlow when a shard is damaged or missing.
-_READ_ERRORS = (
-    tf.errors.DataLossError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.InvalidArgumentError,
-    tf.errors.NotFoundError,
-    tf.errors.OutOfRangeError,
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,9 +28,15 @@ class Source:
     info: DatasetInfo
     labels: tuple[int, ...]
 
+    def split(self, name: str) -> SplitInfo:
+        """Returns the split of this name, with the statistics of all classes; without examples if there is none."""
+        found = [split for split in self.info.splits if split.name == name]
+        nothing = Statistics(positives=(0,) * len(self.info.classes))
+        return found[0] if found else SplitInfo(name=name, shards=(), statistics=nothing)
+
     def statistics(self, split: str) -> Statistics:
         """Returns the statistics of a split, of the classes of the run."""
-        statistics = self.info.split(split).statistics
+        statistics = self.split(split).statistics
         return dataclasses.replace(statistics, positives=tuple(statistics.positives[i] for i in self.labels))
 
 
@@ -57,18 +53,18 @@ class Sources:
     each: tuple[Source, ...]
 
     def split(self, name: str) -> SplitInfo:
-        """Returns the splits of this name of all datasets together, of the classes of the run.
-
-        Raises:
-            UserError: one of them has no such split.
-        """
+        """Returns the splits of this name of all datasets together, of the classes of the run."""
         return SplitInfo(
             name=name,
-            shards=tuple(shard for source in self.each for shard in source.info.split(name).shards),
+            shards=tuple(shard for source in self.each for shard in source.split(name).shards),
             statistics=sum(
                 (source.statistics(name) for source in self.each), Statistics(positives=(0,) * len(self.classes))
             ),
         )
+
+    def having(self, split: str) -> tuple[Source, ...]:
+        """Returns the datasets that have examples in the split of this name."""
+        return tuple(source for source in self.each if source.split(split).num_examples)
 
 
 def load(config: TrainConfig) -> Sources:
@@ -119,12 +115,20 @@ def damaged_shards_named(config: TrainConfig, data: Sources) -> Iterator[None]:
     Raises:
         UserError: names the shards that are missing or damaged.
     """
+    errors = tensorflow().errors
     try:
         yield
-    except _READ_ERRORS:
+    except (
+        errors.DataLossError,
+        errors.FailedPreconditionError,
+        errors.InvalidArgumentError,
+        errors.NotFoundError,
+        errors.OutOfRangeError,
+    ):
         print("Reading the dataset failed: checking its shards ...")
         for source in data.each:
-            check_shards(source.directory, source.info, (config.train_split, config.validation_split))
+            splits = {split.name for split in source.info.splits} & {config.train_split, config.validation_split}
+            check_shards(source.directory, source.info, sorted(splits))
         raise
 
 
@@ -149,7 +153,7 @@ def check_shards(directory: str, info: DatasetInfo, splits: Sequence[str]) -> No
 
 
 def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
+    digest, tf = hashlib.sha256(), tensorflow()
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             while chunk := file.read(1 << 24):

@@ -52,7 +52,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     Raises:
         UserError: the dataset or the configuration are at fault, or the loss is NaN or infinite.
     """
-    data = sources.load(config)
+    data = checks.load(config)
     # Claimed before the model is built, which takes seconds.
     with run_folder.claimed(config.output, overwrite=config.overwrite) as folder:
         leftovers = Leftovers(config, folder)
@@ -70,7 +70,7 @@ def benchmark_input(config: TrainConfig) -> Throughput:
     Raises:
         UserError: the dataset or the configuration are at fault.
     """
-    data = sources.load(config)
+    data = checks.load(config)
     with signals.deferred(), memory.watched(config), sources.damaged_shards_named(config, data):
         setup = _set_up(config, data)
         datasets = _datasets(config, data, setup)
@@ -98,9 +98,6 @@ class _Setup(NamedTuple):
 
 def _set_up(config: TrainConfig, data: Sources) -> _Setup:
     """Builds the model, and decides what is cached."""
-    for split in (config.train_split, config.validation_split):
-        data.split(split)
-    checks.check_overlap(config, data)
     numerics.fix()
     keras.utils.set_random_seed(config.seed)
     memory.check_batch(config, data.split(config.train_split).num_examples)

@@ -229,7 +229,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> str:
 # would, but for the seconds that TensorFlow takes to come and go.
 _SERVER = """
 import json, os, sys, tempfile, traceback
-from trainer import main
+from trainer import main, train
 
 def run():
     try:

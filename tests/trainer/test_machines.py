@@ -122,7 +122,7 @@ import resource, sys
 import tensorflow as tf, keras
 import psutil
 from multihot import machine
-from trainer import main
+from trainer import main, train
 used = psutil.Process().memory_info().vms
 resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv.pop(1)), -1))
 assert machine.available_memory() <= used + 2_500_000_000

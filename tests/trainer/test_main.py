@@ -41,12 +41,14 @@ def test_the_program_itself_says_what_is_wrong(tmp_path: Path) -> None:
     [
         pytest.param(
             ["--train_split=training"],
-            "error: Dataset made 1.0.0 has no split 'training'. It has: jpegs, modes, train, validation.",
+            "error: There are no images to train on: there is no split 'training', which --train_split names. Images "
+            "by split: jpegs (10), modes (14), train (48), validation (21). Add --train_split=train",
             id="a missing split to train on",
         ),
         pytest.param(
             ["--validation_split=test"],
-            "error: Dataset made 1.0.0 has no split 'test'. It has: jpegs, modes, train, validation.",
+            "error: There are no images to evaluate on: there is no split 'test', which --validation_split names. "
+            "Images by split: jpegs (10), modes (14), train (48), validation (21). Add --validation_split=validation",
             id="a missing split to evaluate on",
         ),
         pytest.param(

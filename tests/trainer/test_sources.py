@@ -234,9 +234,27 @@ def test_a_dataset_of_a_newer_format_is_said_to_be_one(data: Path, config: Confi
         sources.load(config(data=(str(data), str(copy))))
 
 
-def test_a_split_that_one_of_them_has_not_is_named(config: Config, data: Path, other: Path) -> None:
-    with pytest.raises(UserError, match=r"^Dataset other 1\.0\.0 has no split 'jpegs'"):
-        train.train_and_evaluate(config(data=(str(data), str(other)), train_split="jpegs"))
+@pytest.mark.parametrize("weights", [(), (1.0, 2.0)])
+@pytest.mark.parametrize("kept", ["none", "decoded"])
+def test_a_dataset_without_a_split_contributes_nothing_to_it(
+    kept: str,
+    weights: tuple[float, ...],
+    config: Config,
+    both: Sources,
+    training: Pipeline,
+    validation: Pipeline,
+) -> None:
+    here, there = both.each
+    only = tuple(
+        dataclasses.replace(source, info=dataclasses.replace(source.info, splits=(source.info.split(split),)))
+        for source, split in ((here, "validation"), (there, "train"))
+    )
+    each = dataclasses.replace(both, each=only)
+    asked = config(augment="none", batch_size=3, data=("a", "b"), data_weights=weights)
+    assert Counter(examples(training(asked, each, kept))) == Counter(alone(asked, both, 1, "train"))
+    assert examples(validation(asked, each, kept=kept)) == alone(asked, both, 0, "validation")
+    assert (each.split("train").num_examples, each.split("validation").num_examples) == (6, 21)
+    assert [source.info.name for source in each.having("train")] == ["other"]
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ features.py     computes the features of a frozen backbone, which are cached ins
 diskcache.py    keeps arrays on disk, for this run and later ones
 caching.py      chooses what is kept between epochs, in memory or on disk, and fills the cache
 model.py        builds a model: backbone, preprocessing and head
+losses.py       leaves unknown labels out of a loss
 compilation.py  compiles a model: loss, optimizer, learning-rate schedule
 metrics.py      computes the metrics of multi-label classification from labels and scores
 inference.py    runs a model over batches, and returns the scores of all examples

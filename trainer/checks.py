@@ -23,6 +23,7 @@ def load(config: TrainConfig) -> Sources:
     """
     data = sources.load(config)
     _check_splits(config, data)
+    _check_known(config, data)
     check_overlap(config, data)
     return data
 
@@ -38,6 +39,21 @@ def _check_splits(config: TrainConfig, data: Sources) -> None:
                 f"--data: {source.directory} has no example in the splits {config.train_split!r} and "
                 f"{config.validation_split!r}, so that it is of no use. It has: {_splits(source)}. Leave it out, or "
                 "name its splits: --train_split, --validation_split."
+            )
+
+
+def _check_known(config: TrainConfig, data: Sources) -> None:
+    """Checks that labels are known in both splits: enough of them for the loss."""
+    for name in (config.train_split, config.validation_split):
+        known = sources.num_known(data.split(name).statistics)
+        if not any(known):
+            raise UserError(f"All labels of the classes of this run are unknown in the split {name!r}.")
+        if config.loss == "categorical_crossentropy" and not all(known):
+            unknown = [name for name, number in zip(data.classes, known, strict=True) if not number]
+            raise UserError(
+                "--loss=categorical_crossentropy leaves out every image that has an unknown label, and in the split "
+                f"{name!r} no image has a known label of {', '.join(unknown)}. Use --loss=binary_crossentropy, or name "
+                "other classes: --classes."
             )
 
 
@@ -100,7 +116,13 @@ def _shards(data: Sources, split: str) -> Iterator[tuple[str, str]]:
 
 def warnings(config: TrainConfig, data: Sources) -> list[str]:
     """Returns warnings that matter for the results of a run, a line each."""
-    return [*_leaks(data), *_absent(config, data), *_exclusive(config, data), *_undefined(config, data)]
+    return [
+        *_leaks(data),
+        *_absent(config, data),
+        *_unknown(config, data),
+        *_exclusive(config, data),
+        *_undefined(config, data),
+    ]
 
 
 def _leaks(data: Sources) -> Iterator[str]:
@@ -128,11 +150,42 @@ def _absent(config: TrainConfig, data: Sources) -> Iterator[str]:
                 )
 
 
+def _unknown(config: TrainConfig, data: Sources) -> Iterator[str]:
+    """Yields a line with the numbers of unknown labels, and one for classes that nothing can be learned of."""
+    if not data.has_unknown:
+        return
+    splits = [data.split(name) for name in (config.train_split, config.validation_split)]
+    counts = " and ".join(
+        f"{sum(split.statistics.unknown):,} of {split.num_examples * len(data.classes):,} in the split {split.name!r}"
+        for split in splits
+    )
+    yield f"Unknown labels: {counts}. They have no part in the loss and in the metrics."
+    if config.loss == "categorical_crossentropy":
+        least = max(splits[0].statistics.unknown, default=0)
+        mixed = (
+            ", and every image that --augment=full mixes with one of them; --augment=crop does not mix images"
+            if config.augment == "full" and least
+            else ""
+        )
+        yield (
+            "--loss=categorical_crossentropy leaves out every image that has an unknown label: at least "
+            f"{least:,} of {splits[0].num_examples:,} in the split {config.train_split!r}{mixed}."
+        )
+    known = sources.num_known(splits[0].statistics)
+    names = [name for name, number in zip(data.classes, known, strict=True) if not number]
+    if names:
+        yield (
+            f"No image of the split {config.train_split!r} has a known label of {', '.join(names)}: nothing is learned "
+            "of these classes. --classes names the classes to train on."
+        )
+
+
 def _exclusive(config: TrainConfig, data: Sources) -> Iterator[str]:
     """Yields a line if a softmax is trained on images with several labels, or with none."""
     statistics = data.split(config.train_split).statistics
     labels, images = sum(statistics.positives), statistics.num_examples
-    if config.loss == "categorical_crossentropy" and labels != images:
+    # Where labels are unknown, there may be a positive one among them.
+    if config.loss == "categorical_crossentropy" and (labels > images or (labels < images and not data.has_unknown)):
         yield (
             f"--loss=categorical_crossentropy needs one label for each image, but the {images} images of the split "
             f"{config.train_split!r} have {labels} labels: some have {'several' if labels > images else 'none'}. "
@@ -143,8 +196,9 @@ def _exclusive(config: TrainConfig, data: Sources) -> Iterator[str]:
 def _undefined(config: TrainConfig, data: Sources) -> Iterator[str]:
     """Yields a line if no class has an average precision."""
     statistics = data.split(config.validation_split).statistics
-    if not any(0 < positives < statistics.num_examples for positives in statistics.positives):
+    known = sources.num_known(statistics)
+    if not any(0 < positives < number for positives, number in zip(statistics.positives, known, strict=True)):
         yield (
-            f"Every class is a label of all images or of no image in the split {config.validation_split!r}: "
-            "the mean average precision is undefined."
+            f"Every class is a label of all images or of no image in the split {config.validation_split!r}"
+            f"{', as far as labels are known' if data.has_unknown else ''}: the mean average precision is undefined."
         )

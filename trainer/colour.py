@@ -5,6 +5,8 @@ Both work on a whole batch at a time, in the graph, after the images have been c
 
 import tensorflow as tf
 
+from schemas.example import UNKNOWN
+
 _COLOUR = 0.2
 _MIXUP = 0.4
 
@@ -30,31 +32,40 @@ def jitter_colour(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(tf.reshape(pixels, shape) + mean * (brightness - contrast), 0.0, 255.0)
 
 
-def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def mixup(
+    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, has_unknown: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Blends each example with another of the batch (mixup, Zhang et al. 2018, with a uniform share).
 
     Args:
         images: float32 [batch, height, width, 3].
         labels: float32 [batch, k].
         seed: int64 [2].
+        has_unknown: whether labels may be UNKNOWN. A mixed label is known only if both labels are.
     """
     share = tf.random.stateless_uniform([tf.shape(images)[0], 1], seed, 0.0, _MIXUP)
     wide = share[:, :, tf.newaxis, tf.newaxis]
     # Not `images[::-1]`, which takes fifteen times as long as this.
     partners, their_labels = tf.reverse(images, [0]), tf.reverse(labels, [0])
-    return images * (1.0 - wide) + partners * wide, labels * (1.0 - share) + their_labels * share
+    mixed = labels * (1.0 - share) + their_labels * share
+    if has_unknown:
+        mixed = tf.where(tf.maximum(labels, their_labels) < UNKNOWN, mixed, UNKNOWN)
+    return images * (1.0 - wide) + partners * wide, mixed
 
 
-def jitter_and_mix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def jitter_and_mix(
+    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, has_unknown: bool = False
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Changes the colours of a batch, and blends its examples.
 
     Args:
         images: uint8 [batch, height, width, 3].
         labels: float32 [batch, k].
         seed: int64 [2].
+        has_unknown: whether labels may be UNKNOWN.
 
     Returns:
         images float32 [batch, height, width, 3], 0 to 255, and labels float32 [batch, k].
     """
     colour_seed, mixup_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    return mixup(jitter_colour(tf.cast(images, tf.float32), colour_seed), labels, mixup_seed)
+    return mixup(jitter_colour(tf.cast(images, tf.float32), colour_seed), labels, mixup_seed, has_unknown=has_unknown)

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from trainer import model, pipeline
+from trainer import losses, model, pipeline
 from trainer.config import TrainConfig
 from trainer.sources import Sources
 
@@ -30,11 +30,13 @@ def compile_network(network: keras.Model, config: TrainConfig, data: Sources, st
         optimizer=keras.optimizers.AdamW(
             schedule(config, pipeline.steps_per_epoch(config, data)), weight_decay=config.weight_decay
         ),
-        loss=config.loss,
+        loss=losses.of_run(config, data),
         # XLA made an epoch of the default recipe half as long again on CPU.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
         steps_per_execution=steps_per_execution,
     )
+    if data.has_unknown:
+        losses.set_loss(network, config.loss)
 
 
 def schedule(config: TrainConfig, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:

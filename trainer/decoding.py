@@ -32,6 +32,7 @@ class Decoder:
         all_jpeg: whether the dataset has no image of another format: the graph is simpler then.
         size: height and width of the result, pixels.
         exact: whether all pixels are decoded and averaged by an antialiasing filter.
+        has_unknown: whether labels may be unknown: those are example.UNKNOWN.
     """
 
     num_classes: int
@@ -39,6 +40,7 @@ class Decoder:
     all_jpeg: bool
     size: int
     exact: bool
+    has_unknown: bool = False
 
     def __call__(self, records: tf.Tensor, crops: Crops | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Decodes examples.
@@ -50,9 +52,11 @@ class Decoder:
         Returns:
             images uint8 [n, size, size, 3] and labels float32 [n, number of labels].
         """
-        names = (example.IMAGE, example.HEIGHT, example.WIDTH, example.LABELS)
-        features = tf.io.parse_example(records, example.parse_spec(self.num_classes, names))
+        names = (example.IMAGE, example.HEIGHT, example.WIDTH, example.LABELS, example.KNOWN)
+        features = tf.io.parse_example(records, example.parse_spec(self.num_classes, names, self.has_unknown))
         labels = features[example.LABELS]
+        if self.has_unknown:  # On disk they are 0.
+            labels += example.UNKNOWN * (1 - features[example.KNOWN])
         if self.labels != tuple(range(self.num_classes)):
             labels = tf.gather(labels, self.labels, axis=1)
         # A loop in the graph: `Dataset.map` with a call for each image took a tenth longer.

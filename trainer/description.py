@@ -2,6 +2,7 @@
 
 import dataclasses
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ import tensorflow as tf
 import multihot
 from trainer.caching import Plan
 from trainer.config import TrainConfig
-from trainer.sources import Sources
+from trainer.sources import Source, Sources
 
 
 def describe(config: TrainConfig, data: Sources, plan: Plan) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def describe(config: TrainConfig, data: Sources, plan: Plan) -> dict[str, Any]:
                 "version": source.info.version,
                 "fingerprint": source.info.fingerprint,
                 "classes": list(source.info.classes),
+                **_unknown_labels(source, (config.train_split, config.validation_split)),
             }
             for source in data.each
         ],
@@ -42,3 +44,12 @@ def describe(config: TrainConfig, data: Sources, plan: Plan) -> dict[str, Any]:
             "keras": keras.__version__,
         },
     }
+
+
+def _unknown_labels(source: Source, splits: Sequence[str]) -> dict[str, Any]:
+    """Returns the number of unknown labels of each class of the run, by split, if there are any."""
+    if not source.has_unknown:
+        return {}
+    classes = [source.info.classes[i] for i in source.labels]
+    numbers = {split: source.statistics(split).unknown or (0,) * len(classes) for split in splits}
+    return {"unknown_labels": {split: dict(zip(classes, each, strict=True)) for split, each in numbers.items()}}

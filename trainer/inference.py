@@ -5,6 +5,9 @@ import numpy as np
 import tensorflow as tf
 
 from multihot import signals
+from multihot.errors import UserError
+from schemas.example import UNKNOWN
+from trainer.losses import Masked
 from trainer.metrics import Predictions
 
 
@@ -16,11 +19,13 @@ class Predictor:
 
         Args:
             model: images -> probabilities [batch, k], with or without a loss.
-            dataset: finite, of batches (images, labels [batch, k]).
+            dataset: finite, of batches (images, labels [batch, k]). Labels may be UNKNOWN if the loss of the model is
+                masked.
             num_examples: in the dataset.
         """
         self._dataset, self._num_examples = dataset, num_examples
         has_loss = self._has_loss = model.compiled
+        self._masked = model.loss if has_loss and isinstance(model.loss, Masked) else None
 
         def step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             scores = model(images, training=False)
@@ -32,23 +37,38 @@ class Predictor:
         self._step = tf.function(step, input_signature=dataset.element_spec)
 
     def __call__(self) -> Predictions:
-        """Returns the predictions of the model as it is now: 5 bytes for each example and class.
+        """Returns the predictions of the model as it is now: 5 bytes for each example and class, 6 with a mask.
 
         Raises:
+            UserError: no label counts in the loss.
             ValueError: the dataset does not have `num_examples` examples.
         """
         arrays: list[np.ndarray] = []
-        done, loss = 0, 0.0
+        done, loss, weights = 0, 0.0, 0
         for images, labels in self._dataset:
             signals.check()
             scores, batch_loss = self._step(images, labels)
             if not arrays:  # Of their full size from the start: parts that are put together take twice the memory.
                 arrays.append(np.empty((self._num_examples, *labels.shape[1:]), np.bool_))
                 arrays.append(np.empty((self._num_examples, *scores.shape[1:]), np.float32))
+                if self._masked:
+                    arrays.append(np.empty_like(arrays[0]))
             part = slice(done, done + len(labels))
             arrays[0][part], arrays[1][part] = labels.numpy() > 0, scores.numpy()
-            loss += float(batch_loss) * len(labels)
+            weight = len(labels)
+            if self._masked:
+                arrays[2][part] = labels.numpy() < UNKNOWN
+                arrays[0][part] &= arrays[2][part]
+                weight = int(tf.math.count_nonzero(self._masked.counts(labels)))
+            loss, weights = loss + float(batch_loss) * weight, weights + weight
             done = part.stop
         if done != self._num_examples:
             raise ValueError(f"The dataset has {done} examples. Expected: {self._num_examples}")
-        return Predictions(labels=arrays[0], scores=arrays[1], loss=loss / done if self._has_loss else None)
+        if not weights:
+            raise UserError(
+                "Every image of the split to evaluate on has an unknown label: --loss=categorical_crossentropy is "
+                "undefined there. Use --loss=binary_crossentropy."
+            )
+        known = arrays[2] if self._masked else None
+        mean = loss / weights if self._has_loss else None
+        return Predictions(labels=arrays[0], scores=arrays[1], known=known, loss=mean)

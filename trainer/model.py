@@ -19,6 +19,7 @@ from keras import layers
 from multihot.errors import UserError
 from schemas import example
 from schemas.statistics import Statistics
+from trainer import sources
 from trainer.config import TrainConfig
 
 SMALL_RESNET = "small_resnet"
@@ -81,7 +82,7 @@ def _log_odds(statistics: Statistics) -> np.ndarray:
     """Returns the bias with which an untrained head predicts the frequency of each class, so that it is not learned."""
     # One more of each kind, so that a class that all or none have stays finite.
     positives = np.asarray(statistics.positives) + 1
-    return np.log(positives / (statistics.num_examples + 2 - positives))
+    return np.log(positives / (np.asarray(sources.num_known(statistics)) + 2 - positives))
 
 
 def _backbone(config: TrainConfig) -> tuple[keras.Model, Callable[..., Any]]:

@@ -40,7 +40,7 @@ class CachedSplit(NamedTuple):
 
     Attributes:
         inputs: images uint8 [n, size, size, 3] (see `cached_image_size`), or features float32 [n, d].
-        labels: float32 [n, k].
+        labels: float32 [n, k], 0, 1 or example.UNKNOWN.
     """
 
     inputs: tf.Tensor
@@ -122,7 +122,8 @@ def training_dataset(
             dataset = dataset.take(epoch_examples).batch(planned.chunk_size, drop_remainder=chunks_are_batches)
     if config.augment == "full":
         dataset = _with_seeds(dataset, config.seed + 1).map(
-            lambda chunk, seed: colour.jitter_and_mix(chunk[0], chunk[1], seed), num_parallel_calls=planned.colour_calls
+            lambda chunk, seed: colour.jitter_and_mix(chunk[0], chunk[1], seed, has_unknown=sources.has_unknown),
+            num_parallel_calls=planned.colour_calls,
         )
     if not chunks_are_batches:
         dataset = dataset.rebatch(batch, drop_remainder=True)
@@ -255,9 +256,10 @@ def _decoder(config: TrainConfig, source: Source, split: str, size: int) -> Deco
     return Decoder(
         num_classes=len(source.info.classes),
         labels=source.labels,
-        all_jpeg=set(source.info.split(split).statistics.formats) == {JPEG},
+        all_jpeg=set(source.split(split).statistics.formats) == {JPEG},
         size=size,
         exact=config.decode == "exact",
+        has_unknown=source.has_unknown,
     )
 
 

@@ -45,7 +45,8 @@ def samples(images: np.ndarray, predictions: Predictions, classes: Sequence[str]
         classes: names of the classes.
         path: of the PNG.
     """
-    true = [_lines(_names(labels, classes)) for labels in predictions.labels]
+    known = np.ones_like(predictions.labels, np.bool_) if predictions.known is None else predictions.known
+    true = [_lines(_true(*row, classes)) for row in zip(predictions.labels, known, strict=True)]
     predicted = [_lines(_predicted(scores, classes)) for scores in predictions.scores]
     most_lines = max(text.count("\n") for text in true) + max(text.count("\n") for text in predicted) + 2
     rows = -(-len(images) // _COLUMNS)
@@ -53,7 +54,7 @@ def samples(images: np.ndarray, predictions: Predictions, classes: Sequence[str]
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for panel in panels[len(images) :]:
         panel.axis("off")
-    right = np.all((predictions.labels > 0) == (predictions.scores >= THRESHOLD), axis=1)
+    right = np.all(((predictions.labels > 0) == (predictions.scores >= THRESHOLD)) | ~known, axis=1)
     for i, (panel, image) in enumerate(zip(panels, images, strict=False)):
         colour = "tab:green" if right[i] else "tab:red"
         panel.imshow(image)
@@ -62,15 +63,20 @@ def samples(images: np.ndarray, predictions: Predictions, classes: Sequence[str]
         # A dollar sign in the name of a class is no formula.
         panel.set_title(true[i], fontsize=9, parse_math=False)
         panel.set_xlabel(predicted[i], fontsize=9, parse_math=False, color=colour)
-    figure.suptitle("Above: true labels. Below: predicted ones, green if all are right, red if not.", fontsize=10)
+    unknown = "" if known.all() else ", unknown ones left out"
+    figure.suptitle(
+        f"Above: true labels. Below: predicted ones, green if all are right{unknown}, red if not.", fontsize=10
+    )
     with warnings.catch_warnings():
         # A name in a script that the font has not: boxes in the picture, and the name in evaluation.json.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(path, dpi=120)
 
 
-def _names(labels: np.ndarray, classes: Sequence[str]) -> str:
-    return ", ".join(name for name, label in zip(classes, labels, strict=True) if label) or "none"
+def _true(labels: np.ndarray, known: np.ndarray, classes: Sequence[str]) -> str:
+    """Returns the names of the positive labels, and how many labels are unknown."""
+    names = ", ".join(name for name, label in zip(classes, labels, strict=True) if label) or "none"
+    return names if known.all() else f"{names} ({np.count_nonzero(~known)} unknown)"
 
 
 def _predicted(scores: np.ndarray, classes: Sequence[str]) -> str:

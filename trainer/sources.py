@@ -28,6 +28,12 @@ class Source:
     info: DatasetInfo
     labels: tuple[int, ...]
 
+    @property
+    def has_unknown(self) -> bool:
+        """Whether a label of a class of the run is unknown, in any split."""
+        unknown = [split.statistics.unknown for split in self.info.splits]
+        return any(each[i] for each in unknown if each for i in self.labels)
+
     def split(self, name: str) -> SplitInfo:
         """Returns the split of this name, with the statistics of all classes; without examples if there is none."""
         found = [split for split in self.info.splits if split.name == name]
@@ -37,7 +43,11 @@ class Source:
     def statistics(self, split: str) -> Statistics:
         """Returns the statistics of a split, of the classes of the run."""
         statistics = self.split(split).statistics
-        return dataclasses.replace(statistics, positives=tuple(statistics.positives[i] for i in self.labels))
+        return dataclasses.replace(
+            statistics,
+            positives=tuple(statistics.positives[i] for i in self.labels),
+            unknown=tuple(statistics.unknown[i] for i in self.labels) if statistics.unknown else (),
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +61,11 @@ class Sources:
 
     classes: tuple[str, ...]
     each: tuple[Source, ...]
+
+    @property
+    def has_unknown(self) -> bool:
+        """Whether a label of a class of the run is unknown, in any split of any dataset."""
+        return any(source.has_unknown for source in self.each)
 
     def split(self, name: str) -> SplitInfo:
         """Returns the splits of this name of all datasets together, of the classes of the run."""
@@ -102,6 +117,12 @@ def combine(datasets: Sequence[tuple[str, DatasetInfo]], classes: tuple[str, ...
         labels = tuple(indices[name] for name in classes or first[1].classes)
         each.append(Source(directory=directory, info=info, labels=labels))
     return Sources(classes=classes or first[1].classes, each=tuple(each))
+
+
+def num_known(statistics: Statistics) -> tuple[int, ...]:
+    """Returns for each class the number of examples of which it is known whether they have it."""
+    unknown = statistics.unknown or (0,) * len(statistics.positives)
+    return tuple(statistics.num_examples - number for number in unknown)
 
 
 @contextlib.contextmanager

@@ -190,7 +190,6 @@ def _fit_and_evaluate(
     run_folder.write_text(output / run_folder.EVALUATION, json.dumps(result, indent=1) + "\n")
     pictures = pipeline.decoded_chunks(config, data, config.validation_split, config.image_size)
     images = next(pictures.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
-    first = metrics.Predictions(labels=predictions.labels[: len(images)], scores=predictions.scores[: len(images)])
     with run_folder.atomic_file(output / "samples.png") as path:
-        plots.samples(images, first, data.classes, str(path))
+        plots.samples(images, predictions[: len(images)], data.classes, str(path))
     return result

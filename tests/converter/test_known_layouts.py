@@ -23,12 +23,6 @@ Draw = Callable[..., bytes]
 
 _PAGE = Path(__file__).parents[2] / "docs" / "layouts.md"
 
-# What the layouts need of other parts of the converter.
-_UNKNOWN = "needs labels/known on disk, and --group_pattern or --filename_suffix"
-_MERGED = "needs --merge_rows"
-_NAMES = "needs --filename_suffix, --filename_match, --filename_pattern or --group_pattern"
-_SPLITS = "needs --csv with a file for each split, --relative_to_csv or --split_names"
-
 
 class _Case(NamedTuple):
     """A table of a known layout, and what becomes of it.
@@ -40,7 +34,6 @@ class _Case(NamedTuple):
         given: flags beside those of the layout.
         unknown: classes of each image that are not known, where there are any.
         splits: names of each split, where the table says them.
-        pending: what the layout needs that is not there yet.
     """
 
     tables: Mapping[str, str | bytes]
@@ -49,7 +42,6 @@ class _Case(NamedTuple):
     given: tuple[str, ...] = ()
     unknown: Mapping[str, set[str]] = {}
     splits: Mapping[str, set[str]] = {}
-    pending: str = ""
 
 
 _ROBOFLOW = {
@@ -107,7 +99,6 @@ _CASES = {
         ),
         {"view1_frontal.jpg": {"No Finding"}, "view2_lateral.jpg": set(), "view3_frontal.jpg": {"Cardiomegaly"}},
         unknown={"view2_lateral.jpg": {"Cardiomegaly"}, "view3_frontal.jpg": {"Pleural Effusion"}},
-        pending=_UNKNOWN,
     ),
     "nih": _Case(
         {
@@ -127,13 +118,11 @@ _CASES = {
             "00000001_001.png": {"Cardiomegaly", "Emphysema"},
             "00000002_000.png": {"No Finding"},
         },
-        pending=_NAMES,
     ),
     "planet": _Case(
         {"train_v2.csv": "image_name,tags\ntrain_0,haze primary\ntrain_1,agriculture clear primary water\n"},
         ("train_0.jpg", "train_1.jpg"),
         {"train_0.jpg": {"haze", "primary"}, "train_1.jpg": {"agriculture", "clear", "primary", "water"}},
-        pending=_NAMES,
     ),
     "open_images": _Case(
         {
@@ -143,14 +132,12 @@ _CASES = {
         },
         ("0001eeaf4aed83f9.jpg", "000595fe6fee6369.jpg"),
         {"0001eeaf4aed83f9.jpg": {"/m/0cmf2"}, "000595fe6fee6369.jpg": {"/m/02wbm", "/m/02xwb"}},
-        pending=_MERGED,
     ),
     "voc": _Case(
         {"voc.txt": "filename aeroplane bicycle\n2008_000002 -1  1\n2008_000003  0 -1\n2008_000007  1 -1\n"},
         ("2008_000002.jpg", "2008_000003.jpg", "2008_000007.jpg"),
         {"2008_000002.jpg": {"bicycle"}, "2008_000003.jpg": set(), "2008_000007.jpg": {"aeroplane"}},
         unknown={"2008_000003.jpg": {"aeroplane"}},
-        pending=_UNKNOWN,
     ),
     "roboflow": _Case(
         {
@@ -161,7 +148,6 @@ _CASES = {
         {name: {"cat"} for names in _ROBOFLOW.values() for name in names},
         given=(_roboflow_csv("_classes.csv"),),
         splits=_ROBOFLOW_SPLITS,
-        pending=_SPLITS,
     ),
     "roboflow_boxes": _Case(
         {
@@ -177,7 +163,6 @@ _CASES = {
         },
         given=(_roboflow_csv("_annotations.csv"),),
         splits=_ROBOFLOW_SPLITS,
-        pending=_SPLITS,
     ),
     "label_studio": _Case(
         {
@@ -188,7 +173,6 @@ _CASES = {
         },
         ("2b3a4c5d-a.jpg", "3c4d5e6f-b.jpg"),
         {"2b3a4c5d-a.jpg": {"Cat", "Red car"}, "3c4d5e6f-b.jpg": {"Cat", "Dog"}},
-        pending=_MERGED,
     ),
     "via": _Case(
         {
@@ -199,7 +183,6 @@ _CASES = {
         },
         ("a.jpg", "b.jpg"),
         {"a.jpg": {"cat", "dog"}, "b.jpg": set()},
-        pending=_MERGED,
     ),
     "fastai": _Case(
         {
@@ -209,7 +192,6 @@ _CASES = {
         ("000005.jpg", "000007.jpg", "000012.jpg"),
         {"000005.jpg": {"chair"}, "000007.jpg": {"car"}, "000012.jpg": {"car", "person"}},
         splits={"train": {"000012.jpg"}, "validation": {"000005.jpg", "000007.jpg"}},
-        pending=_SPLITS,
     ),
     "miml": _Case(
         {"miml_labels_1.csv": "Filenames,desert,mountains,sea\n1.jpg,1,0,0\n4.jpg,1,1,0\n5.jpg,0,0,0\n"},
@@ -228,7 +210,6 @@ _CASES = {
         {"truth.csv": "image,MEL,NV,UNK\nISIC_0000000,0.0,1.0,0.0\nISIC_0000002_downsampled,1.0,0.0,0.0\n"},
         ("ISIC_0000000.jpg", "ISIC_0000002_downsampled.jpg"),
         {"ISIC_0000000.jpg": {"NV"}, "ISIC_0000002_downsampled.jpg": {"MEL"}},
-        pending=_NAMES,
     ),
     "ham10000": _Case(
         {
@@ -242,7 +223,6 @@ _CASES = {
             "HAM10000_images_part_1/ISIC_0026769.jpg",
         ),
         {"ISIC_0027419.jpg": {"bkl"}, "ISIC_0025030.jpg": {"bkl"}, "ISIC_0026769.jpg": {"nv"}},
-        pending=_NAMES,
     ),
     "padchest": _Case(
         {
@@ -254,7 +234,6 @@ _CASES = {
         },
         ("0/1_a.png", "0/1_b.png", "1/2_c.png"),
         {"1_a.png": {"pulmonary fibrosis", "kyphosis", "loc basal"}, "1_b.png": {"kyphosis"}, "2_c.png": set()},
-        pending=_NAMES,
     ),
 }
 
@@ -294,13 +273,7 @@ def _convert(options: ConvertOptions) -> _Converted:
     return found
 
 
-@pytest.mark.parametrize(
-    "layout",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=False, reason=case.pending) if case.pending else ())
-        for name, case in _CASES.items()
-    ],
-)
+@pytest.mark.parametrize("layout", _CASES)
 def test_a_table_of_a_known_layout_is_read_with_the_flags_of_the_layout(
     layout: str, tmp_path: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:

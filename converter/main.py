@@ -1,45 +1,26 @@
 """Defines the command line of the converter: flags become ConvertOptions, and a conversion starts."""
 
-import dataclasses
 import gc
 import logging
-from dataclasses import field
 from typing import Any
 
 from multihot import command, flags, machine
 from multihot.errors import UserError
 from multihot.quiet import quiet
-from multihot.settings import setting
 from multihot.usage import Usage
 
 with quiet():  # Beam tells of packages for Google Cloud that are not there.
     from converter import known_layouts
     from converter.dataset import summary
     from converter.job import commit, pipeline, runners
+    from converter.known_layouts import LayoutOptions
     from converter.options import ConvertOptions
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Mode:
-    """The setting of the program that is not one of a conversion."""
-
-    layout: str = field(
-        default="",
-        metadata=setting(
-            "Flags for a known layout of tables; others that are given win. docs/layouts.md describes them: "
-            f"{', '.join(known_layouts.names())}.",
-            value="NAME",
-            text="",
-            parse=lambda name: known_layouts.path(name) if name else "",
-        ),
-    )
-
 
 _USAGE = Usage(
     module="converter",
     description="Turns a CSV and a folder of images into a dataset. The flags of Apache Beam work too: --runner, ...",
     example="--csv=labels.csv --images=images --output=data --name=miml",
-    settings=(ConvertOptions, _Mode),
+    settings=(ConvertOptions, LayoutOptions),
     status=1,
 )
 
@@ -74,10 +55,7 @@ def main(parsed: tuple[ConvertOptions, Any]) -> None:
 
 def _parse(argv: list[str]) -> tuple[ConvertOptions, Any]:
     others: list[str] = []
-    given = flags.read(_USAGE, argv, others)
-    if given["layout"]:
-        others.clear()
-        given = flags.read(_USAGE, [argv[0], f"--flagfile={given['layout']}", *argv[1:]], others)
+    given = known_layouts.read(_USAGE, argv, others)
     try:
         beam_options = runners.parse(others, known_flags=flags.names(_USAGE))
     except UserError as error:

@@ -21,12 +21,19 @@ def flag(name: str, values: Sequence[str]) -> str:
     """Returns a flag with a list of values, as a shell takes it; a blank value is written as ''."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow([value or "''" for value in values])
-    value = text.getvalue()
-    if re.fullmatch(r"[\w@%+=:,./-]*", value):
-        return f"--{name}={value}"
+    return argument(f"--{name}={text.getvalue()}")
+
+
+def argument(text: str) -> str:
+    """Returns an argument of a command as a shell takes it, with as few quotes as possible: --name='a b'."""
+    if re.fullmatch(r"[\w@%+=:,./-]+", text):
+        return text
+    found = re.match(r"--?\w+=", text)
+    start = found[0] if found else ""
+    value = text.removeprefix(start)
     if "'" in value and not re.search(r'["$`!\\]', value):
-        return f'--{name}="{value}"'
-    return f"--{name}={shlex.quote(value)}"
+        return f'{start}"{value}"'
+    return start + shlex.quote(value)
 
 
 def some(names: Sequence[str], separator: str = ", ") -> str:

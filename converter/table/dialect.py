@@ -20,6 +20,8 @@ class Record(NamedTuple):
 # Stands for runs of blanks.
 BLANKS = " "
 _DELIMITERS = ",;\t|"
+# Words for delimiters.
+NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", BLANKS: "blanks"}
 # The line by which Excel is told the delimiter.
 _EXCEL = re.compile(r'"?sep=([^"\r\n])"?[,;\t]*\s*')
 # Names of columns of file names. Such a name in a first line means that the line is the header.

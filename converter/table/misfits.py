@@ -58,10 +58,10 @@ def check_filenames(where: str, filename: ColumnSample, others: Iterable[ColumnS
     Raises:
         UserError: another one has names of images, and this one has none.
     """
-    if any(map(_is_image_name, filename.filled)):
+    if any(map(is_image_name, filename.filled)):
         return
     for other in others:
-        if other.filled and all(map(_is_image_name, other.filled)):
+        if other.filled and all(map(is_image_name, other.filled)):
             raise UserError(
                 f"{where}: the first column, {filename.name!r}, holds {_shown(filename)}, and {other.name!r} holds "
                 f"{_shown(other)}. Name the column with the file names: --filename_column={other.name}"
@@ -95,7 +95,8 @@ def check_labels(
         raise UserError(_unclear(options, where, meanings, misfits))
 
 
-def _is_image_name(cell: Cell) -> bool:
+def is_image_name(cell: Cell) -> bool:
+    """Whether a cell ends as names of images do; an address may have a query behind the name."""
     return isinstance(cell, str) and IMAGE_NAME.search(cell.strip().partition("?")[0]) is not None
 
 

@@ -78,6 +78,35 @@ def read_header(path: str, options: ConvertOptions) -> Record:
             return Record(first.line, dialect.complete(path, first, rows))
 
 
+def form(path: str, options: ConvertOptions) -> str:
+    """Returns the form of a file in words: Parquet, or the delimiter and the encoding of a CSV.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    with open_contents(path) as (file, head):
+        if _is_parquet(path, file, head):
+            return "Parquet"
+        encoding = _encoding(path, head, options)
+        with io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+            _, _, delimiter = _start(path, text, options)
+    between = dialect.NAMES.get(delimiter, repr(delimiter))
+    return f"CSV, {between} between the cells, {encoding.removesuffix('-sig')}"
+
+
+def first_lines(path: str, options: ConvertOptions, number: int) -> list[str]:
+    """Returns the first lines of a file as they are, with replacements for what is no text in --encoding.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    with (
+        open_contents(path) as (file, head),
+        io.TextIOWrapper(file, encoding=_encoding(path, head, options), errors="replace") as text,
+    ):
+        return [line.rstrip("\n") for line in itertools.islice(text, number)]
+
+
 def read_records(
     path: str, options: ConvertOptions, columns: Collection[int], lists: Collection[int] = ()
 ) -> Iterator[Record]:
@@ -153,18 +182,9 @@ def _csv_records(path: str, file: BinaryIO, encoding: str, options: ConvertOptio
     line = options.skip_lines + 1
     try:
         with io.TextIOWrapper(file, encoding=encoding, newline="") as text:
-            for _ in itertools.islice(text, options.skip_lines):
-                pass
             lines = _Lines(text)
-            first = dialect.lookahead(text, _MOST_COMMENTS)
-            delimiter = options.delimiter
-            if first and (excel := dialect.delimiter_of_excel(first[0])):
-                delimiter = delimiter or excel
-                line += 1
-                first = first[1:] or dialect.lookahead(text, _MOST_COMMENTS)
-            dialect.check_comments(path, line, first)
+            line, first, delimiter = _start(path, text, options)
             before = line - 1
-            delimiter = delimiter or dialect.detected(*[*first, "", ""][:2])
             reader = dialect.reader(itertools.chain(first, lines), delimiter)
             for cells in reader:
                 # At the end of the file, the last record is complete only if all of its quotes are closed.
@@ -181,6 +201,21 @@ def _csv_records(path: str, file: BinaryIO, encoding: str, options: ConvertOptio
         raise UserError(
             f"{path} line {line}: a cell that starts here cannot be read ({error}). Is a quote never closed?"
         ) from error
+
+
+def _start(path: str, text: io.TextIOWrapper, options: ConvertOptions) -> tuple[int, list[str], str]:
+    """Reads the first lines of a CSV: returns the number of the header's line, it and the next lines, the delimiter."""
+    line = options.skip_lines + 1
+    for _ in itertools.islice(text, options.skip_lines):
+        pass
+    first = dialect.lookahead(text, _MOST_COMMENTS)
+    delimiter = options.delimiter
+    if first and (excel := dialect.delimiter_of_excel(first[0])):
+        delimiter = delimiter or excel
+        line += 1
+        first = first[1:] or dialect.lookahead(text, _MOST_COMMENTS)
+    dialect.check_comments(path, line, first)
+    return line, first, delimiter or dialect.detected(*[*first, "", ""][:2])
 
 
 def _why(error: UnicodeError) -> str:

@@ -7,10 +7,18 @@ from typing import Any
 from multihot.settings import default_text, settings, shown_name
 
 
-def table(config: type) -> str:
-    """Returns the flags and positional arguments of a dataclass as a table in Markdown."""
+def table(config: type, like: type | None = None) -> str:
+    """Returns the flags and positional arguments of a dataclass as a table in Markdown.
+
+    Args:
+        config: the dataclass.
+        like: another dataclass; settings that are the same in both are left out.
+    """
     rows = ["| flag | default | |", "|---|---|---|"]
+    others = list(settings(like).values()) if like else []
     for field, setting in settings(config).items():
+        if setting in others:
+            continue
         words = setting.help
         if setting.choices:
             words += f" Choices: {', '.join(f'`{choice}`' for choice in setting.choices)}."

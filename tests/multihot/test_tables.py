@@ -33,6 +33,16 @@ def test_a_row_for_each_flag_with_its_default_and_help() -> None:
     assert tables.table(_Config) == _TABLE
 
 
+def test_a_table_leaves_out_the_settings_of_another_dataclass() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Other(_Config):
+        output: str = dataclasses.field(default="x", metadata=setting("Another output."))
+
+    assert tables.table(Other, _Config) == "\n".join(
+        [*_TABLE.splitlines()[:2], "| `--output` | `x` | Another output. |"]
+    )
+
+
 def test_a_table_stands_between_its_marks() -> None:
     page = "# A\n<!-- flags of A: scripts/flag_tables.py writes this table -->\n{}<!-- end of flags -->\nB\n"
     assert tables.renew(page.format("old\n"), {"A": "new"}) == page.format("new\n")

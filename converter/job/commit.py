@@ -9,7 +9,6 @@ import dataclasses
 import datetime
 import itertools
 import json
-import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
@@ -26,7 +25,7 @@ from converter.shards import matching
 from converter.shards.provenance import Provenance
 from converter.shards.writing import ShardResult
 from converter.system import storage
-from converter.table import filenames, suggestions
+from converter.table import suggestions
 from schemas import derived, layout
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
@@ -37,8 +36,6 @@ FAILURE = "failure.json"
 # These files are written after all others are in place.
 _LAST = {layout.REPORT, layout.CONVERSION, layout.MANIFEST}
 
-# Reasons of rows whose names may be those of files but for a folder, an ending or the like.
-_NAMES_THAT_DO_NOT_FIT = (Reason.MISSING_FILE, Reason.UNSAFE_PATH)
 # Up to so many files, and up to this share of them, may have rows of different labels by mistake. If more do, the rows
 # are parts of the labels of an image: without these files, images with one label alone would be left.
 _FEW, _FEW_OF = 2, Fraction(1, 100)
@@ -225,7 +222,8 @@ def _too_many_rejects(options: ConvertOptions, conversion_result: ConversionResu
     too_many = f"at most {allowed} may be (--max_rejects{limit})" if len(rejects) > allowed else "no image is left"
     if len(rejects) <= allowed and conversion_result.num_examples:
         too_many = "images with several labels would be missing among the others"
-    hint = _hint(options, conversion_result)
+    missing = [one for one in rejects if suggestions.may_help(one.reason)]
+    hint = suggestions.hint(options, missing, conversion_result.unlisted, conversion_result.num_examples)
     lines = [
         f"{len(rejects)} of {conversion_result.num_rows} rows were rejected; {too_many}.",
         "Nothing is published. What is wrong, with the first row of each kind:",
@@ -233,7 +231,7 @@ def _too_many_rejects(options: ConvertOptions, conversion_result: ConversionResu
     for reason, count in Counter(reject.reason.value for reject in rejects).most_common():
         first = next(reject for reject in rejects if reject.reason == reason)
         lines.append(f"  {count:>7} {reason}: {first.csv} line {first.line}, {first.filename!r}: {first.detail}")
-        if reason in _NAMES_THAT_DO_NOT_FIT and hint:
+        if suggestions.may_help(Reason(reason)) and hint:
             lines.append(f"          ({hint})")
             hint = ""
         if reason == Reason.DUPLICATE_NAME:
@@ -246,28 +244,6 @@ def _too_many_rejects(options: ConvertOptions, conversion_result: ConversionResu
             )
     lines.append(f"All of them: {options.incomplete}/{layout.REJECTS}")
     return "\n".join(lines)
-
-
-def _hint(options: ConvertOptions, conversion_result: ConversionResult) -> str:
-    """Returns a sentence about names in the table that are no names of files; "" if there is nothing to say."""
-    if not conversion_result.unlisted:
-        return ""
-    rejects = [one for one in conversion_result.rejects if one.reason in _NAMES_THAT_DO_NOT_FIT]
-    folders = {storage.relative(posixpath.dirname(csv) or ".", options.images) for csv in {one.csv for one in rejects}}
-    found = suggestions.suggest(
-        [one.filename for one in rejects],
-        conversion_result.unlisted,
-        images=options.images,
-        csv_folders={folder for folder in folders if folder},
-        fitting=conversion_result.num_examples,
-    )
-    number = len(conversion_result.unlisted)
-    files = f"{options.images} holds {number} files that no row names"
-    if found and options.filename_pattern:
-        found += ", where names are as --filename_pattern takes them now"
-    images = (name for name in conversion_result.unlisted if filenames.without_ending(name) != name)
-    example = next(images, conversion_result.unlisted[0])
-    return f"{files}; {found}" if found else f"{files}, such as {example!r}: is it the right folder?"
 
 
 def _final(conversion_result: ConversionResult) -> Iterator[tuple[ShardResult, ShardInfo]]:

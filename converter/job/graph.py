@@ -32,7 +32,7 @@ from converter.job.duplicates import FindGroups
 from converter.job.parallel import InProcesses
 from converter.options import ConvertOptions
 from converter.rejects import Reject
-from converter.shards import buckets, planning, reading, writing
+from converter.shards import buckets, listing, planning, reading, writing
 from converter.shards.batches import Batch
 from converter.shards.matching import Matcher, Merged, Source
 from converter.shards.planning import Shard
@@ -186,14 +186,10 @@ def _num_bytes(row: Row | Reject) -> int:
 
 
 def _list_images(
-    folder: str, options: ConvertOptions, csvs: Sequence[str], num_buckets: int
+    _: str, options: ConvertOptions, csvs: Sequence[str], num_buckets: int
 ) -> Iterator[tuple[int, Batch[storage.File]]]:
-    """Yields the files in the folder of images, without tables and this dataset: both may lie in that folder."""
-    own = tuple(f"{name}/" for path in options.folders if (name := storage.relative(path, folder)))
-    tables = {storage.relative(path, folder) for path in csvs}
-    files = (file for file in storage.list_files(folder) if not file.name.startswith(own) and file.name not in tables)
     key = filenames.key(options.filename_match)
-    return buckets.fill(files, lambda file: key(composed(file.name)), num_buckets)
+    return buckets.fill(listing.images(options, csvs), lambda file: key(composed(file.name)), num_buckets)
 
 
 def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: ConvertOptions) -> Iterator[Any]:

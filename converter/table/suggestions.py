@@ -11,13 +11,19 @@ between a name and its file has four parts, which have nothing to do with each o
 The difference that most names have is the one that is reported.
 """
 
+import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from converter.options import ConvertOptions
+from converter.rejects import Reason, Reject
+from converter.system import storage
 from converter.table.filenames import base, without_ending
 
+# Reasons of rows whose names may be those of files but for a folder, an ending or the like.
+_REASONS = (Reason.MISSING_FILE, Reason.UNSAFE_PATH)
 # Names that are compared, and files that each is compared with: enough to tell what most of them have.
 _NAMES, _FILES = 2000, 20
 # Differences that are tried; the others are rare.
@@ -67,6 +73,37 @@ class Suggestion(NamedTuple):
     num_explained: int
     num_compared: int
     flags: Mapping[str, str | bool]
+
+
+def may_help(reason: Reason) -> bool:
+    """Whether a row that was rejected for a reason may have a name that differs from that of its file."""
+    return reason in _REASONS
+
+
+def hint(options: ConvertOptions, rejects: Sequence[Reject], unlisted: Sequence[str], fitting: int) -> str:
+    """Returns a sentence about names in the table that are no names of files; "" if there is nothing to say.
+
+    Args:
+        options: of the conversion.
+        rejects: rows that were rejected for a reason with which a suggestion may help.
+        unlisted: names of the files that no row names, sorted.
+        fitting: number of rows that have found their files.
+    """
+    if not unlisted:
+        return ""
+    folders = {storage.relative(posixpath.dirname(csv) or ".", options.images) for csv in {one.csv for one in rejects}}
+    found = suggest(
+        [one.filename for one in rejects],
+        unlisted,
+        images=options.images,
+        csv_folders={folder for folder in folders if folder},
+        fitting=fitting,
+    )
+    files = f"{options.images} holds {len(unlisted)} files that no row names"
+    if found and options.filename_pattern:
+        found += ", where names are as --filename_pattern takes them now"
+    example = next((name for name in unlisted if without_ending(name) != name), unlisted[0])
+    return f"{files}; {found}" if found else f"{files}, such as {example!r}: is it the right folder?"
 
 
 def suggest(

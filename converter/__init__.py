@@ -4,6 +4,7 @@ A folder is a wing of the converter: one idea. A wing imports only from what sta
 
 main.py     defines the command line of the converter: flags become ConvertOptions, and a conversion starts
 job/        runs a conversion as an Apache Beam job, and publishes the dataset that results
+look/       says how a table and a folder would be read, before a conversion: `python -m converter.look`
 verify/     reads a finished dataset again, and reports every fault in it: `python -m converter.verify`
 report/     builds the page that shows what a dataset contains: `python -m converter.report`
 inspect/    shows the summary of a dataset, or chosen examples of it: `python -m converter.inspect`

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from converter.diff import DiffOptions
 from converter.inspect.selection import InspectOptions
+from converter.look.program import LookOptions
 from converter.options import ConvertOptions
 from converter.report.page import ReportOptions
 from converter.verify.dataset_checks import VerifyOptions
@@ -16,17 +17,22 @@ from trainer.runs import RunsOptions
 
 _DOCS = Path(__file__).parents[1] / "docs"
 _PAGES: dict[str, tuple[type, ...]] = {
-    "converting.md": (ConvertOptions, ReportOptions, VerifyOptions, DiffOptions),
+    "converting.md": (ConvertOptions, LookOptions, ReportOptions, VerifyOptions, DiffOptions),
     "inspecting.md": (InspectOptions,),
     "training.md": (TrainConfig, RunsOptions),
 }
+
+
+# Dataclasses of which most settings stand in the table of another one.
+_LIKE = {LookOptions: ConvertOptions}
 
 
 def pages() -> dict[Path, str]:
     """Returns the text that each page should have, by its path."""
     return {
         _DOCS / name: tables.renew(
-            (_DOCS / name).read_text(encoding="utf-8"), {config.__name__: tables.table(config) for config in configs}
+            (_DOCS / name).read_text(encoding="utf-8"),
+            {config.__name__: tables.table(config, _LIKE.get(config)) for config in configs},
         )
         for name, configs in _PAGES.items()
     }

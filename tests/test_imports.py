@@ -152,6 +152,7 @@ def test_flags_are_made_in_one_place(module: str) -> None:
         pytest.param("trainer.main", ["tensorflow", "keras", "sklearn"], id="the command line of the trainer"),
         pytest.param("trainer.metrics", ["tensorflow", "keras"], id="the metrics"),
         pytest.param("converter.inspect.selection", ["tensorflow", "apache_beam"], id="who looks into a dataset"),
+        pytest.param("converter.look.program", ["tensorflow", "apache_beam", "pandas"], id="who looks at a table"),
     ],
 )
 def test_imports_what_takes_seconds_only_when_it_is_needed(module: str, unwanted: list[str]) -> None:

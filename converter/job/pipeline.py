@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import posixpath
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -21,6 +21,7 @@ from converter.shards import writing
 from converter.system import processes, progress, storage
 from converter.table import rows
 from converter.table.header import Table, read_tables
+from converter.text import argument
 from multihot import command, machine
 from multihot.errors import UserError
 from schemas import layout
@@ -53,8 +54,9 @@ def convert(
     csvs = [path for _, path in options.csv_files]
     for path in filter(None, (*csvs, options.images, options.output, options.schema)):
         storage.check(path)
-    tables = read_tables(options)
-    rows.check_splits(options, tables)
+    with _hint(options):
+        tables = read_tables(options)
+        rows.check_splits(options, tables)
     _check_input(options)
     described = runners.is_only_described(beam_options)
     # Two conversions that write into one folder at the same time would mix their files.
@@ -65,6 +67,20 @@ def convert(
         with command.leaves(functools.partial(leftovers.describe, options, runners.elsewhere(beam_options))):
             _clear(options)
             return _run(options, beam_options, runner, tables, max_processes)
+
+
+@contextlib.contextmanager
+def _hint(options: ConvertOptions) -> Iterator[None]:
+    """Adds to an error about the table how to see its columns. Command lines print the note below the error."""
+    try:
+        yield
+    except UserError as error:
+        if any(storage.exists(path) for _, pattern in options.csv_files for path in storage.match(pattern)):
+            arguments = " ".join(map(argument, (options.csv, f"--images={options.images}")))
+            error.add_note(
+                f"To see its columns, and what other flags make of them: python -m converter.look {arguments}"
+            )
+        raise
 
 
 def _run(

@@ -82,6 +82,7 @@ def test_every_program_is_there(name: str) -> None:
         *(
             pytest.param([name], f"{missing} is required.", 2, id=name)
             for name, missing in {
+                "look": "CSV",
                 "verify": "DIR",
                 "inspect": "DIR",
                 "diff": "A",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-def composed(text: str) -> str:
+def nfc(text: str) -> str:
     """Returns a text in composed characters (NFC), to compare it: file systems and editors write it differently."""
     return unicodedata.normalize("NFC", text)
 

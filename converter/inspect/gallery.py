@@ -17,7 +17,7 @@ from converter.images.headers import ImageError, read_header
 from converter.limits import DEFAULT
 from converter.rejects import Reason
 from converter.system import storage
-from converter.text import CONTROL, composed
+from converter.text import CONTROL, nfc
 from multihot.errors import UserError
 from schemas.example import UNKNOWN, Example
 
@@ -115,7 +115,7 @@ def safe_name(filename: str, taken: Collection[str]) -> str:
         filename: of the example; in a dataset of unknown origin it may be any text.
         taken: names of other files.
     """
-    parts = (CONTROL.sub("_", part).strip() for part in re.sub("[:\\\\]", "_", composed(filename)).split("/"))
+    parts = (CONTROL.sub("_", part).strip() for part in re.sub("[:\\\\]", "_", nfc(filename)).split("/"))
     name = formulas.without("/".join(part for part in parts if part not in ("", ".", ".."))) or "unnamed"
     while name in taken:
         name = f"_{name}"

@@ -26,7 +26,7 @@ from converter.limits import DEFAULT, LimitOptions, Limits
 from converter.rejects import Reject
 from converter.system import storage
 from converter.table import filenames
-from converter.text import composed, some
+from converter.text import nfc, some
 from multihot import command, flags
 from multihot.errors import UserError
 from multihot.printable import printable
@@ -77,7 +77,7 @@ def _parse_where(text: str, classes: Sequence[str]) -> dict[int, int]:
     }
     wanted: dict[int, int] = {}
     for part in _parts(text):
-        term = composed(part)
+        term = nfc(part)
         if term not in indices:
             raise UserError(f"--where: there is no class {part!r}. There are: {some(classes)}")
         i, label = indices[term]
@@ -119,7 +119,7 @@ def _missing(directory: str, filename: str) -> str:
     sentence = f"{directory} has no example {filename!r}."
     for row in read_csv(directory, layout.REJECTS, Reject._fields):
         spellings = (filename, filenames.in_one_spelling(filename), filenames.normalized(filename))
-        if composed(row["filename"]) in map(escaped_cell, spellings):
+        if nfc(row["filename"]) in map(escaped_cell, spellings):
             return f"{sentence} It was rejected: {row['csv']} line {row['line']}: {row['reason']}: {row['detail']}"
     return f"{sentence} Give the name with its folders, as in the CSV; upper and lower case differ."
 
@@ -181,7 +181,7 @@ def main(options: InspectOptions) -> None:
 
 
 def _show_one(directory: str, info: DatasetInfo, name: str, options: InspectOptions) -> None:
-    filename = composed(name)
+    filename = nfc(name)
     found = list(find(directory, info, filenames.normalized(filename), options.limits))
     if not found:
         raise UserError(_missing(directory, filename))

@@ -42,7 +42,7 @@ from converter.system import processes, progress, storage
 from converter.table import filenames, rows
 from converter.table.header import Table
 from converter.table.row import Row
-from converter.text import composed
+from converter.text import nfc
 
 _REJECTS = "rejects"
 _ROWS_READ = "rows_read"
@@ -189,7 +189,7 @@ def _list_images(
     _: str, options: ConvertOptions, csvs: Sequence[str], num_buckets: int
 ) -> Iterator[tuple[int, Batch[storage.File]]]:
     key = filenames.key(options.filename_match)
-    return buckets.fill(listing.images(options, csvs), lambda file: key(composed(file.name)), num_buckets)
+    return buckets.fill(listing.images(options, csvs), lambda file: key(nfc(file.name)), num_buckets)
 
 
 def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: ConvertOptions) -> Iterator[Any]:

@@ -10,7 +10,7 @@ from converter.rejects import Reason, Reject
 from converter.system.storage import File
 from converter.table import filenames, places
 from converter.table.row import Row
-from converter.text import composed
+from converter.text import nfc
 from schemas.example import UNKNOWN
 
 # Fields in which all rows that name one file must agree; with --merge_rows, all but the first.
@@ -56,7 +56,7 @@ class Matcher:
         for row in rows:
             by_key[self._key(row.filename)][0].append(row)
         for file in files:
-            by_key[self._key(composed(file.name))][1].append(file)
+            by_key[self._key(nfc(file.name))][1].append(file)
         for same_key in by_key.values():
             yield from self.match(*same_key)
 
@@ -76,7 +76,7 @@ class Matcher:
             if len(found) > 1:
                 yield from _ambiguous(candidates, found)
                 return
-            filename = composed(found[0].name) if found else min((row.filename for row in candidates), default="")
+            filename = nfc(found[0].name) if found else min((row.filename for row in candidates), default="")
             candidates = [places.placed(row, filename, self._place) for row in candidates]
         else:
             # File names that differ only in composed and decomposed characters count as one: rows can name the first.
@@ -137,7 +137,7 @@ def _union(labels: Sequence[bytes]) -> bytes:
 
 
 def _ambiguous(rows: Iterable[Row], files: Sequence[File]) -> Iterator[Reject]:
-    names = " and ".join(repr(composed(file.name)) for file in files[:2])
+    names = " and ".join(repr(nfc(file.name)) for file in files[:2])
     more = f" and {len(files) - 2} more" if len(files) > 2 else ""
     for row in rows:
         yield _reject(row, Reason.AMBIGUOUS_NAME, f"the folder has {names}{more}")

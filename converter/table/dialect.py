@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from converter.table.parquet import Cell
 from multihot.errors import UserError
+from schemas import example
 
 
 class Record(NamedTuple):
@@ -148,7 +149,7 @@ def complete(path: str, header: Record, rows: Sequence[Record]) -> tuple[str, ..
     if len(widths) > 1 or min(widths) <= len(names) or not str(filled[0].cells[-1]).strip():
         return names
     if one_more and _lacks_a_name(names, filled):
-        return ("filename", *names)
+        return (example.FILENAME, *names)
     raise UserError(
         f"{path} line {header.line} has {len(names)} cells, and the next ones have {min(widths)}. If it is the header, "
         f"name all columns in it, and quote cells that have the delimiter in them. {_skip(filled[0].line)}"

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from converter.options import ConvertOptions
 from converter.rejects import Reason, RowRejectedError
 from converter.system import storage
-from converter.text import CONTROL, composed
+from converter.text import CONTROL, nfc
 from multihot.errors import UserError
 
 # A name that is normalized already: letters, digits, '_' and '-', with single '.' and '/' between them.
@@ -33,7 +33,7 @@ def normalized(filename: str) -> str:
 
 def in_one_spelling(filename: str) -> str:
     """Returns a name in composed characters, with '/' between folders, and without spaces around it."""
-    return composed(filename.strip()).replace("\\", "/")
+    return nfc(filename.strip()).replace("\\", "/")
 
 
 def checked(filename: str) -> str:
@@ -141,7 +141,7 @@ _KEYS: dict[str, Callable[[str], str]] = {
 def _prefixes(images: str) -> tuple[str, ...]:
     """Returns the absolute paths of the folder of images, each with '/' at its end."""
     if not storage.is_local(images):
-        return (posixpath.join(composed(images), ""),)
+        return (posixpath.join(nfc(images), ""),)
     paths = (os.path.abspath(images), os.path.realpath(images))
     return tuple({posixpath.join(in_one_spelling(path), "") for path in paths})
 
@@ -149,7 +149,7 @@ def _prefixes(images: str) -> tuple[str, ...]:
 def _below(name: str, prefixes: tuple[str, ...]) -> str | None:
     """Returns an absolute path or an address relative to the folder of images; None if it does not lie there."""
     if name.lower().startswith("file://"):
-        name = "/" + composed(unquote(name[7:])).partition("/")[2]
+        name = "/" + nfc(unquote(name[7:])).partition("/")[2]
     path = name if _ADDRESS.match(name) else posixpath.normpath(name)
     return next((path[len(prefix) :] for prefix in prefixes if path.startswith(prefix)), None)
 
@@ -167,4 +167,4 @@ def _folder_of(csv: str, images: str) -> str:
             f"--relative_to_csv: {csv} lies outside of --images={images}. Choose a folder that holds both the tables "
             "and the images."
         )
-    return composed(found)
+    return nfc(found)

@@ -29,7 +29,7 @@ from converter.table.labels import Kind, LabelColumn, Meanings
 from converter.table.misfits import ColumnSample
 from converter.table.parquet import Cell
 from converter.table.records import is_blank
-from converter.text import CONTROL, composed, some
+from converter.text import CONTROL, nfc, some
 from multihot.errors import UserError
 from schemas import layout, metadata
 
@@ -120,7 +120,7 @@ def records(options: ConvertOptions, table: Table) -> Iterator[Record]:
 def _header(options: ConvertOptions, path: str) -> tuple[str, ...]:
     """Returns the names of the columns: "" for a column without a name; all other names are different."""
     line, cells = files.read_header(path, options)
-    columns = [composed(formulas.unescaped(str(name)).strip()) for name in cells]
+    columns = [nfc(formulas.unescaped(str(name)).strip()) for name in cells]
     while columns and not columns[-1]:  # A delimiter at the end of the line.
         columns.pop()
     if not columns:
@@ -157,9 +157,9 @@ def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...]) 
     indices = {name: i for i, name in enumerate(columns)}
 
     def index(flag: str, name: str) -> int:
-        if composed(name) not in indices:
+        if nfc(name) not in indices:
             raise UserError(f"{where}: {flag} names a column {name!r}, but the columns are: {some(columns)}")
-        return indices[composed(name)]
+        return indices[nfc(name)]
 
     split = index("--split_column", options.split_column) if options.split_column else None
     group = index("--group_column", options.group_column) if options.group_column else None
@@ -345,7 +345,7 @@ def _asked(options: ConvertOptions) -> tuple[str, ...]:
     """Returns the classes that --classes or --schema asks for; () without either."""
     if options.schema:
         return metadata.load(options.schema.removesuffix(layout.MANIFEST)).classes
-    return tuple(composed(name) for name in options.classes)
+    return tuple(nfc(name) for name in options.classes)
 
 
 def _misfit(options: ConvertOptions, asked: Sequence[str], columns: Sequence[str]) -> str:

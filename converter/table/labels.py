@@ -19,7 +19,7 @@ from typing import NamedTuple
 from converter.options import ConvertOptions
 from converter.rejects import Reason, RowRejectedError
 from converter.table.parquet import Cell
-from converter.text import composed, some
+from converter.text import nfc, some
 from schemas import example
 
 POSITIVE, NEGATIVE, UNKNOWN = 1, 0, example.UNKNOWN
@@ -140,7 +140,7 @@ def names_in(cell: Cell, delimiter: str) -> set[str]:
     items = listed(cell)
     if items is None:
         items = tuple(str(cell).split(delimiter)) if delimiter else (cell,)
-    return {name for item in items if (name := composed(str(item).strip()))}
+    return {name for item in items if (name := nfc(str(item).strip()))}
 
 
 def encoder(

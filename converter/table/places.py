@@ -7,7 +7,7 @@ from converter.options import ConvertOptions
 from converter.rejects import Reason, RowRejectedError
 from converter.splits import assignment
 from converter.table.row import Row
-from converter.text import composed, some
+from converter.text import nfc, some
 from multihot.errors import UserError
 from schemas import layout
 
@@ -28,7 +28,7 @@ def placer(options: ConvertOptions) -> Callable[[str, str, str], tuple[str, str]
     def place(filename: str, group: str, split: str) -> tuple[str, str]:
         if not group and pattern:
             found = pattern.search(filename)
-            group = composed(found[1] or "") if found else ""
+            group = nfc(found[1] or "") if found else ""
         group = group or filename
         return group, split or split_of(group)
 

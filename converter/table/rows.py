@@ -10,7 +10,7 @@ from converter.table.labels import encoder
 from converter.table.parquet import Cell
 from converter.table.records import is_blank
 from converter.table.row import Row
-from converter.text import composed
+from converter.text import nfc
 
 
 def read_rows(options: ConvertOptions, table: Table) -> Iterator[Row | Reject]:
@@ -33,7 +33,7 @@ def read_rows(options: ConvertOptions, table: Table) -> Iterator[Row | Reject]:
             _check_width(table, cells)
             filename = name_of(_text(cells, table.filename))
             split = table.split_name or _split(options, table, cells)
-            group, split = place(filename, composed(_text(cells, table.group).strip()), split)
+            group, split = place(filename, nfc(_text(cells, table.group).strip()), split)
             yield Row(table.path, line, filename, labels_of(cells), split, group)
         except RowRejectedError as error:
             if not all(map(is_blank, cells)):

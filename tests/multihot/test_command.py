@@ -155,7 +155,7 @@ def test_a_program_that_imports_ends_without_a_word(module: str, sent: int, stat
     code = (
         "import os, runpy, sys\n"
         "def hook(event, args):\n"
-        "    if event == 'import' and args[0] in ('numpy', 'apache_beam', 'tensorflow', 'pandas'):\n"
+        "    if event == 'import' and args[0] in ('absl', 'numpy', 'apache_beam', 'tensorflow', 'pandas'):\n"
         f"        os.kill(os.getpid(), {sent})\n"
         "sys.addaudithook(hook)\n"
         "sys.argv = ['-m']\n"

@@ -59,7 +59,7 @@ def test_a_signal_while_a_program_is_imported_ends_it_without_a_word(name: str) 
         "import os, signal, sys\n"
         "from multihot import __main__ as program\n"
         "def hook(event, args):\n"
-        "    if event == 'import' and args[0] in ('numpy', 'apache_beam', 'tensorflow', 'pandas'):\n"
+        "    if event == 'import' and args[0] in ('absl', 'numpy', 'apache_beam', 'tensorflow', 'pandas'):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "sys.addaudithook(hook)\n"
         f"sys.argv = ['multihot', {name!r}]\n"

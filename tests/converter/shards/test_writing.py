@@ -244,6 +244,6 @@ def test_a_shard_is_reused_only_with_the_same_features(tmp_path: Path, sources: 
 def test_an_unknown_label_is_written_only_where_a_feature_says_so(tmp_path: Path, sources: list[Source]) -> None:
     (row, file), *others = sources
     unknown = [Source(row._replace(labels=bytes([example.UNKNOWN]) * 5), file), *others]
-    assert _write(tmp_path, unknown, has_unknown=True).origin.statistics.unknown == (1,) * 5
+    assert _write(tmp_path, unknown, has_unknown=True).provenance.statistics.unknown == (1,) * 5
     with pytest.raises(ValueError, match="has an unknown label"):
         _write(tmp_path / "plain", unknown)

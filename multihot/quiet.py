@@ -33,7 +33,7 @@ def quiet() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:  # An interrupt is none: the messages would say nothing of it.
             held.seek(0)
             os.write(terminal, held.read())
             raise

@@ -17,6 +17,7 @@ _KEYS = {feature.key for feature in example.features(1)}
 _OTHERWISE = {
     "converter/duplicates/grouping.py": {"filename"},
     "converter/inspect/gallery.py": {"filename"},
+    "converter/look/description.py": {"image"},
     "converter/inspect/selection.py": {"filename", "labels", "image"},
     "converter/dataset/lists.py": {"filename"},
     "converter/report/page.py": {"filename"},

@@ -63,9 +63,9 @@ def samples(images: np.ndarray, predictions: Predictions, classes: Sequence[str]
         # A dollar sign in the name of a class is no formula.
         panel.set_title(true[i], fontsize=9, parse_math=False)
         panel.set_xlabel(predicted[i], fontsize=9, parse_math=False, color=colour)
-    unknown = "" if known.all() else ", unknown ones left out"
+    right_ones = "all" if known.all() else "all whose truth is known"
     figure.suptitle(
-        f"Above: true labels. Below: predicted ones, green if all are right{unknown}, red if not.", fontsize=10
+        f"Above: true labels. Below: predicted ones, green if {right_ones} are right, red if not.", fontsize=10
     )
     with warnings.catch_warnings():
         # A name in a script that the font has not: boxes in the picture, and the name in evaluation.json.

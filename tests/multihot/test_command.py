@@ -148,7 +148,7 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
     assert process.stdout == "on\n"
 
 
-@pytest.mark.parametrize("module", ["converter", "trainer", "converter.verify", "trainer.runs"])
+@pytest.mark.parametrize("module", ["converter", "converter.verify", "trainer.runs"])
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_program_that_imports_ends_without_a_word(module: str, sent: int, status: int) -> None:
     # It comes when one of the modules is imported that take long.

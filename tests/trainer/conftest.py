@@ -229,7 +229,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> str:
 # would, but for the seconds that TensorFlow takes to come and go.
 _SERVER = """
 import json, os, sys, tempfile, traceback
-from trainer import main, train
+from multihot.quiet import quiet
+with quiet():
+    from trainer import main, train
 
 def run():
     try:

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,6 +34,24 @@ def test_the_program_itself_says_what_is_wrong(tmp_path: Path) -> None:
     assert ended.stderr == (
         f"error: {tmp_path} is not a dataset: it has no manifest.json. Make one with `python -m converter`.\n"
     )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_program_is_interrupted_while_it_imports(sent: int, status: int, data: Path, tmp_path: Path) -> None:
+    code = (
+        "import os, runpy, sys\n"
+        "def hook(event, args):\n"
+        "    if event == 'import' and args[0] == 'tensorflow':\n"
+        f"        os.kill(os.getpid(), {sent})\n"
+        "sys.addaudithook(hook)\n"
+        f"sys.argv = ['-m', '--data={data}', '--output={tmp_path / 'run'}']\n"
+        "runpy.run_module('trainer', run_name='__main__', alter_sys=True)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (status, "", "Interrupted.\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -131,7 +131,9 @@ def test_a_training_that_takes_all_memory_ends_with_the_flags(data: Path, tmp_pa
     """The address space is limited to 1.5 GB more than importing TensorFlow takes."""
     program = (
         "import os, resource, sys, psutil\n"
-        "from trainer import main, train\n"
+        "from multihot.quiet import quiet\n"
+        "with quiet():\n"
+        "    from trainer import main, train\n"
         "limit = psutil.Process().memory_info().vms + 1_500_000_000\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
         "main.run()\n"

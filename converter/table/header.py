@@ -317,7 +317,9 @@ def _sample(options: ConvertOptions, tables: Sequence[Table]) -> tuple[list[Colu
         rows = [
             record.cells[: len(names)]
             for record in itertools.islice(records(options, table), number)
-            if len(record.cells) >= len(names) and not all(map(is_blank, record.cells))
+            if len(record.cells) >= len(names)
+            and all(map(is_blank, record.cells[len(names) :]))
+            and not all(map(is_blank, record.cells))
         ]
         num_rows += len(rows)
         for name, cells in zip(table.columns, zip(*rows, strict=True), strict=False):

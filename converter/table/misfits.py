@@ -131,13 +131,31 @@ def _without_labels(
     if len(strange) < len(columns):
         left = [column.name for column in columns if column not in strange and column.name not in splits]
         names = flag("ignore_columns", [*ignored, *(column.name for column in strange)])
-        return f"{start} Leave out what is no label: {names}, or name the label columns: " + (
-            flag("label_columns", left) if 0 < len(left) <= 20 else "--label_columns"
-        )
+        chosen = flag("label_columns", left) if 0 < len(left) <= 20 else "--label_columns"
+        return f"{start} Leave out what is no label: {names}, or name the label columns: {chosen}{_or_names(strange)}"
     decimals = all(is_number(cell) for column in strange for cell in column.filled)
     if decimals:
         return f"{start} Write 1 where a number reaches the threshold of your choice and 0 elsewhere."
-    return f"{start} If one of the columns holds names of classes: {flag('label_columns', [strange[0].name])}"
+    return f"{start} If one of the columns holds names of classes: {flag('label_columns', [_likeliest(strange).name])}"
+
+
+def _or_names(columns: Sequence[ColumnSample]) -> str:
+    """Returns a hint to the column that may hold names of classes; "" if none seems to."""
+    likeliest = _likeliest(columns)
+    texts = [cell for cell in likeliest.filled if not is_number(cell)]
+    is_one = 2 <= len(texts) < likeliest.cells.total() / 2
+    return f" (and columns of names of classes, such as {likeliest.name!r})" if is_one else ""
+
+
+def _likeliest(columns: Sequence[ColumnSample]) -> ColumnSample:
+    """Returns the column that looks most like one with names of classes: few different texts, no numbers or dates."""
+
+    def unlikely(column: ColumnSample) -> tuple[bool, bool, int]:
+        texts = [cell for cell in column.filled if not re.match(r"[+-]?\d+([.,:/-]|$)", str(cell).strip())]
+        has_name = re.search("label|class|tag|categor|type|finding|species", column.name, re.IGNORECASE) is not None
+        return len(texts) < 2, not has_name, len(texts)
+
+    return min(columns, key=unlikely)
 
 
 def _unclear(options: ConvertOptions, where: str, meanings: Meanings, columns: Sequence[ColumnSample]) -> str:

@@ -193,3 +193,26 @@ def test_thousand_columns_that_do_not_fit_are_one_line(read: ReadCsv) -> None:
         "columns 'class_0', 'class_1', 'class_2' and 997 more hold '-1'. Say what '-1' means: "
         "--negative_labels=0,false,-1 (the image does not have the label) or --unknown_labels=-1 (nobody knows)."
     )
+
+
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        ("date,8/28/18 kind,cat|dog note,7|8|9", "--label_columns=kind"),
+        ("sea,0|1 kind,cat|dog", "--label_columns=sea (and columns of names of classes, such as 'kind')"),
+        ("sea,0|1 date,2021-01-01|2021-01-02", "--ignore_columns=date, or name the label columns: --label_columns=sea"),
+        ("sea,0|1 part,train|val", "If 'part' says which split a row belongs to: --split_column=part"),
+    ],
+)
+def test_the_message_about_other_columns_names_the_likeliest_one(read: ReadCsv, columns: str, hint: str) -> None:
+    cells = {name: itertools.cycle(values.split("|")) for name, values in (one.split(",") for one in columns.split())}
+    rows = "".join(f"{i}.jpg,{','.join(map(next, cells.values()))}\n" for i in range(20))
+    with pytest.raises(UserError) as caught:
+        read(f"file,{','.join(cells)}\n{rows}")
+    assert hint in str(caught.value)
+
+
+def test_a_row_with_too_many_cells_does_not_decide_what_columns_are(read: ReadCsv) -> None:
+    rows = "".join(f"{i}.jpg,1,0\n" for i in range(9))
+    found = read(f"file,sea,sky\n{rows}9.jpg,sea, with waves,1,0\n", max_rejects=1)
+    assert [reject.reason for reject in found.rejects] == [Reason.BAD_ROW]

@@ -218,7 +218,7 @@ def test_the_recipe_of_the_tutorial_runs(command: Command, data: Path, tmp_path:
     assert set(history) == FIGURES
     result = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert history["val_mean_average_precision"][-1] == result["mean_average_precision"]
-    assert "--loss=categorical_crossentropy takes one label for each image" in ended.stdout
+    assert "--loss=categorical_crossentropy needs one label for each image" in ended.stdout
     assert set(json.loads((tmp_path / "run" / "evaluation.json").read_text())) == METRICS
 
 

@@ -210,7 +210,7 @@ def group() -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("csv", "megabytes"), [("labels.csv", 350), ("png.csv", 200), ("png.csv", 1000)])
+@pytest.mark.parametrize(("csv", "megabytes"), [("labels.csv", 350), ("png.csv", 230), ("png.csv", 1000)])
 def test_in_a_control_group_with_little_memory_it_ends_well_or_with_one_sentence(
     folder: Path, tmp_path: Path, group: Path, csv: str, megabytes: int
 ) -> None:
@@ -221,7 +221,7 @@ def test_in_a_control_group_with_little_memory_it_ends_well_or_with_one_sentence
         (group / "cgroup.procs").write_text(str(os.getpid()))
 
     run = _convert(folder, tmp_path, 16, csv=csv, limit=enter)
-    if megabytes == 200:
+    if megabytes == 230:  # The job itself takes 203 MB before the first image.
         assert run.output.startswith("error: TensorFlow needs 280 MB of memory, and ")
         assert _is_one_sentence(run.output)
     else:

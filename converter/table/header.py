@@ -267,9 +267,7 @@ def _several(
     _check_names_of_files(options, tables, others)
     meanings = Meanings(options)
     of_names = {
-        sample.name
-        for sample in samples
-        if options.label_columns and sample.filled and not any(map(meanings.knows, sample.filled))
+        sample.name for sample in samples if options.label_columns and not kinds.is_binary(meanings, sample.filled)
     }
     binary = [sample for sample in samples if sample.name not in of_names]
     if binary:

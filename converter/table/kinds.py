@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from converter.options import ConvertOptions
-from converter.table.labels import POSITIVE, Kind, LabelColumn, Meanings, canonical, is_number, listed, names_in
+from converter.table.labels import Kind, LabelColumn, Meanings, is_number, listed, names_in
 from converter.table.parquet import Cell
 from converter.table.records import is_blank
 from converter.text import flag, some
@@ -48,16 +48,19 @@ def single(
     others = [cell for cell in filled if not meanings.knows(cell)]
     # If --classes names other classes than the column, the column holds names.
     holds_classes = bool(asked) and not set(asked) <= {column.name}
-    if not holds_classes and filled and _is_binary(meanings, filled, others):
+    if not holds_classes and filled and is_binary(meanings, filled):
         _check_binary(where, options, filled, others)
         return column, (column.name,)
     return names(options, where, column, filled, asked)
 
 
-def _is_binary(meanings: Meanings, filled: Sequence[Cell], others: Sequence[Cell]) -> bool:
-    """Whether a column holds 0 and 1. Cells that stand for "no label" or "unknown" occur in columns of names, too."""
-    meant = (cell for cell in filled if meanings.knows(cell))
-    return not others or any(meanings[cell] == POSITIVE or canonical(cell) in ("0", "false") for cell in meant)
+def is_binary(meanings: Meanings, filled: Sequence[Cell]) -> bool:
+    """Whether a column holds 0 and 1, judged by its different cells that are not blank.
+
+    Cells that flags make negative or unknown tell nothing where there are others: columns of names have them, too.
+    """
+    meant = [cell for cell in filled if meanings.knows(cell)]
+    return len(meant) == len(filled) or any(meanings.stands_for(cell) is None for cell in meant)
 
 
 def _check_binary(where: str, options: ConvertOptions, filled: Sequence[Cell], others: Sequence[Cell]) -> None:
@@ -89,11 +92,11 @@ def names(
     Raises:
         UserError: the cells may mean several things; the message names the flag that says which.
     """
-    meanings = Meanings(options)
-    cells = [cell for cell in filled if cell in asked or meanings.stands_for(cell) is None]
+    meanings, known = Meanings(options), frozenset[Cell](asked)
+    cells = [cell for cell in filled if cell in known or meanings.stands_for(cell) is None]
     lists = {cell: items for cell in cells if (items := listed(cell)) is not None}
     inside = [str(item) for each in lists.values() for item in each]
-    if inside and all(map(is_number, inside)) and not {*inside} <= {*asked}:
+    if inside and all(map(is_number, inside)) and not known.issuperset(inside):
         return _vector(where, column, lists, asked)
     plain = [cell for cell in cells if cell not in lists]
     if not asked:
@@ -162,8 +165,9 @@ def _delimiter(where: str, cells: Sequence[str], asked: Sequence[str]) -> str:
         UserError: whether a cell holds several names is not certain.
     """
     if asked:
+        known = frozenset(asked)
         for candidate in ("", ",", *_CERTAIN_DELIMITERS, *_POSSIBLE_DELIMITERS):
-            if all(names_in(cell, candidate) <= {*asked} for cell in cells):
+            if all(names_in(cell, candidate) <= known for cell in cells):
                 return candidate
         return ","
     for candidate in _CERTAIN_DELIMITERS:

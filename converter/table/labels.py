@@ -204,7 +204,8 @@ def _part(meanings: Meanings, column: LabelColumn, classes: Sequence[str], posit
             value = meanings[cell]
             if value == _INVALID:
                 raise _bad_label(column.name, cell)
-            labels[position] = value
+            # With --merge_columns, a column of names may have this class too: the order of columns decides nothing.
+            labels[position] = value if value == POSITIVE else labels[position] or value
 
         return put_binary
     mine = [i for name, i in positions.items() if name.startswith(column.prefix)]

@@ -148,7 +148,8 @@ def _is_row(options: ConvertOptions, columns: Sequence[str]) -> bool:
     name = filenames.normalized(columns[0]) if columns[0] else ""
     if not name or name.startswith(("/", "..")) or "://" in name or CONTROL.search(name) or len(name) > 255:
         return False
-    return storage.exists(posixpath.join(options.images, name + options.filename_suffix))
+    path = posixpath.join(options.images, name + options.filename_suffix)
+    return storage.exists(path) and not storage.exists(f"{path}/.")  # A file has no ".", and a folder is no image.
 
 
 def _find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...]) -> Table:

@@ -3,13 +3,16 @@
 import itertools
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
+from converter.table import header
 from converter.table.labels import Kind, canonical, is_number, listed
 from multihot.errors import UserError
 
@@ -199,6 +202,20 @@ def test_cells_that_are_no_flat_lists(cell: str) -> None:
 def test_a_missing_header_loses_no_image(read: ReadCsv, text: str) -> None:
     with pytest.raises(UserError, match="line 1: expected column names, not a row"):
         read(text)
+
+
+@pytest.mark.parametrize("is_folder", [True, False], ids=["a folder", "a file"])
+def test_only_a_file_makes_a_header_a_row(tmp_path: Path, is_folder: bool) -> None:
+    (tmp_path / "photo").mkdir() if is_folder else (tmp_path / "photo").touch()
+    csv = tmp_path / "labels.csv"
+    csv.write_text("photo,sea\nphoto/1.jpg,1\n")
+    options = ConvertOptions(csv=str(csv), images=str(tmp_path), output="data")
+    if is_folder:
+        (table,) = header.read_tables(options)
+        assert table.classes == ("sea",)
+    else:
+        with pytest.raises(UserError, match="line 1: expected column names, not a row"):
+            header.read_tables(options)
 
 
 def test_thousand_columns_that_do_not_fit_are_one_line(read: ReadCsv) -> None:

@@ -80,7 +80,8 @@ def _is_list(kind: pa.DataType) -> bool:
 def _texts(column: pa.Array) -> list[Cell]:
     """Returns the cells of a column; a null is a blank cell."""
     if _is_list(column.type):
-        return [tuple(_text(item) for item in cell or () if item is not None) for cell in column.to_pylist()]
+        lists = column.to_pylist()
+        return ["" if items is None else tuple(_text(item) for item in items if item is not None) for items in lists]
     return ["" if cell is None else str(cell) for cell in column.to_pylist()]
 
 

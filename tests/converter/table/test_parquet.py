@@ -41,6 +41,14 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
     return read_columns
 
 
+def test_a_null_is_a_blank_cell_and_an_empty_list_is_not(read: Read) -> None:
+    lists = [["cat", "dog"], None, []]
+    _, found = read({"file": _NAMES, "labels": lists}, unknown_labels=("",))
+    assert [row.labels for row in found if isinstance(row, Row)] == [b"\1\1", b"\2\2", b"\0\0"]
+    _, found = read({"file": _NAMES, "labels": lists})
+    assert [row.labels for row in found if isinstance(row, Row)] == [b"\1\1", b"\0\0", b"\0\0"]
+
+
 @pytest.mark.parametrize(
     ("one", "zero"),
     [

@@ -161,7 +161,7 @@ def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts
             sources
             | "ReadFirst" >> beam.Map(_fingerprints_of_groups, options)  # [Fingerprint], by the names of their groups
             | "FindDuplicates" >> FindGroups(sources, options, num_parts, _group)
-        )  # {group: the first of those that it goes with}
+        )  # {group: the first of the groups that are joined with it}
         return sources | "KeepTogether" >> beam.Map(planning.keep_together, options, AsSingleton(groups))
     return sources
 

@@ -36,13 +36,13 @@ def of_findings(options: ConvertOptions, found: Findings) -> list[str]:
     ]
 
 
-def of_glimpse(options: ConvertOptions, glimpse: Glimpse) -> list[str]:
+def of_glimpse(glimpse: Glimpse) -> list[str]:
     """Returns the lines about a table of which little is known: its columns, and what they look like."""
     if glimpse.lines:
         return [f"{glimpse.path} starts with the lines:", *(f"  {_cut(line, _LINE)}" for line in glimpse.lines), ""]
-    rows = _count(glimpse.num_rows, "row")
+    cells = f", with cells of the first {_count(glimpse.num_rows, 'row')}" if glimpse.num_rows else ""
     return [
-        f"{glimpse.path}: {glimpse.form}. Its columns, with cells of the first {rows}:",
+        f"{glimpse.path}: {glimpse.form}. Its columns{cells}:",
         *_shown(glimpse.columns, "looks like"),
         "",
     ]

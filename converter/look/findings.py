@@ -160,11 +160,11 @@ def glimpse(options: ConvertOptions) -> Glimpse | None:
     with contextlib.suppress(UserError, OSError):
         paths = storage.match(options.csv_files[0][1])
     for path in paths[:1]:
-        return _columns_at_least(options, path) or _lines_at_least(options, path)
+        return _glimpse_of_columns(options, path) or _glimpse_of_lines(options, path)
     return None
 
 
-def _columns_at_least(options: ConvertOptions, path: str) -> Glimpse | None:
+def _glimpse_of_columns(options: ConvertOptions, path: str) -> Glimpse | None:
     for each in (options, dataclasses.replace(options, encoding="latin-1")):
         with contextlib.suppress(UserError, OSError):
             names, first = _first_rows(each, path)
@@ -177,7 +177,7 @@ def _columns_at_least(options: ConvertOptions, path: str) -> Glimpse | None:
     return None
 
 
-def _lines_at_least(options: ConvertOptions, path: str) -> Glimpse | None:
+def _glimpse_of_lines(options: ConvertOptions, path: str) -> Glimpse | None:
     with contextlib.suppress(UserError, OSError):
         lines = records.first_lines(path, options, _SAMPLE_LINES)
         if lines and not any("\0" in line or "\ufffd" in line for line in lines):
@@ -189,10 +189,10 @@ def _first_rows(options: ConvertOptions, path: str) -> tuple[Sequence[str], list
     """Returns the names of the columns, and the first rows; of a damaged file, those before the damage."""
     names = [str(cell).strip() for cell in records.read_header(path, options).cells]
     number = max(20, min(_SAMPLE_ROWS, _SAMPLE_CELLS // max(1, len(names))))
-    places = range(len(names))
+    indices = range(len(names))
     first: list[Sequence[Cell]] = []
     with contextlib.suppress(UserError, OSError):
-        for record in itertools.islice(records.read_records(path, options, places, lists=places), number):
+        for record in itertools.islice(records.read_records(path, options, indices, lists=indices), number):
             first.append(record.cells)
     return names, first
 

@@ -73,7 +73,7 @@ def main(parsed: tuple[LookOptions, Sequence[str]]) -> int:
     except UserError:
         glimpse = findings.glimpse(options)
         if glimpse:
-            _print(description.of_glimpse(options, glimpse))
+            _print(description.of_glimpse(glimpse))
         sys.stdout.flush()  # The error comes next, on another stream.
         raise
     _print(description.of_findings(options, found))

@@ -52,8 +52,8 @@ def _check_known(config: TrainConfig, data: Sources) -> None:
             unknown = [name for name, number in zip(data.classes, known, strict=True) if not number]
             raise UserError(
                 "--loss=categorical_crossentropy leaves out every image that has an unknown label, and in the split "
-                f"{name!r} no image has a known label of {', '.join(unknown)}. Use --loss=binary_crossentropy, or name "
-                "other classes: --classes."
+                f"{name!r} no image has a known label of {sources.some(unknown)}. Use --loss=binary_crossentropy, or "
+                "name other classes: --classes."
             )
 
 
@@ -175,8 +175,8 @@ def _unknown(config: TrainConfig, data: Sources) -> Iterator[str]:
     names = [name for name, number in zip(data.classes, known, strict=True) if not number]
     if names:
         yield (
-            f"No image of the split {config.train_split!r} has a known label of {', '.join(names)}: nothing is learned "
-            "of these classes. --classes names the classes to train on."
+            f"No image of the split {config.train_split!r} has a known label of {sources.some(names)}: nothing is "
+            "learned of these classes. --classes names the classes to train on."
         )
 
 

@@ -13,6 +13,9 @@ from schemas.metadata import DatasetInfo, SplitInfo
 from schemas.statistics import Statistics
 from trainer.config import TrainConfig
 
+# Classes, and shards, that a message names.
+_MOST_NAMES = 20
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
@@ -125,6 +128,12 @@ def num_known(statistics: Statistics) -> tuple[int, ...]:
     return tuple(statistics.num_examples - number for number in unknown)
 
 
+def some(names: Sequence[str]) -> str:
+    """Returns the first names for a message, with the number of further ones."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
+
+
 @contextlib.contextmanager
 def damaged_shards_named(config: TrainConfig, data: Sources) -> Iterator[None]:
     """Checks all shards when reading has failed: the error of TensorFlow does not name the file.
@@ -168,7 +177,7 @@ def check_shards(directory: str, info: DatasetInfo, splits: Sequence[str]) -> No
     wrong = [shard.path for shard in shards if _sha256(posixpath.join(directory, shard.path)) != shard.sha256]
     if wrong:
         raise UserError(
-            f"{directory}: these shards are missing, or differ from the manifest: {', '.join(wrong)}. "
+            f"{directory}: these shards are missing, or differ from the manifest: {some(wrong)}. "
             "Copy the dataset once more, or convert again."
         )
 
@@ -189,10 +198,10 @@ def _check_classes(directory: str, info: DatasetInfo, classes: tuple[str, ...], 
     missing = [name for name in classes or first[1].classes if name not in info.classes]
     more = [name for name in info.classes if not classes and name not in first[1].classes]
     if classes and missing:
-        raise UserError(f"--classes: {directory} has no {', '.join(missing)}. It has: {', '.join(info.classes)}")
+        raise UserError(f"--classes: {directory} has no {some(missing)}. It has: {some(info.classes)}")
     if missing or more:
         only = "; ".join(
-            f"only {where} has {', '.join(names)}" for where, names in ((first[0], missing), (directory, more)) if names
+            f"only {where} has {some(names)}" for where, names in ((first[0], missing), (directory, more)) if names
         )
         raise UserError(
             f"--data: {first[0]} and {directory} must have the same classes, and {only}. "

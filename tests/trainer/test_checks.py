@@ -186,3 +186,29 @@ def test_an_image_to_train_on_in_one_dataset_and_to_validate_in_another_is_refus
 def test_empty_shards_are_no_overlap(config: Config) -> None:
     empty = _split("train", (0,), 0, "x"), _split("validation", (0,), 0, "x")
     checks.check_overlap(config(), combine([("one", _info(*empty))]))
+
+
+def test_thousand_classes_are_one_line(config: Config) -> None:
+    def info(classes: list[str]) -> DatasetInfo:
+        one, *others = (
+            dataclasses.replace(
+                _split(name, (4, *[0] * 999), 8, digest),
+                statistics=Statistics(
+                    positives=(4, *[0] * 999),
+                    unknown=(0, *[8] * 999),
+                    example_bytes=Moments.of_all([1] * 8),
+                ),
+            )
+            for name, digest in (("train", "a"), ("validation", "b"))
+        )
+        return DatasetInfo(name="made", version="1.0.0", classes=tuple(classes), splits=(one, *others))
+
+    names = [f"class {i}" for i in range(1000)]
+    data = combine([("one", info(names))])
+    (line,) = (line for line in checks.warnings(config(), data) if line.startswith("No image"))
+    assert "of class 1, class 2," in line
+    assert "class 20 and 979 more: nothing is learned" in line
+    with pytest.raises(
+        UserError, match=r"only one has class 0, class 1, .* and 979 more; only two has other 0, .* 979 more"
+    ):
+        combine([("one", info(names)), ("two", info([*(f"other {i}" for i in range(999)), "class 999"]))])

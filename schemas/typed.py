@@ -11,7 +11,7 @@ SPARSE = {"sparse": True}
 
 
 def plain(value: Any) -> Any:
-    """Returns the fields of a dataclass, and of all dataclasses in it, as what JSON has: `build` takes them back."""
+    """Returns the fields of a dataclass, and of all dataclasses in it, as values of JSON, which `build` takes back."""
     if dataclasses.is_dataclass(value):
         fields = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {

@@ -66,7 +66,7 @@ class Masked(keras.losses.Loss):
         return tf.reduce_sum(losses) / tf.maximum(tf.reduce_sum(tf.cast(counts, losses.dtype)), 1.0)
 
     def counts(self, labels: tf.Tensor) -> tf.Tensor:
-        """Returns what the mean is over: bool [batch, k] of labels, or bool [batch] of images."""
+        """Returns which elements the mean is over: bool [batch, k] of labels, or bool [batch] of images."""
         known = labels < UNKNOWN
         return known if self.name == "binary_crossentropy" else tf.reduce_all(known, axis=1)
 

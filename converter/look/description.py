@@ -181,7 +181,7 @@ def _rejects(found: Findings) -> Iterator[str]:
     if not found.rejects:
         yield "No row would be rejected before its image is read."
         return
-    yield f"Rejected would be {_count(found.num_rejects, 'row')}; the first one for each reason:"
+    yield f"{_count(found.num_rejects, 'row')} would be rejected; the first one for each reason:"
     for reason, (number, first) in found.rejects.items():
         yield f"  {number:>7} {reason}: {first.csv} line {first.line}, {first.filename!r}: {first.detail}"
         if reason == Reason.CONFLICTING_ROWS:

@@ -52,7 +52,7 @@ class Column(NamedTuple):
 
 
 class Glimpse(NamedTuple):
-    """What can be read of the first rows of a table, whether it can be converted or not.
+    """The first rows of a table, as far as they can be read, whether the table can be converted or not.
 
     Attributes:
         path: of the file, the first one of several.
@@ -71,7 +71,7 @@ class Glimpse(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What a conversion would make of a table and a folder of images.
+    """The classes, splits and rejects that a conversion would make of a table and a folder of images.
 
     Attributes:
         tables: the files of the table.

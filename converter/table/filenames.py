@@ -20,7 +20,7 @@ _PLAIN_NAME = re.compile(r"(?:[\w-]+[./])*[\w-]+", re.ASCII)
 # The start of an address, and of a path that is relative to no folder.
 _ADDRESS = re.compile(r"[A-Za-z][\w+.-]+://")
 _OUTSIDE = re.compile(r"/|[A-Za-z]:|[\w+.-]+://")
-# What follows the path in an address: in one with a scheme, or behind an ending.
+# The ending of a file name, and the query or the fragment of an address behind it.
 _QUERY = re.compile(r"(?<=\.)(\w{2,5})[?#].*")
 # Endings of image files, which --filename_match=stem ignores.
 _ENDING = re.compile(r"\.(?:jpe?g|jpe|jfif|png|gif|bmp|webp|tiff?|avif|hei[cf]|jp2)$", re.IGNORECASE)

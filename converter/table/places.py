@@ -11,8 +11,9 @@ from converter.text import nfc, some
 from multihot.errors import UserError
 from schemas import layout
 
-# What people write for the parts of their data, beside names: the numbers and the truth of a column such as is_valid.
+# Cells of a column such as is_valid: they could be names of splits, and are not meant as such.
 _NO_NAMES = frozenset(("true", "false", "yes", "no"))
+# Names that a message gives to the splits of such cells, and of numbers.
 _SUGGESTED = ("train", "validation", "test")
 
 

@@ -95,7 +95,7 @@ def form(path: str, options: ConvertOptions) -> str:
 
 
 def first_lines(path: str, options: ConvertOptions, number: int) -> list[str]:
-    """Returns the first lines of a file as they are, with replacements for what is no text in --encoding.
+    """Returns the first lines of a file as they are, with replacements for bytes that --encoding cannot decode.
 
     Raises:
         UserError: the file cannot be read.

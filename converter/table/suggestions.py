@@ -37,7 +37,7 @@ _SPECIAL = re.compile(r"([\\.^$*+?{}\[\]|()])")
 
 
 class Difference(NamedTuple):
-    """What a name and the file that it means do not have in common: "" and False where they agree.
+    """The parts in which a name differs from the file that it means: "" and False where they agree.
 
     Attributes:
         folder: more, if the name has the folders of `path` more than the file; less, if it lacks them; csv, if it lacks

@@ -65,7 +65,7 @@ def test_all_that_a_look_prints(folder: Path, capsys: pytest.CaptureFixture[str]
         "  Files that no row names: 1, such as 9.jpg",
         "  Names that are no files: 1, such as 10.jpg",
         "Splits, by a hash of the names: train 6 images, validation 3 images",
-        "Rejected would be 2 rows; the first one for each reason:",
+        "2 rows would be rejected; the first one for each reason:",
         "        1 bad_label: labels.csv line 12, '7.jpg': column 'cat': must be 0 or 1. Received: '2'",
         "        1 missing_file: labels.csv line 11, '10.jpg': no such file in the folder of images",
         "",

@@ -249,7 +249,7 @@ def _single(
     if column.kind == Kind.BINARY:
         sample = [ColumnSample(column.name, cells)]
         misfits.check_labels(options, _where(options, tables[0].path), sample, cells.total())
-    elif not asked and column.name in found:
+    elif column.name in found and (not asked or column.name in cells):
         where = _where(options, tables[0].path)
         raise UserError(f"{where}: expected column names, not a row. {column.name!r} is in the column, too.")
     return (column,), found
@@ -268,7 +268,11 @@ def _several(
     _check_names_of_files(options, tables, others)
     meanings = Meanings(options)
     of_names = {
-        sample.name for sample in samples if options.label_columns and not kinds.is_binary(meanings, sample.filled)
+        sample.name
+        for sample in samples
+        if options.label_columns
+        and not kinds.is_binary(meanings, sample.filled)
+        and not kinds.says_yes_or_no(sample.filled)
     }
     binary = [sample for sample in samples if sample.name not in of_names]
     if binary:

@@ -19,11 +19,39 @@ from multihot.errors import UserError
 
 # Cells that stand for a missing value, or for "none of the classes", and that no class should be called by accident.
 PLACEHOLDERS = {"-", "--", "?", "nan", "none", "null", "nil", "n/a", "na", "#n/a", "<na>", "unknown", "missing"}
+# Cells that say yes or no in other words than the defaults.
+YES = {
+    "x",
+    "yes",
+    "y",
+    "t",
+    "positive",
+    "pos",
+    "present",
+    "on",
+    "+",
+    "ja",
+    "si",
+    "sí",
+    "sim",
+    "oui",
+    "да",
+    "是",
+    "✓",
+    "✔",
+}
+YES |= {"wahr", "vrai", "vero", "verdadero", "verdadeiro"}
+NO = {"no", "n", "f", "negative", "neg", "absent", "off", "nein", "non", "não", "нет", "否"}
+NO |= {"falsch", "faux", "falso"}
 # Delimiters between names. Names of classes hardly ever contain the first ones, often the second, and are made of
-# words with the third.
-_CERTAIN_DELIMITERS = "|;\t\n"
-_POSSIBLE_DELIMITERS = " /+&"
-_RARE_DELIMITERS = "-_:."
+# words with the others.
+_CERTAIN_DELIMITERS = "|;\t\n；｜、，"
+_POSSIBLE_DELIMITERS = "/+&~^*"
+_RARE_DELIMITERS = "-_:.@#<>=!%$\\"
+_DATE = re.compile(r"\d{4}([-/.])\d\d?\1\d\d?([ T].*)?|\d\d?([-/.])\d\d?\3\d{2,4}( .*)?")
+# A number with decimals, or a percentage, alone or behind a name.
+_SHARE = re.compile(r".*[:=(] *\d*[.,]\d+ ?%?\)?|\d+([.,]\d+)? ?%", re.DOTALL)
+_OR_CLASSES = "If it is a class, name all classes: --classes"
 # More different names in a column are a description or a key.
 MOST_CLASSES = 100_000
 
@@ -46,8 +74,10 @@ def single(
     meanings = Meanings(options)
     filled = sorted((cell for cell in cells if not is_blank(cell)), key=str)
     others = [cell for cell in filled if not meanings.knows(cell)]
-    # If --classes names other classes than the column, the column holds names.
+    # If --classes names other classes than the column, or cells have the delimiter, the column holds names.
+    delimiter = options.label_delimiter
     holds_classes = bool(asked) and not set(asked) <= {column.name}
+    holds_classes |= any(delimiter in cell for cell in others if isinstance(cell, str)) if delimiter else False
     if not holds_classes and filled and is_binary(meanings, filled):
         _check_binary(where, options, filled, others)
         return column, (column.name,)
@@ -65,6 +95,10 @@ def is_binary(meanings: Meanings, filled: Sequence[Cell]) -> bool:
 
 def _check_binary(where: str, options: ConvertOptions, filled: Sequence[Cell], others: Sequence[Cell]) -> None:
     """Checks that cells beside 0 and 1 are no classes, and no values with a meaning of their own."""
+    for delimiter in "," + _CERTAIN_DELIMITERS + " ":
+        joined = [str(cell) for cell in others if delimiter in cell and not is_number(cell)]
+        if joined and all(re.fullmatch(r"\d+", name) for cell in joined for name in names_in(cell, delimiter)):
+            raise UserError(_ambiguous(where, joined, delimiter))
     numbers = [cell for cell in others if is_number(cell)]
     classes = [cell for cell in numbers if re.fullmatch(r"\d+", str(cell).strip())]
     if classes:
@@ -107,6 +141,9 @@ def names(
         delimiter = _delimiter(where, [str(cell) for cell in plain], asked)
     column = column._replace(kind=Kind.NAMES, delimiter=delimiter)
     found: set[str] = set().union(*(names_in(cell, delimiter) for cell in cells))
+    if not asked:
+        found = {name for name in found if meanings.stands_for(name) is None}
+        _check_names(options, where, found, cells)
     if len(found) > MOST_CLASSES:
         raise UserError(
             f"{where} holds more than {MOST_CLASSES} different names, such as {some(sorted(found)[:3])}: is it a "
@@ -137,19 +174,41 @@ def _check_plain(options: ConvertOptions, where: str, cells: Sequence[Cell]) -> 
     texts = [str(cell).strip() for cell in cells]
     if texts and all(re.fullmatch(r"[0-9]+", text) for text in texts):
         raise UserError(_numbers_as_classes(where, texts))
-    if texts and all(map(is_number, texts)):
+    if texts and all(map(is_share, texts)):
         raise UserError(_probabilities(where, texts))
+    if texts and all(map(_DATE.fullmatch, texts)):
+        raise UserError(
+            f"{where} holds {_shown(texts)}: is it a column of classes? --label_columns names those, and "
+            "--ignore_columns leaves others out."
+        )
+    if texts and says_yes_or_no(texts):
+        classes = flag("classes", texts)
+        raise UserError(f"{where} holds {_shown(texts)}. {meanings_of(options, texts)}, or name the classes: {classes}")
     missing = [text for text in texts if _is_placeholder(text) or text == "-1"]
     if missing:
-        raise UserError(
-            f"{where} holds {_shown(missing)} beside names. {meaning(options, missing[0])} If it is a class, name all "
-            "classes: --classes"
-        )
+        raise UserError(f"{where} holds {_shown(missing)} beside names. {meaning(options, missing[0])} {_OR_CLASSES}")
     broken = [text for text in texts if re.match(r"[\[{(].*[\]})]$", text, re.DOTALL)]
     if broken:
         raise UserError(
             f"{where} holds {_shown(broken)}, which is no list as Python or JSON writes it: ['cat', 'dog']. Write "
             "names with a delimiter between them, and name it: --label_delimiter"
+        )
+
+
+def _check_names(options: ConvertOptions, where: str, found: Collection[str], cells: Collection[Cell]) -> None:
+    """Checks that the names in cells are none that only seem to be names, once lists are read and cells are split."""
+    meanings = Meanings(options)
+    ordered = sorted(found)
+    if len(found) > 1 and all(map(meanings.knows, found)):
+        raise UserError(_digits(where, cells))
+    if found and all(map(is_share, found)) and not all(re.fullmatch(r"\d+", name) for name in found):
+        raise UserError(_probabilities(where, cells))
+    missing = [name for name in ordered if _is_placeholder(name)]
+    if missing:
+        negative = flag("negative_labels", (*options.negative_labels, missing[0]))
+        raise UserError(
+            f"{where} holds {missing[0]!r} among the names of {_shown(cells)}. If it means no class: {negative}. "
+            f"{_OR_CLASSES}"
         )
 
 
@@ -166,7 +225,7 @@ def _delimiter(where: str, cells: Sequence[str], asked: Sequence[str]) -> str:
     """
     if asked:
         known = frozenset(asked)
-        for candidate in ("", ",", *_CERTAIN_DELIMITERS, *_POSSIBLE_DELIMITERS):
+        for candidate in ("", ",", *_CERTAIN_DELIMITERS, *_POSSIBLE_DELIMITERS, " "):
             if all(names_in(cell, candidate) <= known for cell in cells):
                 return candidate
         return ","
@@ -178,7 +237,8 @@ def _delimiter(where: str, cells: Sequence[str], asked: Sequence[str]) -> str:
     if with_commas and (alone := _without_company(cells, ",")):
         raise UserError(_ambiguous(where, alone, ","))
     parts = {part.strip() for cell in cells for part in (cell.split(",") if with_commas else (cell,))}
-    for candidate in _POSSIBLE_DELIMITERS + _RARE_DELIMITERS:
+    # Blanks come last, since they stand around other delimiters, too.
+    for candidate in _POSSIBLE_DELIMITERS + _RARE_DELIMITERS + " ":
         counts = _num_cells(parts, candidate)
         joined = sorted(part for part in parts if _seems_joined(part, parts, candidate, counts))
         if joined:
@@ -222,16 +282,20 @@ def _ambiguous(where: str, cells: Sequence[str], delimiter: str) -> str:
 def _numbers_as_classes(where: str, cells: Sequence[Cell]) -> str:
     texts = [str(cell).strip() for cell in cells]
     if len({len(text) for text in texts}) == 1 and len(texts[0]) > 1 and all(set(text) <= {"0", "1"} for text in texts):
-        return (
-            f"{where} holds {_shown(texts)}. If each digit is a class, write lists, [0,1,0], and give --classes, or a "
-            "column for each class."
-        )
+        return _digits(where, texts)
     ordered = sorted(dict.fromkeys(texts), key=lambda text: (len(text), text))
     classes = flag("classes", ordered) if len(ordered) <= 30 else "--classes"
     return f"{where} holds the numbers {some(ordered)}. If they are classes, name all of them: {classes}"
 
 
-def _probabilities(where: str, cells: Sequence[Cell]) -> str:
+def _digits(where: str, cells: Iterable[Cell]) -> str:
+    return (
+        f"{where} holds {_shown(cells)}. If each digit is a class, write lists, [0,1,0], and give --classes, or a "
+        "column for each class."
+    )
+
+
+def _probabilities(where: str, cells: Iterable[Cell]) -> str:
     return (
         f"{where} holds numbers such as {_shown(cells)}, and a label is 0 or 1. Write 1 where a number reaches the "
         "threshold of your choice and 0 elsewhere, or leave the column out: --ignore_columns"
@@ -244,6 +308,35 @@ def meaning(options: ConvertOptions, cell: Cell) -> str:
     negative = flag("negative_labels", (*options.negative_labels, text))
     unknown = flag("unknown_labels", (*options.unknown_labels, text))
     return f"Say what {text!r} means: {negative} (the image does not have the label) or {unknown} (nobody knows)."
+
+
+def says_yes_or_no(cells: Collection[Cell]) -> bool:
+    """Whether all cells say yes, no or nothing in other words than 0 and 1."""
+    words = {canonical(cell) for cell in cells}
+    return bool(words & (YES | NO)) and words <= YES | NO | PLACEHOLDERS
+
+
+def is_share(cell: Cell) -> bool:
+    """Whether a cell holds a number, a percentage, or a name with a decimal number behind it."""
+    return is_number(cell) or (isinstance(cell, str) and _SHARE.fullmatch(cell.strip()) is not None)
+
+
+def meanings_of(options: ConvertOptions, cells: Sequence[str]) -> str:
+    """Returns the sentence with the flags that would give cells a meaning."""
+    positive = [cell for cell in cells if canonical(cell) in YES]
+    negative = [cell for cell in cells if canonical(cell) in NO or (positive and not cell)]
+    if any(canonical(cell) in NO for cell in negative):
+        negative = [cell for cell in negative if cell]
+    unclear = [cell for cell in cells if cell not in positive and cell not in negative]
+    flags = []
+    if positive:
+        flags.append(flag("positive_labels", (*options.positive_labels, *positive)))
+    if negative:
+        flags.append(flag("negative_labels", (*options.negative_labels, *negative)))
+    sentences = [f"Say what they mean: {' '.join(flags)}"] if flags else []
+    for cell in unclear:
+        sentences.append(meaning(options, cell))
+    return " ".join(sentences)
 
 
 def _is_placeholder(cell: Cell) -> bool:

@@ -27,6 +27,8 @@ _INVALID = 255
 
 # Also with a decimal comma: a table that is separated by semicolons has 1,0 for 1.
 _NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)([.,][0-9]*)?|[.,][0-9]+)(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
+# A text in quotes, as Python and JSON write it.
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|\Z)|"(?:[^"\\]|\\.)*(?:"|\Z)""", re.DOTALL)
 # The longest cell that is read as a list.
 _LONGEST_LIST = 100_000
 # A cell is looked up in a cache of so many; combinations of names occur again and again.
@@ -110,7 +112,7 @@ def listed(cell: Cell) -> tuple[Cell, ...] | None:
     """Returns the items of a cell that is a list as Python, JSON, numpy or Parquet write it; None if it is none.
 
     `{"choices": ["a", "b"]}` and `{"class": "a"}`, as annotation tools write them, are the names in them, and `{}`
-    has none. Items are texts.
+    has none; `{"a": true, "b": false}` is the names that are true. Items are texts, and None is no item.
     """
     if isinstance(cell, tuple):
         return cell
@@ -124,23 +126,49 @@ def listed(cell: Cell) -> tuple[Cell, ...] | None:
         found = json.loads(text)
     except (ValueError, RecursionError):
         try:
-            found = ast.literal_eval(text)
+            found = ast.literal_eval(_with_commas(text))
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return None
-    if isinstance(found, dict) and len(found) < 2:
-        found = next(iter(found.values()), ())
-        found = (found,) if isinstance(found, str) else found
-    if not isinstance(found, list | tuple | set) or not all(isinstance(item, str | int | float) for item in found):
+    found = _inside(found)
+    if not isinstance(found, list | tuple | set):
         return None
-    return tuple(str(int(item)) if isinstance(item, bool) else str(item) for item in found)
+    items = [item for item in found if item is not None]
+    if not all(isinstance(item, str | int | float) for item in items):
+        return None
+    return tuple(str(int(item)) if isinstance(item, bool) else str(item) for item in items)
+
+
+def _with_commas(text: str) -> str:
+    """Returns a list of texts with commas between them where numpy writes none, ['a' 'b']: Python would join them."""
+    outside = _QUOTED.sub("''", text)
+    if re.fullmatch(r"\[\s*''(\s+'')+\s*\]", outside):
+        return f"[{','.join(_QUOTED.findall(text))}]"
+    return "" if re.search(r"''\s*''", outside) else text
+
+
+def _inside(found: object) -> object:
+    """Returns the names in a dictionary of one key, or those with True; anything else as it is."""
+    if not isinstance(found, dict):
+        return found
+    if all(isinstance(value, bool) or (len(found) > 1 and value in (0, 1)) for value in found.values()):
+        return [name for name, value in found.items() if value]
+    if len(found) > 1:
+        return found
+    (value,) = found.values()
+    return [value] if isinstance(value, str) else _inside(value)
 
 
 def names_in(cell: Cell, delimiter: str) -> set[str]:
-    """Returns the names of classes in a cell, in composed characters."""
+    """Returns the names of classes in a cell, in composed characters and without quotes around them."""
     items = listed(cell)
     if items is None:
-        items = tuple(str(cell).split(delimiter)) if delimiter else (cell,)
+        items = tuple(map(_unquoted, str(cell).split(delimiter))) if delimiter else (_unquoted(str(cell)),)
     return {name for item in items if (name := nfc(str(item).strip()))}
+
+
+def _unquoted(name: str) -> str:
+    name = name.strip()
+    return name[1:-1] if len(name) > 2 and name[0] == name[-1] and name[0] in "'\"" else name
 
 
 def encoder(
@@ -235,8 +263,10 @@ def _of_names(
 ) -> Sequence[int]:
     names = sorted(names_in(cell, column.delimiter))
     unknown = [name for name in names if column.prefix + name not in positions]
+    # A name that means "none of the classes" may stand alone or beside others.
+    unknown = [name for name in unknown if meanings.stands_for(name) != NEGATIVE]
     if not unknown:
-        return [positions[column.prefix + name] for name in names]
+        return [positions[column.prefix + name] for name in names if column.prefix + name in positions]
     if meanings.stands_for(cell) == NEGATIVE:
         return ()
     raise RowRejectedError(

@@ -24,10 +24,7 @@ IMAGE_NAME = re.compile(
 # In so few rows a column is not judged: they are listed in rejects.csv.
 _FEW_ROWS = 4
 
-# Cells that say yes or no in other words than the defaults.
-_YES = {"x", "yes", "y", "t", "positive", "pos", "present", "on", "+", "ja", "si", "oui", "✓", "✔"}
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "trainval"}
-_NO = {"no", "n", "f", "negative", "neg", "absent", "off", "nein", "non"}
 
 
 class ColumnSample(NamedTuple):
@@ -107,7 +104,7 @@ def _num_unknown(meanings: Meanings, column: ColumnSample) -> int:
 
 def _is_like_labels(meanings: Meanings, column: ColumnSample) -> bool:
     """Whether each cell of a column says yes, no or unknown, in the words of a flag or in others."""
-    known = _YES | _NO | kinds.PLACEHOLDERS | {"-1"}
+    known = kinds.YES | kinds.NO | kinds.PLACEHOLDERS | {"-1"}
     return all(meanings.knows(cell) or canonical(cell) in known for cell in column.filled)
 
 
@@ -174,25 +171,7 @@ def _unclear(options: ConvertOptions, where: str, meanings: Meanings, columns: S
         f" and {len(columns) - 3} more" if len(columns) > 3 else ""
     )
     holds = "column {} holds" if len(columns) == 1 else "columns {} hold"
-    return f"{where}: {holds.format(names)} {shown}{beside}. {_flags(options, found)}"
-
-
-def _flags(options: ConvertOptions, cells: Sequence[str]) -> str:
-    """Returns the sentence with the flags that would give cells a meaning."""
-    positive = [cell for cell in cells if canonical(cell) in _YES]
-    negative = [cell for cell in cells if canonical(cell) in _NO or (positive and not cell)]
-    if any(canonical(cell) in _NO for cell in negative):
-        negative = [cell for cell in negative if cell]
-    unclear = [cell for cell in cells if cell not in positive and cell not in negative]
-    flags = []
-    if positive:
-        flags.append(flag("positive_labels", (*options.positive_labels, *positive)))
-    if negative:
-        flags.append(flag("negative_labels", (*options.negative_labels, *negative)))
-    sentences = [f"Say what they mean: {' '.join(flags)}"] if flags else []
-    for cell in unclear:
-        sentences.append(kinds.meaning(options, cell))
-    return " ".join(sentences)
+    return f"{where}: {holds.format(names)} {shown}{beside}. {kinds.meanings_of(options, found)}"
 
 
 def _names_splits(column: ColumnSample) -> bool:

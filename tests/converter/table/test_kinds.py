@@ -35,6 +35,17 @@ def _table(cells: list[str]) -> str:
         ),
         pytest.param(["{'cat', 'dog'}", "('cat',)"], ("cat", "dog"), "11 10", id="sets and tuples"),
         pytest.param(["cat,dog", "dog", "cat"], ("cat", "dog"), "11 01 10", id="commas"),
+        pytest.param(
+            ["['cat' 'red car']", "['cat'\n 'dog']", "['dog']"], ("cat", "dog", "red car"), "101 110 010", id="numpy"
+        ),
+        pytest.param(
+            ['{"cat": true, "dog": false}', "{'cat': 1, 'dog': 1}"], ("cat", "dog"), "10 11", id="true and false"
+        ),
+        pytest.param(
+            ['{"kind": {"cat": true, "dog": true}}', "{}"], ("cat", "dog"), "11 00", id="boxes that are ticked"
+        ),
+        pytest.param(["[None]", "['cat', None]", '[null, "dog"]'], ("cat", "dog"), "00 10 01", id="None in lists"),
+        pytest.param(["'cat', 'dog'", "'cat'", '"red car"'], ("cat", "dog", "red car"), "110 100 001", id="quotes"),
         pytest.param(["sand", "red car", "t-shirt", ""], ("red car", "sand", "t-shirt"), "010 100 001 000", id="names"),
     ],
 )
@@ -70,6 +81,22 @@ def test_cells_that_are_certain_are_read(
         pytest.param(["cat", "None"], "--negative_labels=0,false,None", id="None"),
         pytest.param(["cat", "N/A"], "--unknown_labels=N/A", id="N/A"),
         pytest.param(["cat", "-1"], "--unknown_labels=-1", id="-1 among names"),
+        pytest.param(["['cat', 'nan']", "['dog']"], "--negative_labels=0,false,nan", id="nan in lists"),
+        pytest.param(["cat,None", "cat,dog", "dog"], "--negative_labels=0,false,None", id="None behind a comma"),
+        pytest.param(["cat@dog", "cat", "dog"], "--label_delimiter=@", id="another character"),
+        pytest.param(["猫、狗", "鸟"], "--label_delimiter='、'", id="an ideographic comma"),
+        pytest.param(["cat + dog", "cat", "dog"], "--label_delimiter=+", id="a plus between blanks"),
+        pytest.param(["cat - dog", "cat", "dog"], "--label_delimiter=-", id="a dash between blanks"),
+        pytest.param(["0 16", "1", "0"], "--label_delimiter=' '", id="numbers of classes and blanks"),
+        pytest.param(["0|16", "1", "2"], "--label_delimiter='|'", id="numbers of classes and bars"),
+        pytest.param(["0,1,1", "1,0,0"], "each digit is a class", id="vectors without brackets"),
+        pytest.param(["cat:0.5", "dog:0.75"], "threshold", id="names with probabilities"),
+        pytest.param(["50%", "100%"], "threshold", id="percentages"),
+        pytest.param(["2021-01-31", "2021-02-01"], "is it a column of classes?", id="dates"),
+        pytest.param(["yes", "no"], "--positive_labels=1,true,yes --negative_labels=0,false,no", id="yes and no"),
+        pytest.param(["x", ""], "--positive_labels=1,true,x", id="x and blank"),
+        pytest.param(["positive", "negative"], "name the classes: --classes=negative,positive", id="results of a test"),
+        pytest.param(["['cat' 'dog', 'bird']"], "no list as Python or JSON writes it", id="a comma is missing"),
     ],
 )
 @pytest.mark.parametrize("order", [1, -1], ids=["forward", "backward"])
@@ -121,6 +148,32 @@ def test_cells_of_names_that_mean_none_or_unknown(read: ReadCsv) -> None:
     found = read(_table(["cat", "none", "nan", "cat,dog"]), negative_labels=("none",), unknown_labels=("nan",))
     assert found.table.classes == ("cat", "dog")
     assert [row.labels for row in found.rows] == [b"\1\0", b"\0\0", b"\2\2", b"\1\1"]
+
+
+def test_a_name_that_means_none_may_stand_beside_others(read: ReadCsv) -> None:
+    found = read(_table(["['cat', 'nan']", "['nan']", "['dog']"]), negative_labels=("nan",))
+    assert found.table.classes == ("cat", "dog")
+    assert [row.labels for row in found.rows] == [b"\1\0", b"\0\0", b"\0\1"]
+
+
+@pytest.mark.parametrize("given", [{"label_delimiter": " "}, {"classes": ("0", "1", "16"), "label_delimiter": " "}])
+def test_numbers_of_classes_with_a_delimiter(read: ReadCsv, given: dict[str, Any]) -> None:
+    found = read(_table(["0 16", "1", "0"]), **given)
+    assert found.table.classes == ("0", "1", "16")
+    assert [row.labels for row in found.rows] == [b"\1\0\1", b"\0\1\0", b"\1\0\0"]
+
+
+def test_a_delimiter_does_not_turn_digits_into_classes(read: ReadCsv) -> None:
+    with pytest.raises(UserError, match="each digit is a class"):
+        read(_table(["0 1 1", "1 0 0"]), label_delimiter=" ")
+
+
+def test_columns_of_yes_and_no_beside_columns_of_names(read: ReadCsv) -> None:
+    text = "file,caste,pollen\n1.jpg,worker,y\n2.jpg,drone,n\n"
+    with pytest.raises(UserError, match="--positive_labels=1,true,y --negative_labels=0,false,n"):
+        read(text, label_columns=("caste", "pollen"))
+    found = read(text, label_columns=("caste", "pollen"), positive_labels=("y",), negative_labels=("n",))
+    assert found.table.classes == ("caste=drone", "caste=worker", "pollen")
 
 
 def test_vectors_are_read_with_the_names_of_classes(read: ReadCsv) -> None:

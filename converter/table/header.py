@@ -31,12 +31,14 @@ from converter.table.parquet import Cell
 from converter.table.records import is_blank
 from converter.text import CONTROL, nfc, some
 from multihot.errors import UserError
-from schemas import layout, metadata
+from schemas import example, layout, metadata
 
 # Rows, and cells, of each file from which columns are told apart before all rows are read.
 _SAMPLE_ROWS = 1000
 _SAMPLE_CELLS = 1_000_000
 
+# A number that no class has for a name.
+_NEGATIVE = re.compile(r"-\d+(\.\d*)?")
 # An index, which pandas writes without a name and reads as "Unnamed: 0".
 _UNNAMED = re.compile(r"(Unnamed: \d+)?")
 
@@ -126,11 +128,25 @@ def _header(options: ConvertOptions, path: str) -> tuple[str, ...]:
     if not columns:
         raise UserError(f"{path} line {line}: no header. Expected a line such as: filename,desert,sea")
     if _is_row(options, columns):
-        raise UserError(f"{path} line {line}: expected column names, not a row. Received: {some(columns)}")
+        raise UserError(
+            f"{path} line {line}: expected column names, not a row. Received: {some(columns)}. If there is no header, "
+            f"write a line above it, such as: {_example(options, columns)}"
+        )
     twice = [name for name, count in Counter(columns).items() if count > 1 and name]
     if twice:
         raise UserError(f"{path} line {line}: several columns have the name {twice[0]!r}. Give each a name of its own.")
     return tuple(columns)
+
+
+def _example(options: ConvertOptions, row: Sequence[str]) -> str:
+    """Returns a header for a table whose first row is given."""
+    meanings = Meanings(options)
+    names = [f"class{i}" if meanings.knows(cell) and len(row) > 2 else f"column{i}" for i, cell in enumerate(row)]
+    name = next((i for i, cell in enumerate(row) if misfits.is_image_name(cell)), 0)
+    names[name] = example.FILENAME
+    if len(row) == 2:
+        names[1 - name] = "label"
+    return some(names, ",")
 
 
 def _where(options: ConvertOptions, path: str) -> str:
@@ -143,7 +159,7 @@ def _is_row(options: ConvertOptions, columns: Sequence[str]) -> bool:
     if any(misfits.IMAGE_NAME.search(name) for name in columns):
         return True
     meanings = Meanings(options)
-    if len(columns) > 1 and all(name and meanings.knows(name) for name in columns[1:]):
+    if len(columns) > 1 and all(name and (meanings.knows(name) or _NEGATIVE.fullmatch(name)) for name in columns[1:]):
         return True
     name = filenames.normalized(columns[0]) if columns[0] else ""
     if not name or name.startswith(("/", "..")) or "://" in name or CONTROL.search(name) or len(name) > 255:
@@ -214,11 +230,20 @@ def _find_classes(options: ConvertOptions, tables: Sequence[Table]) -> Iterator[
     """Completes the tables with the kinds of their label columns and with the classes."""
     asked = _asked(options)
     first = tables[0]
+    others, samples, num_rows = _sample(options, tables)
+    _check_names_of_files(options, tables, others)
     if len(first.labels) == 1:
-        _check_names_of_files(options, tables, _sample(options, tables)[0])
         columns, found = _single(options, tables, asked)
     else:
-        columns, found = _several(options, tables, asked)
+        columns, found = _several(options, tables, asked, samples, num_rows)
+    if not options.value_column and any(column.kind == Kind.NAMES for column in columns):
+        used = {column.name for column in columns} | {
+            *options.ignore_columns,
+            options.split_column,
+            options.group_column,
+        }
+        unused = [column for column in others if column.name not in used]
+        misfits.check_values(options, _where(options, first.path), unused)
     if options.value_column and any(column.kind != Kind.NAMES for column in columns):
         raise UserError(
             f"{_where(options, first.path)}: --value_column needs columns of names, and {columns[0].name!r} holds "
@@ -256,7 +281,11 @@ def _single(
 
 
 def _several(
-    options: ConvertOptions, tables: Sequence[Table], asked: tuple[str, ...]
+    options: ConvertOptions,
+    tables: Sequence[Table],
+    asked: tuple[str, ...],
+    samples: Sequence[ColumnSample],
+    num_rows: int,
 ) -> tuple[tuple[LabelColumn, ...], tuple[str, ...]]:
     """Returns several label columns with their kinds, and the classes.
 
@@ -264,8 +293,6 @@ def _several(
     dates and notes in most tables.
     """
     first = tables[0]
-    others, samples, num_rows = _sample(options, tables)
-    _check_names_of_files(options, tables, others)
     meanings = Meanings(options)
     of_names = {
         sample.name

@@ -339,6 +339,17 @@ def meanings_of(options: ConvertOptions, cells: Sequence[str]) -> str:
     return " ".join(sentences)
 
 
+def meanings_of_numbers(options: ConvertOptions, numbers: Sequence[str]) -> str:
+    """Returns the sentence with the flags that would give numbers beside 0 and 1 a meaning."""
+    positive = flag("positive_labels", (*options.positive_labels, *numbers))
+    negative = flag("negative_labels", (*options.negative_labels, *numbers))
+    unknown = flag("unknown_labels", (*options.unknown_labels, *numbers))
+    return (
+        f"Say what each of {some(numbers)} means: {positive} (the image has the label), {negative} (it does not), or "
+        f"{unknown} (nobody knows)."
+    )
+
+
 def _is_placeholder(cell: Cell) -> bool:
     return isinstance(cell, str) and cell.strip().lower() in PLACEHOLDERS
 

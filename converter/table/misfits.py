@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from converter.options import ConvertOptions
 from converter.table import kinds
-from converter.table.labels import Meanings, canonical, is_number
+from converter.table.labels import NEGATIVE, POSITIVE, Meanings, canonical
 from converter.table.parquet import Cell
 from converter.table.records import is_blank
 from converter.text import flag, some
@@ -23,7 +23,25 @@ IMAGE_NAME = re.compile(
 
 # In so few rows a column is not judged: they are listed in rejects.csv.
 _FEW_ROWS = 4
+# So few columns of 0 and 1 may be helpers beside a column with the names of classes.
+_FEW_COLUMNS = 3
+# So many different numbers may be codes of which each has a meaning.
+_FEW_NUMBERS = 9
 
+# Words in names of columns that hold names of classes, and names of columns with 0 and 1 that are hardly ever labels.
+_OF_CLASSES = re.compile(
+    "label|class|tag|categor|type|finding|species|genre|choice|target|attribute|breed|diagnos|^dx$", re.IGNORECASE
+)
+_HELPERS = re.compile(
+    r"is_?(valid|train|test|crowd)|is[A-Z]\w+|[xy]_?(min|max|[12])|confidence|score|prob\w*|annotat\w*|(\w+_)?(id|count)|"
+    r"width|height|area|difficult|truncated|occluded|valid|fold|split|unnamed.*",
+    re.IGNORECASE,
+)
+# Names of columns that say whether an image has the class that the row names.
+_OF_VALUES = re.compile(
+    r"confidence|value|label|labels?_?value|(is_?)?(present|presence|positive|true|correct|verified)|truth|score",
+    re.IGNORECASE,
+)
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "trainval"}
 
 
@@ -92,6 +110,28 @@ def check_labels(
         raise UserError(_unclear(options, where, meanings, misfits))
 
 
+def check_values(options: ConvertOptions, where: str, others: Iterable[ColumnSample]) -> None:
+    """Checks that no other column seems to say whether the names in the label columns hold.
+
+    Args:
+        options: of the conversion.
+        where: place for messages.
+        others: columns that are not used, beside columns of names.
+
+    Raises:
+        UserError: one has such a name, and holds 0 and 1.
+    """
+    meanings = Meanings(options)
+    for column in others:
+        values = {meanings[cell] for cell in column.filled}
+        if _OF_VALUES.fullmatch(column.name) and values == {NEGATIVE, POSITIVE}:
+            raise UserError(
+                f"{where}: {column.name!r} holds {_shown(column)}. If it says whether the class in a row holds: "
+                f"{flag('value_column', [column.name])}. If not: "
+                f"{flag('ignore_columns', [*options.ignore_columns, column.name])}"
+            )
+
+
 def is_image_name(cell: Cell) -> bool:
     """Whether a cell ends as names of images do; an address may have a query behind the name."""
     return isinstance(cell, str) and IMAGE_NAME.search(cell.strip().partition("?")[0]) is not None
@@ -125,32 +165,56 @@ def _without_labels(
         if not strange:
             return start
         start += "."
-    if len(strange) < len(columns):
-        left = [column.name for column in columns if column not in strange and column.name not in splits]
+    left = [column for column in columns if column not in strange and column.name not in splits]
+    candidate = _likeliest(strange)
+    has_names = _seems_of_classes(candidate)
+    # Columns such as `confidence` and `xmin` may happen to hold nothing but 0 and 1.
+    if all(_HELPERS.fullmatch(column.name) or not column.filled for column in left) and (has_names or not left):
+        left = []
+    if left:
         names = flag("ignore_columns", [*ignored, *(column.name for column in strange)])
-        chosen = flag("label_columns", left) if 0 < len(left) <= 20 else "--label_columns"
-        return f"{start} Leave out what is no label: {names}, or name the label columns: {chosen}{_or_names(strange)}"
-    decimals = all(is_number(cell) for column in strange for cell in column.filled)
-    if decimals:
+        chosen = flag("label_columns", [column.name for column in left]) if len(left) <= 20 else "--label_columns"
+        other = (
+            f" (and columns of names of classes, such as {candidate.name!r})" if _may_be_of_classes(candidate) else ""
+        )
+        if has_names and len(left) < _FEW_COLUMNS:
+            start += f" If {candidate.name!r} holds names of classes: {flag('label_columns', [candidate.name])}."
+            other = ""
+        return f"{start} Leave out what is no label: {names}, or name the label columns: {chosen}{other}"
+    filled = [str(cell).strip() for column in strange for cell in column.filled]
+    if all(map(kinds.is_share, filled)):
+        whole = sorted({cell for cell in map(canonical, filled) if cell not in ("0", "1")}, key=lambda c: (len(c), c))
+        if len(whole) <= _FEW_NUMBERS and all(re.fullmatch(r"-?\d+", cell) for cell in whole):
+            return f"{start} {kinds.meanings_of_numbers(options, whole)}"
         return f"{start} Write 1 where a number reaches the threshold of your choice and 0 elsewhere."
-    return f"{start} If one of the columns holds names of classes: {flag('label_columns', [_likeliest(strange).name])}"
+    if len(strange) > 1 and all(_seems_of_classes(column) for column in strange):
+        every = flag("label_columns", [column.name for column in strange])
+        return f"{start} If they hold names of classes: {every}, with --merge_columns if all hold the same classes"
+    return f"{start} If one of the columns holds names of classes: {flag('label_columns', [candidate.name])}"
 
 
-def _or_names(columns: Sequence[ColumnSample]) -> str:
-    """Returns a hint to the column that may hold names of classes; "" if none seems to."""
-    likeliest = _likeliest(columns)
-    texts = [cell for cell in likeliest.filled if not is_number(cell)]
-    is_one = 2 <= len(texts) < likeliest.cells.total() / 2
-    return f" (and columns of names of classes, such as {likeliest.name!r})" if is_one else ""
+def _may_be_of_classes(column: ColumnSample) -> bool:
+    """Whether a column may hold names of classes: texts of which most occur again."""
+    return 2 <= len(_texts(column)) < column.cells.total() / 2
+
+
+def _seems_of_classes(column: ColumnSample) -> bool:
+    """Whether the name and the cells of a column are those of one that holds names of classes."""
+    return _OF_CLASSES.search(column.name) is not None and len(_texts(column)) > 1
+
+
+def _texts(column: ColumnSample) -> list[Cell]:
+    """Returns the different cells that are neither numbers nor dates."""
+    return [cell for cell in column.filled if not re.match(r"[+-]?\d+([.,:/%-]|$)", str(cell).strip())]
 
 
 def _likeliest(columns: Sequence[ColumnSample]) -> ColumnSample:
     """Returns the column that looks most like one with names of classes: few different texts, no numbers or dates."""
 
-    def unlikely(column: ColumnSample) -> tuple[bool, bool, int]:
-        texts = [cell for cell in column.filled if not re.match(r"[+-]?\d+([.,:/-]|$)", str(cell).strip())]
-        has_name = re.search("label|class|tag|categor|type|finding|species", column.name, re.IGNORECASE) is not None
-        return len(texts) < 2, not has_name, len(texts)
+    def unlikely(column: ColumnSample) -> tuple[bool, bool, bool, int]:
+        texts, is_named_otherwise = _texts(column), _OF_CLASSES.search(column.name) is None
+        # Numbers are likely under such a name alone.
+        return len(texts) < 2 and is_named_otherwise, is_named_otherwise, len(texts) < 2, len(texts)
 
     return min(columns, key=unlikely)
 

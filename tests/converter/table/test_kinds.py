@@ -227,6 +227,21 @@ def test_a_value_column_says_whether_a_name_holds(read: ReadCsv) -> None:
     assert found.rejects[0].detail == "column 'confidence': must be 0 or 1. Received: '2'"
 
 
+def test_a_column_that_may_say_whether_a_name_holds_is_named(read: ReadCsv) -> None:
+    text = "id,label,Confidence,IsOccluded\na.jpg,cat,1,0\na.jpg,dog,0,1\nb.jpg,dog,1,0\n"
+    given: dict[str, Any] = {"label_columns": ("label",), "merge_rows": True}
+    with pytest.raises(UserError, match=r"--value_column=Confidence\. If not: --ignore_columns=Confidence"):
+        read(text, **given)
+    assert read(text, **given, value_column="Confidence").rows
+    assert read(text, **given, ignore_columns=("Confidence",)).rows
+
+
+def test_the_message_about_a_missing_header_shows_one(read: ReadCsv) -> None:
+    for row, header in (("a.jpg,cat", "filename,label"), ("a.jpg,1,0", "filename,class1,class2")):
+        with pytest.raises(UserError, match=f"write a line above it, such as: {header}$"):
+            read(f"{row}\n{row}\n")
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["{}", " {} ", "{:e}", "{:.3f}"]))
 def test_numbers_are_compared_in_any_spelling(number: float, spelling: str) -> None:
     text = spelling.format(number)
@@ -250,7 +265,13 @@ def test_cells_that_are_no_flat_lists(cell: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["0,cat\n1,dog\n2,cat\n", "a.jfif,cat\nb.jfif,dog\n", "a,1,0\nb,0,1\n", "a.jp2,1,1,0\nb.jp2,1,0,0\n"],
+    [
+        "0,cat\n1,dog\n2,cat\n",
+        "a.jfif,cat\nb.jfif,dog\n",
+        "a,1,0\nb,0,1\n",
+        "a.jp2,1,1,0\nb.jp2,1,0,0\n",
+        "a,-1\nb,1\n",
+    ],
 )
 def test_a_missing_header_loses_no_image(read: ReadCsv, text: str) -> None:
     with pytest.raises(UserError, match="line 1: expected column names, not a row"):
@@ -288,6 +309,19 @@ def test_thousand_columns_that_do_not_fit_are_one_line(read: ReadCsv) -> None:
         ("date,8/28/18 kind,cat|dog note,7|8|9", "--label_columns=kind"),
         ("sea,0|1 kind,cat|dog", "--label_columns=sea (and columns of names of classes, such as 'kind')"),
         ("sea,0|1 date,2021-01-01|2021-01-02", "--ignore_columns=date, or name the label columns: --label_columns=sea"),
+        ("is_valid,0|1 tags,cat|dog", "0 and 1. If one of the columns holds names of classes: --label_columns=tags"),
+        ("xmin,1|0 class,cat|dog ymin,4|5", "If one of the columns holds names of classes: --label_columns=class"),
+        ("sea,0|1 label,cat|dog", "If 'label' holds names of classes: --label_columns=label. Leave out"),
+        (
+            "sea,0|1 sky,0|1 day,0|1 tags,cat|dog",
+            "--ignore_columns=tags, or name the label columns: --label_columns=sea",
+        ),
+        ("type_1,fire|water type_2,water|fire", "--label_columns=type_1,type_2, with --merge_columns if all hold"),
+        ("ClassId,3|4 pixels,8_9|10_12|11_13", "If one of the columns holds names of classes: --label_columns=ClassId"),
+        ("sea,0|1|9 sky,0|1", "Leave out what is no label: --ignore_columns=sea"),
+        ("sea,0|1|9 sky,0|2", "--negative_labels=0,false,2,9 (it does not), or --unknown_labels=2,9 (nobody knows)."),
+        ("sea,50%|60% sky,0%|1%", "Write 1 where a number reaches the threshold"),
+        ("sea,wahr|falsch sky,wahr|falsch", "--positive_labels=1,true,wahr --negative_labels=0,false,falsch"),
         ("sea,0|1 part,train|val", "If 'part' says which split a row belongs to: --split_column=part"),
     ],
 )

@@ -161,10 +161,15 @@ def _is_row(options: ConvertOptions, columns: Sequence[str]) -> bool:
     meanings = Meanings(options)
     if len(columns) > 1 and all(name and (meanings.knows(name) or _NEGATIVE.fullmatch(name)) for name in columns[1:]):
         return True
-    name = filenames.normalized(columns[0]) if columns[0] else ""
+    return _is_file(options, columns[0], options.filename_suffix)
+
+
+def _is_file(options: ConvertOptions, cell: str, suffix: str) -> bool:
+    """Whether a cell names a file in the folder of images, with a suffix behind it."""
+    name = filenames.normalized(cell) if cell else ""
     if not name or name.startswith(("/", "..")) or "://" in name or CONTROL.search(name) or len(name) > 255:
         return False
-    path = posixpath.join(options.images, name + options.filename_suffix)
+    path = posixpath.join(options.images, name + suffix)
     return storage.exists(path) and not storage.exists(f"{path}/.")  # A file has no ".", and a folder is no image.
 
 
@@ -327,10 +332,14 @@ def _several(
 
 
 def _check_names_of_files(options: ConvertOptions, tables: Sequence[Table], columns: Iterable[ColumnSample]) -> None:
+    def is_file(column: ColumnSample) -> bool:
+        suffixes = [options.filename_suffix] if options.filename_suffix else ["", ".jpg", ".png"]
+        return any(_is_file(options, str(cell), suffix) for cell in column.filled[:3] for suffix in suffixes)
+
     if not options.filename_column:
         name = tables[0].columns[tables[0].filename]
         by_name = {column.name: column for column in columns}
-        misfits.check_filenames(_where(options, tables[0].path), by_name.pop(name), by_name.values())
+        misfits.check_filenames(_where(options, tables[0].path), by_name.pop(name), [*by_name.values()], is_file)
 
 
 def _sample(options: ConvertOptions, tables: Sequence[Table]) -> tuple[list[ColumnSample], list[ColumnSample], int]:

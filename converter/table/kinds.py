@@ -48,6 +48,7 @@ NO |= {"falsch", "faux", "falso"}
 _CERTAIN_DELIMITERS = "|;\t\n；｜、，"
 _POSSIBLE_DELIMITERS = "/+&~^*"
 _RARE_DELIMITERS = "-_:.@#<>=!%$\\"
+_WORDS_BETWEEN = re.compile(r"\s+(and|or|und|oder|et|ou|y|e)\s+")
 _DATE = re.compile(r"\d{4}([-/.])\d\d?\1\d\d?([ T].*)?|\d\d?([-/.])\d\d?\3\d{2,4}( .*)?")
 # A number with decimals, or a percentage, alone or behind a name.
 _SHARE = re.compile(r".*[:=(] *\d*[.,]\d+ ?%?\)?|\d+([.,]\d+)? ?%", re.DOTALL)
@@ -190,8 +191,8 @@ def _check_plain(options: ConvertOptions, where: str, cells: Sequence[Cell]) -> 
     broken = [text for text in texts if re.match(r"[\[{(].*[\]})]$", text, re.DOTALL)]
     if broken:
         raise UserError(
-            f"{where} holds {_shown(broken)}, which is no list as Python or JSON writes it: ['cat', 'dog']. Write "
-            "names with a delimiter between them, and name it: --label_delimiter"
+            f"{where} holds {_shown(broken)}, which is no list of names as Python or JSON writes it: ['cat', 'dog']. "
+            "Write names with a delimiter between them, and name it: --label_delimiter"
         )
 
 
@@ -237,6 +238,9 @@ def _delimiter(where: str, cells: Sequence[str], asked: Sequence[str]) -> str:
     if with_commas and (alone := _without_company(cells, ",")):
         raise UserError(_ambiguous(where, alone, ","))
     parts = {part.strip() for cell in cells for part in (cell.split(",") if with_commas else (cell,))}
+    joined = sorted(part for part in parts if {*_WORDS_BETWEEN.sub("\n", part).split("\n")} <= parts - {part})
+    if joined:
+        raise UserError(_ambiguous(where, joined, " "))
     # Blanks come last, since they stand around other delimiters, too.
     for candidate in _POSSIBLE_DELIMITERS + _RARE_DELIMITERS + " ":
         counts = _num_cells(parts, candidate)
@@ -270,6 +274,12 @@ def _num_cells(cells: Iterable[str], delimiter: str) -> Counter[str]:
 
 
 def _ambiguous(where: str, cells: Sequence[str], delimiter: str) -> str:
+    between = _WORDS_BETWEEN.search(cells[0])
+    if delimiter == " " and between:
+        return (
+            f"{where} holds {_shown(cells)}. If {between[1]!r} separates names, write | in its place and give "
+            "--label_delimiter='|'; if each is one name, give a delimiter that no name has, such as --label_delimiter=,"
+        )
     shown = {"\t": "a tab", "\n": "a line break", " ": "a blank"}.get(delimiter, repr(delimiter))
     quoted = {"\t": "$'\\t'", "\n": "$'\\n'"}.get(delimiter, shlex.quote(delimiter))
     other = shlex.quote(";" if delimiter == "," else ",")

@@ -112,7 +112,8 @@ def listed(cell: Cell) -> tuple[Cell, ...] | None:
     """Returns the items of a cell that is a list as Python, JSON, numpy or Parquet write it; None if it is none.
 
     `{"choices": ["a", "b"]}` and `{"class": "a"}`, as annotation tools write them, are the names in them, and `{}`
-    has none; `{"a": true, "b": false}` is the names that are true. Items are texts, and None is no item.
+    has none; `{"a": true, "b": false}` is the names that are true; `[{"x": 1, "labels": ["a"]}]` is those of regions.
+    Items are texts, and None is no item.
     """
     if isinstance(cell, tuple):
         return cell
@@ -129,7 +130,7 @@ def listed(cell: Cell) -> tuple[Cell, ...] | None:
             found = ast.literal_eval(_with_commas(text))
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return None
-    found = _inside(found)
+    found = _of_regions(found) if isinstance(found, list) else _inside(found)
     if not isinstance(found, list | tuple | set):
         return None
     items = [item for item in found if item is not None]
@@ -144,6 +145,20 @@ def _with_commas(text: str) -> str:
     if re.fullmatch(r"\[\s*''(\s+'')+\s*\]", outside):
         return f"[{','.join(_QUOTED.findall(text))}]"
     return "" if re.search(r"''\s*''", outside) else text
+
+
+def _of_regions(found: list[object]) -> list[object]:
+    """Returns the names of regions in an image, of which each is a dictionary with one list of texts."""
+    lists = [
+        (key, value)
+        for region in found
+        if isinstance(region, dict)
+        for key, value in region.items()
+        if isinstance(value, list) and value and all(isinstance(item, str) for item in value)
+    ]
+    if len(lists) != len(found) or len({key for key, _ in lists}) != 1:
+        return found
+    return [name for _, names in lists for name in names]
 
 
 def _inside(found: object) -> object:

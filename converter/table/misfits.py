@@ -5,12 +5,12 @@ Single cells that do not fit are no matter of this module: their rows are reject
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from converter.options import ConvertOptions
 from converter.table import kinds
-from converter.table.labels import NEGATIVE, POSITIVE, Meanings, canonical
+from converter.table.labels import NEGATIVE, POSITIVE, Meanings, canonical, is_number, listed
 from converter.table.parquet import Cell
 from converter.table.records import is_blank
 from converter.text import flag, some
@@ -30,16 +30,18 @@ _FEW_NUMBERS = 9
 
 # Words in names of columns that hold names of classes, and names of columns with 0 and 1 that are hardly ever labels.
 _OF_CLASSES = re.compile(
-    "label|class|tag|categor|type|finding|species|genre|choice|target|attribute|breed|diagnos|^dx$", re.IGNORECASE
+    "label|class|tag|categor|^type|finding|species|genre|choice|target|attribute|breed|diagnos|^dx$", re.IGNORECASE
 )
 _HELPERS = re.compile(
     r"is_?(valid|train|test|crowd)|is[A-Z]\w+|[xy]_?(min|max|[12])|confidence|score|prob\w*|annotat\w*|(\w+_)?(id|count)|"
     r"width|height|area|difficult|truncated|occluded|valid|fold|split|unnamed.*",
     re.IGNORECASE,
 )
+# Names of columns of file names.
+_OF_FILES = re.compile(r"(image|img|file|photo|picture)s?[ _-]?(id|name|path|file)?s?", re.IGNORECASE)
 # Names of columns that say whether an image has the class that the row names.
 _OF_VALUES = re.compile(
-    r"confidence|value|label|labels?_?value|(is_?)?(present|presence|positive|true|correct|verified)|truth|score",
+    r"confidence|probability|prob|value|labels?_?value|(is_?)?(present|presence|positive|true|correct|verified)|truth|score",
     re.IGNORECASE,
 )
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "trainval"}
@@ -62,25 +64,33 @@ class ColumnSample(NamedTuple):
         return [cell for cell in self.cells if not is_blank(cell)]
 
 
-def check_filenames(where: str, filename: ColumnSample, others: Iterable[ColumnSample]) -> None:
+def check_filenames(
+    where: str, filename: ColumnSample, others: Sequence[ColumnSample], is_file: Callable[[ColumnSample], bool]
+) -> None:
     """Checks that no other column looks like the one with the file names.
 
     Args:
         where: place for messages.
         filename: the column that is taken for the file names, since it is the first.
         others: all other columns.
+        is_file: whether a column holds names of files in the folder of images.
 
     Raises:
-        UserError: another one has names of images, and this one has none.
+        UserError: another one has names of images, or is called so, and this one has none.
     """
-    if any(map(is_image_name, filename.filled)):
+    if any(map(is_image_name, filename.filled)) or is_file(filename):
         return
-    for other in others:
-        if other.filled and all(map(is_image_name, other.filled)):
-            raise UserError(
-                f"{where}: the first column, {filename.name!r}, holds {_shown(filename)}, and {other.name!r} holds "
-                f"{_shown(other)}. Name the column with the file names: --filename_column={other.name}"
-            )
+    found = [other for other in others if other.filled and all(map(is_image_name, other.filled))]
+    if not found and not _OF_FILES.fullmatch(filename.name):
+        found = [other for other in others if _OF_FILES.fullmatch(other.name) and len(_texts(other)) > 1]
+    if found:
+        best = max(found, key=lambda other: len(other.filled))
+        more = [repr(other.name) for other in found if other is not best]
+        raise UserError(
+            f"{where}: the first column, {filename.name!r}, holds {_shown(filename)}, and {best.name!r} holds "
+            f"{_shown(best)}. Name the column with the file names: {flag('filename_column', [best.name])}"
+            + (f" (or {some(more)})" if more else "")
+        )
 
 
 def check_labels(
@@ -123,12 +133,19 @@ def check_values(options: ConvertOptions, where: str, others: Iterable[ColumnSam
     """
     meanings = Meanings(options)
     for column in others:
-        values = {meanings[cell] for cell in column.filled}
-        if _OF_VALUES.fullmatch(column.name) and values == {NEGATIVE, POSITIVE}:
+        if not _OF_VALUES.fullmatch(column.name):
+            continue
+        ignore = flag("ignore_columns", [*options.ignore_columns, column.name])
+        if {meanings[cell] for cell in column.filled} == {NEGATIVE, POSITIVE}:
             raise UserError(
                 f"{where}: {column.name!r} holds {_shown(column)}. If it says whether the class in a row holds: "
-                f"{flag('value_column', [column.name])}. If not: "
-                f"{flag('ignore_columns', [*options.ignore_columns, column.name])}"
+                f"{flag('value_column', [column.name])}. If not: {ignore}"
+            )
+        numbers = [float(canonical(cell)) for cell in column.filled if is_number(cell)]
+        if 0 < len(numbers) == len(column.filled) and min(numbers) >= 0 and max(numbers) <= 1 and len({*numbers}) > 1:
+            raise UserError(
+                f"{where}: {column.name!r} holds {_shown(column)}. If it says how likely the class in a row is, leave "
+                f"out the rows that are too unlikely for you. If all are to count: {ignore}"
             )
 
 
@@ -182,7 +199,8 @@ def _without_labels(
             other = ""
         return f"{start} Leave out what is no label: {names}, or name the label columns: {chosen}{other}"
     filled = [str(cell).strip() for column in strange for cell in column.filled]
-    if all(map(kinds.is_share, filled)):
+    is_named = _OF_CLASSES.search(candidate.name) and not all(_OF_CLASSES.search(column.name) for column in strange)
+    if all(map(kinds.is_share, filled)) and not is_named:
         whole = sorted({cell for cell in map(canonical, filled) if cell not in ("0", "1")}, key=lambda c: (len(c), c))
         if len(whole) <= _FEW_NUMBERS and all(re.fullmatch(r"-?\d+", cell) for cell in whole):
             return f"{start} {kinds.meanings_of_numbers(options, whole)}"
@@ -204,17 +222,28 @@ def _seems_of_classes(column: ColumnSample) -> bool:
 
 
 def _texts(column: ColumnSample) -> list[Cell]:
-    """Returns the different cells that are neither numbers nor dates."""
-    return [cell for cell in column.filled if not re.match(r"[+-]?\d+([.,:/%-]|$)", str(cell).strip())]
+    """Returns the different cells that may be names: no numbers, no dates, no structures without names."""
+    return [
+        cell for cell in column.filled if not re.match(r"[+-]?\d+([.,:/%-]|$)", str(cell).strip()) and _is_flat(cell)
+    ]
+
+
+def _is_flat(cell: Cell) -> bool:
+    """Whether a cell is no structure, or one that is read as a list of names."""
+    items = listed(cell)
+    if items is None:
+        return re.match(r"[\[{(]", str(cell).strip()) is None
+    return not all(map(is_number, items)) or not items
 
 
 def _likeliest(columns: Sequence[ColumnSample]) -> ColumnSample:
     """Returns the column that looks most like one with names of classes: few different texts, no numbers or dates."""
 
-    def unlikely(column: ColumnSample) -> tuple[bool, bool, bool, int]:
+    def unlikely(column: ColumnSample) -> tuple[bool, bool, bool, bool, int]:
         texts, is_named_otherwise = _texts(column), _OF_CLASSES.search(column.name) is None
         # Numbers are likely under such a name alone.
-        return len(texts) < 2 and is_named_otherwise, is_named_otherwise, len(texts) < 2, len(texts)
+        few = len(texts) < 2
+        return len(column.filled) < 2, few and is_named_otherwise, is_named_otherwise, few, len(texts)
 
     return min(columns, key=unlikely)
 

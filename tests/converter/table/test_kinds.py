@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
 from converter.table import header
+from converter.table.header import read_tables
 from converter.table.labels import Kind, canonical, is_number, listed
 from multihot.errors import UserError
 
@@ -45,6 +46,12 @@ def _table(cells: list[str]) -> str:
             ['{"kind": {"cat": true, "dog": true}}', "{}"], ("cat", "dog"), "11 00", id="boxes that are ticked"
         ),
         pytest.param(["[None]", "['cat', None]", '[null, "dog"]'], ("cat", "dog"), "00 10 01", id="None in lists"),
+        pytest.param(
+            ['[{"x": 1.5, "labels": ["cat"]}, {"x": 2, "labels": ["dog"]}]', '[{"x": 3, "labels": ["cat"]}]'],
+            ("cat", "dog"),
+            "11 10",
+            id="regions",
+        ),
         pytest.param(["'cat', 'dog'", "'cat'", '"red car"'], ("cat", "dog", "red car"), "110 100 001", id="quotes"),
         pytest.param(["sand", "red car", "t-shirt", ""], ("red car", "sand", "t-shirt"), "010 100 001 000", id="names"),
     ],
@@ -75,7 +82,7 @@ def test_cells_that_are_certain_are_read(
         pytest.param(["010", "110"], "each digit is a class", id="vectors without commas"),
         pytest.param(["[0, 1]", "[1, 1]"], "--classes=name1,...,name2", id="vectors"),
         pytest.param(["[0 1]", "[1. 1.]"], "--classes=name1,...,name2", id="vectors of numpy"),
-        pytest.param(["[cat, dog]", "cat"], "no list as Python or JSON writes it", id="a list without quotes"),
+        pytest.param(["[cat, dog]", "cat"], "no list of names as Python or JSON writes it", id="a list without quotes"),
         pytest.param(["cat", "nan"], "--unknown_labels=nan", id="nan"),
         pytest.param(["cat", "-"], "--unknown_labels=-", id="a dash"),
         pytest.param(["cat", "None"], "--negative_labels=0,false,None", id="None"),
@@ -87,6 +94,7 @@ def test_cells_that_are_certain_are_read(
         pytest.param(["猫、狗", "鸟"], "--label_delimiter='、'", id="an ideographic comma"),
         pytest.param(["cat + dog", "cat", "dog"], "--label_delimiter=+", id="a plus between blanks"),
         pytest.param(["cat - dog", "cat", "dog"], "--label_delimiter=-", id="a dash between blanks"),
+        pytest.param(["cat and dog", "cat", "dog"], "write | in its place", id="a word between names"),
         pytest.param(["0 16", "1", "0"], "--label_delimiter=' '", id="numbers of classes and blanks"),
         pytest.param(["0|16", "1", "2"], "--label_delimiter='|'", id="numbers of classes and bars"),
         pytest.param(["0,1,1", "1,0,0"], "each digit is a class", id="vectors without brackets"),
@@ -96,7 +104,9 @@ def test_cells_that_are_certain_are_read(
         pytest.param(["yes", "no"], "--positive_labels=1,true,yes --negative_labels=0,false,no", id="yes and no"),
         pytest.param(["x", ""], "--positive_labels=1,true,x", id="x and blank"),
         pytest.param(["positive", "negative"], "name the classes: --classes=negative,positive", id="results of a test"),
-        pytest.param(["['cat' 'dog', 'bird']"], "no list as Python or JSON writes it", id="a comma is missing"),
+        pytest.param(
+            ["['cat' 'dog', 'bird']"], "no list of names as Python or JSON writes it", id="a comma is missing"
+        ),
     ],
 )
 @pytest.mark.parametrize("order", [1, -1], ids=["forward", "backward"])
@@ -236,6 +246,40 @@ def test_a_column_that_may_say_whether_a_name_holds_is_named(read: ReadCsv) -> N
     assert read(text, **given, ignore_columns=("Confidence",)).rows
 
 
+def test_a_column_of_probabilities_beside_names_is_named(read: ReadCsv) -> None:
+    text = "id,label,confidence\na.jpg,cat,0.9\nb.jpg,dog,0.25\n"
+    with pytest.raises(UserError, match=r"how likely the class in a row is.*--ignore_columns=confidence"):
+        read(text, label_columns=("label",))
+    assert read(text, label_columns=("label",), ignore_columns=("confidence",)).rows
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "column"),
+    [
+        ("id,left,file,sea", "{n},a.jpg,{n}.jpg,1", "file (or 'left')"),
+        ("lesion_id,image_id,dx", "H_{n},I_{n},nv", "image_id"),
+        ("date,image,sea", "2021-01-01,I_{n},0", "image"),
+    ],
+)
+def test_the_column_of_file_names_is_named(read: ReadCsv, header: str, row: str, column: str) -> None:
+    text = "".join(f"{line}\n" for line in (header, *(row.format(n=n) for n in range(20))))
+    with pytest.raises(UserError) as caught:
+        read(text)
+    assert f"--filename_column={column}" in str(caught.value)
+
+
+def test_a_first_column_that_names_files_is_that_of_the_file_names(tmp_path: Path) -> None:
+    (tmp_path / "7.jpg").touch()
+    (tmp_path / "cat").mkdir()
+    table = tmp_path / "labels.csv"
+    options = ConvertOptions(csv=str(table), images=str(tmp_path), output="data", label_columns=("genre",))
+    table.write_text("id,poster,genre\n7,x_1.jpg,a\n8,x_2.jpg,b\n")
+    assert read_tables(options)[0].filename == 0
+    table.write_text("kind,file,genre\ncat,x_1.jpg,a\ncat,x_2.jpg,b\n")
+    with pytest.raises(UserError, match="--filename_column=file"):
+        read_tables(options)
+
+
 def test_the_message_about_a_missing_header_shows_one(read: ReadCsv) -> None:
     for row, header in (("a.jpg,cat", "filename,label"), ("a.jpg,1,0", "filename,class1,class2")):
         with pytest.raises(UserError, match=f"write a line above it, such as: {header}$"):
@@ -257,7 +301,8 @@ def test_lists_of_python_are_read_back(items: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "cell", ["[" * 5000 + "]" * 5000, "[" + "1," * 60_000 + "]", "{'a': {'b': 1}}", "[[1], [2]]", "()x"]
+    "cell",
+    ["[" * 5000 + "]" * 5000, "[" + "1," * 60_000 + "]", "{'a': {'b': 1}}", "[[1], [2]]", "()x", "[['a'], ['b']]"],
 )
 def test_cells_that_are_no_flat_lists(cell: str) -> None:
     assert listed(cell) is None
@@ -320,6 +365,8 @@ def test_thousand_columns_that_do_not_fit_are_one_line(read: ReadCsv) -> None:
         ("ClassId,3|4 pixels,8_9|10_12|11_13", "If one of the columns holds names of classes: --label_columns=ClassId"),
         ("sea,0|1|9 sky,0|1", "Leave out what is no label: --ignore_columns=sea"),
         ("sea,0|1|9 sky,0|2", "--negative_labels=0,false,2,9 (it does not), or --unknown_labels=2,9 (nobody knows)."),
+        ("width,29|30 class_id,14|33", "If one of the columns holds names of classes: --label_columns=class_id"),
+        ("box,{'x':1}|{'x':2}|[12] class,cat|dog|bird|cow", "--label_columns=class"),
         ("sea,50%|60% sky,0%|1%", "Write 1 where a number reaches the threshold"),
         ("sea,wahr|falsch sky,wahr|falsch", "--positive_labels=1,true,wahr --negative_labels=0,false,falsch"),
         ("sea,0|1 part,train|val", "If 'part' says which split a row belongs to: --split_column=part"),

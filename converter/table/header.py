@@ -134,7 +134,10 @@ def _header(options: ConvertOptions, path: str) -> tuple[str, ...]:
         )
     twice = [name for name, count in Counter(columns).items() if count > 1 and name]
     if twice:
-        raise UserError(f"{path} line {line}: several columns have the name {twice[0]!r}. Give each a name of its own.")
+        raise UserError(
+            f"{path} line {line}: several columns have the name {twice[0]!r}. Give each a name of its own; "
+            f"or, if the header is the next line: --skip_lines={line}"
+        )
     return tuple(columns)
 
 
@@ -228,7 +231,10 @@ def _check_columns(where: str, columns: tuple[str, ...], filename: int, labels: 
         )
     unnamed = [i + 1 for i in labels if not columns[i]]
     if unnamed:
-        raise UserError(f"{where}: column {unnamed[0]} has no name. Name it, or choose others by --label_columns.")
+        raise UserError(
+            f"{where}: column {unnamed[0]} has no name. Name it, choose others by --label_columns, or skip a "
+            "line above the header by --skip_lines."
+        )
 
 
 def _find_classes(options: ConvertOptions, tables: Sequence[Table]) -> Iterator[Table]:

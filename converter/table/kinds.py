@@ -157,6 +157,9 @@ def _vector(
     where: str, column: LabelColumn, lists: dict[Cell, tuple[Cell, ...]], asked: Sequence[str]
 ) -> tuple[LabelColumn, tuple[str, ...]]:
     lengths = sorted({len(items) for items in lists.values()})
+    inside = {canonical(item) for items in lists.values() for item in items}
+    if not asked and (len(lengths) > 1 or not inside <= {"0", "1"}) and all(map(str.isdecimal, inside)):
+        raise UserError(_numbers_as_classes(where, sorted(inside)))
     if not asked:
         raise UserError(
             f"{where} holds lists of numbers, such as {_shown(lists)}. If there is a number for each class, name the "

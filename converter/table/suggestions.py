@@ -102,8 +102,35 @@ def hint(options: ConvertOptions, rejects: Sequence[Reject], unlisted: Sequence[
     files = f"{options.images} holds {len(unlisted)} files that no row names"
     if found and options.filename_pattern:
         found += ", where names are as --filename_pattern takes them now"
+    found = found or _akin([one.filename for one in rejects], unlisted)
     example = next((name for name in unlisted if without_ending(name) != name), unlisted[0])
     return f"{files}; {found}" if found else f"{files}, such as {example!r}: is it the right folder?"
+
+
+def _akin(names: Sequence[str], files: Collection[str]) -> str | None:
+    """Returns a sentence about names that no flag makes fit: with a label behind them, or without zeros; or None."""
+    stems = {_last(file): file for file in files}
+    numbers = {stem.lstrip("0"): file for stem, file in stems.items() if stem.isdecimal()}
+    longer, shorter = [], []
+    for name in names[:_NAMES]:
+        rest = _last(name)
+        if (file := numbers.get(rest.removesuffix(".0").lstrip("0"))) and rest not in stems:
+            shorter.append((name, file))
+        while rest not in stems and "_" in rest:
+            rest = _key(rest.rpartition("_")[0])
+        if rest != _last(name) and rest in stems:
+            longer.append((name, stems[rest]))
+    for found, words in (
+        (
+            longer,
+            "have something behind the name of a file, as in {!r} for {!r}. If it is a label, write it to a column of "
+            "its own, and give --merge_rows",
+        ),
+        (shorter, "are numbers that are written otherwise, as in {!r} for {!r}: write them as the files do"),
+    ):
+        if len(found) > _LEAST_SHARE * len(names[:_NAMES]):
+            return f"{len(found)} names {words.format(*found[0])}"
+    return None
 
 
 def suggest(

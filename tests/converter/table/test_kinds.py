@@ -97,6 +97,7 @@ def test_cells_that_are_certain_are_read(
         pytest.param(["cat and dog", "cat", "dog"], "write | in its place", id="a word between names"),
         pytest.param(["0 16", "1", "0"], "--label_delimiter=' '", id="numbers of classes and blanks"),
         pytest.param(["0|16", "1", "2"], "--label_delimiter='|'", id="numbers of classes and bars"),
+        pytest.param(["[0, 3]", "[2]"], "--classes=0,2,3", id="lists of numbers of classes"),
         pytest.param(["0,1,1", "1,0,0"], "each digit is a class", id="vectors without brackets"),
         pytest.param(["cat:0.5", "dog:0.75"], "threshold", id="names with probabilities"),
         pytest.param(["50%", "100%"], "threshold", id="percentages"),
@@ -244,6 +245,13 @@ def test_a_column_that_may_say_whether_a_name_holds_is_named(read: ReadCsv) -> N
         read(text, **given)
     assert read(text, **given, value_column="Confidence").rows
     assert read(text, **given, ignore_columns=("Confidence",)).rows
+
+
+def test_of_two_headers_the_first_may_be_skipped(read: ReadCsv) -> None:
+    text = ",weather,weather\nfile,rain,sun\n1.jpg,0,1\n"
+    with pytest.raises(UserError, match="if the header is the next line: --skip_lines=1"):
+        read(text)
+    assert read(text, skip_lines=1).table.classes == ("rain", "sun")
 
 
 def test_a_column_of_probabilities_beside_names_is_named(read: ReadCsv) -> None:

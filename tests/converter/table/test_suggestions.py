@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converter.options import ConvertOptions
+from converter.rejects import Reason, Reject
 from converter.shards.matching import Matcher, Source
 from converter.system.storage import File
 from converter.table import filenames, suggestions
@@ -145,3 +146,19 @@ def test_of_very_many_names_some_are_compared() -> None:
     assert found is not None
     assert found.flags == {"filename_suffix": ".jpg"}
     assert found.num_explained == found.num_compared <= 2000
+
+
+@pytest.mark.parametrize(
+    ("names", "files", "words"),
+    [
+        (["A_9_sea", "A_9_sky", "B_sea"], ["A_9.png", "B.png"], "3 names have something behind the name of a file"),
+        (["a_b.jpg_1", "a_b.jpg_2"], ["x/a_b.jpg"], "as in 'a_b.jpg_1' for 'x/a_b.jpg'. If it is a label, write it to"),
+        (["1", "12"], ["000001.jpg", "000012.jpg"], "as in '1' for '000001.jpg': write them as the files do"),
+        (["7.0", "8.0"], ["7.jpg", "8.jpg"], "as in '7.0' for '7.jpg'"),
+        (["x_1", "y"], ["a.jpg"], "such as 'a.jpg': is it the right folder?"),
+    ],
+)
+def test_names_that_no_flag_makes_fit_are_said(names: list[str], files: list[str], words: str) -> None:
+    options = ConvertOptions(csv="labels.csv", images="images", output="data")
+    rejects = [Reject("labels.csv", 2, name, Reason.MISSING_FILE, "") for name in names]
+    assert words in suggestions.hint(options, rejects, files, 0)

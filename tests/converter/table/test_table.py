@@ -176,7 +176,8 @@ def test_thousands_of_columns(read: ReadCsv) -> None:
         pytest.param(
             "file,,desert\n1.jpg,1,0\n",
             {},
-            " line 1: column 2 has no name. Name it, or choose others by --label_columns.",
+            " line 1: column 2 has no name. Name it, choose others "
+            "by --label_columns, or skip a line above the header by --skip_lines.",
             id="a column without a name",
         ),
         pytest.param(",,\n1.jpg,1,0\n", {}, " line 1: no header. Expected a line such", id="a header of commas"),
@@ -229,7 +230,8 @@ def test_thousands_of_columns(read: ReadCsv) -> None:
         pytest.param(
             "file,été,e\u0301te\u0301\n1.jpg,1,0\n",
             {},
-            " line 1: several columns have the name 'été'. Give each a name of its own.",
+            " line 1: several columns have the name 'été'. Give each a name of its own; or, if "
+            "the header is the next line: --skip_lines=1",
             id="two columns whose names look the same",
         ),
         pytest.param(
@@ -275,7 +277,8 @@ def test_thousands_of_columns(read: ReadCsv) -> None:
         pytest.param(
             "file,sea,desert,sea\n1.jpg,1,0,1\n",
             {},
-            " line 1: several columns have the name 'sea'. Give each a name of its own.",
+            " line 1: several columns have the name 'sea'. Give each a name of its own; or, if "
+            "the header is the next line: --skip_lines=1",
             id="two columns of one name",
         ),
         pytest.param(

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from converter.options import ConvertOptions
-from converter.table.labels import Kind, LabelColumn, Meanings, is_number, listed, names_in
+from converter.table.labels import Kind, LabelColumn, Meanings, canonical, is_number, listed, names_in
 from converter.table.parquet import Cell
 from converter.table.records import is_blank
 from converter.text import flag, some

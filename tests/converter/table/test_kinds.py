@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
-from converter.table import header
 from converter.table.header import read_tables
 from converter.table.labels import Kind, canonical, is_number, listed
 from multihot.errors import UserError
@@ -338,11 +337,11 @@ def test_only_a_file_makes_a_header_a_row(tmp_path: Path, is_folder: bool) -> No
     csv.write_text("photo,sea\nphoto/1.jpg,1\n")
     options = ConvertOptions(csv=str(csv), images=str(tmp_path), output="data")
     if is_folder:
-        (table,) = header.read_tables(options)
+        (table,) = read_tables(options)
         assert table.classes == ("sea",)
     else:
         with pytest.raises(UserError, match="line 1: expected column names, not a row"):
-            header.read_tables(options)
+            read_tables(options)
 
 
 def test_thousand_columns_that_do_not_fit_are_one_line(read: ReadCsv) -> None:

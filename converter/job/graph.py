@@ -85,15 +85,12 @@ def build(
         | "FindCopies" >> FindGroups(sources, options, num_parts, _filename)
     )  # {file name: the first file name of its group}
     duplicates = results | "Duplicates" >> beam.FlatMap(_duplicates, AsSingleton(copies))  # Member
-    num_rows = read[_ROWS_READ] | "CountRows" >> beam.CombineGlobally(sum)  # int
-    num_merged = matched[_MERGED] | "CountMerged" >> beam.CombineGlobally(sum)  # int
     num_augmented = (
         sources
         | "Versions" >> beam.FlatMap(_versions, num_parts)  # (part, [(image, split of a version)])
         | "GroupVersions" >> beam.GroupByKey()
         | "Augmented" >> beam.Map(lambda part: augmented.num_split(itertools.chain.from_iterable(part[1])))
-        | "CountAugmented" >> beam.CombineGlobally(sum)
-    )  # int
+    )  # int, of a part
     # The last step gets a table and not its tuple of classes: Beam would infer the type of every class in a tuple.
     _ = (
         pipeline
@@ -106,9 +103,10 @@ def build(
             duplicates=AsIter(duplicates),
             results=AsIter(results | "WithoutFingerprints" >> beam.Map(ShardResult.without_fingerprints)),
             rejects=AsIter(matched[_REJECTS]),
-            num_rows=AsSingleton(num_rows),
-            num_merged=AsSingleton(num_merged),
-            num_augmented=AsSingleton(num_augmented),
+            # A number for each file, bucket and part: a step that adds few numbers takes longer than adding them here.
+            num_rows=AsIter(read[_ROWS_READ]),
+            num_merged=AsIter(matched[_MERGED]),
+            num_augmented=AsIter(num_augmented),
             unlisted=AsIter(matched[_UNLISTED]),
         )
     )
@@ -277,5 +275,17 @@ def _written(begun: Callable[[], ShardResult]) -> ShardResult:
     return result
 
 
-def _commit(conversion: Mapping[str, Any], options: ConvertOptions, table: Table, **found: Any) -> None:
-    commit(options, table.classes, ConversionResult.of(**found), conversion)
+def _commit(
+    conversion: Mapping[str, Any],
+    options: ConvertOptions,
+    table: Table,
+    *,
+    num_rows: Iterable[int],
+    num_merged: Iterable[int],
+    num_augmented: Iterable[int],
+    **found: Any,
+) -> None:
+    result = ConversionResult.of(
+        num_rows=sum(num_rows), num_merged=sum(num_merged), num_augmented=sum(num_augmented), **found
+    )
+    commit(options, table.classes, result, conversion)

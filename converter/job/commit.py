@@ -222,8 +222,7 @@ def _too_many_rejects(options: ConvertOptions, conversion_result: ConversionResu
     too_many = f"at most {allowed} may be (--max_rejects{limit})" if len(rejects) > allowed else "no image is left"
     if len(rejects) <= allowed and conversion_result.num_examples:
         too_many = "images with several labels would be missing among the others"
-    missing = [one for one in rejects if suggestions.may_help(one.reason)]
-    hint = suggestions.hint(options, missing, conversion_result.unlisted, conversion_result.num_examples)
+    hint = _hint(options, conversion_result)
     lines = [
         f"{len(rejects)} of {conversion_result.num_rows} rows were rejected; {too_many}.",
         "Nothing is published. What is wrong, with the first row of each kind:",
@@ -244,6 +243,15 @@ def _too_many_rejects(options: ConvertOptions, conversion_result: ConversionResu
             )
     lines.append(f"All of them: {options.incomplete}/{layout.REJECTS}")
     return "\n".join(lines)
+
+
+def _hint(options: ConvertOptions, conversion_result: ConversionResult) -> str:
+    """Returns a sentence about names in the table that are no names of files; "" if there is nothing to say."""
+    rejects, unlisted = conversion_result.rejects, conversion_result.unlisted
+    if not unlisted and all(reject.reason == Reason.MISSING_FILE for reject in rejects):
+        return "" if conversion_result.num_examples else f"{options.images} holds no file: is it the right folder?"
+    missing = [reject for reject in rejects if suggestions.may_help(reject.reason)]
+    return suggestions.hint(options, missing, unlisted, conversion_result.num_examples)
 
 
 def _final(conversion_result: ConversionResult) -> Iterator[tuple[ShardResult, ShardInfo]]:

@@ -56,6 +56,15 @@ def _tree(folder: str) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()}
 
 
+def test_a_folder_without_files_is_called_so(options: ConvertOptions) -> None:
+    rejects = [Reject("a.csv", line, f"{line}.jpg", Reason.MISSING_FILE, "no such file") for line in (2, 3)]
+    commit(options, _CLASSES, ConversionResult.of(results=[], rejects=rejects, num_rows=2), {})
+    assert f"({options.images} holds no file: is it the right folder?)" in (read_failure(options) or "")
+    rejects.append(Reject("a.csv", 4, "4.jpg", Reason.BAD_LABEL, "must be 0 or 1"))
+    commit(options, _CLASSES, ConversionResult.of(results=[], rejects=rejects, num_rows=3), {})
+    assert "is it the right folder?" not in (read_failure(options) or "")
+
+
 def test_publishes_what_adds_up(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
     reject = Reject("a.csv", 9, "x", Reason.BAD_LABEL, "why")
     conversion_result = ConversionResult.of(results=[write("abc", bad="b")], rejects=[reject], num_rows=4)

@@ -241,7 +241,7 @@ def _delimiter(where: str, cells: Sequence[str], asked: Sequence[str]) -> str:
     if with_commas and (alone := _without_company(cells, ",")):
         raise UserError(_ambiguous(where, alone, ","))
     parts = {part.strip() for cell in cells for part in (cell.split(",") if with_commas else (cell,))}
-    joined = sorted(part for part in parts if {*_WORDS_BETWEEN.sub("\n", part).split("\n")} <= parts - {part})
+    joined = sorted(part for part in parts if part not in (words := _words(part)) and words <= parts)
     if joined:
         raise UserError(_ambiguous(where, joined, " "))
     # Blanks come last, since they stand around other delimiters, too.
@@ -251,6 +251,11 @@ def _delimiter(where: str, cells: Sequence[str], asked: Sequence[str]) -> str:
         if joined:
             raise UserError(_ambiguous(where, joined, candidate))
     return "," if with_commas else ""
+
+
+def _words(part: str) -> set[str]:
+    """Returns the names in a text, if words such as "and" stand between names."""
+    return {*_WORDS_BETWEEN.sub("\n", part).split("\n")}
 
 
 def _without_company(cells: Sequence[str], delimiter: str) -> list[str]:

@@ -19,6 +19,7 @@ from multihot.errors import UserError
 
 # Cells that stand for a missing value, or for "none of the classes", and that no class should be called by accident.
 PLACEHOLDERS = {"-", "--", "?", "nan", "none", "null", "nil", "n/a", "na", "#n/a", "<na>", "unknown", "missing"}
+PLACEHOLDERS |= {"uncertain", "unsure", "unclear", "#ref!", "#value!", "#div/0!", "#name?", "#null!"}
 # Cells that say yes or no in other words than the defaults.
 YES = {
     "x",
@@ -40,18 +41,22 @@ YES = {
     "✓",
     "✔",
 }
-YES |= {"wahr", "vrai", "vero", "verdadero", "verdadeiro"}
+YES |= {"*", "•", "●", "√", "☑", "☒", "wahr", "vrai", "vero", "verdadero", "verdadeiro"}
 NO = {"no", "n", "f", "negative", "neg", "absent", "off", "nein", "non", "não", "нет", "否"}
-NO |= {"falsch", "faux", "falso"}
+NO |= {"✗", "✘", "☐", "falsch", "faux", "falso"}
 # Delimiters between names. Names of classes hardly ever contain the first ones, often the second, and are made of
 # words with the others.
 _CERTAIN_DELIMITERS = "|;\t\n；｜、，"
 _POSSIBLE_DELIMITERS = "/+&~^*"
 _RARE_DELIMITERS = "-_:.@#<>=!%$\\"
 _WORDS_BETWEEN = re.compile(r"\s+(and|or|und|oder|et|ou|y|e)\s+")
-_DATE = re.compile(r"\d{4}([-/.])\d\d?\1\d\d?([ T].*)?|\d\d?([-/.])\d\d?\3\d{2,4}( .*)?")
-# A number with decimals, or a percentage, alone or behind a name.
-_SHARE = re.compile(r".*[:=(] *\d*[.,]\d+ ?%?\)?|\d+([.,]\d+)? ?%", re.DOTALL)
+_DATE = re.compile(
+    r"\d{4}([-/.])\d\d?\1\d\d?([ T].*)?|\d\d?([-/.])\d\d?\3\d{2,4}( .*)?|\d\d?:\d\d(:\d\d)?( ?[ap]m)?", re.IGNORECASE
+)
+# Names of files, and addresses, which are no names of classes.
+_FILE = re.compile(r".+\.(jpe?g|png|gif|bmp|tiff?|webp|dcm)|\w+://.*", re.IGNORECASE)
+# A percentage, or a number behind a name.
+_SHARE = re.compile(r".*[:=(] *(\d*[.,])?\d+ ?%?\)?|\d+([.,]\d+)? ?%", re.DOTALL)
 _OR_CLASSES = "If it is a class, name all classes: --classes"
 # More different names in a column are a description or a key.
 MOST_CLASSES = 100_000
@@ -178,25 +183,41 @@ def _check_plain(options: ConvertOptions, where: str, cells: Sequence[Cell]) -> 
     texts = [str(cell).strip() for cell in cells]
     if texts and all(re.fullmatch(r"[0-9]+", text) for text in texts):
         raise UserError(_numbers_as_classes(where, texts))
-    if texts and all(map(is_share, texts)):
-        raise UserError(_probabilities(where, texts))
-    if texts and all(map(_DATE.fullmatch, texts)):
+    if texts and any(all(map(pattern.fullmatch, texts)) for pattern in (_DATE, _FILE)):
         raise UserError(
             f"{where} holds {_shown(texts)}: is it a column of classes? --label_columns names those, and "
             "--ignore_columns leaves others out."
         )
+    if texts and all(map(is_share, texts)):
+        raise UserError(_probabilities(where, texts))
+    several = [re.split(r"[\s,;|]+", text) for text in texts]
+    if texts and all(all(map(is_number, each)) for each in several) and not all(map(_are_whole, several)):
+        raise UserError(_probabilities(where, texts))
     if texts and says_yes_or_no(texts):
         classes = flag("classes", texts)
         raise UserError(f"{where} holds {_shown(texts)}. {meanings_of(options, texts)}, or name the classes: {classes}")
     missing = [text for text in texts if _is_placeholder(text) or text == "-1"]
     if missing:
         raise UserError(f"{where} holds {_shown(missing)} beside names. {meaning(options, missing[0])} {_OR_CLASSES}")
-    broken = [text for text in texts if re.match(r"[\[{(].*[\]})]$", text, re.DOTALL)]
+    broken = [text for text in texts if re.match(r"[\[{(].*[\]})]$|<\w+>.*</\w+>$", text, re.DOTALL) or _is_cut(text)]
     if broken:
-        raise UserError(
-            f"{where} holds {_shown(broken)}, which is no list of names as Python or JSON writes it: ['cat', 'dog']. "
-            "Write names with a delimiter between them, and name it: --label_delimiter"
-        )
+        raise UserError(_no_list(where, broken))
+
+
+def _no_list(where: str, cells: Iterable[Cell]) -> str:
+    return (
+        f"{where} holds {_shown(cells)}, which is no list of names as Python or JSON writes it: ['cat', 'dog']. "
+        "Write names with a delimiter between them, and name it: --label_delimiter"
+    )
+
+
+def _are_whole(numbers: Iterable[str]) -> bool:
+    return all(map(str.isdecimal, numbers))
+
+
+def _is_cut(text: str) -> bool:
+    """Whether a text is a part of a list: it has brackets that are not closed."""
+    return text.isprintable() and any(text.count(start) != text.count(end) for start, end in ("[]", "{}", "()"))
 
 
 def _check_names(options: ConvertOptions, where: str, found: Collection[str], cells: Collection[Cell]) -> None:
@@ -207,6 +228,9 @@ def _check_names(options: ConvertOptions, where: str, found: Collection[str], ce
         raise UserError(_digits(where, cells))
     if found and all(map(is_share, found)) and not all(re.fullmatch(r"\d+", name) for name in found):
         raise UserError(_probabilities(where, cells))
+    cut = [name for name in ordered if _is_cut(name)]
+    if cut:
+        raise UserError(_no_list(where, cut))
     missing = [name for name in ordered if _is_placeholder(name)]
     if missing:
         negative = flag("negative_labels", (*options.negative_labels, missing[0]))
@@ -341,29 +365,34 @@ def is_share(cell: Cell) -> bool:
 
 def meanings_of(options: ConvertOptions, cells: Sequence[str]) -> str:
     """Returns the sentence with the flags that would give cells a meaning."""
-    positive = [cell for cell in cells if canonical(cell) in YES]
-    negative = [cell for cell in cells if canonical(cell) in NO or (positive and not cell)]
-    if any(canonical(cell) in NO for cell in negative):
-        negative = [cell for cell in negative if cell]
+    positive, negative = _yes_and_no(cells)
+    flags = flags_of(options, cells)
+    sentences = [f"Say what they mean: {flags}"] if flags else []
     unclear = [cell for cell in cells if cell not in positive and cell not in negative]
-    flags = []
-    if positive:
-        flags.append(flag("positive_labels", (*options.positive_labels, *positive)))
-    if negative:
-        flags.append(flag("negative_labels", (*options.negative_labels, *negative)))
-    sentences = [f"Say what they mean: {' '.join(flags)}"] if flags else []
-    for cell in unclear:
-        sentences.append(meaning(options, cell))
-    return " ".join(sentences)
+    return " ".join([*sentences, *(meaning(options, cell) for cell in unclear)])
 
 
-def meanings_of_numbers(options: ConvertOptions, numbers: Sequence[str]) -> str:
-    """Returns the sentence with the flags that would give numbers beside 0 and 1 a meaning."""
-    positive = flag("positive_labels", (*options.positive_labels, *numbers))
-    negative = flag("negative_labels", (*options.negative_labels, *numbers))
-    unknown = flag("unknown_labels", (*options.unknown_labels, *numbers))
+def flags_of(options: ConvertOptions, cells: Sequence[str]) -> str:
+    """Returns the flags that would give a meaning to the cells that say yes or no."""
+    positive, negative = _yes_and_no(cells)
+    flags = [flag("positive_labels", (*options.positive_labels, *positive))] if positive else []
+    return " ".join(flags + ([flag("negative_labels", (*options.negative_labels, *negative))] if negative else []))
+
+
+def _yes_and_no(cells: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the cells that say yes, and those that say no: blank ones, where no other cell does."""
+    positive = [cell for cell in cells if canonical(cell) in YES]
+    negative = [cell for cell in cells if canonical(cell) in NO]
+    return positive, negative or [cell for cell in cells if positive and not cell]
+
+
+def meanings_of_codes(options: ConvertOptions, codes: Sequence[str]) -> str:
+    """Returns the sentence with the flags that would give other cells than 0 and 1 a meaning."""
+    positive = flag("positive_labels", (*options.positive_labels, *codes))
+    negative = flag("negative_labels", (*options.negative_labels, *codes))
+    unknown = flag("unknown_labels", (*options.unknown_labels, *codes))
     return (
-        f"Say what each of {some(numbers)} means: {positive} (the image has the label), {negative} (it does not), or "
+        f"Say what each of {some(codes)} means: {positive} (the image has the label), {negative} (it does not), or "
         f"{unknown} (nobody knows)."
     )
 

@@ -27,6 +27,8 @@ _INVALID = 255
 
 # Also with a decimal comma: a table that is separated by semicolons has 1,0 for 1.
 _NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)([.,][0-9]*)?|[.,][0-9]+)(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
+# A list in the words of Python, numpy or PyTorch: frozenset({'a'}), array(['a'], dtype=object), tensor([0, 1]), set()
+_CALL = re.compile(r"[\w.]+\(\s*([\[({].*?[\])}]|)\s*(,\s*\w+=.*)?\)", re.DOTALL)
 # A text in quotes, as Python and JSON write it.
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|\Z)|"(?:[^"\\]|\\.)*(?:"|\Z)""", re.DOTALL)
 # The longest cell that is read as a list.
@@ -118,6 +120,8 @@ def listed(cell: Cell) -> tuple[Cell, ...] | None:
     if isinstance(cell, tuple):
         return cell
     text = cell.strip()
+    if text[-1:] == ")" and len(text) <= _LONGEST_LIST and (call := _CALL.fullmatch(text)):
+        text = call[1] or "[]"
     if not text or text[0] not in "[({" or text[-1] not in "])}" or len(text) > _LONGEST_LIST:
         return None
     # Numpy writes no commas: [0 1 0], [0. 1. 0.]
@@ -148,7 +152,10 @@ def _with_commas(text: str) -> str:
 
 
 def _of_regions(found: list[object]) -> list[object]:
-    """Returns the names of regions in an image, of which each is a dictionary with one list of texts."""
+    """Returns the names of regions in an image, of which each is a dictionary with one list of texts, or one text."""
+    if found and all(isinstance(region, dict) and len(region) == 1 for region in found):
+        found = [_inside(region) for region in found]
+        return [item for items in found for item in (items if isinstance(items, list) else [items])]
     lists = [
         (key, value)
         for region in found
@@ -177,13 +184,14 @@ def names_in(cell: Cell, delimiter: str) -> set[str]:
     """Returns the names of classes in a cell, in composed characters and without quotes around them."""
     items = listed(cell)
     if items is None:
-        items = tuple(map(_unquoted, str(cell).split(delimiter))) if delimiter else (_unquoted(str(cell)),)
+        text = _unquoted(str(cell))
+        items = tuple(map(_unquoted, text.split(delimiter))) if delimiter else (text,)
     return {name for item in items if (name := nfc(str(item).strip()))}
 
 
 def _unquoted(name: str) -> str:
     name = name.strip()
-    return name[1:-1] if len(name) > 2 and name[0] == name[-1] and name[0] in "'\"" else name
+    return name[1:-1] if len(name) > 2 and name[0] in "'\"" and name.find(name[0], 1) == len(name) - 1 else name
 
 
 def encoder(

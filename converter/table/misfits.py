@@ -41,7 +41,7 @@ _HELPERS = re.compile(
 _OF_FILES = re.compile(r"(image|img|file|photo|picture)s?[ _-]?(id|name|path|file)?s?", re.IGNORECASE)
 # Names of columns that say whether an image has the class that the row names.
 _OF_VALUES = re.compile(
-    r"confidence|probability|prob|value|labels?_?value|(is_?)?(present|presence|positive|true|correct|verified)|truth|score",
+    r"confidence|probability|prob|value|labels?_?value|(is_?)?(present|presence|positive|true|correct|verified)|truth|score|answer",
     re.IGNORECASE,
 )
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "trainval"}
@@ -141,6 +141,12 @@ def check_values(options: ConvertOptions, where: str, others: Iterable[ColumnSam
                 f"{where}: {column.name!r} holds {_shown(column)}. If it says whether the class in a row holds: "
                 f"{flag('value_column', [column.name])}. If not: {ignore}"
             )
+        texts = [str(cell).strip() for cell in column.filled]
+        if kinds.says_yes_or_no(texts):
+            raise UserError(
+                f"{where}: {column.name!r} holds {_shown(column)}. If it says whether the class in a row holds: "
+                f"{flag('value_column', [column.name])} {kinds.flags_of(options, texts)}. If not: {ignore}"
+            )
         numbers = [float(canonical(cell)) for cell in column.filled if is_number(cell)]
         if 0 < len(numbers) == len(column.filled) and min(numbers) >= 0 and max(numbers) <= 1 and len({*numbers}) > 1:
             raise UserError(
@@ -199,15 +205,29 @@ def _without_labels(
             other = ""
         return f"{start} Leave out what is no label: {names}, or name the label columns: {chosen}{other}"
     filled = [str(cell).strip() for column in strange for cell in column.filled]
+    is_known = Meanings(options).knows
     is_named = _OF_CLASSES.search(candidate.name) and not all(_OF_CLASSES.search(column.name) for column in strange)
     if all(map(kinds.is_share, filled)) and not is_named:
         whole = sorted({cell for cell in map(canonical, filled) if cell not in ("0", "1")}, key=lambda c: (len(c), c))
         if len(whole) <= _FEW_NUMBERS and all(re.fullmatch(r"-?\d+", cell) for cell in whole):
-            return f"{start} {kinds.meanings_of_numbers(options, whole)}"
+            return f"{start} {kinds.meanings_of_codes(options, whole)}"
         return f"{start} Write 1 where a number reaches the threshold of your choice and 0 elsewhere."
     if len(strange) > 1 and all(_seems_of_classes(column) for column in strange):
         every = flag("label_columns", [column.name for column in strange])
         return f"{start} If they hold names of classes: {every}, with --merge_columns if all hold the same classes"
+    alphabet = sorted({str(cell).strip() for cell in strange[0].cells if not is_known(cell)})
+    if (
+        len(strange) > 1
+        and len(alphabet) <= _FEW_NUMBERS
+        and all(
+            {str(cell).strip() for cell in column.cells if not is_known(cell)} == {*alphabet} for column in strange[1:]
+        )
+    ):
+        every = flag("label_columns", [column.name for column in strange])
+        return (
+            f"{start} If they hold names of classes: {every} --merge_columns. Or, if they say yes or no, "
+            "give each cell a meaning: --positive_labels, --negative_labels, --unknown_labels"
+        )
     return f"{start} If one of the columns holds names of classes: {flag('label_columns', [candidate.name])}"
 
 

@@ -51,6 +51,14 @@ def _table(cells: list[str]) -> str:
             "11 10",
             id="regions",
         ),
+        pytest.param(["frozenset({'cat', 'dog'})", "set()"], ("cat", "dog"), "11 00", id="sets by their names"),
+        pytest.param(["array(['cat', 'dog'], dtype=object)", "array(['cat'])"], ("cat", "dog"), "11 10", id="arrays"),
+        pytest.param(
+            ['[{"name": "cat"}, {"name": "dog"}]', '[{"name": "cat"}]'], ("cat", "dog"), "11 10", id="objects"
+        ),
+        pytest.param(
+            ['"cat,dog"', '"dog"', "cat (big)"], ("cat", "cat (big)", "dog"), "101 001 010", id="quotes twice"
+        ),
         pytest.param(["'cat', 'dog'", "'cat'", '"red car"'], ("cat", "dog", "red car"), "110 100 001", id="quotes"),
         pytest.param(["sand", "red car", "t-shirt", ""], ("red car", "sand", "t-shirt"), "010 100 001 000", id="names"),
     ],
@@ -99,6 +107,13 @@ def test_cells_that_are_certain_are_read(
         pytest.param(["[0, 3]", "[2]"], "--classes=0,2,3", id="lists of numbers of classes"),
         pytest.param(["0,1,1", "1,0,0"], "each digit is a class", id="vectors without brackets"),
         pytest.param(["cat:0.5", "dog:0.75"], "threshold", id="names with probabilities"),
+        pytest.param(["cat (2), dog (1)", "cat (1)"], "threshold", id="names with numbers"),
+        pytest.param(["1.5 -2.5", "0.5 3.5"], "threshold", id="points"),
+        pytest.param(["tensor([0, 1])", "tensor([1, 1])"], "--classes=name1,...,name2", id="vectors of PyTorch"),
+        pytest.param(["a_1.jpg", "a_2.png"], "is it a column of classes?", id="names of files"),
+        pytest.param(["https://x.org/1", "s3://x/2"], "is it a column of classes?", id="addresses"),
+        pytest.param(["12:07", "9:30"], "is it a column of classes?", id="times"),
+        pytest.param(["<tag>cat</tag>", "<tag>dog</tag>"], "no list of names", id="tags of XML"),
         pytest.param(["50%", "100%"], "threshold", id="percentages"),
         pytest.param(["2021-01-31", "2021-02-01"], "is it a column of classes?", id="dates"),
         pytest.param(["yes", "no"], "--positive_labels=1,true,yes --negative_labels=0,false,no", id="yes and no"),
@@ -250,6 +265,13 @@ def test_a_column_that_may_say_whether_a_name_holds_is_named(read: ReadCsv) -> N
     assert read(text, **given, ignore_columns=("Confidence",)).rows
 
 
+def test_a_column_of_yes_and_no_may_say_whether_a_name_holds(read: ReadCsv) -> None:
+    text = "id,attribute,answer\na.jpg,cat,yes\na.jpg,dog,no\n"
+    flags = "--value_column=answer --positive_labels=1,true,yes --negative_labels=0,false,no. If not"
+    with pytest.raises(UserError, match=flags):
+        read(text, label_columns=("attribute",), merge_rows=True)
+
+
 def test_of_two_headers_the_first_may_be_skipped(read: ReadCsv) -> None:
     text = ",weather,weather\nfile,rain,sun\n1.jpg,0,1\n"
     with pytest.raises(UserError, match="if the header is the next line: --skip_lines=1"):
@@ -378,6 +400,9 @@ def test_thousand_columns_that_do_not_fit_are_one_line(read: ReadCsv) -> None:
         ("sea,0|1|9 sky,0|2", "--negative_labels=0,false,2,9 (it does not), or --unknown_labels=2,9 (nobody knows)."),
         ("width,29|30 class_id,14|33", "If one of the columns holds names of classes: --label_columns=class_id"),
         ("box,{'x':1}|{'x':2}|[12] class,cat|dog|bird|cow", "--label_columns=class"),
+        ("sea,few|many sky,many|few", "--label_columns=sea,sky --merge_columns. Or, if they say yes or no"),
+        ("sea,✔|✘ sky,✔|✘", "Say what they mean: --positive_labels='1,true,✔' --negative_labels='0,false,✘'"),
+        ("sea,1|#REF! sky,1|#REF!", "--unknown_labels='#REF!'"),
         ("sea,50%|60% sky,0%|1%", "Write 1 where a number reaches the threshold"),
         ("sea,wahr|falsch sky,wahr|falsch", "--positive_labels=1,true,wahr --negative_labels=0,false,falsch"),
         ("sea,0|1 part,train|val", "If 'part' says which split a row belongs to: --split_column=part"),

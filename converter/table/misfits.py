@@ -44,7 +44,7 @@ _OF_VALUES = re.compile(
     r"confidence|probability|prob|value|labels?_?value|(is_?)?(present|presence|positive|true|correct|verified)|truth|score|answer",
     re.IGNORECASE,
 )
-_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "trainval"}
+_SPLITS = {"train", "training", "val", "valid", "validate", "validation", "dev", "test", "testing", "eval", "trainval"}
 
 
 class ColumnSample(NamedTuple):
@@ -290,8 +290,8 @@ def _unclear(options: ConvertOptions, where: str, meanings: Meanings, columns: S
 def _names_splits(column: ColumnSample) -> bool:
     """Whether a column seems to hold the names or the numbers of splits."""
     cells = {canonical(cell) for cell in column.filled}
-    is_named_so = re.search("split|partition|subset|fold|set$", column.name, re.IGNORECASE) is not None
-    return cells <= _SPLITS or (is_named_so and cells <= set("0123456789"))
+    is_named_so = re.search("split|partition|subset|fold|usage|set$", column.name, re.IGNORECASE) is not None
+    return cells <= _SPLITS or (is_named_so and (cells <= set("0123456789") or not cells.isdisjoint(_SPLITS)))
 
 
 def _shown(column: ColumnSample) -> str:

@@ -15,6 +15,8 @@ from schemas import layout
 _NO_NAMES = frozenset(("true", "false", "yes", "no"))
 # Names that a message gives to the splits of such cells, and of numbers.
 _SUGGESTED = ("train", "validation", "test")
+# So many different cells may be the folds of a cross-validation.
+_MOST_FOLDS = 20
 
 
 def placer(options: ConvertOptions) -> Callable[[str, str, str], tuple[str, str]]:
@@ -91,7 +93,9 @@ def check_split_cells(path: str, column: str, cells: Iterable[str]) -> None:
             found.add(_whole(text))
     if found:
         seen = sorted(found, key=lambda text: (len(text), text))
-        example = ",".join(f"{cell}={name}" for cell, name in zip(seen, _SUGGESTED, strict=False))
+        # Folds beyond those of the other splits are for training.
+        names = [*_SUGGESTED, *("train" for _ in seen)] if len(seen) <= _MOST_FOLDS else _SUGGESTED
+        example = ",".join(f"{cell}={name}" for cell, name in zip(seen, names, strict=False))
         raise UserError(
             f"{path}: column {column!r} must name the split of each row, and holds {some(seen)}. Say which split each "
             f"of them means, as in --split_names={example}"

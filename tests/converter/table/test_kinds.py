@@ -405,6 +405,7 @@ def test_thousand_columns_that_do_not_fit_are_one_line(read: ReadCsv) -> None:
         ("sea,1|#REF! sky,1|#REF!", "--unknown_labels='#REF!'"),
         ("sea,50%|60% sky,0%|1%", "Write 1 where a number reaches the threshold"),
         ("sea,wahr|falsch sky,wahr|falsch", "--positive_labels=1,true,wahr --negative_labels=0,false,falsch"),
+        ("sea,0|1 Usage,Training|PublicTest", "If 'Usage' says which split a row belongs to: --split_column=Usage"),
         ("sea,0|1 part,train|val", "If 'part' says which split a row belongs to: --split_column=part"),
     ],
 )

@@ -52,6 +52,7 @@ def test_cells_mean_splits(read: ReadCsv) -> None:
     ("cells", "seen", "names"),
     [
         (["0", "0", "2", "1"], "0, 1, 2", "0=train,1=validation,2=test"),
+        (["0", "1", "2", "3", "4"], "0, 1, 2, 3, 4", "0=train,1=validation,2=test,3=train,4=train"),
         (["1.0", "", "0.0"], "0, 1", "0=train,1=validation"),
         (["True", "False"], "True, False", "True=train,False=validation"),
     ],

@@ -20,7 +20,8 @@ from converter.options import ConvertOptions
 from converter.shards import writing
 from converter.system import processes, progress, storage
 from converter.table import rows
-from converter.table.header import Table, read_tables
+from converter.table.header import Table
+from converter.table.tables import read_tables
 from converter.text import argument
 from multihot import command, machine
 from multihot.errors import UserError

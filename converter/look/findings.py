@@ -16,12 +16,13 @@ from converter.shards.matching import Matcher, Source
 from converter.splits import augmented
 from converter.system import storage
 from converter.system.storage import File
-from converter.table import header, records, rows, suggestions
+from converter.table import records, rows, suggestions
 from converter.table.header import Table
 from converter.table.labels import Kind, LabelColumn, Meanings, is_number, listed
 from converter.table.misfits import is_image_name
 from converter.table.parquet import Cell
 from converter.table.row import Row
+from converter.table.tables import read_tables
 from multihot.errors import UserError
 from schemas.example import UNKNOWN
 
@@ -119,7 +120,7 @@ def find(options: ConvertOptions) -> Findings:
     Raises:
         UserError: the table or the folder cannot be read.
     """
-    tables = header.read_tables(options)
+    tables = read_tables(options)
     rows.check_splits(options, tables)
     if storage.is_local(options.images) and not storage.exists(f"{options.images}/."):  # A file has no ".".
         raise UserError(f"--images: there is no folder {options.images}")

@@ -1,9 +1,12 @@
 """This wing reads a CSV or a Parquet file, and turns each of its rows into a Row or a Reject.
 
 rows.py        turns each row of the table into a Row, or into a Reject that says why not
-header.py      reads the header of the table: which column holds what, and which classes there are
+tables.py      reads the files of the table: the columns of each, the kinds of the label columns, and the classes
+header.py      reads the header of a file of the table: which column holds what
 misfits.py     finds whole columns that do not fit, before any image is read
 kinds.py       decides of which kind a label column is, from the different cells in it
+delimiters.py  finds the delimiter between the names of classes in a cell
+vocabulary.py  defines words and patterns that tell what a cell is, where it is neither 0 and 1 nor a name
 labels.py      decides what the cells of label columns mean: the only module that does
 filenames.py   turns the name in a row into the name of a file
 places.py      decides the group and the split of each row

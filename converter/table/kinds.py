@@ -4,59 +4,18 @@ Cells that are certain are read: 0 and 1, names without a delimiter, lists as Py
 there is one sentence with the cells that were seen and the flag that says what they mean.
 """
 
-import itertools
 import re
-import shlex
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from converter.options import ConvertOptions
+from converter.table import delimiters, vocabulary
 from converter.table.labels import Kind, LabelColumn, Meanings, canonical, is_number, listed, names_in
 from converter.table.parquet import Cell
 from converter.table.records import is_blank
+from converter.table.vocabulary import is_placeholder, is_share, says_yes_or_no, shown
 from converter.text import flag, some
 from multihot.errors import UserError
 
-# Cells that stand for a missing value, or for "none of the classes", and that no class should be called by accident.
-PLACEHOLDERS = {"-", "--", "?", "nan", "none", "null", "nil", "n/a", "na", "#n/a", "<na>", "unknown", "missing"}
-PLACEHOLDERS |= {"uncertain", "unsure", "unclear", "#ref!", "#value!", "#div/0!", "#name?", "#null!"}
-# Cells that say yes or no in other words than the defaults.
-YES = {
-    "x",
-    "yes",
-    "y",
-    "t",
-    "positive",
-    "pos",
-    "present",
-    "on",
-    "+",
-    "ja",
-    "si",
-    "sí",
-    "sim",
-    "oui",
-    "да",
-    "是",
-    "✓",
-    "✔",
-}
-YES |= {"*", "•", "●", "√", "☑", "☒", "wahr", "vrai", "vero", "verdadero", "verdadeiro"}
-NO = {"no", "n", "f", "negative", "neg", "absent", "off", "nein", "non", "não", "нет", "否"}
-NO |= {"✗", "✘", "☐", "falsch", "faux", "falso"}
-# Delimiters between names. Names of classes hardly ever contain the first ones, often the second, and are made of
-# words with the others.
-_CERTAIN_DELIMITERS = "|;\t\n；｜、，"
-_POSSIBLE_DELIMITERS = "/+&~^*"
-_RARE_DELIMITERS = "-_:.@#<>=!%$\\"
-_WORDS_BETWEEN = re.compile(r"\s+(and|or|und|oder|et|ou|y|e)\s+")
-_DATE = re.compile(
-    r"\d{4}([-/.])\d\d?\1\d\d?([ T].*)?|\d\d?([-/.])\d\d?\3\d{2,4}( .*)?|\d\d?:\d\d(:\d\d)?( ?[ap]m)?", re.IGNORECASE
-)
-# Names of files, and addresses, which are no names of classes.
-_FILE = re.compile(r".+\.(jpe?g|png|gif|bmp|tiff?|webp|dcm)|\w+://.*", re.IGNORECASE)
-# A percentage, or a number behind a name.
-_SHARE = re.compile(r".*[:=(] *(\d*[.,])?\d+ ?%?\)?|\d+([.,]\d+)? ?%", re.DOTALL)
 _OR_CLASSES = "If it is a class, name all classes: --classes"
 # More different names in a column are a description or a key.
 MOST_CLASSES = 100_000
@@ -101,20 +60,20 @@ def is_binary(meanings: Meanings, filled: Sequence[Cell]) -> bool:
 
 def _check_binary(where: str, options: ConvertOptions, filled: Sequence[Cell], others: Sequence[Cell]) -> None:
     """Checks that cells beside 0 and 1 are no classes, and no values with a meaning of their own."""
-    for delimiter in "," + _CERTAIN_DELIMITERS + " ":
+    for delimiter in "," + delimiters.CERTAIN + " ":
         joined = [str(cell) for cell in others if delimiter in cell and not is_number(cell)]
         if joined and all(re.fullmatch(r"\d+", name) for cell in joined for name in names_in(cell, delimiter)):
-            raise UserError(_ambiguous(where, joined, delimiter))
+            raise UserError(delimiters.ambiguous(where, joined, delimiter))
     numbers = [cell for cell in others if is_number(cell)]
     classes = [cell for cell in numbers if re.fullmatch(r"\d+", str(cell).strip())]
     if classes:
         raise UserError(_numbers_as_classes(where, filled))
-    special = [cell for cell in others if is_number(cell) or _is_placeholder(cell)]
+    special = [cell for cell in others if is_number(cell) or is_placeholder(cell)]
     if any(is_number(cell) and not re.fullmatch(r"-\d+(\.0*)?", str(cell).strip()) for cell in special):
         raise UserError(_probabilities(where, special))
     if special:
         known = some(sorted({str(cell).strip() for cell in filled if cell not in others}))
-        raise UserError(f"{where} holds {_shown(special)} beside {known}. {meaning(options, special[0])}")
+        raise UserError(f"{where} holds {shown(special)} beside {known}. {meaning(options, special[0])}")
 
 
 def names(
@@ -144,7 +103,7 @@ def names(
     delimiter = options.label_delimiter
     # Beside lists, any other cell is one name: tools write a list where there are several.
     if not delimiter and not lists:
-        delimiter = _delimiter(where, [str(cell) for cell in plain], asked)
+        delimiter = delimiters.find(where, [str(cell) for cell in plain], asked)
     column = column._replace(kind=Kind.NAMES, delimiter=delimiter)
     found: set[str] = set().union(*(names_in(cell, delimiter) for cell in cells))
     if not asked:
@@ -167,12 +126,12 @@ def _vector(
         raise UserError(_numbers_as_classes(where, sorted(inside)))
     if not asked:
         raise UserError(
-            f"{where} holds lists of numbers, such as {_shown(lists)}. If there is a number for each class, name the "
+            f"{where} holds lists of numbers, such as {shown(lists)}. If there is a number for each class, name the "
             f"classes in the order of the list: --classes=name1,...,name{lengths[-1]}"
         )
     if lengths != [len(asked)]:
         raise UserError(
-            f"{where} holds lists of {' and '.join(map(str, lengths[:5]))} numbers, such as {_shown(lists)}, and there "
+            f"{where} holds lists of {' and '.join(map(str, lengths[:5]))} numbers, such as {shown(lists)}, and there "
             f"are {len(asked)} classes: {some(asked)}."
         )
     return column._replace(kind=Kind.VECTOR), tuple(asked)
@@ -183,9 +142,9 @@ def _check_plain(options: ConvertOptions, where: str, cells: Sequence[Cell]) -> 
     texts = [str(cell).strip() for cell in cells]
     if texts and all(re.fullmatch(r"[0-9]+", text) for text in texts):
         raise UserError(_numbers_as_classes(where, texts))
-    if texts and any(all(map(pattern.fullmatch, texts)) for pattern in (_DATE, _FILE)):
+    if texts and any(all(map(pattern.fullmatch, texts)) for pattern in (vocabulary.DATE, vocabulary.FILE)):
         raise UserError(
-            f"{where} holds {_shown(texts)}: is it a column of classes? --label_columns names those, and "
+            f"{where} holds {shown(texts)}: is it a column of classes? --label_columns names those, and "
             "--ignore_columns leaves others out."
         )
     if texts and all(map(is_share, texts)):
@@ -195,10 +154,10 @@ def _check_plain(options: ConvertOptions, where: str, cells: Sequence[Cell]) -> 
         raise UserError(_probabilities(where, texts))
     if texts and says_yes_or_no(texts):
         classes = flag("classes", texts)
-        raise UserError(f"{where} holds {_shown(texts)}. {meanings_of(options, texts)}, or name the classes: {classes}")
-    missing = [text for text in texts if _is_placeholder(text) or text == "-1"]
+        raise UserError(f"{where} holds {shown(texts)}. {meanings_of(options, texts)}, or name the classes: {classes}")
+    missing = [text for text in texts if is_placeholder(text) or text == "-1"]
     if missing:
-        raise UserError(f"{where} holds {_shown(missing)} beside names. {meaning(options, missing[0])} {_OR_CLASSES}")
+        raise UserError(f"{where} holds {shown(missing)} beside names. {meaning(options, missing[0])} {_OR_CLASSES}")
     broken = [text for text in texts if re.match(r"[\[{(].*[\]})]$|<\w+>.*</\w+>$", text, re.DOTALL) or _is_cut(text)]
     if broken:
         raise UserError(_no_list(where, broken))
@@ -206,7 +165,7 @@ def _check_plain(options: ConvertOptions, where: str, cells: Sequence[Cell]) -> 
 
 def _no_list(where: str, cells: Iterable[Cell]) -> str:
     return (
-        f"{where} holds {_shown(cells)}, which is no list of names as Python or JSON writes it: ['cat', 'dog']. "
+        f"{where} holds {shown(cells)}, which is no list of names as Python or JSON writes it: ['cat', 'dog']. "
         "Write names with a delimiter between them, and name it: --label_delimiter"
     )
 
@@ -231,94 +190,13 @@ def _check_names(options: ConvertOptions, where: str, found: Collection[str], ce
     cut = [name for name in ordered if _is_cut(name)]
     if cut:
         raise UserError(_no_list(where, cut))
-    missing = [name for name in ordered if _is_placeholder(name)]
+    missing = [name for name in ordered if is_placeholder(name)]
     if missing:
         negative = flag("negative_labels", (*options.negative_labels, missing[0]))
         raise UserError(
-            f"{where} holds {missing[0]!r} among the names of {_shown(cells)}. If it means no class: {negative}. "
+            f"{where} holds {missing[0]!r} among the names of {shown(cells)}. If it means no class: {negative}. "
             f"{_OR_CLASSES}"
         )
-
-
-def _delimiter(where: str, cells: Sequence[str], asked: Sequence[str]) -> str:
-    """Returns the delimiter between names: a comma, or none where no cell has one.
-
-    Args:
-        where: place for messages.
-        cells: the different cells that are not blank.
-        asked: the classes, where they are given: then the delimiter is the one by which all cells consist of them.
-
-    Raises:
-        UserError: whether a cell holds several names is not certain.
-    """
-    if asked:
-        known = frozenset(asked)
-        for candidate in ("", ",", *_CERTAIN_DELIMITERS, *_POSSIBLE_DELIMITERS, " "):
-            if all(names_in(cell, candidate) <= known for cell in cells):
-                return candidate
-        return ","
-    for candidate in _CERTAIN_DELIMITERS:
-        joined = [cell for cell in cells if candidate in cell]
-        if joined:
-            raise UserError(_ambiguous(where, joined, candidate))
-    with_commas = [cell for cell in cells if "," in cell]
-    if with_commas and (alone := _without_company(cells, ",")):
-        raise UserError(_ambiguous(where, alone, ","))
-    parts = {part.strip() for cell in cells for part in (cell.split(",") if with_commas else (cell,))}
-    joined = sorted(part for part in parts if part not in (words := _words(part)) and words <= parts)
-    if joined:
-        raise UserError(_ambiguous(where, joined, " "))
-    # Blanks come last, since they stand around other delimiters, too.
-    for candidate in _POSSIBLE_DELIMITERS + _RARE_DELIMITERS + " ":
-        counts = _num_cells(parts, candidate)
-        joined = sorted(part for part in parts if _seems_joined(part, parts, candidate, counts))
-        if joined:
-            raise UserError(_ambiguous(where, joined, candidate))
-    return "," if with_commas else ""
-
-
-def _words(part: str) -> set[str]:
-    """Returns the names in a text, if words such as "and" stand between names."""
-    return {*_WORDS_BETWEEN.sub("\n", part).split("\n")}
-
-
-def _without_company(cells: Sequence[str], delimiter: str) -> list[str]:
-    """Returns the cells with a delimiter of which no part occurs in any other cell: each may be a single name."""
-    counts = _num_cells(cells, delimiter)
-    return [
-        cell for cell in cells if delimiter in cell and all(counts[part] == 1 for part in names_in(cell, delimiter))
-    ]
-
-
-def _seems_joined(cell: str, cells: Collection[str], delimiter: str, num_cells: Mapping[str, int]) -> bool:
-    """Whether a cell seems to hold several names, since all its parts are in other cells, too."""
-    if delimiter not in cell:
-        return False
-    parts = names_in(cell, delimiter)
-    if delimiter in _RARE_DELIMITERS:
-        return len(parts) > 1 and all(part in cells for part in parts)
-    return len(parts) > 1 and all(num_cells[part] > 1 for part in parts)
-
-
-def _num_cells(cells: Iterable[str], delimiter: str) -> Counter[str]:
-    """Returns for each part of a cell in how many cells it occurs."""
-    return Counter(itertools.chain.from_iterable(names_in(cell, delimiter) for cell in cells))
-
-
-def _ambiguous(where: str, cells: Sequence[str], delimiter: str) -> str:
-    between = _WORDS_BETWEEN.search(cells[0])
-    if delimiter == " " and between:
-        return (
-            f"{where} holds {_shown(cells)}. If {between[1]!r} separates names, write | in its place and give "
-            "--label_delimiter='|'; if each is one name, give a delimiter that no name has, such as --label_delimiter=,"
-        )
-    shown = {"\t": "a tab", "\n": "a line break", " ": "a blank"}.get(delimiter, repr(delimiter))
-    quoted = {"\t": "$'\\t'", "\n": "$'\\n'"}.get(delimiter, shlex.quote(delimiter))
-    other = shlex.quote(";" if delimiter == "," else ",")
-    return (
-        f"{where} holds {_shown(cells)}. If {shown} separates names of classes, give --label_delimiter={quoted}; if "
-        f"each is one name, give a delimiter that no name has, such as --label_delimiter={other}"
-    )
 
 
 def _numbers_as_classes(where: str, cells: Sequence[Cell]) -> str:
@@ -332,14 +210,14 @@ def _numbers_as_classes(where: str, cells: Sequence[Cell]) -> str:
 
 def _digits(where: str, cells: Iterable[Cell]) -> str:
     return (
-        f"{where} holds {_shown(cells)}. If each digit is a class, write lists, [0,1,0], and give --classes, or a "
+        f"{where} holds {shown(cells)}. If each digit is a class, write lists, [0,1,0], and give --classes, or a "
         "column for each class."
     )
 
 
 def _probabilities(where: str, cells: Iterable[Cell]) -> str:
     return (
-        f"{where} holds numbers such as {_shown(cells)}, and a label is 0 or 1. Write 1 where a number reaches the "
+        f"{where} holds numbers such as {shown(cells)}, and a label is 0 or 1. Write 1 where a number reaches the "
         "threshold of your choice and 0 elsewhere, or leave the column out: --ignore_columns"
     )
 
@@ -350,17 +228,6 @@ def meaning(options: ConvertOptions, cell: Cell) -> str:
     negative = flag("negative_labels", (*options.negative_labels, text))
     unknown = flag("unknown_labels", (*options.unknown_labels, text))
     return f"Say what {text!r} means: {negative} (the image does not have the label) or {unknown} (nobody knows)."
-
-
-def says_yes_or_no(cells: Collection[Cell]) -> bool:
-    """Whether all cells say yes, no or nothing in other words than 0 and 1."""
-    words = {canonical(cell) for cell in cells}
-    return bool(words & (YES | NO)) and words <= YES | NO | PLACEHOLDERS
-
-
-def is_share(cell: Cell) -> bool:
-    """Whether a cell holds a number, a percentage, or a name with a decimal number behind it."""
-    return is_number(cell) or (isinstance(cell, str) and _SHARE.fullmatch(cell.strip()) is not None)
 
 
 def meanings_of(options: ConvertOptions, cells: Sequence[str]) -> str:
@@ -381,8 +248,8 @@ def flags_of(options: ConvertOptions, cells: Sequence[str]) -> str:
 
 def _yes_and_no(cells: Sequence[str]) -> tuple[list[str], list[str]]:
     """Returns the cells that say yes, and those that say no: blank ones, where no other cell does."""
-    positive = [cell for cell in cells if canonical(cell) in YES]
-    negative = [cell for cell in cells if canonical(cell) in NO]
+    positive = [cell for cell in cells if canonical(cell) in vocabulary.YES]
+    negative = [cell for cell in cells if canonical(cell) in vocabulary.NO]
     return positive, negative or [cell for cell in cells if positive and not cell]
 
 
@@ -395,14 +262,3 @@ def meanings_of_codes(options: ConvertOptions, codes: Sequence[str]) -> str:
         f"Say what each of {some(codes)} means: {positive} (the image has the label), {negative} (it does not), or "
         f"{unknown} (nobody knows)."
     )
-
-
-def _is_placeholder(cell: Cell) -> bool:
-    return isinstance(cell, str) and cell.strip().lower() in PLACEHOLDERS
-
-
-def _shown(cells: Iterable[Cell]) -> str:
-    """Returns the first cells for a message."""
-    different = list(dict.fromkeys(cells))
-    shown = [repr(cell.strip()[:60]) if isinstance(cell, str) else str(list(cell)) for cell in different[:4]]
-    return ", ".join(shown) + (" and others" if len(different) > 4 else "")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from converter.options import ConvertOptions
-from converter.table import kinds
+from converter.table import kinds, vocabulary
 from converter.table.labels import NEGATIVE, POSITIVE, Meanings, canonical, is_number, listed
 from converter.table.parquet import Cell
 from converter.table.records import is_blank
@@ -142,7 +142,7 @@ def check_values(options: ConvertOptions, where: str, others: Iterable[ColumnSam
                 f"{flag('value_column', [column.name])}. If not: {ignore}"
             )
         texts = [str(cell).strip() for cell in column.filled]
-        if kinds.says_yes_or_no(texts):
+        if vocabulary.says_yes_or_no(texts):
             raise UserError(
                 f"{where}: {column.name!r} holds {_shown(column)}. If it says whether the class in a row holds: "
                 f"{flag('value_column', [column.name])} {kinds.flags_of(options, texts)}. If not: {ignore}"
@@ -167,7 +167,7 @@ def _num_unknown(meanings: Meanings, column: ColumnSample) -> int:
 
 def _is_like_labels(meanings: Meanings, column: ColumnSample) -> bool:
     """Whether each cell of a column says yes, no or unknown, in the words of a flag or in others."""
-    known = kinds.YES | kinds.NO | kinds.PLACEHOLDERS | {"-1"}
+    known = vocabulary.YES | vocabulary.NO | vocabulary.PLACEHOLDERS | {"-1"}
     return all(meanings.knows(cell) or canonical(cell) in known for cell in column.filled)
 
 
@@ -207,7 +207,7 @@ def _without_labels(
     filled = [str(cell).strip() for column in strange for cell in column.filled]
     is_known = Meanings(options).knows
     is_named = _OF_CLASSES.search(candidate.name) and not all(_OF_CLASSES.search(column.name) for column in strange)
-    if all(map(kinds.is_share, filled)) and not is_named:
+    if all(map(vocabulary.is_share, filled)) and not is_named:
         whole = sorted({cell for cell in map(canonical, filled) if cell not in ("0", "1")}, key=lambda c: (len(c), c))
         if len(whole) <= _FEW_NUMBERS and all(re.fullmatch(r"-?\d+", cell) for cell in whole):
             return f"{start} {kinds.meanings_of_codes(options, whole)}"

@@ -8,7 +8,7 @@ import pytest
 
 from converter.options import ConvertOptions
 from converter.rejects import Reject
-from converter.table import header, rows
+from converter.table import rows, tables
 from converter.table.header import Table
 from converter.table.row import Row
 
@@ -39,7 +39,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Read]:
         path = folder / "labels.csv"
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         options = ConvertOptions(csv=str(path), images="images", output="data", **given)
-        (found,) = header.read_tables(options)
+        (found,) = tables.read_tables(options)
         return Read(found, list(rows.read_rows(options, found)))
 
     return read_csv

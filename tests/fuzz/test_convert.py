@@ -14,7 +14,7 @@ import pytest
 from converter.job import pipeline
 from converter.options import ConvertOptions
 from converter.rejects import Reject
-from converter.table import header, rows
+from converter.table import rows, tables
 from converter.verify import dataset_checks
 from multihot.errors import UserError
 from schemas import layout
@@ -155,7 +155,7 @@ def test_tables(tmp_path: Path, draw: Draw, damaged: Damage, rounds: Any) -> Non
 
 def _read(options: ConvertOptions) -> Iterator[bool]:
     """Yields for each row whether it is good, and checks that it is what the converter may go on with."""
-    for one in header.read_tables(options):
+    for one in tables.read_tables(options):
         last = 0
         for row in rows.read_rows(options, one):
             assert row.line > last, row

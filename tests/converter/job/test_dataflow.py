@@ -231,7 +231,7 @@ import io, sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 from converter.system import storage
-from converter.table import header, rows
+from converter.table import header, rows, tables
 from converter.options import ConvertOptions
 
 folder = sys.argv[1]
@@ -242,7 +242,7 @@ for i in range(2):
     storage.write(f"{folder}/{i}.parquet", file.getvalue())
 for ending in ("csv", "parquet"):
     options = ConvertOptions(csv=f"{folder}/*.{ending}", images="images", output="data")
-    for one in header.read_tables(options):
+    for one in tables.read_tables(options):
         print(*(f"{row.csv}:{row.line}:{row.filename}" for row in rows.read_rows(options, one)))
 """
 

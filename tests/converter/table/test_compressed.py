@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from converter.job import sizing
 from converter.options import ConvertOptions
-from converter.table import compressed, header
+from converter.table import compressed, tables
 from multihot.errors import UserError
 
 ReadCsv = Callable[..., Any]
@@ -133,8 +133,8 @@ def test_the_number_of_rows_is_estimated_from_the_contents(tmp_path: Path, compr
         path.write_bytes(compress(content))
         num_bytes = compressed.content_bytes(str(path))
         assert 0.5 < num_bytes / len(content) < 2
-    tables = header.read_tables(ConvertOptions(csv=str(path), images="images", output="data"))
-    assert sizing.csv_bytes(tables) == num_bytes
+    found = tables.read_tables(ConvertOptions(csv=str(path), images="images", output="data"))
+    assert sizing.csv_bytes(found) == num_bytes
 
 
 def test_the_size_of_other_files_is_that_of_the_file(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
-from converter.table.header import read_tables
 from converter.table.labels import Kind, canonical, is_number, listed
+from converter.table.tables import read_tables
 from multihot.errors import UserError
 
 ReadCsv = Callable[..., Any]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
-from converter.table import header, parquet, rows
+from converter.table import header, parquet, rows, tables
 from converter.table.row import Row
 from multihot.errors import UserError
 
@@ -25,7 +25,7 @@ _NAMES = ["1.jpg", "2.jpg", "3.jpg"]
 
 def _rows(path: Path, **given: Any) -> tuple[header.Table, list[Row | Reject]]:
     options = ConvertOptions(csv=str(path), images="images", output="data", **given)
-    (found,) = header.read_tables(options)
+    (found,) = tables.read_tables(options)
     return found, list(rows.read_rows(options, found))
 
 

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from converter.options import ConvertOptions
-from converter.table import header, records, rows
+from converter.table import header, records, rows, tables
 from converter.table.row import Row
 from multihot.errors import UserError
 
@@ -414,19 +414,19 @@ def _parts(folder: Path, *contents: str) -> ConvertOptions:
 
 def test_several_files_are_one_table(tmp_path: Path) -> None:
     options = _parts(tmp_path, "file,sea,sky\n1.jpg,1,0\n", "sky;file;sea\n0;2.jpg;1\n", "file,sea,sky\n")
-    tables = header.read_tables(options)
-    assert [one.path for one in tables] == [f"{tmp_path}/{i}.csv" for i in range(3)]
-    assert {one.classes for one in tables} == {("sea", "sky")}
-    found = [row for one in tables for row in rows.read_rows(options, one)]
-    assert [(row.csv, row.line, row.filename, row.labels) for row in found if isinstance(row, Row)] == [
+    found = tables.read_tables(options)
+    assert [one.path for one in found] == [f"{tmp_path}/{i}.csv" for i in range(3)]
+    assert {one.classes for one in found} == {("sea", "sky")}
+    each = [row for one in found for row in rows.read_rows(options, one)]
+    assert [(row.csv, row.line, row.filename, row.labels) for row in each if isinstance(row, Row)] == [
         (f"{tmp_path}/0.csv", 2, "1.jpg", b"\1\0"),
         (f"{tmp_path}/1.csv", 2, "2.jpg", b"\1\0"),
     ]
 
 
 def test_the_classes_of_several_files_are_those_of_all(tmp_path: Path) -> None:
-    tables = header.read_tables(_parts(tmp_path, "file,labels\n1.jpg,sea\n", "labels,file\nsky,2.jpg\n,3.jpg\n"))
-    assert [(one.multi_hot, _places(one), one.classes) for one in tables] == [
+    found = tables.read_tables(_parts(tmp_path, "file,labels\n1.jpg,sea\n", "labels,file\nsky,2.jpg\n,3.jpg\n"))
+    assert [(one.multi_hot, _places(one), one.classes) for one in found] == [
         (False, (1,), ("sea", "sky")),
         (False, (0,), ("sea", "sky")),
     ]
@@ -435,7 +435,7 @@ def test_the_classes_of_several_files_are_those_of_all(tmp_path: Path) -> None:
 def test_files_with_other_columns_are_both_named(tmp_path: Path) -> None:
     options = _parts(tmp_path, "file,sea\n1.jpg,1\n", "file,sea\n2.jpg,1\n", "file,sky\n3.jpg,1\n")
     with pytest.raises(UserError) as caught:
-        header.read_tables(options)
+        tables.read_tables(options)
     assert str(caught.value) == (
         f"{tmp_path}/0.csv and {tmp_path}/2.csv must have the same columns. Only one of them has: sea, sky"
     )
@@ -443,14 +443,14 @@ def test_files_with_other_columns_are_both_named(tmp_path: Path) -> None:
 
 def test_what_is_wrong_in_one_of_several_files_names_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1\.csv line 1: several columns have the name 'a'"):
-        header.read_tables(_parts(tmp_path, "file,a\n1.jpg,1\n", "file,a,a\n1.jpg,1,1\n"))
+        tables.read_tables(_parts(tmp_path, "file,a\n1.jpg,1\n", "file,a,a\n1.jpg,1,1\n"))
     with pytest.raises(UserError, match=r"\*\.csv has a header and no rows\."):
-        header.read_tables(_parts(tmp_path, "file,a\n", "file,a\n"))
+        tables.read_tables(_parts(tmp_path, "file,a\n", "file,a\n"))
 
 
 def test_a_pattern_that_matches_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        header.read_tables(_parts(tmp_path))
+        tables.read_tables(_parts(tmp_path))
     assert str(caught.value) == f"--csv: no file matches {tmp_path}/*.csv"
 
 
@@ -502,7 +502,7 @@ def test_a_csv_that_cannot_be_opened(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe")  # Opening one waits until someone writes to it.
     options = ConvertOptions(csv=str(tmp_path / name), images="images", output="data")
     with pytest.raises(UserError, match=rf"^Cannot read {tmp_path}"):
-        header.read_tables(options)
+        tables.read_tables(options)
 
 
 def test_names_in_a_message_stay_on_its_line(read: ReadCsv) -> None:

@@ -25,6 +25,9 @@ from schemas import layout, metadata
 _SAMPLE_ROWS = 1000
 _SAMPLE_CELLS = 1_000_000
 
+# In fewer rows, each image may well be the only one of its class.
+_FEWEST_KEYS = 30
+
 
 def read_tables(options: ConvertOptions) -> tuple[Table, ...]:
     """Reads the header of each file, its first rows, and all rows if the classes are known only from the cells.
@@ -102,15 +105,33 @@ def _single(
 ) -> tuple[tuple[LabelColumn, ...], tuple[str, ...]]:
     """Returns the only label column with its kind, and the classes."""
     (column,) = tables[0].labels
+    place = f"{options.csv}: column {column.name!r}"
     cells = _different_cells(options, tables, [column.name])[column.name]
-    column, found = kinds.single(options, f"{options.csv}: column {column.name!r}", column, cells, asked)
+    column, found = kinds.single(options, place, column, cells, asked)
     if column.kind == Kind.BINARY:
         sample = [ColumnSample(column.name, cells)]
         misfits.check_labels(options, header.location(options, tables[0].path), sample, cells.total())
     elif column.name in found and (not asked or column.name in cells):
         where = header.location(options, tables[0].path)
         raise UserError(f"{where}: expected column names, not a row. {column.name!r} is in the column, too.")
+    if column.kind == Kind.NAMES and not asked and not options.label_columns:
+        _check_keys(place, cells, found)
     return (column,), found
+
+
+def _check_keys(where: str, cells: Counter[Cell], found: Collection[str]) -> None:
+    """Checks that a column of names is no column of keys or descriptions, which no two rows have in common.
+
+    Raises:
+        UserError: it seems to be one; --label_columns names a column that is none nevertheless.
+    """
+    filled = {cell: number for cell, number in cells.items() if not is_blank(cell)}
+    if _FEWEST_KEYS <= len(filled) == sum(filled.values()) <= len(found):
+        shown = some([repr(str(cell)[:40]) for cell in list(filled)[:3]])
+        raise UserError(
+            f"{where} holds another text in each of {len(filled)} rows, such as {shown}. If these are classes, name "
+            "the column: --label_columns"
+        )
 
 
 def _several(

@@ -421,3 +421,12 @@ def test_a_row_with_too_many_cells_does_not_decide_what_columns_are(read: ReadCs
     rows = "".join(f"{i}.jpg,1,0\n" for i in range(9))
     found = read(f"file,sea,sky\n{rows}9.jpg,sea, with waves,1,0\n", max_rejects=1)
     assert [reject.reason for reject in found.rejects] == [Reason.BAD_ROW]
+
+
+def test_a_column_of_keys_is_no_column_of_classes(read: ReadCsv) -> None:
+    text = "file,code\n" + "".join(f"{i}.jpg,{i:04x}abc{i}\n" for i in range(40))
+    with pytest.raises(UserError, match=r"holds another text in each of 40 rows, such as '0000abc0', .*--label_col"):
+        read(text)
+    assert len(read(text, label_columns=("code",)).table.classes) == 40
+    assert len(read(text + "40.jpg,0000abc0\n").table.classes) == 40
+    assert len(read(text[: text.index("29.jpg")]).table.classes) == 29

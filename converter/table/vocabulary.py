@@ -43,5 +43,5 @@ def is_placeholder(cell: Cell) -> bool:
 def shown(cells: Iterable[Cell]) -> str:
     """Returns the first cells for a message."""
     different = list(dict.fromkeys(cells))
-    shown = [repr(cell.strip()[:60]) if isinstance(cell, str) else str(list(cell)) for cell in different[:4]]
-    return ", ".join(shown) + (" and others" if len(different) > 4 else "")
+    texts = [repr(cell.strip()[:60]) if isinstance(cell, str) else str(list(cell)) for cell in different[:4]]
+    return ", ".join(texts) + (" and others" if len(different) > 4 else "")

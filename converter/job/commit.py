@@ -99,7 +99,7 @@ class ConversionResult:
 
     @property
     def differ_in_labels(self) -> set[str]:
-        """The names of the files whose rows have different labels and agree in all else."""
+        """The names of the files whose rows differ in their labels alone."""
         return {reject.filename for reject in self.rejects if matching.differs_in_labels_alone(reject)}
 
     @property

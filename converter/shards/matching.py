@@ -15,7 +15,7 @@ from schemas.example import UNKNOWN
 
 # Fields in which all rows that name one file must agree; with --merge_rows, all but the first.
 _CLAIMS = ("labels", "split", "group")
-# The end of the detail of rows that agree in all else.
+# The end of the detail of rows whose splits and groups agree, by which differs_in_labels_alone finds them.
 _ONLY_LABELS_DIFFER = "and differs in labels"
 
 

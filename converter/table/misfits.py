@@ -44,6 +44,7 @@ _OF_VALUES = re.compile(
     r"confidence|probability|prob|value|labels?_?value|(is_?)?(present|presence|positive|true|correct|verified)|truth|score|answer",
     re.IGNORECASE,
 )
+# Cells that name splits.
 _SPLITS = {"train", "training", "val", "valid", "validate", "validation", "dev", "test", "testing", "eval", "trainval"}
 
 

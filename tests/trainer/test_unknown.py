@@ -274,7 +274,7 @@ def test_metrics_are_those_of_scikit_learn_on_what_is_known(made: tuple[np.ndarr
         ("hamming_loss", ((scores >= 0.5) != labels)[known]),
     ):
         assert result[name] == (pytest.approx(np.mean(values)) if len(values) else None), name
-    # What is hidden has no influence.
+    # Hidden labels have no influence.
     hidden = np.where(known, labels, 1 - labels)
     other = np.where(known, scores, rng.random((n, k))).astype(np.float32)
     assert metrics.evaluate(Predictions(labels=hidden, scores=other, known=known), classes) == result

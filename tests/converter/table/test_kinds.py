@@ -1,4 +1,4 @@
-"""What a column of labels means follows from its different cells, whatever their number; all else is one sentence."""
+"""The kind of a label column follows from its different cells, whatever their number; other columns get one sentence."""
 
 import itertools
 import time

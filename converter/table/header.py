@@ -39,6 +39,7 @@ class Table:
 
     Attributes:
         path: of the file.
+        line: of the header, where 1 is the first.
         columns: names of all columns.
         filename: index of the column with the file names.
         labels: the label columns, in the order of `classes` when the table is multi-hot.
@@ -50,6 +51,7 @@ class Table:
     """
 
     path: str
+    line: int
     columns: tuple[str, ...]
     filename: int
     labels: tuple[LabelColumn, ...]
@@ -58,6 +60,11 @@ class Table:
     value: int | None = None
     classes: tuple[str, ...] = ()
     split_name: str = ""
+
+    @property
+    def header(self) -> str:
+        """The place of the header for messages."""
+        return f"{self.path} line {self.line}"
 
     @property
     def multi_hot(self) -> bool:
@@ -76,8 +83,11 @@ def records(options: ConvertOptions, table: Table) -> Iterator[Record]:
     return files.read_records(table.path, options, used, lists=labels)
 
 
-def read_columns(options: ConvertOptions, path: str) -> tuple[str, ...]:
-    """Returns the names of the columns: "" for a column without a name; all other names are different."""
+def read_columns(options: ConvertOptions, path: str) -> tuple[int, tuple[str, ...]]:
+    """Returns the line of the header, and the names of the columns.
+
+    A column without a name has the name ""; all other names are different.
+    """
     line, cells = files.read_header(path, options)
     columns = [nfc(formulas.unescaped(str(name)).strip()) for name in cells]
     while columns and not columns[-1]:  # A delimiter at the end of the line.
@@ -95,7 +105,7 @@ def read_columns(options: ConvertOptions, path: str) -> tuple[str, ...]:
             f"{path} line {line}: several columns have the name {twice[0]!r}. Give each a name of its own; "
             f"or, if the header is the next line: --skip_lines={line}"
         )
-    return tuple(columns)
+    return line, tuple(columns)
 
 
 def _example(options: ConvertOptions, row: Sequence[str]) -> str:
@@ -107,11 +117,6 @@ def _example(options: ConvertOptions, row: Sequence[str]) -> str:
     if len(row) == 2:
         names[1 - name] = "label"
     return some(names, ",")
-
-
-def location(options: ConvertOptions, path: str) -> str:
-    """Returns the place of the header for messages."""
-    return f"{path} line {options.skip_lines + 1}"
 
 
 def _is_row(options: ConvertOptions, columns: Sequence[str]) -> bool:
@@ -133,9 +138,9 @@ def is_file(options: ConvertOptions, cell: str, suffix: str) -> bool:
     return storage.exists(path) and not storage.exists(f"{path}/.")  # A file has no ".", and a folder is no image.
 
 
-def find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...]) -> Table:
+def find_columns(options: ConvertOptions, path: str, line: int, columns: tuple[str, ...]) -> Table:
     """Returns the table of one file as far as its header determines it: kinds and classes are not final."""
-    where = location(options, path)
+    where = f"{path} line {line}"
     indices = {name: i for i, name in enumerate(columns)}
 
     def index(flag: str, name: str) -> int:
@@ -170,6 +175,7 @@ def find_columns(options: ConvertOptions, path: str, columns: tuple[str, ...]) -
         )
     return Table(
         path=path,
+        line=line,
         columns=columns,
         filename=filename,
         labels=tuple(LabelColumn(i, columns[i]) for i in labels),

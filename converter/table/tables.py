@@ -42,20 +42,20 @@ def read_tables(options: ConvertOptions) -> tuple[Table, ...]:
     paths = [path for _, _, matched in found for path in matched]
     splits = [split for split, _, matched in found for _ in matched]
     headers = [read_columns(options, path) for path in paths]
-    for path, columns in zip(paths, headers, strict=True):
-        alone = sorted(set(columns) ^ set(headers[0]))
+    for path, (_, columns) in zip(paths, headers, strict=True):
+        alone = sorted(set(columns) ^ set(headers[0][1]))
         if alone:
             raise UserError(f"{paths[0]} and {path} must have the same columns. Only one of them has: {some(alone)}")
     # In other files than the first, columns may stand elsewhere: names count.
-    first = find_columns(options, paths[0], headers[0])
+    first = find_columns(options, paths[0], *headers[0])
     chosen = dataclasses.replace(
         options,
         filename_column=first.columns[first.filename],
         label_columns=tuple(column.name for column in first.labels),
     )
     tables = [
-        dataclasses.replace(find_columns(chosen, path, columns), split_name=split)
-        for path, columns, split in zip(paths, headers, splits, strict=True)
+        dataclasses.replace(find_columns(chosen, path, line, columns), split_name=split)
+        for path, (line, columns), split in zip(paths, headers, splits, strict=True)
     ]
     if next((row for table in tables for row in records(options, table)), None) is None:
         raise UserError(f"{options.csv} has a header and no rows.")
@@ -79,19 +79,18 @@ def _find_classes(options: ConvertOptions, tables: Sequence[Table]) -> Iterator[
             options.group_column,
         }
         unused = [column for column in others if column.name not in used]
-        misfits.check_values(options, header.location(options, first.path), unused)
+        misfits.check_values(options, first.header, unused)
     if options.value_column and any(column.kind != Kind.NAMES for column in columns):
         raise UserError(
-            f"{header.location(options, first.path)}: --value_column needs columns of names. {columns[0].name!r} holds "
-            "none: --label_columns"
+            f"{first.header}: --value_column needs columns of names. {columns[0].name!r} holds none: --label_columns"
         )
     kind_of = {column.name: column for column in columns}
     names = tuple(column.name for column in columns)
     multi_hot = all(column.kind == Kind.BINARY for column in columns)
     if multi_hot and asked and sorted(asked) != sorted(names):
-        raise UserError(f"{header.location(options, first.path)}: {_misfit(options, asked, names)}")
+        raise UserError(f"{first.header}: {_misfit(options, asked, names)}")
     classes = asked or found
-    where = header.location(options, first.path) if multi_hot else f"{options.csv}: column {columns[0].name!r}"
+    where = first.header if multi_hot else f"{options.csv}: column {columns[0].name!r}"
     _check_classes(where, classes)
     for table in tables:
         indices = {column.name: column.place for column in table.labels}
@@ -110,9 +109,9 @@ def _single(
     column, found = kinds.single(options, place, column, cells, asked)
     if column.kind == Kind.BINARY:
         sample = [ColumnSample(column.name, cells)]
-        misfits.check_labels(options, header.location(options, tables[0].path), sample, cells.total())
+        misfits.check_labels(options, tables[0].header, sample, cells.total())
     elif column.name in found and (not asked or column.name in cells):
-        where = header.location(options, tables[0].path)
+        where = tables[0].header
         raise UserError(f"{where}: expected column names, not a row. {column.name!r} is in the column, too.")
     if column.kind == Kind.NAMES and not asked and not options.label_columns:
         _check_keys(place, cells, found)
@@ -157,7 +156,7 @@ def _several(
     }
     binary = [sample for sample in samples if sample.name not in of_names]
     if binary:
-        misfits.check_labels(options, header.location(options, first.path), binary, num_rows, options.ignore_columns)
+        misfits.check_labels(options, first.header, binary, num_rows, options.ignore_columns)
     if not of_names:
         return first.labels, tuple(column.name for column in first.labels)
     cells = _different_cells(options, tables, of_names)
@@ -176,7 +175,7 @@ def _several(
         columns.append(column)
     missing = [column.name for column in columns if column.kind == Kind.BINARY and asked and column.name not in asked]
     if missing:
-        raise UserError(f"{header.location(options, first.path)}: {_misfit(options, asked, tuple(classes))}")
+        raise UserError(f"{first.header}: {_misfit(options, asked, tuple(classes))}")
     return tuple(columns), tuple(classes)
 
 
@@ -188,9 +187,7 @@ def _check_names_of_files(options: ConvertOptions, tables: Sequence[Table], colu
     if not options.filename_column:
         name = tables[0].columns[tables[0].filename]
         by_name = {column.name: column for column in columns}
-        misfits.check_filenames(
-            header.location(options, tables[0].path), by_name.pop(name), [*by_name.values()], is_file
-        )
+        misfits.check_filenames(tables[0].header, by_name.pop(name), [*by_name.values()], is_file)
 
 
 def _sample(options: ConvertOptions, tables: Sequence[Table]) -> tuple[list[ColumnSample], list[ColumnSample], int]:

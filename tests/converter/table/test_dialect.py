@@ -181,3 +181,10 @@ def test_names_of_classes_without_quotes_are_no_columns(read: ReadCsv, header: s
         assert "quote cells that have the delimiter in them" in str(error)
     else:
         assert [one.reason.value for one in found.rejects] == ["bad_row", "bad_row"]
+
+
+def test_messages_about_columns_name_the_line_of_the_header(read: ReadCsv) -> None:
+    for skip_lines, start in (0, "sep=;\n"), (1, "a title\n"), (1, "a title\nsep=;\n"):
+        rows = "".join(f"{i}.jpg;a;1\n" for i in range(9))
+        with pytest.raises(UserError, match=rf"labels\.csv line {1 + start.count(chr(10))}: 'sea' holds 'a'"):
+            read(f"{start}file;sea;sky\n{rows}", skip_lines=skip_lines)

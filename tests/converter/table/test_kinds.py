@@ -1,4 +1,4 @@
-"""The kind of a label column follows from its different cells, whatever their number; other columns get one sentence."""
+"""The kind of a label column follows from its different cells, whatever their number; or one sentence says why not."""
 
 import itertools
 import time

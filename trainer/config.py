@@ -4,9 +4,14 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import field
+from typing import Any
 
 from multihot.errors import UserError
 from multihot.settings import choices, setting
+from trainer import recipes
+
+# The default of a setting whose value depends on the model and its weights: recipes.py has it.
+_BY_RECIPE: Any = None
 
 
 def parse_weights(values: Iterable[str]) -> tuple[float, ...]:
@@ -19,6 +24,23 @@ def parse_weights(values: Iterable[str]) -> tuple[float, ...]:
         return tuple(float(value) for value in values)
     except ValueError:
         raise UserError(f"--data_weights must be numbers, as in 3,1. Received: {_list(values)}") from None
+
+
+def parse_sizes(values: Iterable[str]) -> tuple[tuple[int, float], ...] | None:
+    """Returns the pairs of `--train_sizes=32x50,48x40`: a size and its share of the epochs.
+
+    Raises:
+        UserError: something else was received.
+    """
+    if values is None:
+        return None
+    try:
+        pairs = [value.lower().split("x") for value in values]
+        return tuple((int(size), float(share)) for size, share in pairs)
+    except ValueError:
+        raise UserError(
+            f"--train_sizes must be sizes with their shares of the epochs, as in 32x50,64x30. Received: {_list(values)}"
+        ) from None
 
 
 def _list(values: Iterable[object]) -> str:
@@ -43,12 +65,52 @@ class TrainConfig:
     )
     classes: tuple[str, ...] = field(default=(), metadata=setting("Classes to train on, in this order. Default: all."))
     model: str = field(
-        default="small_resnet",
-        metadata=setting("small_resnet, or any of keras.applications: vgg16, resnet50, ..."),
+        default=_BY_RECIPE,
+        metadata=setting(
+            "small_resnet, efficientnet_lite0, any of keras.applications (vgg16, resnet50, ...), or your own: "
+            "my_package.my_module:build."
+        ),
     )
-    weights: str = field(default="none", metadata=setting("none, imagenet, or a file of weights for the backbone."))
-    freeze_backbone: bool = field(default=False, metadata=setting("Train the head only."))
-    image_size: int = field(default=64, metadata=setting("Height and width that images are resized to, pixels."))
+    weights: str = field(
+        default="none",
+        metadata=setting(
+            "none; imagenet; the folder of an earlier run; or a file of weights. Defaults of other settings follow."
+        ),
+    )
+    freeze_backbone: bool = field(default=_BY_RECIPE, metadata=setting("Train the head only."))
+    unfreeze_epochs: int = field(
+        default=_BY_RECIPE,
+        metadata=setting(
+            "Passes over the training split after --epochs, in which the upper part of the frozen backbone is trained "
+            "too."
+        ),
+    )
+    unfreeze_from: str = field(
+        default=_BY_RECIPE,
+        metadata=setting("First layer of that part: its name, the beginning of it, or a share of the layers below it."),
+    )
+    unfreeze_learning_rate: float = field(
+        default=_BY_RECIPE, metadata=setting("The highest learning rate of these epochs.")
+    )
+    image_size: int = field(
+        default=_BY_RECIPE, metadata=setting("Height and width that images are resized to, pixels.")
+    )
+    train_sizes: tuple[tuple[int, float], ...] = field(
+        default=_BY_RECIPE,
+        metadata=setting(
+            "Sizes of training images, one after the other, each with its share of the epochs, as in 32x50,64x30. "
+            "Small images are fast. Evaluation is at --image_size.",
+            parse=parse_sizes,
+        ),
+    )
+    resize: str = field(
+        default="stretch",
+        metadata=setting(
+            "Way from an image to a square. stretch: its sides change; crop: the middle is cut out; pad: black is "
+            "added.",
+            choices=("stretch", "crop", "pad"),
+        ),
+    )
     preprocessing: str = field(
         default="auto",
         metadata=setting(
@@ -57,19 +119,41 @@ class TrainConfig:
         ),
     )
     batch_size: int = field(default=32, metadata=setting("Examples in a training step."))
-    epochs: int = field(default=40, metadata=setting("Passes over the training split."))
-    learning_rate: float = field(default=2e-3, metadata=setting("The highest learning rate of the schedule."))
+    epochs: int = field(default=_BY_RECIPE, metadata=setting("Passes over the training split."))
+    learning_rate: float = field(default=_BY_RECIPE, metadata=setting("The highest learning rate of the schedule."))
     schedule: str = field(
         default="cosine",
         metadata=setting("cosine warms up and falls to 0.", choices=("cosine", "constant")),
     )
-    weight_decay: float = field(default=0.05, metadata=setting("Weight decay of AdamW; 0 makes it Adam."))
-    augment: str = field(
-        default="full",
+    early_stopping: int = field(
+        default=0,
         metadata=setting(
-            "crop: random resized crops, and flips; full: these, random colours, and mixup.",
-            choices=("none", "flip", "crop", "full"),
+            "Epochs without a better validation loss after which a run with --schedule=constant ends; 0: never."
         ),
+    )
+    weight_decay: float = field(
+        default=0.05,
+        metadata=setting("Weight decay of AdamW, not of biases and normalization; 0 makes it Adam."),
+    )
+    clip_norm: float = field(default=0.0, metadata=setting("Largest norm of the gradient of a step; 0: any."))
+    accumulate: int = field(default=1, metadata=setting("Batches of which the gradients make one step."))
+    ema: float = field(
+        default=_BY_RECIPE,
+        metadata=setting("Momentum of the average of the weights that is evaluated and saved, as in 0.99; 0: none."),
+    )
+    augment: str = field(
+        default=_BY_RECIPE,
+        metadata=setting(
+            "crop: random resized crops, and flips; colour: these, and random colours; full: these, and mixup.",
+            choices=("none", "flip", "crop", "colour", "full"),
+        ),
+    )
+    min_crop_area: float = field(
+        default=_BY_RECIPE, metadata=setting("Smallest share of an image that a random crop keeps.")
+    )
+    test_time_flip: bool = field(
+        default=_BY_RECIPE,
+        metadata=setting("Average the scores of each image and its mirror image when evaluating."),
     )
     decode: str = field(
         default="scaled",
@@ -99,9 +183,34 @@ class TrainConfig:
     loss: str = field(
         default="binary_crossentropy",
         metadata=setting(
-            "binary_crossentropy: a sigmoid for each class; categorical_crossentropy: a softmax over all classes.",
-            choices=("binary_crossentropy", "categorical_crossentropy"),
+            "binary_crossentropy: a sigmoid for each class; focal, asymmetric: the same, with less weight on easy "
+            "labels; categorical_crossentropy: a softmax over all classes.",
+            choices=("binary_crossentropy", "focal", "asymmetric", "categorical_crossentropy"),
         ),
+    )
+    positive_weights: str = field(
+        default="none",
+        metadata=setting(
+            "Weights of positive labels in the loss. balanced: positive and negative labels of a class together have "
+            "the same weight.",
+            choices=("none", "balanced"),
+        ),
+    )
+    label_smoothing: float = field(
+        default=_BY_RECIPE, metadata=setting("Share by which labels are moved towards 0.5, as in 0.1.")
+    )
+    precision: str = field(
+        default="float32",
+        metadata=setting(
+            "Type in which the model computes; weights stay float32.",
+            choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        ),
+    )
+    deterministic: bool = field(
+        default=False, metadata=setting("Give the same weights bit for bit each time, which is slower.")
+    )
+    checkpoint_seconds: int = field(
+        default=60, metadata=setting("Least time between two checkpoints, from which the same command goes on.")
     )
     seed: int = field(
         default=0, metadata=setting("Seed of the initial weights, the order of examples, and augmentation.")
@@ -111,6 +220,8 @@ class TrainConfig:
     overwrite: bool = field(default=False, metadata=setting("Replace the run that is in --output."))
 
     def __post_init__(self) -> None:
+        for name, value in recipes.complete(dataclasses.asdict(self)).items():
+            object.__setattr__(self, name, value)
         if not self.data or not all(self.data):
             raise UserError("--data is required.")
         if not self.output:
@@ -127,27 +238,54 @@ class TrainConfig:
         for name, values in CHOICES.items():
             if getattr(self, name) not in values:
                 raise UserError(f"--{name} must be one of {', '.join(values)}. Received: {getattr(self, name)!r}")
-        for name in ("image_size", "batch_size", "epochs"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} must be at least 1. Received: {getattr(self, name)}")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise UserError(f"--{name} must be at least {least}. Received: {getattr(self, name)}")
+        self._check_rates()
+        self._check_sizes()
         if self.train_split == self.validation_split:
             raise UserError(
                 "--train_split and --validation_split must differ: the model would be evaluated on the images that it "
                 f"was trained on. Received: {self.train_split!r} for both"
             )
-        if not self.learning_rate > 0:
-            raise UserError(f"--learning_rate must be positive. Received: {self.learning_rate}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed must be at least 0 and less than 2**32. Received: {self.seed}")
-        if not 0 <= self.weight_decay < 1:
-            raise UserError(f"--weight_decay must be at least 0 and less than 1. Received: {self.weight_decay}")
         if self.cache == "features" and not self.features_are_fixed:
-            raise UserError("--cache=features needs --freeze_backbone and --augment=none: otherwise features change.")
+            raise UserError(
+                "--cache=features needs --freeze_backbone, and --augment=none or --unfreeze_epochs: otherwise features "
+                "change."
+            )
         if self.cache in ("decoded", "disk") and self.crops_originals:
             raise UserError(
                 f"--cache={self.cache} keeps resized images, but --crop_from=original cuts crops from the original "
                 "ones. Choose --crop_from=resized, or --cache=encoded, --cache=none or --cache=auto."
             )
+
+    def _check_rates(self) -> None:
+        for name in ("learning_rate", "unfreeze_learning_rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"--{name} must be positive. Received: {getattr(self, name)}")
+        for name in ("weight_decay", "label_smoothing", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"--{name} must be at least 0 and less than 1. Received: {getattr(self, name)}")
+        if not 0 < self.min_crop_area <= 1:
+            raise UserError(f"--min_crop_area must be more than 0 and at most 1. Received: {self.min_crop_area}")
+        if not 0 <= self.clip_norm < math.inf:
+            raise UserError(f"--clip_norm must be at least 0. Received: {self.clip_norm}")
+        if self.unfreeze_epochs and not self.freeze_backbone:
+            raise UserError("--unfreeze_epochs needs --freeze_backbone: otherwise all is trained from the start.")
+        if self.early_stopping and self.schedule != "constant":
+            raise UserError(
+                f"--early_stopping needs --schedule=constant: with --schedule={self.schedule} the best epochs are the "
+                "last ones, in which the learning rate falls. Fewer --epochs end such a run earlier."
+            )
+
+    def _check_sizes(self) -> None:
+        for size, share in self.train_sizes:
+            if size < 1 or not 0 < share < math.inf:
+                raise UserError(f"--train_sizes must be positive. Received: {size}x{share:g}")
+            if size > self.image_size:
+                raise UserError(f"--train_sizes must be at most --image_size. Received: {size} and {self.image_size}")
 
     @property
     def crops_originals(self) -> bool:
@@ -157,13 +295,23 @@ class TrainConfig:
     @property
     def crops(self) -> bool:
         """Whether images are cropped at random."""
-        return self.augment in ("crop", "full")
+        return self.augment in ("crop", "colour", "full")
 
     @property
     def features_are_fixed(self) -> bool:
         """Whether the features of an image are the same in every epoch."""
-        return self.freeze_backbone and self.augment == "none"
+        return self.freeze_backbone and (self.augment == "none" or self.unfreeze_epochs > 0)
 
 
+# The smallest values of whole numbers.
+_LEAST = {
+    "image_size": 1,
+    "batch_size": 1,
+    "epochs": 1,
+    "unfreeze_epochs": 0,
+    "early_stopping": 0,
+    "accumulate": 1,
+    "checkpoint_seconds": 0,
+}
 # The values of a setting that has choices, by its name.
 CHOICES = choices(TrainConfig)

@@ -1,0 +1,91 @@
+"""Holds the recipes: the values that settings have by default, which depend on the model and its weights.
+
+docs/recipes.md says how they were chosen.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+SMALL_RESNET = "small_resnet"
+EFFICIENTNET_LITE0 = "efficientnet_lite0"
+# Models that take images of any size, so that images can grow during a training.
+ANY_SIZE = (SMALL_RESNET, EFFICIENTNET_LITE0)
+
+# Settings without a recipe of their own.
+_PLAIN: Mapping[str, Any] = {
+    "freeze_backbone": False,
+    "unfreeze_epochs": 0,
+    "unfreeze_from": "0.5",
+    "unfreeze_learning_rate": 5e-4,
+    "image_size": 64,
+    "train_sizes": (),
+    "epochs": 40,
+    "learning_rate": 2e-3,
+    "augment": "full",
+    "min_crop_area": 0.3,
+    "label_smoothing": 0.0,
+    "ema": 0.0,
+    "test_time_flip": False,
+}
+_SCRATCH: Mapping[str, Any] = {
+    **_PLAIN,
+    "image_size": 80,
+    # Shares of image_size, and of the epochs.
+    "train_sizes": ((0.4, 50), (0.6, 40), (0.8, 30), (1.0, 20)),
+    "epochs": 140,
+    "learning_rate": 3e-3,
+    "augment": "colour",
+    "test_time_flip": True,
+}
+# Any model of keras.applications with trained weights.
+_FINE_TUNING: Mapping[str, Any] = {
+    **_PLAIN,
+    "freeze_backbone": True,
+    "unfreeze_epochs": 8,
+    "image_size": 224,
+    "epochs": 40,
+    "learning_rate": 3e-3,
+    "augment": "colour",
+    "min_crop_area": 0.6,
+    "test_time_flip": True,
+}
+_EFFICIENTNET_LITE0: Mapping[str, Any] = {
+    **_FINE_TUNING,
+    "unfreeze_from": "block08",
+    "train_sizes": ((0.75, 1), (1.0, 1)),
+}
+# Sizes of images are multiples of it, since a network halves them several times.
+_MULTIPLE = 16
+
+
+def complete(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of the settings that a recipe decides, each as given or as the recipe has it.
+
+    Args:
+        given: all settings of a run by name; None for one that the user has left out.
+    """
+    weights = given["weights"]
+    trained = weights != "none"
+    model = given["model"] or (EFFICIENTNET_LITE0 if trained and not os.path.exists(weights) else SMALL_RESNET)
+    values = {"model": model, **_recipe(model, trained)}
+    if given["freeze_backbone"] is not None:
+        # Whoever freezes the backbone wants the head trained, and nothing else.
+        values["unfreeze_epochs"] = 0
+    if given["freeze_backbone"] is False and trained:
+        values |= {"learning_rate": values["unfreeze_learning_rate"], "epochs": values["unfreeze_epochs"] or 8}
+    values |= {name: given[name] for name in values if given[name] is not None}
+    if given["train_sizes"] is None:
+        values["train_sizes"] = tuple((_scaled(values["image_size"], by), share) for by, share in values["train_sizes"])
+    return values
+
+
+def _recipe(model: str, trained: bool) -> Mapping[str, Any]:
+    if trained:
+        return _EFFICIENTNET_LITE0 if model == EFFICIENTNET_LITE0 else _FINE_TUNING
+    return _SCRATCH if model in ANY_SIZE else _PLAIN
+
+
+def _scaled(size: int, by: float) -> int:
+    """Returns a share of a size, rounded; never larger than the size, or smaller than what a network can halve."""
+    return min(size, max(2 * _MULTIPLE, round(size * by / _MULTIPLE) * _MULTIPLE)) if by < 1 else size

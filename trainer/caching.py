@@ -43,6 +43,11 @@ class Plan(NamedTuple):
     on_disk: bool
     reason: str
 
+    @property
+    def flag(self) -> str:
+        """The value of --cache that asks for it."""
+        return "disk" if self.on_disk else self.content
+
 
 class Footprint(NamedTuple):
     """The bytes that a content takes.

@@ -6,30 +6,22 @@ from typing import Any
 
 import keras
 
-from multihot import signals
 from multihot.errors import UserError
-from trainer.checkpoints import Checkpoints
 from trainer.throughput import ReportThroughput
 from trainer.validation import Validate
 
 
-def in_order(
-    folder: Path, validate: Validate, checkpoints: Checkpoints, report: ReportThroughput
-) -> list[keras.callbacks.Callback]:
-    """Returns all callbacks of a run, in the order in which Keras calls them after an epoch.
+def in_order(folder: Path, validate: Validate, report: ReportThroughput) -> list[keras.callbacks.Callback]:
+    """Returns all callbacks of a run, in the order in which they are called after an epoch.
 
     Args:
         folder: of the run.
         validate: adds the validation loss to the logs, which those after it read.
-        checkpoints: saves the model.
         report: prints the throughput.
     """
-    interrupts = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: signals.check())
     return [
         validate,
-        interrupts,
         StopOnNonFiniteLoss(),
-        checkpoints,
         keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
         report,
     ]
@@ -64,7 +56,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
     def _check(self, name: str, loss: float, where: str) -> None:
         if not math.isfinite(loss):
-            kept = " The model of the epoch before is in checkpoints/last.keras." if self._epoch else ""
             raise UserError(
-                f"The {name} is {loss} after {where}: training cannot go on. Try a lower --learning_rate.{kept}"
+                f"The {name} is {loss} after {where}: training cannot go on. Try a lower --learning_rate, with "
+                "--overwrite."
             )

@@ -1,16 +1,14 @@
 """Describes the files that an unfinished run has left, and how to go on."""
 
 import shlex
-from pathlib import Path
+import sys
 
 from multihot import signals
 from trainer import run_folder
 from trainer.caching import Plan
-from trainer.checkpoints import BEST, LAST, Checkpoints
+from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
 from trainer.run_folder import RunFolder
-
-_AGAIN = "The same command with --overwrite deletes them and starts again."
 
 
 class Leftovers:
@@ -40,24 +38,25 @@ class Leftovers:
         return lines
 
     def _files(self) -> list[str]:
-        path, saved = self._folder.path, self.checkpoints
+        path, saved = self._folder.path, self.checkpoints and self.checkpoints.saved
         if (path / run_folder.EVALUATION).exists():
-            return [f"The run in {path} is trained and evaluated; only pictures of it may be missing."]
-        if (path / run_folder.MODEL).exists():
-            return [f"Kept in {path}: {run_folder.MODEL}, trained to the end, but not evaluated. {_AGAIN}"]
-        if not saved or not saved.last_epoch:
+            return [f"The run in {path} is trained and evaluated."]
+        if not saved:
             return [
-                f"{path} holds no checkpoint yet: no epoch has ended. The same command with --overwrite starts again.",
+                f"{path} holds no checkpoint yet. The same command starts again.",
                 f"To clear it: rm -r {shlex.quote(str(path))}",
             ]
-        files = [f"{Path(run_folder.CHECKPOINTS, LAST)} of epoch {saved.last_epoch}"]
-        if saved.best_epoch:
-            files.append(f"{Path(run_folder.CHECKPOINTS, BEST)} of epoch {saved.best_epoch}")
-        of_heads = ". They hold the head alone, whose inputs are the cached features" if self._is_head() else ""
-        return [
-            f"Kept in {path}: {' and '.join(files)} of {self._config.epochs}{of_heads}.",
-            f"Training does not go on from a checkpoint yet. {_AGAIN}",
-        ]
+        return [f"Saved in {path} after {place(*saved)}. This command goes on from there:", _command()]
 
-    def _is_head(self) -> bool:
-        return self.plan is not None and self.plan.content == "features"
+
+def place(epochs: int, steps: int) -> str:
+    """Returns the place of a training for a message."""
+    text = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+    return text + (" and 1 step" if steps == 1 else f" and {steps} steps" if steps else "")
+
+
+def _command() -> str:
+    """Returns the command of this program, without --overwrite, which would start again."""
+    program = ["python", "-m", "trainer"]
+    others = [argument for argument in sys.argv[1:] if argument.lstrip("-").partition("=")[0] != "overwrite"]
+    return shlex.join([*program, *others])

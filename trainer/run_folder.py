@@ -2,15 +2,16 @@
 
 <output>/
     config.json          flags, dataset fingerprints, versions: all that is needed to repeat the run
-    checkpoints/         last.keras after every epoch, best.keras by validation loss; of the head alone until the end,
-                         while features of a frozen backbone are cached
+    checkpoints/         last.keras, from which the same command goes on; best.keras, by validation loss
     tensorboard/         for `tensorboard --logdir`
     model.keras          the model after the last epoch, which evaluation.json evaluates
     history.json         metrics of every epoch
-    evaluation.json  training.png  samples.png
+    training.png  samples.png
+    evaluation.json      written last: a run that has it is finished
 
 A run claims its folder before it builds a model, and begins to write when training begins. Until then nothing changes:
-a folder that was made is removed when the run fails, and a run that is to be overwritten stays.
+a folder that was made is removed when the run fails, and a run that is to be overwritten stays. A run that has begun
+and is not finished is gone on with by the same command.
 """
 
 import contextlib
@@ -30,6 +31,7 @@ CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
 MODEL = "model.keras"
 EVALUATION = "evaluation.json"
+HISTORY = "history.json"
 
 # Start of the name of a file while it is written. A run that was killed may leave such files.
 _UNFINISHED = ".unfinished-"
@@ -45,13 +47,30 @@ class RunFolder:
     Attributes:
         path: of the folder.
         begun: whether anything of this run is in it.
+        unfinished: config.json of a run that is to be gone on with; None if a new one begins.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.begun = False
+        self.unfinished: dict[str, Any] | None = None
         self._old = os.listdir(path)
         self._old_config = _identity(path / CONFIG)
+
+    def go_on(self, description: Mapping[str, Any]) -> None:
+        """Goes on with the run that is in the folder.
+
+        Args:
+            description: the new contents of config.json.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        self.begun = True
+        for name in self._old:
+            if name.startswith(_UNFINISHED):
+                _delete(self.path / name)
+        write_text(self.path / CONFIG, json.dumps(description, indent=1) + "\n")
 
     def begin(self, description: Mapping[str, Any]) -> None:
         """Removes the run that is to be overwritten, and writes config.json, which makes the folder a run.
@@ -109,7 +128,7 @@ def claimed(output: str, *, overwrite: bool) -> Iterator[RunFolder]:
         overwrite: whether a run may be there.
 
     Raises:
-        UserError: the folder holds a run, or something else; or another run is at work in it.
+        UserError: the folder holds a finished run, or something else; or another run is at work in it.
         OSError: the folder cannot be made.
     """
     path = Path(output)
@@ -117,7 +136,9 @@ def claimed(output: str, *, overwrite: bool) -> Iterator[RunFolder]:
     # The files are listed before they are checked: files that another run writes later are no part of the old run.
     folder = RunFolder(path)
     try:
-        _check(path, overwrite)
+        folder.unfinished = None if overwrite else _unfinished(path)
+        if not folder.unfinished:
+            _check(path, overwrite)
         yield folder
     finally:
         if not folder.begun:
@@ -230,13 +251,22 @@ def _check(path: Path, overwrite: bool) -> None:
         raise _not_a_run(path)
 
 
+def _unfinished(path: Path) -> dict[str, Any] | None:
+    """Returns the config.json of a run that has begun and is not finished; None if there is none."""
+    return None if (path / EVALUATION).exists() else _read_config(path / CONFIG)
+
+
 def _is_run(path: Path) -> bool:
-    """Returns whether a folder holds a run of multihot: other programs write a config.json too."""
-    for name in (CONFIG, _REPLACED):
-        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
-            if datasets(json.loads((path / name).read_bytes())) is not None:
-                return True
-    return False
+    return any(_read_config(path / name) for name in (CONFIG, _REPLACED))
+
+
+def _read_config(path: Path) -> dict[str, Any] | None:
+    """Returns a config.json; None if there is none, or another program wrote it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
+        config: dict[str, Any] = json.loads(path.read_bytes())
+        if datasets(config) is not None:
+            return config
+    return None
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -1,50 +1,57 @@
-"""Runs a training: builds the model and the datasets, fits, evaluates, and writes the results to the run's folder."""
+"""Runs a training: the order of its steps, from the datasets to the run's folder."""
 
+import dataclasses
+import itertools
 import json
-import os
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from multihot import command, signals
 from trainer import (
-    caching,
+    averaging,
     callbacks,
-    checkpoints,
     checks,
     compilation,
     description,
     devices,
-    features,
+    leftovers,
     memory,
     metrics,
     model,
     numerics,
+    phase_setup,
+    phases,
     pipeline,
     plots,
+    resuming,
     run_folder,
     sources,
     throughput,
 )
 from trainer.caching import Plan
-from trainer.checkpoints import Checkpoints
+from trainer.checkpoints import Checkpoints, Progress
 from trainer.config import TrainConfig
-from trainer.features import Features
+from trainer.inference import Predictor
 from trainer.leftovers import Leftovers
+from trainer.loop import Loop, Work
+from trainer.metrics import Predictions
+from trainer.phase_setup import Setup
+from trainer.phases import Phase
 from trainer.run_folder import RunFolder
 from trainer.sources import Sources
+from trainer.stopping import EarlyStopping
 from trainer.throughput import Throughput
 from trainer.validation import Validate
 
 _NUM_SAMPLES = 24
-# Steps of a head between two looks of Python at them, which take longer than the steps: an epoch of the tutorial's
-# recipe takes 0.37 s with 1, 0.12 to 0.14 s with 50, and no less with all in one (scripts/bench_input --only=backbone).
-_HEAD_STEPS_PER_EXECUTION = 50
 
 
 def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     """Trains a model, evaluates it on the validation split, and writes the run's folder.
+
+    A run that was interrupted goes on from its last checkpoint.
 
     Returns:
         The contents of evaluation.json.
@@ -55,13 +62,11 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     data = checks.load(config)
     # Claimed before the model is built, which takes seconds.
     with run_folder.claimed(config.output, overwrite=config.overwrite) as folder:
-        leftovers = Leftovers(config, folder)
-        with command.leaves(leftovers.describe), signals.deferred(), memory.watched(config):
+        left = Leftovers(config, folder)
+        with command.leaves(left.describe), signals.deferred(), memory.watched(config):
             print(devices.describe())
-            setup = _set_up(config, data)
-            leftovers.plan = setup.plan
             with sources.damaged_shards_named(config, data):
-                return _fit_and_evaluate(config, data, setup, folder, leftovers)
+                return _Run(config, data, folder, left).train_and_evaluate()
 
 
 def benchmark_input(config: TrainConfig) -> Throughput:
@@ -72,82 +77,32 @@ def benchmark_input(config: TrainConfig) -> Throughput:
     """
     data = checks.load(config)
     with signals.deferred(), memory.watched(config), sources.damaged_shards_named(config, data):
-        setup = _set_up(config, data)
-        datasets = _datasets(config, data, setup)
+        network = _build(config, data)
+        # The last phase takes nearly all of the time.
+        phase = phases.of_run(config)[-1]
+        setup = phase_setup.set_up(phase.config, phase.part, network, data)
+        print(setup.plan.reason)
+        splits = phase_setup.fill(setup, data)
+        batches = phase_setup.batches(setup, splits, data, tf.Variable(0, dtype=tf.int64), config.image_size)
         with memory.explained(config, "training", _flags(setup.plan)):
-            result = throughput.measure(setup.trained, datasets.train)
-    print(result.message(config, setup.plan.content))
+            result = throughput.measure(setup.trained, batches.train(0))
+    print(result.message(phase.config, setup.plan.content))
     return result
 
 
-class _Setup(NamedTuple):
-    """The models of a run, and the plan of its cache.
-
-    Attributes:
-        network: the whole model, from images to probabilities.
-        trained: the compiled model that is fitted: the network, or its head if features are cached.
-        plan: what is cached.
-        features: those of the backbone, if they are cached instead of images.
-    """
-
-    network: keras.Model
-    trained: keras.Model
-    plan: Plan
-    features: Features | None
-
-
-def _set_up(config: TrainConfig, data: Sources) -> _Setup:
-    """Builds the model, and decides what is cached."""
-    numerics.fix()
+def _build(config: TrainConfig, data: Sources) -> keras.Model:
+    numerics.fix(config.precision)
+    if config.deterministic:
+        numerics.make_deterministic()
     keras.utils.set_random_seed(config.seed)
     memory.check_batch(config, data.split(config.train_split).num_examples)
     with memory.explained(config, "the model", ("model", "image_size")):
-        network = compilation.compile_model(config, data)
-    extractor, head = model.extractor_and_head(network)
-    fixed = features.of_backbone(config, network, extractor) if config.features_are_fixed else None
-    plan = caching.choose(config, data, fixed)
-    for line in (plan.reason, *checks.warnings(config, data)):
+        network = model.build(config, data.split(config.train_split).statistics)
+    for line in checks.warnings(config, data):
         print(line)
     if config.freeze_backbone and config.weights == "none":
         print("The backbone is frozen with random weights, so that only the head learns. --weights loads trained ones.")
-    if plan.content != "features":
-        return _Setup(network, network, plan, None)
-    compilation.compile_network(head, config, data, steps_per_execution=_HEAD_STEPS_PER_EXECUTION)
-    return _Setup(network, head, plan, fixed)
-
-
-class _Datasets(NamedTuple):
-    """The datasets of a run.
-
-    Attributes:
-        train: batches of the training split.
-        train_again: the same with shuffles of its own, so that measuring it changes nothing; shards are read again.
-        validation: batches of the validation split.
-    """
-
-    train: tf.data.Dataset
-    train_again: tf.data.Dataset
-    validation: tf.data.Dataset
-
-
-def _datasets(config: TrainConfig, data: Sources, setup: _Setup) -> _Datasets:
-    """Fills the caches, and builds the pipelines."""
-    plan = setup.plan
-    encoded = plan.content == "encoded"
-    with memory.explained(config, "what is cached", ("cache", "image_size")):
-        train, validation = (
-            caching.fill_or_open(plan, config, data, split, pixels, setup.features)
-            for split, pixels in (
-                (config.train_split, pipeline.cached_image_size(config)),
-                (config.validation_split, config.image_size),
-            )
-        )
-    return _Datasets(
-        pipeline.training_dataset(config, data, train, keep_encoded=encoded),
-        # Encoded records are not kept a second time: there may be no room for that.
-        pipeline.training_dataset(config, data, train),
-        pipeline.evaluation_dataset(config, data, config.validation_split, validation, keep_encoded=encoded),
-    )
+    return network
 
 
 def _flags(plan: Plan) -> tuple[str, ...]:
@@ -156,40 +111,114 @@ def _flags(plan: Plan) -> tuple[str, ...]:
     return ("batch_size", "image_size", "model", *(("cache",) if in_memory else ()))
 
 
-def _fit_and_evaluate(
-    config: TrainConfig, data: Sources, setup: _Setup, folder: RunFolder, leftovers: Leftovers
-) -> dict[str, Any]:
-    train, train_again, validation = _datasets(config, data, setup)
-    # Only now: an error in the model, the weights or the caches leaves no folder, and replaces no older run.
-    folder.begin(description.describe(config, data, setup.plan))
-    output = folder.path
-    network, trained = setup.network, setup.trained
-    leftovers.checkpoints = Checkpoints(output / run_folder.CHECKPOINTS)
-    print(f"Model: {config.model}, {network.count_params():,} weights; {len(train)} steps an epoch.")
-    validate = Validate(validation, data.split(config.validation_split).num_examples)
-    report = throughput.ReportThroughput(train_again, config, setup.plan.content)
-    with memory.explained(config, "training", _flags(setup.plan)):
-        history = trained.fit(
-            train,
-            epochs=config.epochs,
-            callbacks=callbacks.in_order(output, validate, leftovers.checkpoints, report),
-            shuffle=False,  # The dataset does that.
-            # A bar on a terminal; in a log, where it would be written again at every step, a line for each epoch.
-            verbose="auto" if os.isatty(1) else 2,
-        ).history
-    with run_folder.atomic_file(output / run_folder.MODEL) as path:
-        network.save(path)
-    if trained is not network:
-        checkpoints.complete(output / run_folder.CHECKPOINTS, network, trained)
-    run_folder.write_text(output / "history.json", json.dumps(history, indent=1) + "\n")
-    with run_folder.atomic_file(output / "training.png") as path:
-        plots.training(history, str(path))
-    with memory.explained(config, "the evaluation", _flags(setup.plan)):
-        predictions = validate.predictions()
-    result = metrics.evaluate(predictions, data.classes)
-    run_folder.write_text(output / run_folder.EVALUATION, json.dumps(result, indent=1) + "\n")
-    pictures = pipeline.decoded_chunks(config, data, config.validation_split, config.image_size)
-    images = next(pictures.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
-    with run_folder.atomic_file(output / "samples.png") as path:
-        plots.samples(images, predictions[: len(images)], data.classes, str(path))
-    return result
+class _Run:
+    """A run that trains and evaluates."""
+
+    def __init__(self, config: TrainConfig, data: Sources, folder: RunFolder, left: Leftovers) -> None:
+        self._config, self._data, self._folder, self._leftovers = config, data, folder, left
+        # From here the training batches take the number of their epoch.
+        self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._progress = Progress()
+        if folder.unfinished:
+            resuming.check(folder.unfinished, config, data)
+        self._network = _build(config, data)
+        self._checkpoints = left.checkpoints = Checkpoints(
+            folder.path / run_folder.CHECKPOINTS, config.checkpoint_seconds
+        )
+        if folder.unfinished:
+            self._progress = self._checkpoints.load(self._network) or self._progress
+        self._loop = Loop(self._network, folder.path, self._checkpoints, self._progress)
+        self._stopping = EarlyStopping(config.early_stopping)
+        self._stopping.restore(self._progress.stopping)
+
+    def train_and_evaluate(self) -> dict[str, Any]:
+        """Trains the phases that are left, and evaluates."""
+        all_phases = phases.of_run(self._config)
+        num_epochs = all_phases[-1].end
+        # A run that was trained to its end is evaluated as its last phase leaves it.
+        for phase in [phase for phase in all_phases if phase.end > self._progress.epoch] or all_phases[-1:]:
+            setup = self._set_up(phase)
+            predictions = self._train(phase, setup, num_epochs)
+            if self._stopping.should_stop:
+                break
+        with averaging.averaged(setup.trained):
+            return self._finish(setup, predictions)
+
+    def _set_up(self, phase: Phase) -> Setup:
+        """Prepares a phase; one that has begun goes on where it was, with the same content in its cache."""
+        progress = self._progress
+        config = phase.config
+        if phase.part in progress.caches:
+            config = dataclasses.replace(config, cache=progress.caches[phase.part])
+        setup = phase_setup.set_up(config, phase.part, self._network, self._data)
+        progress.caches[phase.part] = setup.plan.flag
+        self._leftovers.plan = setup.plan
+        print(setup.plan.reason)
+        if (progress.epoch, progress.step) > (phase.first_epoch, 0):
+            self._checkpoints.load_variables(self._network, setup.trained)
+        return setup
+
+    def _train(self, phase: Phase, setup: Setup, num_epochs: int) -> Predictions | None:
+        """Trains what is left of a phase. Returns the predictions of its last epoch, if they are those of the run."""
+        progress = self._progress
+        if progress.epoch == phase.end or self._stopping.should_stop:
+            return None
+        splits = phase_setup.fill(setup, self._data)
+        self._begin(setup)
+        report = throughput.ReportThroughput(setup.config, setup.plan.content)
+        for size, epochs in itertools.groupby(range(progress.epoch, phase.end), key=phase.image_size):
+            batches = phase_setup.batches(setup, splits, self._data, self._epoch, size)
+            validate = Validate(batches.validation, self._num_validated)
+            work = Work(
+                trained=setup.trained,
+                dataset=batches.train,
+                steps=pipeline.steps_per_epoch(setup.config, self._data),
+                epoch=self._epoch,
+                callbacks=callbacks.in_order(self._folder.path, validate, report),
+                stopping=self._stopping,
+            )
+            with memory.explained(setup.config, "training", _flags(setup.plan)):
+                self._loop.train(work, end=max(epochs) + 1, num_epochs=num_epochs)
+            if self._stopping.should_stop:
+                break
+        return validate.predictions() if size == self._config.image_size else None
+
+    def _begin(self, setup: Setup) -> None:
+        """Begins the run in its folder, or goes on with the one that is there."""
+        folder = self._folder
+        if folder.begun:
+            return
+        # Only now: an error in the model, the weights or the caches leaves no folder, and replaces no older run.
+        new = description.describe(self._config, self._data, setup.plan)
+        if folder.unfinished and self._checkpoints.saved:
+            folder.go_on(new)
+            print(f"Going on after {leftovers.place(*self._checkpoints.saved)}.")
+        else:
+            folder.begin(new)
+        steps = pipeline.steps_per_epoch(setup.config, self._data)
+        print(f"Model: {self._config.model}, {self._network.count_params():,} weights; {steps} steps an epoch.")
+
+    @property
+    def _num_validated(self) -> int:
+        return self._data.split(self._config.validation_split).num_examples
+
+    def _finish(self, setup: Setup, predictions: Predictions | None) -> dict[str, Any]:
+        """Writes the model, the pictures and, last of all, the evaluation."""
+        config, data, output = self._config, self._data, self._folder.path
+        with memory.explained(config, "the evaluation", _flags(setup.plan)):
+            if predictions is None:
+                validation = pipeline.evaluation_dataset(config, data, config.validation_split)
+                network = compilation.compile_network(self._network, config, data)
+                predictions = Predictor(network, validation, self._num_validated)()
+        compilation.compile_network(self._network, setup.config, data)
+        with run_folder.atomic_file(output / run_folder.MODEL) as path:
+            self._network.save(path)
+        with run_folder.atomic_file(output / "training.png") as path:
+            plots.training(self._progress.history, str(path))
+        pictures = pipeline.decoded_chunks(config, data, config.validation_split, config.image_size)
+        images = next(pictures.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
+        with run_folder.atomic_file(output / "samples.png") as path:
+            plots.samples(images, predictions[: len(images)], data.classes, str(path))
+        result = metrics.evaluate(predictions, data.classes)
+        run_folder.write_text(output / run_folder.EVALUATION, json.dumps(result, indent=1) + "\n")
+        return result

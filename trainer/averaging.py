@@ -1,0 +1,8 @@
+"""Stub until O lands."""
+
+import contextlib
+
+
+@contextlib.contextmanager
+def averaged(model):
+    yield

@@ -1,0 +1,140 @@
+"""Prepares a phase of a run: the model that is trained, the cache, and the batches."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from trainer import caching, compilation, features, memory, model, pipeline
+from trainer.caching import Plan
+from trainer.config import TrainConfig
+from trainer.features import Features
+from trainer.pipeline import CachedSplit
+from trainer.sources import Sources
+
+# Steps of a head between two looks of Python at them, which take longer than the steps: an epoch of the tutorial's
+# recipe takes 0.37 s with 1, 0.12 to 0.14 s with 50, and no less with all in one (scripts/bench_input --only=backbone).
+_HEAD_STEPS_PER_EXECUTION = 50
+
+
+class Setup(NamedTuple):
+    """The model of a phase, and the plan of its cache.
+
+    Attributes:
+        config: of the phase.
+        trained: the compiled model that is trained: all of the network, or its head if features are cached.
+        plan: what is cached.
+        features: those of the backbone, if they are cached instead of images.
+    """
+
+    config: TrainConfig
+    trained: keras.Model
+    plan: Plan
+    features: Features | None
+
+
+def set_up(config: TrainConfig, part: str, network: keras.Model, data: Sources) -> Setup:
+    """Decides what a phase caches, and compiles its model.
+
+    Args:
+        config: of the phase.
+        part: of the network that is trained, see phases.Phase.
+        network: the model of the run; which of its layers are trained is changed.
+        data: datasets of the run.
+    """
+    model.set_trainable(network, config, part)
+    fixed = None
+    if config.features_are_fixed:
+        extractor, head = model.extractor_and_head(network)
+        fixed = features.of_backbone(config, network, extractor)
+    plan = caching.choose(config, data, fixed)
+    if plan.content == "features":
+        compilation.compile_network(head, config, data, steps_per_execution=_HEAD_STEPS_PER_EXECUTION)
+        return Setup(config, head, plan, fixed)
+    # A model of its own, of the same layers: each phase has another optimizer, and the whole model has none.
+    trained = keras.Model(network.inputs, network.outputs, name=network.name)
+    compilation.compile_network(trained, config, data)
+    return Setup(config, trained, plan, None)
+
+
+class Splits(NamedTuple):
+    """The caches of both splits; None where shards are read in each epoch."""
+
+    train: CachedSplit | None
+    validation: CachedSplit | None
+
+
+def fill(setup: Setup, data: Sources) -> Splits:
+    """Fills the caches of a phase, or opens those that are on disk.
+
+    Raises:
+        UserError: there is no room for them, or one is damaged.
+    """
+    config = setup.config
+    with memory.explained(config, "what is cached", ("cache", "image_size")):
+        return Splits(
+            *(
+                caching.fill_or_open(setup.plan, config, data, split, size, setup.features)
+                for split, size in (
+                    (config.train_split, pipeline.cached_image_size(config)),
+                    (config.validation_split, config.image_size),
+                )
+            )
+        )
+
+
+class Batches(NamedTuple):
+    """The batches of some epochs, whose images have one size.
+
+    Attributes:
+        train: those of an epoch, without the first ones: the argument is their number.
+        validation: those of the validation split.
+    """
+
+    train: Callable[[int], tf.data.Dataset]
+    validation: tf.data.Dataset
+
+
+def batches(setup: Setup, splits: Splits, data: Sources, epoch: tf.Variable, size: int) -> Batches:
+    """Builds the pipelines of epochs whose training images have one size.
+
+    Args:
+        setup: of the phase.
+        splits: its caches.
+        data: datasets of the run.
+        epoch: variable from which the training batches take the number of their epoch.
+        size: of training and validation images, pixels.
+    """
+    config = setup.config
+    encoded = setup.plan.content == "encoded"
+
+    @functools.cache
+    def train(skip: int) -> tf.data.Dataset:
+        dataset = pipeline.training_dataset(
+            config, data, splits.train, epoch=epoch, image_size=size, skip=skip, keep_encoded=encoded
+        )
+        return _any_size(dataset, config)
+
+    validation = pipeline.evaluation_dataset(
+        config, data, config.validation_split, splits.validation, image_size=size, keep_encoded=encoded
+    )
+    return Batches(train, _any_size(validation, config))
+
+
+def _any_size(dataset: tf.data.Dataset, config: TrainConfig) -> tf.data.Dataset:
+    """Returns the same batches with images of unknown height and width, if images grow during a training.
+
+    A step is then traced once, whatever the size, and is the same one when a training is gone on with.
+    """
+    inputs = dataset.element_spec[0]
+    if not config.train_sizes or len(inputs.shape) != 4:
+        return dataset
+    shape = [inputs.shape[0], None, None, 3]
+
+    def forget(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.compat.v1.placeholder_with_default(images, shape), labels
+
+    cardinality = tf.data.experimental.assert_cardinality(dataset.cardinality())
+    return dataset.map(forget).apply(cardinality)

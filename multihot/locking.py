@@ -32,3 +32,16 @@ def lock(folder: str | Path) -> int | None:
             os.close(handle)
             raise
     return handle
+
+
+def works(handle: int) -> bool:
+    """Returns whether a lock has an effect.
+
+    Args:
+        handle: that `lock` has returned.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -19,6 +19,7 @@ import errno
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,6 +40,8 @@ _UNFINISHED = ".unfinished-"
 _REPLACED = f"{CONFIG}.replaced"
 # How often a folder is made again if another run removes it at the same moment.
 _ATTEMPTS = 100
+# Without a change for this long, a run is not at work: where a file system has no locks, there is no other sign.
+_QUIET_SECONDS = 600
 
 
 class RunFolder:
@@ -121,7 +124,8 @@ def claimed(output: str, *, overwrite: bool) -> Iterator[RunFolder]:
     """Claims a folder for a run until it ends; other processes are refused from the first moment on.
 
     A lock keeps out other runs on this machine. Where a file system has no locks, or another machine writes to it, the
-    run that is first to create config.json has the folder.
+    run that is first to create config.json has the folder, and an unfinished run is gone on with when its files have
+    not changed for some minutes.
 
     Args:
         output: the folder. It is made, and removed again if the run ends before it has begun to write.
@@ -139,6 +143,8 @@ def claimed(output: str, *, overwrite: bool) -> Iterator[RunFolder]:
         folder.unfinished = None if overwrite else _unfinished(path)
         if not folder.unfinished:
             _check(path, overwrite)
+        elif not locking.works(handle):
+            _check_quiet(path)
         yield folder
     finally:
         if not folder.begun:
@@ -249,6 +255,17 @@ def _check(path: Path, overwrite: bool) -> None:
             raise UserError(f"{path} holds a run already. Choose another --output, or replace it: --overwrite")
     elif not all(name.startswith(_UNFINISHED) for name in os.listdir(path)):
         raise _not_a_run(path)
+
+
+def _check_quiet(path: Path) -> None:
+    """Refuses an unfinished run that may be at work, where there are no locks: its files have changed recently."""
+    with contextlib.suppress(FileNotFoundError):
+        changed = max(file.stat().st_mtime for file in (path, *path.iterdir()))
+        if time.time() - changed < _QUIET_SECONDS:
+            raise UserError(
+                f"{path} holds an unfinished run that may be at work: its files have just changed, and this file "
+                f"system has no locks. Try again after {_QUIET_SECONDS // 60} minutes, or choose another --output."
+            )
 
 
 def _unfinished(path: Path) -> dict[str, Any] | None:

@@ -73,7 +73,7 @@ def test_it_is_frozen_and_takes_names_only() -> None:
         ),
         pytest.param(
             {"augment": "turn"},
-            "--augment must be one of none, flip, crop, full. Received: 'turn'",
+            "--augment must be one of none, flip, crop, colour, full. Received: 'turn'",
             id="unknown augment",
         ),
         pytest.param(
@@ -83,17 +83,19 @@ def test_it_is_frozen_and_takes_names_only() -> None:
         ),
         pytest.param(
             {"cache": "features", "augment": "none"},
-            "--cache=features needs --freeze_backbone and --augment=none: otherwise features change.",
+            "--cache=features needs --freeze_backbone, and --augment=none or --unfreeze_epochs: otherwise features "
+            "change.",
             id="features of a backbone that is trained",
         ),
         pytest.param(
             {"cache": "features", "freeze_backbone": True, "augment": "flip"},
-            "--cache=features needs --freeze_backbone and --augment=none: otherwise features change.",
+            "--cache=features needs --freeze_backbone, and --augment=none or --unfreeze_epochs: otherwise features "
+            "change.",
             id="features of images that change",
         ),
         pytest.param(
             {"loss": "mse"},
-            "--loss must be one of binary_crossentropy, categorical_crossentropy. Received: 'mse'",
+            "--loss must be one of binary_crossentropy, focal, asymmetric, categorical_crossentropy. Received: 'mse'",
             id="unknown loss",
         ),
         pytest.param(

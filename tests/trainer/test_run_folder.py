@@ -17,6 +17,10 @@ from trainer import run_folder
 
 CHECKOUT = Path(__file__).parents[2]
 HOLDS_A_RUN = "{} holds a run already. Choose another --output, or replace it: --overwrite"
+MAY_BE_AT_WORK = (
+    "{} holds an unfinished run that may be at work: its files have just changed, and this file system has no locks. "
+    "Try again after 10 minutes, or choose another --output."
+)
 IN_USE = "Another run is at work in {}. Wait until it has ended, or choose another --output."
 
 # Runs without a model: each claims its folder, begins after 0.2 s, and writes files with its name for 0.5 s. A process
@@ -121,7 +125,7 @@ def test_of_two_runs_at_once_one_has_the_folder(
     ended = start(path, 0, stagger, overwrite=overwrite, locks=locks)
     assert "done" in ended
     winner = ended.index("done")
-    assert ended[1 - winner] in (IN_USE.format(path), HOLDS_A_RUN.format(path))
+    assert ended[1 - winner] in (IN_USE.format(path), HOLDS_A_RUN.format(path), MAY_BE_AT_WORK.format(path))
     assert _fingerprint(path) == "ab"[winner]
     assert {file.name for file in path.iterdir()} == {"config.json", *(f"{i}.txt" for i in range(50))}
     assert {(path / f"{i}.txt").read_text() for i in range(50)} == {"ab"[winner] * 10_000}
@@ -167,9 +171,37 @@ def test_a_run_at_work_is_not_overwritten(start: Runs, tmp_path: Path) -> None:
 
 def test_a_run_that_is_there_is_refused_and_kept(tmp_path: Path) -> None:
     _begin(tmp_path)
+    (tmp_path / "evaluation.json").touch()
     with pytest.raises(UserError, match=r"holds a run already\. .*--overwrite$"):
         _begin(tmp_path, "new")
     assert _fingerprint(tmp_path) == "old"
+
+
+def test_an_unfinished_run_is_gone_on_with(tmp_path: Path) -> None:
+    _begin(tmp_path)
+    (tmp_path / f"{run_folder._UNFINISHED}1-model.keras").touch()
+    (tmp_path / "history.json").touch()
+    with run_folder.claimed(str(tmp_path), overwrite=False) as folder:
+        assert folder.unfinished == {"datasets": [{"fingerprint": "old"}]}
+        folder.go_on({"datasets": [{"fingerprint": "old"}], "commands": 2})
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "history.json"}
+    assert json.loads((tmp_path / "config.json").read_text())["commands"] == 2
+    with run_folder.claimed(str(tmp_path), overwrite=True) as folder:
+        assert folder.unfinished is None
+
+
+def test_without_locks_an_unfinished_run_is_gone_on_with_when_its_files_are_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _begin(tmp_path)
+    monkeypatch.setattr(run_folder.locking, "works", lambda _: False)
+    with pytest.raises(UserError) as raised, run_folder.claimed(str(tmp_path), overwrite=False):
+        pass
+    assert str(raised.value) == MAY_BE_AT_WORK.format(tmp_path)
+    for path in (tmp_path / "config.json", tmp_path):
+        os.utime(path, (0, time.time() - 601))
+    with run_folder.claimed(str(tmp_path), overwrite=False) as folder:
+        assert folder.unfinished
 
 
 def test_a_run_is_replaced_when_the_other_one_begins(tmp_path: Path) -> None:

@@ -6,14 +6,18 @@ them. KERAS_MAX_EPOCHS and KERAS_MAX_STEPS_PER_EPOCH end a training early, while
 """
 
 import keras
+import tensorflow as tf
 
 from multihot.errors import UserError
 
 _BACKEND = "tensorflow"
 
 
-def fix() -> None:
-    """Sets the global settings of Keras: channels last, float32, an epsilon of 1e-7, all epochs and all their steps.
+def fix(precision: str = "float32") -> None:
+    """Sets the global settings of Keras: channels last, an epsilon of 1e-7, all epochs and all their steps.
+
+    Args:
+        precision: in which models compute that are built from now on; their weights are float32.
 
     Raises:
         UserError: Keras was imported before `trainer`, with another backend.
@@ -25,7 +29,17 @@ def fix() -> None:
         )
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
+    keras.config.set_dtype_policy(precision)
     keras.config.set_epsilon(1e-7)
     keras.config.set_max_epochs(None)
     keras.config.set_max_steps_per_epoch(None)
+
+
+def make_deterministic(seed: int) -> None:
+    """Lets the same operations give the same bits from now on, in this process. Some of them become slower.
+
+    Args:
+        seed: of random operations without a seed of their own.
+    """
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()

@@ -19,8 +19,9 @@ pipeline.py     turns shards, or cached examples, into shuffled and augmented ba
 features.py     computes the features of a frozen backbone, which are cached instead of images
 diskcache.py    keeps arrays on disk, for this run and later ones
 caching.py      chooses what is kept between epochs, in memory or on disk, and fills the cache
+losses.py       defines the losses, in which unknown labels have no part
 model.py        builds a model: backbone, preprocessing and head
-losses.py       leaves unknown labels out of a loss
+averaging.py    averages the weights of a model over the steps of its training
 compilation.py  compiles a model: loss, optimizer, learning-rate schedule
 metrics.py      computes the metrics of multi-label classification from labels and scores
 inference.py    runs a model over batches, and returns the scores of all examples

@@ -1,9 +1,11 @@
 """Compiles a model: gives it its loss, its optimizer and its learning-rate schedule."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
-from trainer import losses, model, pipeline
+from trainer import averaging, losses, model, pipeline
 from trainer.config import TrainConfig
 from trainer.sources import Sources
 
@@ -21,30 +23,54 @@ def compile_network(network: keras.Model, config: TrainConfig, data: Sources, st
     """Gives a network its optimizer, its schedule and its loss.
 
     Args:
-        network: the model of a run, or its head.
-        config: of the run.
+        network: the model of a run, or its head. Only its trainable weights are trained.
+        config: of the run, or of a phase of it.
         data: its datasets, which give the steps of an epoch.
         steps_per_execution: steps that run before Keras returns to Python.
     """
     network.compile(
-        optimizer=keras.optimizers.AdamW(
-            schedule(config, pipeline.steps_per_epoch(config, data)), weight_decay=config.weight_decay
-        ),
+        # In float16, Keras puts an optimizer around it that scales the loss, and leaves out steps that overflow.
+        optimizer=optimizer(network, config, pipeline.steps_per_epoch(config, data)),
         loss=losses.of_run(config, data),
         # XLA made an epoch of the default recipe half as long again on CPU.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
         steps_per_execution=steps_per_execution,
     )
-    if data.has_unknown:
-        losses.set_loss(network, config.loss)
+    # Now, and not in the first step: a checkpoint may be put into it before.
+    network.optimizer.build(network.trainable_variables)
+    network.get_compile_config = lambda: _compile_config(network, config)
+
+
+def optimizer(network: keras.Model, config: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of a network.
+
+    Args:
+        network: of which the trainable weights are trained.
+        config: of the run, or of a phase of it.
+        steps: batches in an epoch.
+    """
+    arguments = {
+        "learning_rate": schedule(config, steps),
+        "weight_decay": config.weight_decay,
+        "global_clipnorm": config.clip_norm or None,
+        "gradient_accumulation_steps": config.accumulate if config.accumulate > 1 else None,
+    }
+    made = (
+        averaging.AdamW(averaging.weights_to_average(network), config.ema, **arguments)
+        if config.ema
+        else keras.optimizers.AdamW(**arguments)
+    )
+    # Biases, and the scales and offsets of normalization: decay would only pull outputs to 0, and norms to nothing.
+    made.exclude_from_weight_decay([variable for variable in network.trainable_variables if len(variable.shape) < 2])
+    return made
 
 
 def schedule(config: TrainConfig, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """Returns the learning rate of a run.
+    """Returns the learning rate of a run. Keras asks for that of a batch, also if several batches make one step.
 
     Args:
-        config: of the run.
-        steps: in an epoch.
+        config: of the run, or of a phase of it.
+        steps: batches in an epoch.
     """
     if config.schedule == "constant":
         return config.learning_rate
@@ -55,3 +81,14 @@ def schedule(config: TrainConfig, steps: int) -> float | keras.optimizers.schedu
         warmup_target=config.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
+
+
+def _compile_config(network: keras.Model, config: TrainConfig) -> dict[str, Any]:
+    """Returns what the file of a compiled model says of its optimizer and its loss, in terms of Keras alone."""
+    inner = getattr(network.optimizer, "inner_optimizer", network.optimizer)
+    plain = keras.optimizers.AdamW.from_config(inner.get_config())
+    return {
+        **type(network).get_compile_config(network),
+        "optimizer": keras.optimizers.serialize(plain),
+        "loss": losses.of_keras(config),
+    }

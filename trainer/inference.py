@@ -7,28 +7,40 @@ import tensorflow as tf
 from multihot import signals
 from multihot.errors import UserError
 from schemas.example import UNKNOWN
-from trainer.losses import Masked
+from trainer import losses
+from trainer.losses import LabelLoss
 from trainer.metrics import Predictions
+
+# A probability that float32 still has in full precision.
+_LEAST = 1e-37
 
 
 class Predictor:
     """Runs a model over a dataset, every example once, as often as it is called."""
 
-    def __init__(self, model: keras.Model, dataset: tf.data.Dataset, num_examples: int) -> None:
+    def __init__(self, model: keras.Model, dataset: tf.data.Dataset, num_examples: int, *, flip: bool = False) -> None:
         """Prepares to run a model.
 
         Args:
             model: images -> probabilities [batch, k], with or without a loss.
-            dataset: finite, of batches (images, labels [batch, k]). Labels may be UNKNOWN if the loss of the model is
-                masked.
+            dataset: finite, of batches (images, labels [batch, k]). Labels may be UNKNOWN if the loss of the model
+                leaves them out.
             num_examples: in the dataset.
+            flip: whether a score is the mean of those of an image and its mirror image. Features have no mirror image:
+                their scores are those of the images as they are.
         """
         self._dataset, self._num_examples = dataset, num_examples
         has_loss = self._has_loss = model.compiled
-        self._masked = model.loss if has_loss and isinstance(model.loss, Masked) else None
+        loss = model.loss if has_loss and isinstance(model.loss, LabelLoss) else None
+        self._masked = loss if loss and loss.has_unknown else None
+        of_images = len(dataset.element_spec[0].shape) == 4
+        is_softmax = has_loss and getattr(model.loss, "name", model.loss) == losses.SOFTMAX
+        mean = _softmax_mean if is_softmax else _sigmoid_mean
 
         def step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             scores = model(images, training=False)
+            if flip and of_images:
+                scores = mean(scores, model(tf.reverse(images, [2]), training=False))
             # The loss that Keras minimizes: of the logits, where probabilities would be rounded to 0 or 1.
             loss = model.compute_loss(images, labels, scores, training=False) if has_loss else tf.constant(np.nan)
             return scores, loss
@@ -72,3 +84,19 @@ class Predictor:
         known = arrays[2] if self._masked else None
         mean = loss / weights if self._has_loss else None
         return Predictions(labels=arrays[0], scores=arrays[1], known=known, loss=mean)
+
+
+def _sigmoid_mean(scores: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of two batches of probabilities of sigmoids, of which the loss is as exact as of each of them.
+
+    Keras takes the loss of a sigmoid of its logits, since probabilities are rounded to 0 or 1. So the mean is taken of
+    logarithms, and is itself a sigmoid.
+    """
+    pairs = zip(losses.log_probabilities(scores), losses.log_probabilities(others), strict=True)
+    log_complement, log_score = (tf.reduce_logsumexp(tf.stack(pair), axis=0) for pair in pairs)
+    return keras.activations.sigmoid(log_score - log_complement)
+
+
+def _softmax_mean(scores: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of two batches of probabilities of softmaxes; it is itself a softmax, for the same reason."""
+    return keras.activations.softmax(tf.math.log(tf.maximum((scores + others) / 2, _LEAST)))

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from trainer import averaging
 from trainer.config import TrainConfig
 
 _SECONDS = 2.0
@@ -107,7 +108,8 @@ def _variables(network: keras.Model) -> list[Any]:
     if not network.optimizer.built:
         network.optimizer.build(network.trainable_variables)
     metrics = {id(variable) for variable in network.metrics_variables}  # Reset at the start of each epoch.
-    return [*(one for one in network.variables if id(one) not in metrics), *network.optimizer.variables]
+    kept = (one for one in network.variables if id(one) not in metrics)
+    return [*kept, *network.optimizer.variables, *averaging.variables(network)]
 
 
 def _steps(network: keras.Model, batches: Iterator[Any]) -> Callable[[], int]:

@@ -1,4 +1,4 @@
-"""Evaluates the validation split after each epoch: its loss and its mean average precision."""
+"""Evaluates the validation split after each epoch, and says when a run whose loss gets no better ends."""
 
 import math
 from typing import Any
@@ -21,15 +21,16 @@ class Validate(keras.callbacks.Callback):
     out of them, since neither Keras nor TensorBoard takes None.
     """
 
-    def __init__(self, dataset: tf.data.Dataset, num_examples: int) -> None:
+    def __init__(self, dataset: tf.data.Dataset, num_examples: int, *, flip: bool = False) -> None:
         """Prepares to evaluate a split.
 
         Args:
             dataset: its batches, images or features and labels.
             num_examples: in it.
+            flip: whether scores are means of those of an image and its mirror image.
         """
         super().__init__()
-        self._dataset, self._num_examples = dataset, num_examples
+        self._dataset, self._num_examples, self._flip = dataset, num_examples, flip
         self._predictor: Predictor | None = None
         self._predictions: Predictions | None = None
 
@@ -51,6 +52,41 @@ class Validate(keras.callbacks.Callback):
     def predictions(self) -> Predictions:
         """Returns the predictions for the split: after an epoch, those from which its logs were computed."""
         if self._predictions is None:
-            self._predictor = self._predictor or Predictor(self.model, self._dataset, self._num_examples)
+            self._predictor = self._predictor or Predictor(
+                self.model, self._dataset, self._num_examples, flip=self._flip
+            )
             self._predictions = self._predictor()
         return self._predictions
+
+
+class EarlyStopping:
+    """Ends a run whose validation loss has not become better for some epochs."""
+
+    def __init__(self, patience: int) -> None:
+        """Prepares to follow a run.
+
+        Args:
+            patience: epochs without a better loss after which the run ends; 0: it never ends so.
+        """
+        self._patience = patience
+        self._lowest = math.inf
+        self._epochs = 0
+
+    def update(self, loss: float) -> None:
+        """Notes the validation loss of an epoch."""
+        self._epochs = 0 if loss < self._lowest else self._epochs + 1
+        self._lowest = min(self._lowest, loss)
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the run ends now."""
+        return 0 < self._patience <= self._epochs
+
+    def state(self) -> dict[str, Any]:
+        """Returns all that later epochs depend on, for a checkpoint: values of JSON."""
+        return {"lowest": self._lowest if math.isfinite(self._lowest) else None, "epochs": self._epochs}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from the state of an earlier process."""
+        self._lowest = math.inf if state["lowest"] is None else state["lowest"]
+        self._epochs = state["epochs"]

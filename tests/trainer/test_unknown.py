@@ -23,7 +23,7 @@ from schemas.statistics import Statistics
 from trainer import checks, colour, compilation, metrics, model, plots, train
 from trainer.config import TrainConfig
 from trainer.inference import Predictor
-from trainer.losses import Masked
+from trainer.losses import LabelLoss
 from trainer.metrics import Predictions
 from trainer.sources import Sources, combine, num_known
 
@@ -189,7 +189,7 @@ def test_the_loss_is_that_of_keras_on_what_is_known_and_its_gradient_is_0_elsewh
     labels, known = made
     activation = "sigmoid" if loss == "binary_crossentropy" else "softmax"
     logits = (np.random.default_rng(seed).normal(size=labels.shape) * 5).astype(np.float32)
-    value, gradient = _loss_and_gradient(Masked(loss), np.where(known, labels, UNKNOWN), logits, activation)
+    value, gradient = _loss_and_gradient(LabelLoss(loss), np.where(known, labels, UNKNOWN), logits, activation)
     if loss == "binary_crossentropy":
         exact = np.logaddexp(0, logits.astype(float)) - labels * logits
         expected = exact[known].mean() if known.any() else 0.0
@@ -218,7 +218,7 @@ def test_the_loss_is_that_of_keras_on_what_is_known_and_its_gradient_is_0_elsewh
 def test_the_validation_loss_does_not_depend_on_batches(loss: str) -> None:
     labels = _labels(2, 0.2, 23)["train"].astype(np.float32)
     inputs = np.random.default_rng(0).normal(size=(23, 5)).astype(np.float32)
-    network = _network(Masked(loss), "sigmoid" if loss == "binary_crossentropy" else "softmax", 3)
+    network = _network(LabelLoss(loss), "sigmoid" if loss == "binary_crossentropy" else "softmax", 3)
     data = tf.data.Dataset.from_tensor_slices((inputs, labels))
     once, again = (Predictor(network, data.batch(size), 23)() for size in (23, 4))
     assert once.loss == pytest.approx(again.loss, rel=1e-5)
@@ -232,7 +232,7 @@ def test_a_softmax_that_no_image_counts_for_is_said() -> None:
     labels = np.array([[1, UNKNOWN], [UNKNOWN, 0]], np.float32)
     data = tf.data.Dataset.from_tensor_slices((np.zeros((2, 5), np.float32), labels)).batch(2)
     with pytest.raises(UserError, match=r"has an unknown label.*--loss=binary_crossentropy"):
-        Predictor(_network(Masked("categorical_crossentropy"), "softmax", 2), data, 2)()
+        Predictor(_network(LabelLoss("categorical_crossentropy"), "softmax", 2), data, 2)()
 
 
 @settings(max_examples=150, deadline=None)

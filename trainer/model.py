@@ -41,7 +41,7 @@ def build(config: TrainConfig, statistics: Statistics) -> keras.Model:
         UserError: there is no such model, it cannot take images of this size, its weights cannot be had, or it would
             have nothing to learn.
     """
-    multi_label = config.loss == "binary_crossentropy"
+    multi_label = config.loss != "categorical_crossentropy"
     if len(statistics.positives) == 1 and not multi_label:
         raise UserError(
             f"--loss={config.loss} needs two classes or more: for one class, a softmax gives 1 for every image, and "

@@ -2,12 +2,16 @@
 
 A module imports only from the modules that stand above it here.
 
+recipes.py      holds the values that settings have by default, by the model and its weights
 config.py       defines TrainConfig: every setting of a run, with its checks
+phases.py       divides a run into phases: first the head, then the upper layers; images that grow
 numerics.py     sets how Keras computes, whatever its own file of settings and its variables say
 devices.py      says whether a run uses CPU or GPU, and why a GPU is not used
 memory.py       turns a lack of memory into a message that names the flags
 run_folder.py   claims the folder of a run for one run at a time, names its files, and writes them whole or not at all
+history.py      keeps the figures of each epoch, and writes history.json
 sources.py      reads the manifests of the datasets of a run, and combines several datasets into one
+resuming.py     says whether an unfinished run may be gone on with: the same settings, the same datasets
 checks.py       checks by the manifests whether a run makes sense, before anything is read
 resizing.py     resizes an image to a square
 cropping.py     draws random crops and flips, and cuts them out of images
@@ -23,13 +27,15 @@ losses.py       defines the losses, in which unknown labels have no part
 model.py        builds a model: backbone, preprocessing and head
 averaging.py    averages the weights of a model over the steps of its training
 compilation.py  compiles a model: loss, optimizer, learning-rate schedule
+phase_setup.py  prepares a phase: the model that is trained, the cache, and the batches
 metrics.py      computes the metrics of multi-label classification from labels and scores
 inference.py    runs a model over batches, and returns the scores of all examples
 plots.py        draws training.png and samples.png
 throughput.py   measures the speed of the input and of the model, and says which of them is slower
-checkpoints.py  saves the last and the best model after each epoch
-validation.py   evaluates the validation split after each epoch
+checkpoints.py  saves a training in one file, from which the same command goes on, and the best model so far
+validation.py   evaluates the validation split after each epoch, and says when a run whose loss gets no better ends
 callbacks.py    lists the callbacks of a training, and ends a run whose loss is NaN or infinite
+loop.py         trains the epochs of a phase, step by step, and saves its place
 description.py  describes a run in its config.json
 leftovers.py    lists the files that an unfinished run leaves, and says how to go on
 train.py        runs a training: the order of its steps, and nothing else

@@ -23,7 +23,7 @@ import keras
 import numpy as np
 
 from multihot.errors import UserError
-from trainer import run_folder
+from trainer import averaging, run_folder
 from trainer.history import History
 
 LAST, BEST = "last.keras", "best.keras"
@@ -142,11 +142,10 @@ class Checkpoints:
 
 def _variables(network: keras.Model, trained: keras.Model) -> dict[str, Sequence[Any]]:
     """Returns the variables of a training beside its weights."""
-    if not trained.optimizer.built:
-        trained.optimizer.build(trained.trainable_variables)
     weights = {id(variable) for variable in network.weights}
     return {
         "optimizer": trained.optimizer.variables,
+        "averages": averaging.variables(trained),
         "metrics": trained.metrics_variables,
         # The states of random generators.
         "others": [variable for variable in network.variables if id(variable) not in weights],

@@ -20,8 +20,7 @@ from tqdm import tqdm
 from multihot import signals
 from trainer import averaging, history
 from trainer.checkpoints import Checkpoints, Progress
-from trainer.stopping import EarlyStopping
-from trainer.validation import LOSS
+from trainer.validation import LOSS, EarlyStopping
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +79,7 @@ class Loop:
                 for callback in work.callbacks:
                     callback.on_epoch_end(progress.epoch, logs)
                 self._end_epoch(logs)
-            work.stopping.update(progress.epoch, logs)
+            work.stopping.update(logs[LOSS])
             progress.stopping = work.stopping.state()
             print(_line(progress.epoch, num_epochs, logs, time.monotonic() - start), flush=True)
             is_last = progress.epoch == num_epochs or work.stopping.should_stop

@@ -41,9 +41,8 @@ from trainer.phase_setup import Setup
 from trainer.phases import Phase
 from trainer.run_folder import RunFolder
 from trainer.sources import Sources
-from trainer.stopping import EarlyStopping
 from trainer.throughput import Throughput
-from trainer.validation import Validate
+from trainer.validation import EarlyStopping, Validate
 
 _NUM_SAMPLES = 24
 
@@ -93,7 +92,7 @@ def benchmark_input(config: TrainConfig) -> Throughput:
 def _build(config: TrainConfig, data: Sources) -> keras.Model:
     numerics.fix(config.precision)
     if config.deterministic:
-        numerics.make_deterministic()
+        numerics.make_deterministic(config.seed)
     keras.utils.set_random_seed(config.seed)
     memory.check_batch(config, data.split(config.train_split).num_examples)
     with memory.explained(config, "the model", ("model", "image_size")):
@@ -129,7 +128,8 @@ class _Run:
             self._progress = self._checkpoints.load(self._network) or self._progress
         self._loop = Loop(self._network, folder.path, self._checkpoints, self._progress)
         self._stopping = EarlyStopping(config.early_stopping)
-        self._stopping.restore(self._progress.stopping)
+        if self._progress.stopping:
+            self._stopping.restore(self._progress.stopping)
 
     def train_and_evaluate(self) -> dict[str, Any]:
         """Trains the phases that are left, and evaluates."""
@@ -168,7 +168,7 @@ class _Run:
         report = throughput.ReportThroughput(setup.config, setup.plan.content)
         for size, epochs in itertools.groupby(range(progress.epoch, phase.end), key=phase.image_size):
             batches = phase_setup.batches(setup, splits, self._data, self._epoch, size)
-            validate = Validate(batches.validation, self._num_validated)
+            validate = Validate(batches.validation, self._num_validated, flip=self._config.test_time_flip)
             work = Work(
                 trained=setup.trained,
                 dataset=batches.train,
@@ -205,12 +205,12 @@ class _Run:
     def _finish(self, setup: Setup, predictions: Predictions | None) -> dict[str, Any]:
         """Writes the model, the pictures and, last of all, the evaluation."""
         config, data, output = self._config, self._data, self._folder.path
-        with memory.explained(config, "the evaluation", _flags(setup.plan)):
-            if predictions is None:
-                validation = pipeline.evaluation_dataset(config, data, config.validation_split)
-                network = compilation.compile_network(self._network, config, data)
-                predictions = Predictor(network, validation, self._num_validated)()
         compilation.compile_network(self._network, setup.config, data)
+        if predictions is None:
+            validation = pipeline.evaluation_dataset(config, data, config.validation_split)
+            predict = Predictor(self._network, validation, self._num_validated, flip=config.test_time_flip)
+            with memory.explained(config, "the evaluation", _flags(setup.plan)):
+                predictions = predict()
         with run_folder.atomic_file(output / run_folder.MODEL) as path:
             self._network.save(path)
         with run_folder.atomic_file(output / "training.png") as path:

@@ -56,8 +56,8 @@ def sizes(config: TrainConfig) -> list[int]:
     if not config.train_sizes:
         return [config.image_size] * config.epochs
     shares = [share for _, share in config.train_sizes]
-    # Halves are rounded up.
-    ends = [int(config.epochs * sum(shares[: i + 1]) / sum(shares) + 0.5) for i in range(len(shares))]
+    # Rounded down: in a short training, the last size has epochs rather than the first ones.
+    ends = [int(config.epochs * sum(shares[: i + 1]) / sum(shares)) for i in range(len(shares))]
     starts = [0, *ends[:-1]]
     return [
         size for (size, _), start, end in zip(config.train_sizes, starts, ends, strict=True) for _ in range(end - start)

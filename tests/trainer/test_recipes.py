@@ -73,7 +73,7 @@ def test_phases_follow_one_another() -> None:
 @pytest.mark.parametrize(
     ("epochs", "sizes", "expected"),
     [
-        pytest.param(6, ((32, 50), (48, 25), (64, 25)), [32, 32, 32, 48, 48, 64], id="in proportion"),
+        pytest.param(6, ((32, 50), (48, 25), (64, 25)), [32, 32, 32, 48, 64, 64], id="in proportion"),
         pytest.param(1, ((32, 50), (64, 50)), [64], id="one epoch"),
         pytest.param(3, (), [64, 64, 64], id="one size"),
     ],

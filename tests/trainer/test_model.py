@@ -76,7 +76,9 @@ def test_every_model_of_keras_applications_is_found(name: str) -> None:
 
 
 def test_an_unknown_model_is_told_of_the_known_ones(config: Config, statistics: Statistics) -> None:
-    with pytest.raises(UserError, match=r"^--model=vgg17 is unknown\. It must be small_resnet or one of ") as caught:
+    with pytest.raises(
+        UserError, match=r"^--model=vgg17 is unknown\. It must be small_resnet, efficientnet_lite0 or one of "
+    ) as caught:
         model.build(config(model="vgg17"), statistics)
     for name in NAMES:
         assert f" {name.lower()}" in str(caught.value)

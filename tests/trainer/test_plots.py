@@ -2,12 +2,14 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from trainer import plots
+from trainer.config import TrainConfig
 from trainer.metrics import Predictions
 
 CLASSES = ("desert", "mountains", "sea", "sunset", "trees")
@@ -30,15 +32,55 @@ def _size(path: Path) -> tuple[int, int]:
         pytest.param({"loss": list(np.geomspace(1, 0.01, 100))}, id="a hundred epochs without validation"),
         pytest.param({"loss": [0.5], "val_loss": [0.4], "val_accuracy": [0.0]}, id="a metric of validation alone"),
         pytest.param({"loss": [0.5, 0.4], "val_loss": [0.4, float("nan")]}, id="a value that is no number"),
+        pytest.param({"loss": [0.5, 0.4], "val_accuracy": [None, 0.4]}, id="an epoch without a value"),
     ],
 )
-def test_training_curves(history: dict[str, list[float]], tmp_path: Path) -> None:
+def test_training_curves(history: dict[str, list[float | None]], tmp_path: Path) -> None:
     path = tmp_path / "training.png"
     plots.training(history, str(path))
     width, height = _size(path)
     panels = len({name.removeprefix("val_") for name in history})
     assert 500 * panels * 0.8 < width < 500 * (panels + 1) * 0.8 + 500
     assert 300 < height < 800
+
+
+def test_lines_show_where_parts_of_a_run_begin(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("plain.png", "marked.png")]
+    plots.training({"loss": [0.9] * 6}, str(paths[0]))
+    plots.training({"loss": [0.9] * 6}, str(paths[1]), [(1, "head, 32 px"), (4, "from $block08$, 64 px")])
+    assert [_dotted_lines(path) for path in paths] == [0, 2]
+
+
+def _dotted_lines(path: Path) -> int:
+    """Returns how many vertical lines are dotted in the colour of such lines."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    grey = (np.ptp(pixels, axis=-1) == 0) & (pixels[..., 0] > 120) & (pixels[..., 0] < 200)
+    columns = np.flatnonzero(grey.sum(axis=0) > 50)
+    return int((np.diff(columns, prepend=-9) > 1).sum())
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"epochs": 2, "train_sizes": ()}, [], id="one part"),
+        pytest.param({"epochs": 4, "train_sizes": ((32, 3.0), (48, 1.0))}, [(1, "32 px"), (4, "48 px")], id="sizes"),
+        pytest.param(
+            {
+                "model": "efficientnet_lite0",
+                "weights": "imagenet",
+                "epochs": 5,
+                "unfreeze_epochs": 4,
+                "image_size": 64,
+                "train_sizes": ((48, 1.0), (64, 1.0)),
+            },
+            [(1, "head, 48 px"), (6, "from block08, 48 px"), (8, "from block08, 64 px")],
+            id="a backbone that is unfrozen",
+        ),
+    ],
+)
+def test_parts_begin_where_weights_or_sizes_change(changes: dict[str, Any], expected: list[tuple[int, str]]) -> None:
+    assert plots.beginnings(TrainConfig(**{"data": ("a",), "output": "b", "image_size": 48, **changes})) == expected
 
 
 @pytest.mark.parametrize("n", [1, 6, 7, pytest.param(24, marks=pytest.mark.slow)])

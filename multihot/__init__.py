@@ -12,6 +12,7 @@ How a program runs and ends:
     signals.py   handles Ctrl-C and SIGTERM, while modules are imported and later
     errors.py    defines UserError: an error that the user can correct
     printable.py escapes control characters in text from the input, before it is printed
+    markdown.py  writes text and tables in Markdown, so that names from the input stay text
     native_stderr.py  removes the warnings of libjpeg from standard error
     quiet.py     hides the output of native libraries, and imports TensorFlow when it is first needed
     machine.py   returns the cores, the memory and the disk space that this process may use

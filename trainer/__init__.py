@@ -49,6 +49,7 @@ validation.py   evaluates the validation split after each epoch
 tensorboard.py  writes what TensorBoard shows of a run: curves, pictures, and its settings with the final metrics
 callbacks.py    lists the callbacks of a training, and ends a run whose loss is NaN or infinite
 loop.py         trains the epochs of a phase, step by step, and saves its place
+environment.py  describes the machine of a run, its versions and the revisions of code
 description.py  describes a run in its config.json
 leftovers.py    lists the files that an unfinished run leaves, and says how to go on
 train.py        runs a training: the order of its steps, and nothing else

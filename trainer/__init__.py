@@ -2,13 +2,14 @@
 
 A module imports only from the modules that stand above it here.
 
+run_folder.py   claims the folder of a run for one run at a time, names its files, and writes them whole or not at all
+earlier_run.py  reads the settings of an earlier run, from whose weights a run starts
 recipes.py      holds the values that settings have by default, by the model and its weights
 config.py       defines TrainConfig: every setting of a run, with its checks
 phases.py       divides a run into phases: first the head, then the upper layers; images that grow
 numerics.py     sets how Keras computes, whatever its own file of settings and its variables say
 devices.py      says whether a run uses CPU or GPU, and why a GPU is not used
 memory.py       turns a lack of memory into a message that names the flags
-run_folder.py   claims the folder of a run for one run at a time, names its files, and writes them whole or not at all
 history.py      keeps the figures of each epoch, and writes history.json
 sources.py      reads the manifests of the datasets of a run, and combines several datasets into one
 resuming.py     says whether an unfinished run may be gone on with: the same settings, the same datasets
@@ -32,7 +33,6 @@ applications.py finds a model of keras.applications by its name
 own_models.py   imports the function of a user that builds a model, and checks the model
 backbones.py    chooses the backbone of a run, and its preprocessing
 unfreezing.py   chooses which layers of a backbone are trained
-earlier_run.py  reads the settings of an earlier run, from whose weights a run starts
 weights.py      gives a backbone the weights of a file or of an earlier run
 model.py        builds a model: backbone, preprocessing and head
 averaging.py    averages the weights of a model over the steps of its training

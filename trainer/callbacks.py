@@ -1,30 +1,26 @@
 """Lists the callbacks of a training in their order, and ends a run whose loss is NaN or infinite."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from multihot.errors import UserError
-from trainer.throughput import ReportThroughput
+from trainer.tensorboard import TensorBoard
 from trainer.validation import Validate
 
 
-def in_order(folder: Path, validate: Validate, report: ReportThroughput) -> list[keras.callbacks.Callback]:
+def in_order(
+    validate: Validate, tensorboard: TensorBoard, report: keras.callbacks.Callback
+) -> list[keras.callbacks.Callback]:
     """Returns all callbacks of a run, in the order in which they are called after an epoch.
 
     Args:
-        folder: of the run.
         validate: adds the validation loss to the logs, which those after it read.
+        tensorboard: writes the logs.
         report: prints the throughput.
     """
-    return [
-        validate,
-        StopOnNonFiniteLoss(),
-        keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
-        report,
-    ]
+    return [validate, StopOnNonFiniteLoss(), tensorboard, report]
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from trainer import caching, compilation, features, memory, model, pipeline
+from trainer import caching, compilation, features, memory, model, pipeline, unfreezing
 from trainer.caching import Plan
 from trainer.config import TrainConfig
 from trainer.features import Features
@@ -44,7 +44,7 @@ def set_up(config: TrainConfig, part: str, network: keras.Model, data: Sources) 
         network: the model of the run; which of its layers are trained is changed.
         data: datasets of the run.
     """
-    model.set_trainable(network, config, part)
+    _choose_weights(network, config, part)
     fixed = None
     if config.features_are_fixed:
         extractor, head = model.extractor_and_head(network)
@@ -57,6 +57,16 @@ def set_up(config: TrainConfig, part: str, network: keras.Model, data: Sources) 
     trained = keras.Model(network.inputs, network.outputs, name=network.name)
     compilation.compile_network(trained, config, data)
     return Setup(config, trained, plan, None)
+
+
+def _choose_weights(network: keras.Model, config: TrainConfig, part: str) -> None:
+    """Makes a part of a network trainable, and no other."""
+    backbone = model.backbone_of(network)
+    if part == "all" or backbone is None:
+        return
+    backbone.trainable = part == "upper"
+    if part == "upper":
+        unfreezing.unfreeze(backbone, config.unfreeze_from)
 
 
 class Splits(NamedTuple):

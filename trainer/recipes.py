@@ -3,9 +3,10 @@
 docs/recipes.md says how they were chosen.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any
+
+from trainer import earlier_run
 
 SMALL_RESNET = "small_resnet"
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
@@ -67,8 +68,11 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     weights = given["weights"]
     trained = weights != "none"
-    model = given["model"] or (EFFICIENTNET_LITE0 if trained and not os.path.exists(weights) else SMALL_RESNET)
+    earlier = earlier_run.run_model(weights) if weights not in ("none", "imagenet") else None
+    model = given["model"] or (earlier[0] if earlier else EFFICIENTNET_LITE0 if weights == "imagenet" else SMALL_RESNET)
     values = {"model": model, **_recipe(model, trained)}
+    if earlier:
+        values |= {"image_size": earlier[1], "train_sizes": ()}
     if given["freeze_backbone"] is not None:
         # Whoever freezes the backbone wants the head trained, and nothing else.
         values["unfreeze_epochs"] = 0

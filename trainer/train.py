@@ -25,6 +25,7 @@ from trainer import (
     phases,
     pipeline,
     plots,
+    pretrained,
     resuming,
     run_folder,
     sources,
@@ -41,6 +42,7 @@ from trainer.phase_setup import Setup
 from trainer.phases import Phase
 from trainer.run_folder import RunFolder
 from trainer.sources import Sources
+from trainer.tensorboard import TensorBoard
 from trainer.throughput import Throughput
 from trainer.validation import EarlyStopping, Validate
 
@@ -96,9 +98,11 @@ def _build(config: TrainConfig, data: Sources) -> keras.Model:
     keras.utils.set_random_seed(config.seed)
     memory.check_batch(config, data.split(config.train_split).num_examples)
     with memory.explained(config, "the model", ("model", "image_size")):
-        network = model.build(config, data.split(config.train_split).statistics)
+        network = model.build(config, data.split(config.train_split).statistics, data.classes)
     for line in checks.warnings(config, data):
         print(line)
+    if hint := pretrained.hint(config, data):
+        print(hint)
     if config.freeze_backbone and config.weights == "none":
         print("The backbone is frozen with random weights, so that only the head learns. --weights loads trained ones.")
     return network
@@ -127,6 +131,13 @@ class _Run:
         if folder.unfinished:
             self._progress = self._checkpoints.load(self._network) or self._progress
         self._loop = Loop(self._network, folder.path, self._checkpoints, self._progress)
+        self._tensorboard = TensorBoard(
+            folder.path / "tensorboard",
+            config,
+            data.classes,
+            lambda: self._validate.predictions(),
+            dataset=", ".join(source.info.name for source in data.each),
+        )
         self._stopping = EarlyStopping(config.early_stopping)
         if self._progress.stopping:
             self._stopping.restore(self._progress.stopping)
@@ -168,20 +179,22 @@ class _Run:
         report = throughput.ReportThroughput(setup.config, setup.plan.content)
         for size, epochs in itertools.groupby(range(progress.epoch, phase.end), key=phase.image_size):
             batches = phase_setup.batches(setup, splits, self._data, self._epoch, size)
-            validate = Validate(batches.validation, self._num_validated, flip=self._config.test_time_flip)
+            self._validate = Validate(batches.validation, self._num_validated, flip=self._config.test_time_flip)
+            if splits.train:
+                self._tensorboard.write_examples(*next(iter(batches.train(0))), progress.epoch)
             work = Work(
                 trained=setup.trained,
                 dataset=batches.train,
                 steps=pipeline.steps_per_epoch(setup.config, self._data),
                 epoch=self._epoch,
-                callbacks=callbacks.in_order(self._folder.path, validate, report),
+                callbacks=callbacks.in_order(self._validate, self._tensorboard, report),
                 stopping=self._stopping,
             )
             with memory.explained(setup.config, "training", _flags(setup.plan)):
                 self._loop.train(work, end=max(epochs) + 1, num_epochs=num_epochs)
             if self._stopping.should_stop:
                 break
-        return validate.predictions() if size == self._config.image_size else None
+        return self._validate.predictions() if size == self._config.image_size else None
 
     def _begin(self, setup: Setup) -> None:
         """Begins the run in its folder, or goes on with the one that is there."""
@@ -189,7 +202,9 @@ class _Run:
         if folder.begun:
             return
         # Only now: an error in the model, the weights or the caches leaves no folder, and replaces no older run.
-        new = description.describe(self._config, self._data, setup.plan)
+        new = description.describe(
+            self._config, self._data, setup.plan, network=self._network, earlier=folder.unfinished
+        )
         if folder.unfinished and self._checkpoints.saved:
             folder.go_on(new)
             print(f"Going on after {leftovers.place(*self._checkpoints.saved)}.")
@@ -198,6 +213,14 @@ class _Run:
         steps = pipeline.steps_per_epoch(setup.config, self._data)
         print(f"Model: {self._config.model}, {self._network.count_params():,} weights; {steps} steps an epoch.")
 
+    def _sized(self) -> keras.Model:
+        """Returns the compiled model, for images of the size of the run alone."""
+        config, network = self._config, self._network
+        if network.input_shape[1] is None:
+            network = model.of_size(network, config.image_size)
+        compilation.compile_network(network, config, self._data)
+        return network
+
     @property
     def _num_validated(self) -> int:
         return self._data.split(self._config.validation_split).num_examples
@@ -205,20 +228,21 @@ class _Run:
     def _finish(self, setup: Setup, predictions: Predictions | None) -> dict[str, Any]:
         """Writes the model, the pictures and, last of all, the evaluation."""
         config, data, output = self._config, self._data, self._folder.path
-        compilation.compile_network(self._network, setup.config, data)
+        network = self._sized()
         if predictions is None:
             validation = pipeline.evaluation_dataset(config, data, config.validation_split)
-            predict = Predictor(self._network, validation, self._num_validated, flip=config.test_time_flip)
+            predict = Predictor(network, validation, self._num_validated, flip=config.test_time_flip)
             with memory.explained(config, "the evaluation", _flags(setup.plan)):
                 predictions = predict()
         with run_folder.atomic_file(output / run_folder.MODEL) as path:
-            self._network.save(path)
+            network.save(path)
         with run_folder.atomic_file(output / "training.png") as path:
-            plots.training(self._progress.history, str(path))
+            plots.training(self._progress.history, str(path), plots.beginnings(config))
         pictures = pipeline.decoded_chunks(config, data, config.validation_split, config.image_size)
         images = next(pictures.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
         with run_folder.atomic_file(output / "samples.png") as path:
             plots.samples(images, predictions[: len(images)], data.classes, str(path))
         result = metrics.evaluate(predictions, data.classes)
+        self._tensorboard.write_results(result, output / "samples.png", self._progress.epoch)
         run_folder.write_text(output / run_folder.EVALUATION, json.dumps(result, indent=1) + "\n")
         return result

@@ -90,7 +90,7 @@ class Checkpoints:
             trained: the compiled model that is trained, which shares its weights.
             progress: the place of the training.
         """
-        self._folder.mkdir(exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         if self._best is not None:
             with run_folder.atomic_file(self._folder / BEST) as path, _weights(network, self._best):
                 network.save(path)

@@ -70,9 +70,9 @@ class RunFolder:
             OSError: the folder cannot be written to.
         """
         self.begun = True
-        for name in self._old:
-            if name.startswith(_UNFINISHED):
-                _delete(self.path / name)
+        for folder in (self.path, self.path / CHECKPOINTS):
+            for file in folder.glob(f"{_UNFINISHED}*"):
+                file.unlink(missing_ok=True)
         write_text(self.path / CONFIG, json.dumps(description, indent=1) + "\n")
 
     def begin(self, description: Mapping[str, Any]) -> None:

@@ -181,10 +181,12 @@ def test_an_unfinished_run_is_gone_on_with(tmp_path: Path) -> None:
     _begin(tmp_path)
     (tmp_path / f"{run_folder._UNFINISHED}1-model.keras").touch()
     (tmp_path / "history.json").touch()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / f"checkpoints/{run_folder._UNFINISHED}1-last.keras").touch()
     with run_folder.claimed(str(tmp_path), overwrite=False) as folder:
         assert folder.unfinished == {"datasets": [{"fingerprint": "old"}]}
         folder.go_on({"datasets": [{"fingerprint": "old"}], "commands": 2})
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "history.json"}
+    assert {path.name for path in tmp_path.rglob("*")} == {"config.json", "history.json", "checkpoints"}
     assert json.loads((tmp_path / "config.json").read_text())["commands"] == 2
     with run_folder.claimed(str(tmp_path), overwrite=True) as folder:
         assert folder.unfinished is None

@@ -1,10 +1,11 @@
 """Describes the files that an unfinished run has left, and how to go on."""
 
+import dataclasses
+import re
 import shlex
-import sys
 
 from multihot import signals
-from trainer import run_folder
+from trainer import description, run_folder
 from trainer.caching import Plan
 from trainer.checkpoints import Checkpoints
 from trainer.config import TrainConfig
@@ -46,7 +47,7 @@ class Leftovers:
                 f"{path} holds no checkpoint yet. The same command starts again.",
                 f"To clear it: rm -r {shlex.quote(str(path))}",
             ]
-        return [f"Saved in {path} after {place(*saved)}. This command goes on from there:", _command()]
+        return [f"Saved in {path} after {place(*saved)}. This command goes on from there:", _command(self._config)]
 
 
 def place(epochs: int, steps: int) -> str:
@@ -55,8 +56,7 @@ def place(epochs: int, steps: int) -> str:
     return text + (" and 1 step" if steps == 1 else f" and {steps} steps" if steps else "")
 
 
-def _command() -> str:
+def _command(config: TrainConfig) -> str:
     """Returns the command of this program, without --overwrite, which would start again."""
-    program = ["python", "-m", "trainer"]
-    others = [argument for argument in sys.argv[1:] if argument.lstrip("-").partition("=")[0] != "overwrite"]
-    return shlex.join([*program, *others])
+    words = shlex.split(description.command(dataclasses.replace(config, overwrite=False)))
+    return shlex.join(word for word in words if not re.fullmatch(r"--?(no)?overwrite(=.*)?", word))

@@ -19,7 +19,6 @@ from trainer.leftovers import Leftovers
 
 Config = Callable[..., TrainConfig]
 CHECKOUT = Path(__file__).parents[2]
-AGAIN = "The same command with --overwrite deletes them and starts again."
 
 
 @pytest.fixture
@@ -30,36 +29,43 @@ def left(config: Config, tmp_path: Path) -> Leftovers:
         folder.begin({})
     found = Leftovers(asked, folder)
     found.plan = Plan("none", False, "")
-    found.checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    found.checkpoints = Checkpoints(tmp_path / "run" / "checkpoints", 0)
     return found
 
 
 def test_a_run_without_a_checkpoint(left: Leftovers, tmp_path: Path) -> None:
     assert left.describe().splitlines() == [
-        f"{tmp_path}/run holds no checkpoint yet: no epoch has ended. The same command with --overwrite starts again.",
+        f"{tmp_path}/run holds no checkpoint yet. The same command starts again.",
         f"To clear it: rm -r {tmp_path}/run",
     ]
 
 
-def test_the_epochs_of_the_checkpoints_are_told(left: Leftovers, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("saved", "place"),
+    [
+        ((3, 0), "3 epochs"),
+        ((1, 0), "1 epoch"),
+        ((1, 1), "1 epoch and 1 step"),
+        ((0, 7), "0 epochs and 7 steps"),
+    ],
+)
+def test_the_command_that_goes_on_is_told(
+    saved: tuple[int, int], place: str, left: Leftovers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--data=my data", "--overwrite", "--overwrite=true", "--output=run", "--nooverwrite"]
+    monkeypatch.setattr(sys, "argv", ["trainer", *arguments])
     assert left.checkpoints
-    left.checkpoints.set_model(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
-    for epoch, loss in enumerate([0.5, 0.4, 0.6]):
-        left.checkpoints.on_epoch_end(epoch, {"val_loss": loss})
-    kept = f"Kept in {tmp_path}/run: checkpoints/last.keras of epoch 3 and checkpoints/best.keras of epoch 2 of 40"
-    on = f"Training does not go on from a checkpoint yet. {AGAIN}"
-    assert left.describe().splitlines() == [f"{kept}.", on]
-    left.plan = Plan("features", True, "")
-    assert left.describe().splitlines() == [
-        f"{kept}. They hold the head alone, whose inputs are the cached features.",
-        on,
-        "The caches on disk are kept: the next run finds them.",
+    left.checkpoints.saved = saved
+    told = [
+        f"Saved in {tmp_path}/run after {place}. This command goes on from there:",
+        "python -m trainer '--data=my data' --output=run",
     ]
-    (tmp_path / "run/model.keras").touch()
+    assert left.describe().splitlines() == told
+    left.plan = Plan("features", True, "")
+    assert left.describe().splitlines() == [*told, "The caches on disk are kept: the next run finds them."]
     left.plan = None
-    assert left.describe() == f"Kept in {tmp_path}/run: model.keras, trained to the end, but not evaluated. {AGAIN}"
     (tmp_path / "run/evaluation.json").touch()
-    assert "is trained and evaluated" in left.describe()
+    assert left.describe() == f"The run in {tmp_path}/run is trained and evaluated."
 
 
 def test_a_run_that_has_not_begun(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +78,7 @@ def test_a_run_that_has_not_begun(config: Config, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("moment", ["Cache: ", "Model: ", "Epoch 3/"], ids=["building", "first epoch", "third epoch"])
+@pytest.mark.parametrize("moment", ["Cache: ", "Model: ", "Epoch 2/"], ids=["building", "first epoch", "third epoch"])
 def test_an_interrupted_training_says_what_can_be_used(
     moment: str, sent: int, status: int, data: Path, tmp_path: Path
 ) -> None:
@@ -96,17 +102,14 @@ def test_an_interrupted_training_says_what_can_be_used(
     if moment == "Cache: ":
         assert said[1:] in (
             ["Training had not begun. The same command starts again."],
-            [
-                f"{run} holds no checkpoint yet: no epoch has ended. The same command with --overwrite starts again.",
-                f"To clear it: rm -r {run}",
-            ],
-        )
+            [f"{run} holds no checkpoint yet. The same command starts again.", f"To clear it: rm -r {run}"],
+        ) or said[1].startswith("Saved in ")
         assert run.exists() == ("begun" not in said[1])
     elif "holds no checkpoint" in said[1]:
         assert moment == "Model: "
         assert not (run / "checkpoints" / "last.keras").exists()
     else:
-        assert said[1].startswith(f"Kept in {run}: checkpoints/last.keras of epoch ")
-        for path in (run / "checkpoints").iterdir():
-            assert not path.name.startswith(".")
-            assert keras.saving.load_model(path, compile=False).input.shape == (None, 32, 32, 3)
+        assert said[1].startswith(f"Saved in {run} after ")
+        assert said[2:] == [f"python -m trainer --data={data} {' '.join(flags[1:])}"]
+        assert [path.name for path in (run / "checkpoints").iterdir() if path.name.startswith(".")] == []
+        keras.saving.load_model(run / "checkpoints" / "last.keras", compile=False)

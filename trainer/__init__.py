@@ -44,8 +44,6 @@ plots.py        draws training.png and samples.png
 throughput.py   measures the speed of the input and of the model, and says which of them is slower
 checkpoints.py  saves a training in one file, from which the same command goes on, and the best model so far
 validation.py   evaluates the validation split after each epoch, and says when a run whose loss gets no better ends
-checkpoints.py  saves the last and the best model after each epoch
-validation.py   evaluates the validation split after each epoch
 tensorboard.py  writes what TensorBoard shows of a run: curves, pictures, and its settings with the final metrics
 callbacks.py    lists the callbacks of a training, and ends a run whose loss is NaN or infinite
 loop.py         trains the epochs of a phase, step by step, and saves its place

@@ -1,12 +1,16 @@
 """`python -m trainer.runs DIR`: compares runs, side by side.
 
-A row for each run that has ended: the settings in which they differ, the fingerprints of their datasets, the metrics.
+A row for each run that has ended, or for several runs that differ only in their seed: the metric by which the rows are
+sorted, the validation loss, epochs and device, the settings in which runs differ, the other metrics, the fingerprints
+of their datasets. Below the table stand the folders that are not in it.
 """
 
 import dataclasses
 import functools
+import itertools
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,16 +22,22 @@ from multihot.errors import UserError
 from multihot.printable import printable
 from multihot.settings import setting
 from multihot.usage import Usage
-from trainer import run_folder
+from trainer import recipes, run_folder
 from trainer.config import TrainConfig
 from trainer.run_folder import CONFIG, EVALUATION
 
 DEFAULT_SORT = "mean_average_precision"
+_LOSS = "val_loss"
 # For all other metrics, more is better.
-_LESS_IS_BETTER = ("one_error", "coverage", "ranking_loss", "hamming_loss")
+_LESS_IS_BETTER = (_LOSS, "one_error", "coverage", "ranking_loss", "hamming_loss")
 # Settings that differ in all runs, or that another column shows better or is made from.
-_NOT_COMPARED = ("output", "overwrite", "data", "dataset", "datasets", "versions", "classes_used")
+_NOT_COMPARED = ("output", "overwrite", "data", "dataset", "datasets", "versions", "classes_used", "commands")
+_COUNT = "num_examples"
+_HISTORY = "history.json"
 _FINGERPRINT_CHARACTERS = 8
+# Ending of the column with the spread of a metric.
+_SPREAD = "_sd"
+_MOST_NAME_CHARACTERS = 40
 
 
 class Run(NamedTuple):
@@ -38,12 +48,16 @@ class Run(NamedTuple):
         settings: by name; those of the versions as `versions.keras`.
         dataset: names, versions and fingerprints.
         metrics: by name; None where one is undefined.
+        epochs: number of epochs that were trained.
+        device: on which it was trained; None if that is not known, as of older runs.
     """
 
     name: str
     settings: Mapping[str, Any]
     dataset: str
     metrics: Mapping[str, float | None]
+    epochs: int
+    device: str | None
 
 
 class UnusableRunError(Exception):
@@ -74,14 +88,43 @@ def read(folder: Path, name: str) -> Run:
     found = run_folder.datasets(config)
     if found is None:
         raise UnusableRunError(f"its {CONFIG} is not of a run of multihot")
+    history = _history(folder)
+    trained = max((len(values) for values in history.values()), default=0)
+    settings = _settings(config)
     if not (folder / EVALUATION).exists():
-        raise UnusableRunError(f"it has no {EVALUATION}: it has not ended, or has failed")
+        raise UnusableRunError(f"it has no {EVALUATION}: {_progress(trained, settings)}it has not ended, or has failed")
     evaluation = _read_json(folder / EVALUATION)
     metrics = {key: value for key, value in evaluation.items() if isinstance(value, int | float | None)}
     if DEFAULT_SORT not in metrics:
         raise UnusableRunError(f"its {EVALUATION} is damaged: it has no {DEFAULT_SORT}")
     labels = [f"{one.get('name')} {one.get('version')} {one['fingerprint'][:_FINGERPRINT_CHARACTERS]}" for one in found]
-    return Run(name, _settings(config), " + ".join(labels), metrics)
+    environment = config.get("environment")
+    return Run(
+        name=name,
+        settings=settings,
+        dataset=" + ".join(labels),
+        metrics={**({_LOSS: history[_LOSS][-1]} if _LOSS in history else {}), **metrics},
+        epochs=trained or _num_epochs(settings),
+        device=environment.get("device") if isinstance(environment, dict) else None,
+    )
+
+
+def _history(folder: Path) -> dict[str, list[Any]]:
+    """Returns the values of each epoch by name; nothing if there are none that can be read."""
+    try:
+        found = _read_json(folder / _HISTORY)
+    except UnusableRunError:
+        return {}
+    return {name: values for name, values in found.items() if isinstance(values, list) and values}
+
+
+def _progress(trained: int, settings: Mapping[str, Any]) -> str:
+    """Returns the part of a message that says how far an unfinished run has come; "" if it is not known."""
+    return f"{trained} of {_num_epochs(settings)} epochs are trained; " if trained else ""
+
+
+def _num_epochs(settings: Mapping[str, Any]) -> int:
+    return sum(value for name in ("epochs", "unfreeze_epochs") if isinstance(value := settings[name], int))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -96,39 +139,138 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings of a run; those that its version of multihot had not are the defaults."""
-    fields = dataclasses.fields(TrainConfig)
-    defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
     versions = config.get("versions")
-    given = {name: value for name, value in {**defaults, **config}.items() if name not in _NOT_COMPARED}
+    given = {
+        name: value
+        for name, value in {**_defaults(), **config}.items()
+        if name not in _NOT_COMPARED and not isinstance(value, dict)
+    }
     given |= {f"versions.{name}": value for name, value in versions.items()} if isinstance(versions, dict) else {}
     return {name: _text(value) for name, value in given.items()}
 
 
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    """Returns the value of each setting in a run that does not name it."""
+    fields = dataclasses.fields(TrainConfig)
+    defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    # What a recipe decides today was the same for all models. A model without weights and without a recipe has it.
+    plain = recipes.complete({**dict.fromkeys(defaults), "model": "vgg16", "weights": "none"})
+    return {**defaults, **plain, "model": recipes.SMALL_RESNET}
+
+
 def _text(value: Any) -> Any:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return ",".join("x".join(map(str, one)) if isinstance(one, list | tuple) else str(one) for one in value)
+    return value
 
 
-def table(runs: list[Run], sort: str = DEFAULT_SORT) -> pd.DataFrame:
-    """Returns a row for each run, the best one first.
+def table(runs: Sequence[Run], sort: str = DEFAULT_SORT, *, by_run: bool = False) -> pd.DataFrame:
+    """Returns a row for each group of runs that differ only in their seed, the best one first.
+
+    A metric is the mean over the runs of a group. If any group has several runs, the standard deviation over its runs
+    is in the column of the metric's name with `_sd`, and the number of runs is in `runs`.
 
     Args:
         runs: at least one.
-        sort: name of a metric or of a setting; runs without it come last.
+        sort: name of a metric or of a setting; groups without it come last.
+        by_run: whether each run is a group of its own; so it is when they are sorted by the seed.
 
     Raises:
         UserError: no run has such a metric or setting.
     """
-    frame = pd.DataFrame(
-        [{**run.settings, "dataset": run.dataset, **run.metrics} for run in runs], index=[run.name for run in runs]
-    )
+    groups = _groups(runs, alone=by_run or sort == "seed")
+    has_spread = any(len(group) > 1 for group in groups)
+    metrics = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    settings = [name for name in dict.fromkeys(name for run in runs for name in run.settings) if name != "epochs"]
+    rows = [_row(group, metrics, has_spread) for group in groups]
+    frame = pd.DataFrame(rows, index=[_name([run.name for run in group]) for group in groups])
     if sort not in frame:
-        metrics = dict.fromkeys(name for run in runs for name in run.metrics)
         raise UserError(f"--sort: no run has {sort!r}. There are: {', '.join(metrics)}, and all settings")
-    settings = dict.fromkeys(name for run in runs for name in run.settings)
-    is_metric = sort not in settings and sort != "dataset"
-    frame = frame.sort_values(sort, ascending=not is_metric or sort in _LESS_IS_BETTER, kind="stable")
-    same = [name for name in settings if name != sort and frame[name].astype(str).nunique() <= 1]
-    return frame.drop(columns=same)
+    ascending = sort not in metrics or sort in _LESS_IS_BETTER
+    frame = frame.sort_values(sort, ascending=ascending, kind="stable")
+    if frame["device"].isna().all():
+        frame = frame.drop(columns="device")
+    shown = [name for name in settings if name == sort or frame[name].astype(str).nunique() > 1]
+    first = dict.fromkeys([*(["runs"] if has_spread else []), sort, DEFAULT_SORT, _LOSS, "epochs", "device"])
+    names = list(dict.fromkeys([*first, *shown, *metrics, "dataset"]))
+    return frame[[each for name in names for each in (name, f"{name}{_SPREAD}") if each in frame]]
+
+
+def _groups(runs: Sequence[Run], *, alone: bool) -> list[list[Run]]:
+    """Returns the runs by all their settings but the seed; or each alone."""
+    groups: dict[Any, list[Run]] = {}
+    for i, run in enumerate(runs):
+        settings = sorted((name, str(value)) for name, value in run.settings.items() if name != "seed")
+        groups.setdefault(i if alone else (run.dataset, *settings), []).append(run)
+    return list(groups.values())
+
+
+def _row(group: Sequence[Run], metrics: Sequence[str], has_spread: bool) -> dict[str, Any]:
+    """Returns the cells of a group of runs, by column."""
+    devices = dict.fromkeys(run.device for run in group if run.device)
+    row: dict[str, Any] = {
+        **group[0].settings,
+        "runs": len(group),
+        "epochs": _mean([run.epochs for run in group]),
+        "device": ", ".join(devices) or None,
+        "dataset": group[0].dataset,
+    }
+    if len(group) > 1:
+        row["seed"] = ",".join(
+            sorted((str(run.settings.get("seed")) for run in group), key=lambda seed: seed.zfill(10))
+        )
+    for name in metrics:
+        values = [run.metrics.get(name) for run in group]
+        row[name] = _mean(values)
+        if has_spread and name != _COUNT:
+            row[f"{name}{_SPREAD}"] = pd.Series(values, dtype=float).std()
+    return row
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Returns the mean of the values that are not None; a single value as it is."""
+    known = [value for value in values if value is not None]
+    return known[0] if len(set(known)) == 1 else sum(known) / len(known) if known else None
+
+
+def _name(names: Sequence[str]) -> str:
+    """Returns the name of a group: `first/seed{0,1,2}`, or that of one run and how many more there are."""
+    if len(names) == 1:
+        return names[0]
+    start = _shared(names)
+    end = _shared([name[len(start) :][::-1] for name in names])[::-1]
+    middle = ",".join(name[len(start) : len(name) - len(end)] for name in names)
+    short = f"{start}{{{middle}}}{end}"
+    return short if len(short) <= _MOST_NAME_CHARACTERS else f"{names[0]} and {len(names) - 1} more"
+
+
+def _shared(names: Sequence[str]) -> str:
+    """Returns the characters with which all names begin."""
+    alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in alike)
+
+
+def to_text(frame: pd.DataFrame) -> str:
+    """Returns a table as it is printed, a metric and its spread in one column: `0.8917 ± 0.0021`."""
+    shown: dict[str, list[str]] = {}
+    for name in map(str, frame.columns):
+        cells = [_cell(value, name) for value in frame[name]]
+        if name.endswith(_SPREAD):
+            before = shown[name.removesuffix(_SPREAD)]
+            for i, spread in enumerate(frame[name]):
+                before[i] += "" if pd.isna(spread) else f" ± {cells[i]}"
+        else:
+            shown[name] = cells
+    return pd.DataFrame(shown, index=frame.index).to_string()
+
+
+def _cell(value: Any, name: str) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "undefined" if name != "device" else "unknown"
+    if name in ("epochs", _COUNT):
+        return f"{value:.1f}".removesuffix(".0")
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,12 +281,16 @@ class RunsOptions:
     sort: str = field(
         default=DEFAULT_SORT, metadata=setting("Metric or setting to sort by, the best run first.", value="NAME")
     )
+    by_run: bool = field(
+        default=False,
+        metadata=setting("A row for each run. Otherwise runs that differ only in their seed are one row."),
+    )
     csv: str = field(default="", metadata=setting("Write the table to this file too.", value="FILE"))
 
 
 USAGE = Usage(
     module="trainer.runs",
-    description="Compares runs: the settings in which they differ, their datasets, their metrics.",
+    description="Compares runs: metrics, loss, epochs and device, the settings in which they differ, their datasets.",
     example="runs --sort=hamming_loss",
     settings=(RunsOptions,),
 )
@@ -158,8 +304,13 @@ def main(options: RunsOptions) -> None:
     left_out = [f"{folder}: {error}" for folder, error in found if isinstance(error, UnusableRunError)]
     if not runs:
         raise UserError("\n".join([f"{root} has no run that has ended.", *left_out]))
-    frame = table(runs, options.sort)
-    print(frame.to_string(float_format="{:.4f}".format, na_rep="undefined"))
+    frame = table(runs, options.sort, by_run=options.by_run)
+    print(to_text(frame))
+    if "runs" in frame:
+        print(
+            "\nA row of several runs has their mean and standard deviation; they differ only in their seed. "
+            "A row for each run: --by_run"
+        )
     if left_out:
         print("\nLeft out:\n" + "\n".join(map(printable, left_out)))
     if options.csv:

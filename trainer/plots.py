@@ -16,7 +16,9 @@ from trainer.metrics import THRESHOLD, Predictions
 _COLUMNS = 6
 
 
-def training(history: Mapping[str, Sequence[float]], path: str, beginnings: Sequence[tuple[int, str]] = ()) -> None:
+def training(
+    history: Mapping[str, Sequence[float | None]], path: str, beginnings: Sequence[tuple[int, str]] = ()
+) -> None:
     """Draws a panel for each metric, with its training and its validation curve, where there are both.
 
     Args:

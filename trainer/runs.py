@@ -191,7 +191,8 @@ def table(runs: Sequence[Run], sort: str = DEFAULT_SORT, *, by_run: bool = False
     frame = frame.sort_values(sort, ascending=ascending, kind="stable")
     if frame["device"].isna().all():
         frame = frame.drop(columns="device")
-    shown = [name for name in settings if name == sort or frame[name].astype(str).nunique() > 1]
+    named = (sort, *(["seed"] if has_spread else []))
+    shown = [name for name in settings if name in named or frame[name].astype(str).nunique() > 1]
     first = dict.fromkeys([*(["runs"] if has_spread else []), sort, DEFAULT_SORT, _LOSS, "epochs", "device"])
     names = list(dict.fromkeys([*first, *shown, *metrics, "dataset"]))
     return frame[[each for name in names for each in (name, f"{name}{_SPREAD}") if each in frame]]

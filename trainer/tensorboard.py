@@ -80,7 +80,8 @@ class TensorBoard(keras.callbacks.Callback):
         self._train, self._validation, self._hparams = (
             _Events(folder / name) for name in ("train", "validation", "hparams")
         )
-        self._has_begun = False
+        # Whether this process has made its files; whether earlier ones have the next examples.
+        self._has_begun = self._has_examples = False
         self._shown: list[int] | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -104,7 +105,7 @@ class TensorBoard(keras.callbacks.Callback):
             events.write(epoch + 1, *(scalar_summary.scalar_pb(name, value) for name, value in found.items()))
 
     def write_examples(self, images: Any, labels: Any, epoch: int) -> None:
-        """Writes training images as the model gets them.
+        """Writes training images as the model gets them; not the first ones of a process that goes on with a run.
 
         Args:
             images: [n, height, width, 3] from 0 to 255, whole or float. Nothing is written of cached features [n, d].
@@ -112,12 +113,13 @@ class TensorBoard(keras.callbacks.Callback):
             epoch: the first one that is trained on such images, counted from 0.
         """
         pixels = np.asarray(images)[:_MOST_EXAMPLES]
-        if pixels.ndim != 4:
+        self._begin(epoch)
+        has_them, self._has_examples = self._has_examples, False
+        if has_them or pixels.ndim != 4:
             return
         texts = [self._text(row) for row in np.asarray(labels)[:_MOST_EXAMPLES]]
         rows = [f"{i // _COLUMNS + 1}. " + "; ".join(texts[i : i + _COLUMNS]) for i in range(0, len(texts), _COLUMNS)]
         description = "Training images as the model gets them. Their labels, row by row:\n\n" + "\n".join(rows)
-        self._begin(epoch)
         self._train.write(epoch, _picture("examples", _grid(pixels), description))
 
     def write_results(self, evaluation: Mapping[str, Any], samples: Path, epochs: int) -> None:
@@ -128,6 +130,7 @@ class TensorBoard(keras.callbacks.Callback):
             samples: path of the picture, a PNG.
             epochs: number of epochs that the model was trained.
         """
+        self._begin(epochs)
         found = {name: value for name, value in evaluation.items() if isinstance(value, float)}
         self._hparams.write(epochs, *(scalar_summary.scalar_pb(name, value) for name, value in found.items()))
         self._hparams.write(epochs, hparams_summary.session_end_pb(api_pb2.STATUS_SUCCESS))
@@ -142,8 +145,8 @@ class TensorBoard(keras.callbacks.Callback):
         if self._has_begun:
             return
         self._has_begun = True
-        for events in (self._train, self._validation):
-            events.begin(epoch + 1)
+        self._has_examples = self._train.begin(epoch + 1)
+        self._validation.begin(epoch + 1)
         self._hparams.begin(0)
         self._hparams.write(0, hparams_api.hparams_pb(_hparams(self._config, self._dataset)))
 
@@ -180,8 +183,12 @@ class _Events:
         self._folder = folder
         self._path: Path | None = None
 
-    def begin(self, step: int) -> None:
-        """Makes the file, and removes from earlier files what they have of this step and of later ones."""
+    def begin(self, step: int) -> bool:
+        """Makes the file, and removes from earlier files what they have of this step and of later ones.
+
+        Returns:
+            whether there are earlier files.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         earlier = sorted(self._folder.glob(f"{_NAME}*"))
         # TensorBoard reads files in the order of their names.
@@ -193,6 +200,7 @@ class _Events:
         self._append(
             Event(file_version="brain.Event:2"), Event(step=step, session_log=SessionLog(status=SessionLog.START))
         )
+        return bool(earlier)
 
     def write(self, step: int, *summaries: Any) -> None:
         """Writes what there is of a step."""

@@ -156,6 +156,7 @@ def test_groups_are_explained_and_written_with_their_spread(
     assert shown.endswith("--by_run\n")
     found = pd.read_csv(tmp_path / "runs.csv", index_col="run")
     assert list(found.index) == ["{0,1}"]
+    assert list(found["seed"]) == ["0,1"]
     assert found["mean_average_precision_sd"].iloc[0] == pytest.approx(0.0707, abs=1e-4)
     _main(tmp_path / "runs", csv=str(tmp_path / "runs.csv"), by_run=True)
     assert "±" not in capsys.readouterr().out

@@ -178,9 +178,32 @@ def test_examples_are_the_images_that_the_model_gets(made: Callable[..., TensorB
     assert len(list((tmp_path / "board" / "train").iterdir())) == 1
 
 
+def test_a_run_that_goes_on_has_its_examples_once(made: Callable[..., TensorBoard], tmp_path: Path) -> None:
+    images, labels = np.zeros((1, 4, 4, 3), np.uint8), np.ones((1, 3))
+    board = made()
+    board.write_examples(images, labels, 0)
+    _train(board, range(2))
+    again = made()
+    again.write_examples(images + 9, labels, 2)
+    assert _image(tmp_path / "board" / "train", "examples")[0] == 0
+    _train(again, range(2, 4))
+    again.write_examples(images, labels, 4)  # Images of another size.
+    assert [event.step for event in _read(tmp_path / "board" / "train").Tensors("examples")] == [0, 4]
+
+
+def test_a_run_that_was_trained_to_its_end_is_evaluated_by_another_process(
+    made: Callable[..., TensorBoard], tmp_path: Path
+) -> None:
+    _train(made(), range(2))
+    Image.new("RGB", (4, 4)).save(tmp_path / "samples.png")
+    made().write_results({"one_error": 0.25}, tmp_path / "samples.png", 2)
+    assert _values(tmp_path / "board" / "hparams") == {"one_error": {2: 0.25}}
+    assert sorted(_values(tmp_path / "board" / "train")["epoch_loss"]) == [1, 2]
+
+
 def test_features_are_no_picture(made: Callable[..., TensorBoard], tmp_path: Path) -> None:
     made().write_examples(np.zeros((3, 1280), np.float32), np.zeros((3, 3)), 0)
-    assert not (tmp_path / "board").exists()
+    assert _read(tmp_path / "board" / "train").Tags()["tensors"] == []
 
 
 def test_the_end_has_settings_final_metrics_and_samples(made: Callable[..., TensorBoard], tmp_path: Path) -> None:

@@ -154,7 +154,10 @@ def _variables(network: keras.Model, trained: keras.Model) -> dict[str, Sequence
 
 def _pack(arrays: dict[str, Sequence[Any]]) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, **{f"{name}_{i}": np.asarray(one) for name, each in arrays.items() for i, one in enumerate(each)})
+    named: dict[str, Any] = {
+        f"{name}_{i}": np.asarray(one) for name, each in arrays.items() for i, one in enumerate(each)
+    }
+    np.savez(buffer, **named)
     return buffer.getvalue()
 
 

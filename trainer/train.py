@@ -181,7 +181,8 @@ class _Run:
             batches = phase_setup.batches(setup, splits, self._data, self._epoch, size)
             self._validate = Validate(batches.validation, self._num_validated, flip=self._config.test_time_flip)
             if splits.train:
-                self._tensorboard.write_examples(*next(iter(batches.train(0))), progress.epoch)
+                images, labels = next(iter(batches.train(0)))
+                self._tensorboard.write_examples(images, labels, progress.epoch)
             work = Work(
                 trained=setup.trained,
                 dataset=batches.train,

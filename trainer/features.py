@@ -37,4 +37,20 @@ def of_backbone(config: TrainConfig, network: keras.Model, extractor: keras.Mode
     digest = hashlib.sha256(b"".join(np.asarray(variable).tobytes() for variable in extractor.variables))
     key = f"{config.model} {config.preprocessing} {network.dtype_policy.name} {digest.hexdigest()}"
     extract = tf.function(functools.partial(extractor, training=False), reduce_retracing=True)
+    if ":" in config.model:  # A function of the user, whose code may have changed.
+        key += f" {_digest_of_graph(extract, extractor)}"
     return Features(extract, extractor.output.shape[1], key)
+
+
+def _digest_of_graph(extract: tf.types.experimental.PolymorphicFunction, extractor: keras.Model) -> str:
+    """Returns a digest of the operations that compute features, whatever their names."""
+    images = tf.TensorSpec(extractor.input.shape, tf.uint8)
+    digest = hashlib.sha256()
+    for operation in extract.get_concrete_function(images).graph.get_operations():
+        node = operation.node_def
+        node.ClearField("name")
+        node.ClearField("input")
+        for attribute in [name for name in node.attr if name.startswith("_")]:  # Names of variables and of calls.
+            del node.attr[attribute]
+        digest.update(node.SerializeToString(deterministic=True))
+    return digest.hexdigest()

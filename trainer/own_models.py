@@ -144,10 +144,10 @@ def _outputs(name: str, network: keras.Model, image_shape: tuple[int, int, int])
 def _check_probabilities(name: str, network: keras.Model, outputs: np.ndarray, softmax: bool) -> None:
     num_classes = outputs.shape[1]
     activation = "softmax" if softmax else "sigmoid"
-    last = network.layers[-1] if network.layers else None
-    logits = isinstance(last, keras.layers.Dense) and last.activation is keras.activations.linear
-    if logits or not np.all((outputs >= 0) & (outputs <= 1)):
-        found = "its last layer has no activation" if logits else f"they go from {outputs.min():g} to {outputs.max():g}"
+    wrong = _wrong_activation(network)
+    # Before a training, other outputs may happen to be from 0 to 1.
+    if wrong or not np.all((outputs >= 0) & (outputs <= 1)):
+        found = wrong or f"they go from {outputs.min():g} to {outputs.max():g}"
         raise UserError(
             f"The outputs of --model={name} must be probabilities, but {found}. The last layer can be "
             f'keras.layers.Dense({num_classes}, activation="{activation}").'
@@ -160,9 +160,23 @@ def _check_probabilities(name: str, network: keras.Model, outputs: np.ndarray, s
         )
 
 
+def _wrong_activation(network: keras.Model) -> str:
+    """Returns what the last layer has, if that is an activation of Keras which gives no probabilities."""
+    last = network.layers[-1] if network.layers else None
+    if not isinstance(last, keras.layers.Dense) or last.activation not in vars(keras.activations).values():
+        return ""
+    if last.activation in (keras.activations.sigmoid, keras.activations.hard_sigmoid, keras.activations.softmax):
+        return ""
+    if last.activation is keras.activations.linear:
+        return "its last layer has no activation"
+    return f"its last layer has the activation {last.activation.__name__}"
+
+
 def _failed(what: str, name: str, error: BaseException) -> UserError:
     """Returns the error for an exception in the user's code."""
-    reason = " ".join(str(error).split())[:500]
+    # The text of a SyntaxError has a place of its own.
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    reason = " ".join(text.split())[:500]
     place = _place(name, error)
     return UserError(f"{what}: {type(error).__name__}{f': {reason}' if reason else ''}{f' ({place})' if place else ''}")
 

@@ -37,6 +37,8 @@ def run_model(path: str) -> tuple[str, int] | None:
 def find(path: str) -> EarlierRun | None:
     """Returns a run by its folder, or by a file in it; None if it is no run."""
     given = Path(path)
+    if not given.exists():
+        return None
     for folder in [given] if given.is_dir() else [given.parent, given.parent.parent]:
         # Another program may have written a config.json.
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):

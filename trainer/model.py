@@ -47,7 +47,11 @@ def build(config: TrainConfig, statistics: Statistics, classes: Sequence[str] = 
         return _with_its_own_head(config, backbone)
     network = _with_head(config, backbone, statistics, multi_label)
     if head:
-        head.give_to(network.get_layer(example.LABELS), classes)
+        same = head.give_to(network.get_layer(example.LABELS), classes)
+        taken = (
+            "backbone and head, which has the same classes" if same else "backbone alone: the head has other classes"
+        )
+        print(f"Weights of {config.weights}: {taken}.")
     return network
 
 

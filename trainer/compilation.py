@@ -85,8 +85,12 @@ def schedule(config: TrainConfig, steps: int) -> float | keras.optimizers.schedu
 
 def _compile_config(network: keras.Model, config: TrainConfig) -> dict[str, Any]:
     """Returns what the file of a compiled model says of its optimizer and its loss, in terms of Keras alone."""
-    inner = getattr(network.optimizer, "inner_optimizer", network.optimizer)
+    scaled = isinstance(network.optimizer, keras.optimizers.LossScaleOptimizer)
+    inner = network.optimizer.inner_optimizer if scaled else network.optimizer
     plain = keras.optimizers.AdamW.from_config(inner.get_config())
+    if scaled:
+        # Programs that load the model may compute in another type themselves, and Keras would not scale then.
+        plain = keras.optimizers.LossScaleOptimizer(plain)
     return {
         **type(network).get_compile_config(network),
         "optimizer": keras.optimizers.serialize(plain),

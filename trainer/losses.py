@@ -98,8 +98,9 @@ def prior_logits(config: TrainConfig, statistics: Statistics) -> np.ndarray:
     if config.loss == "binary_crossentropy":
         return log_odds
     # The loss is lowest where the slopes of both kinds of labels cancel each other out: a ratio that grows with the
-    # logit, and that is the odds for binary_crossentropy.
-    logits = tf.linspace(-10.0, 10.0, 2001)
+    # logit, and that is the odds for binary_crossentropy. The asymmetric loss of a class that nearly all images have
+    # falls without end: its prior is the last of these logits.
+    logits = tf.linspace(-7.0, 7.0, 1401)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(logits)
         negative, positive = _terms(config.loss, keras.activations.sigmoid(logits))

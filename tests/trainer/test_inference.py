@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from trainer import pipeline
 from trainer.config import TrainConfig
 from trainer.inference import Predictor
+from trainer.losses import LabelLoss
 from trainer.sources import Sources
 
 
@@ -51,3 +53,48 @@ def test_dropout_and_batch_statistics_are_off() -> None:
     images = np.random.default_rng(0).random((6, 2, 2, 3)).astype(np.float32)
     batches = tf.data.Dataset.from_tensor_slices((images, np.zeros((6, 3), np.float32))).batch(3)
     np.testing.assert_allclose(Predictor(model, batches, 6)().scores, images.reshape(6, -1), rtol=1e-2)
+
+
+def _linear(loss: str, gain: float) -> keras.Model:
+    """Returns a model of images of 4 x 6 pixels, of which each side has weights of its own."""
+    keras.utils.set_random_seed(0)
+    activation = "softmax" if loss == "categorical_crossentropy" else "sigmoid"
+    network = keras.Sequential(
+        [keras.Input((4, 6, 3)), keras.layers.Flatten(), keras.layers.Dense(3, activation=activation)]
+    )
+    network.layers[-1].kernel.assign(network.layers[-1].kernel * gain)
+    network.compile("sgd", LabelLoss(loss) if loss == "focal" else loss)
+    return network
+
+
+@pytest.mark.parametrize("gain", [1, 100])
+@pytest.mark.parametrize("loss", ["binary_crossentropy", "focal", "categorical_crossentropy"])
+def test_scores_and_loss_are_of_the_mean_over_an_image_and_its_mirror_image(loss: str, gain: float) -> None:
+    rng = np.random.default_rng(1)
+    images, labels = rng.random((9, 4, 6, 3)).astype(np.float32), np.eye(3, dtype=np.float32)[rng.integers(0, 3, 9)]
+    network = _linear(loss, gain)
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
+    found = Predictor(network, data, 9, flip=True)()
+    scores = (network.predict(images, verbose=0) + network.predict(images[:, :, ::-1], verbose=0)) / 2
+    np.testing.assert_allclose(found.scores, scores, rtol=1e-4, atol=1e-6)
+    assert np.abs(found.scores - Predictor(network, data, 9)().scores).max() > 0.01
+    kernel = np.asarray(network.layers[-1].kernel, float)
+    logits = [each.reshape(9, -1).astype(float) @ kernel for each in (images, images[:, :, ::-1])]
+    if loss == "categorical_crossentropy":
+        logs = [each - np.logaddexp.reduce(each, axis=1, keepdims=True) for each in logits]
+        expected = -(labels * (np.logaddexp(*logs) - np.log(2))).sum(axis=1)
+    else:
+        log, log_not = (
+            np.logaddexp(*(-np.logaddexp(0, sign * each) for each in logits)) - np.log(2) for sign in (-1, 1)
+        )
+        focus = (np.exp(2 * log_not), np.exp(2 * log)) if loss == "focal" else (1, 1)
+        expected = -labels * focus[0] * log - (1 - labels) * focus[1] * log_not
+    assert found.loss == pytest.approx(expected.mean(), rel=1e-4)
+
+
+def test_features_have_no_mirror_image() -> None:
+    network = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3, activation="sigmoid")])
+    rng = np.random.default_rng(0)
+    data = tf.data.Dataset.from_tensor_slices((rng.random((6, 5)), rng.integers(0, 2, (6, 3)))).batch(4)
+    flipped, plain = (Predictor(network, data, 6, flip=flip)() for flip in (True, False))
+    np.testing.assert_array_equal(flipped.scores, plain.scores)

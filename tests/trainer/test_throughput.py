@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import throughput
+from trainer import averaging, compilation, numerics, throughput
 from trainer.config import TrainConfig
+from trainer.sources import Sources
 from trainer.throughput import Throughput
 
 
@@ -59,6 +60,29 @@ def test_the_model_is_left_as_it_was() -> None:
     throughput.measure(network, _data(0), seconds=0.05)
     for variable, value in zip(throughput._variables(network), before, strict=True):
         np.testing.assert_array_equal(np.array(variable), value)
+
+
+def test_counters_are_left_as_they_were_in_float16(config: Callable[..., TrainConfig], sources: Sources) -> None:
+    numerics.fix("mixed_float16")
+    try:
+        network = compilation.compile_model(
+            config(image_size=8, batch_size=8, model="small_resnet", accumulate=2, ema=0.9), sources
+        )
+    finally:
+        numerics.fix()
+    batch = np.zeros((8, 8, 8, 3), np.uint8), np.ones((8, 4), np.float32)
+    data = tf.data.Dataset.from_tensors(batch).repeat(5)
+    network.optimizer.dynamic_scale.assign(64.0)
+    network.fit(data, verbose=0, shuffle=False)
+    everything = [*network.weights, *network.optimizer.variables, *averaging.variables(network)]
+    before = [variable.numpy() for variable in everything]
+    throughput.measure(network, data, seconds=0.05)
+    for variable, value in zip(everything, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    assert int(network.optimizer.iterations) == 2
+    assert int(network.optimizer.step_counter) == 5
+    network.fit(data, verbose=0, shuffle=False)
+    assert int(network.optimizer.iterations) == 5
 
 
 def test_the_data_is_opened_once_and_the_optimizer_built_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def _first_epochs(table: str, size: int, crop: bool, ours: Mapping[str, str]) ->
         Row(table, "plain tf.data", "records", "", {**same, "pipeline": "plain"}),
         Row(table, "TFDS", "tfds_reader", "tfds", same),
         Row(table, "DALI", "dali_cpu", "dali", same, optional=True),
-        Row(table, "WebDataset", "web_dataset", "webdataset", same, optional=True),
+        Row(table, "WebDataset", "web_dataset", "pytorch", same, optional=True),
         Row(table, "Grain", "grain_workers", "grain", same, optional=True),
     ]
 

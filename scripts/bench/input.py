@@ -8,7 +8,6 @@ epochs, `whole epochs` also makes a new iterator in each epoch, as Keras does, a
 """
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -67,7 +66,7 @@ def _parse() -> argparse.Namespace:
 def _bench(flags: argparse.Namespace, folder: Path) -> None:
     rows, measured = _rows(flags), {}
     if not flags.data and not flags.csv:
-        flags.csv, flags.images = _default_images(folder)
+        flags.csv, flags.images = same_images.default(folder)
     if rows:
         images = _prepare(flags, folder / "all", "train=1")
         limits = {"rounds": flags.rounds, "seconds": flags.seconds, "timeout_seconds": flags.timeout}
@@ -102,15 +101,6 @@ def _rows(flags: argparse.Namespace) -> list[Row]:
 
 def _wanted(name: str, flags: argparse.Namespace) -> bool:
     return any(part in name for part in flags.only.split(","))
-
-
-def _default_images(folder: Path) -> tuple[str, str]:
-    """Returns the CSV and the images of the real data set, or of drawn ones."""
-    miml = os.environ.get("MIML_DATASET")
-    if miml:
-        return os.path.join(miml, "miml_labels_1.csv"), os.path.join(miml, "images")
-    print("Drawing images, since MIML_DATASET names no folder ...", flush=True)
-    return same_images.draw(folder / "drawn")
 
 
 def _prepare(flags: argparse.Namespace, folder: Path, splits: str) -> SameImages:

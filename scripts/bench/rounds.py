@@ -32,7 +32,7 @@ class Readers:
             ReaderError: there is none.
         """
         if row.reader not in self._running:
-            self._running[row.reader] = ReaderProcess(row.reader, _python(row.environment))
+            self._running[row.reader] = ReaderProcess(row.reader, python(row.environment))
         request = {
             "dataset": images.dataset,
             "folder": images.folder,
@@ -115,8 +115,8 @@ def _noted(row: Row, failed: dict[str, str]) -> Iterator[None]:
         failed[row.full_name] = str(error)
 
 
-def _python(environment: str) -> Path:
-    """Returns the interpreter of an environment.
+def python(environment: str) -> Path:
+    """Returns the interpreter of an environment: that of .venv-interop-NAME, or for "" that of the checkout.
 
     Raises:
         ReaderError: it is not there.

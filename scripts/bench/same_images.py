@@ -62,6 +62,15 @@ def convert(csv_path: str, images: str, folder: Path, splits: str) -> str:
     return str(folder / "bench" / "1.0.0")
 
 
+def default(folder: Path) -> tuple[str, str]:
+    """Returns the CSV and the images of the real data set, or of drawn ones."""
+    miml = os.environ.get("MIML_DATASET")
+    if miml:
+        return os.path.join(miml, "miml_labels_1.csv"), os.path.join(miml, "images")
+    print("Drawing images, since MIML_DATASET names no folder ...", flush=True)
+    return draw(folder / "drawn")
+
+
 def draw(folder: Path, number: int = _NUM_MADE) -> tuple[str, str]:
     """Draws images; returns the paths of their CSV and of their folder."""
     script = _ROOT / "scripts" / "make_example.py"

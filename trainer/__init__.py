@@ -49,6 +49,7 @@ callbacks.py    lists the callbacks of a training, and ends a run whose loss is 
 loop.py         trains the epochs of a phase, step by step, and saves its place
 environment.py  describes the machine of a run, its versions and the revisions of code
 description.py  describes a run in its config.json
+model_card.py   writes MODEL_CARD.md: what a model is, what it was trained and evaluated on, and its limits
 leftovers.py    lists the files that an unfinished run leaves, and says how to go on
 train.py        runs a training: the order of its steps, and nothing else
 runs.py         compares runs side by side: `python -m trainer.runs`

@@ -34,7 +34,7 @@ def describe(
         config: of the run.
         data: its datasets.
         plan: what it caches.
-        network: the whole model, with the weights trainable that the run trains.
+        network: the whole model, as it is trained.
         earlier: the contents of config.json if the run goes on; its commands are kept.
     """
     return {
@@ -53,17 +53,17 @@ def describe(
         ],
         "classes_used": list(data.classes),
         "cache_used": {"content": plan.content, "on_disk": plan.on_disk},
-        **({"num_weights": num_weights(network)} if network else {}),
+        **({"num_weights": _num_weights(config, network)} if network else {}),
         "versions": environment.versions(),
         "revisions": environment.revisions(),
         "environment": environment.describe(),
     }
 
 
-def num_weights(network: keras.Model) -> dict[str, int]:
-    """Returns the number of weights of a model, and of those that are trained."""
+def _num_weights(config: TrainConfig, network: keras.Model) -> dict[str, int]:
+    """Returns the number of weights of a model, and of those that are trained, if these are always the same."""
     trained = sum(math.prod(weight.shape) for weight in network.trainable_weights)
-    return {"total": network.count_params(), "trained": trained}
+    return {"total": network.count_params(), **({} if config.unfreeze_epochs else {"trained": trained})}
 
 
 def this_command(config: TrainConfig) -> dict[str, str]:

@@ -2,9 +2,10 @@
 
 import dataclasses
 import os
+import shlex
 from dataclasses import field
 
-from multihot import command, flags, native_stderr
+from multihot import command, flags, native_stderr, usage
 from multihot.quiet import quiet
 from multihot.settings import setting
 from multihot.usage import Usage
@@ -47,7 +48,25 @@ def main(parsed: tuple[TrainConfig, _Mode]) -> None:
     result = train.train_and_evaluate(config)
     print(f"\nValidation split {config.validation_split!r}, after the last epoch:")
     print(metrics.table(result))
-    print(f"\nRun: {config.output} (model.keras, evaluation.json, training.png, samples.png)")
+    print(f"\n{next_steps(config.output)}")
+
+
+def next_steps(output: str) -> str:
+    """Returns lines with the files of a run, and the commands that one needs next.
+
+    Args:
+        output: folder of the run.
+    """
+    runs = shlex.quote(os.path.dirname(os.path.normpath(output)) or ".")
+    program = "multihot runs" if usage.program("").startswith("multihot") else "python -m trainer.runs"
+    return "\n".join(
+        [
+            f"Run: {output} (model.keras, evaluation.json, training.png, samples.png)",
+            f"To load the model:  {os.path.join(output, 'MODEL_CARD.md')}",
+            f"To compare runs:    {program} {runs}",
+            f"To see its curves:  tensorboard --logdir={runs}",
+        ]
+    )
 
 
 def _parse(argv: list[str]) -> tuple[TrainConfig, _Mode]:

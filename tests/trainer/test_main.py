@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from trainer import config
+from trainer import config, main
 from trainer.config import TrainConfig
 
 CHECKOUT = Path(__file__).parents[2]
@@ -129,6 +129,45 @@ def test_help_names_every_flag(command: Command) -> None:
     assert "Traceback" not in ended.stderr
     for field in dataclasses.fields(TrainConfig):
         assert re.search(rf"^  --{field.name}[= ]", ended.stdout, re.MULTILINE), field.name
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "expected"),
+    [
+        pytest.param(
+            "/checkout/trainer/__main__.py",
+            "runs/first",
+            [
+                "Run: runs/first (model.keras, evaluation.json, training.png, samples.png)",
+                "To load the model:  runs/first/MODEL_CARD.md",
+                "To compare runs:    python -m trainer.runs runs",
+                "To see its curves:  tensorboard --logdir=runs",
+            ],
+            id="python -m",
+        ),
+        pytest.param(
+            "multihot train",
+            "/my runs/first/",
+            [
+                "Run: /my runs/first/ (model.keras, evaluation.json, training.png, samples.png)",
+                "To load the model:  /my runs/first/MODEL_CARD.md",
+                "To compare runs:    multihot runs '/my runs'",
+                "To see its curves:  tensorboard --logdir='/my runs'",
+            ],
+            id="our command, and a folder with a blank",
+        ),
+        pytest.param(
+            "/venv/bin/multihot-train", "first", ["To compare runs:    multihot runs ."], id="no folder above"
+        ),
+    ],
+)
+def test_the_end_names_the_commands_that_one_needs_next(
+    name: str, output: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name])
+    found = main.next_steps(output).splitlines()
+    assert len(found) == 4
+    assert found == expected if len(expected) == 4 else set(expected) <= set(found)
 
 
 def test_a_folder_above_the_dataset_names_the_dataset(command: Command, data: Path, tmp_path: Path) -> None:

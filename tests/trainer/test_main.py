@@ -92,7 +92,7 @@ def test_the_program_is_interrupted_while_it_imports(sent: int, status: int, dat
         ),
         pytest.param(
             ["--weights=missing.h5"],
-            "error: --weights must be none, imagenet or a file. There is no file missing.h5",
+            "a file of weights, or the folder of a run. There is no file missing.h5",
             id="a missing file of weights",
         ),
         pytest.param(["--flagfile=missing.flags"], "missing.flags", id="a missing file of flags"),

@@ -13,7 +13,7 @@ from keras import layers
 from multihot.errors import UserError
 from schemas import example
 from schemas.statistics import Statistics
-from trainer import backbones, own_models, sources, weights
+from trainer import backbones, own_models, sources, unfreezing, weights
 from trainer.backbones import Backbone
 from trainer.config import TrainConfig
 from trainer.weights import Head
@@ -98,12 +98,15 @@ def _loaded(config: TrainConfig, backbone: Backbone) -> tuple[Backbone, Head | N
 
 def _with_head(config: TrainConfig, backbone: Backbone, statistics: Statistics, multi_label: bool) -> keras.Model:
     inputs, network = _inputs(config, backbone), backbone.network
-    # Frozen, its batch normalization keeps its own mean and variance as well.
     if config.freeze_backbone:
+        # Its batch normalization keeps its own mean and variance as well.
         network.trainable = False
-    pixels = backbone.preprocess(inputs)
-    # Frozen, nothing in it is random either: its features are the same in every epoch.
-    maps = network(pixels, training=False) if config.freeze_backbone else network(pixels)
+        if config.unfreeze_epochs:
+            # Now, and not when the head is trained.
+            unfreezing.check(network, config.unfreeze_from)
+        else:
+            _stop_dropout(network)
+    maps = network(backbone.preprocess(inputs))
     # Features and head are float32 whatever the backbone computes in: they are averages, sums and logarithms.
     features = layers.GlobalAveragePooling2D(dtype="float32")(maps)
     outputs = layers.Dense(
@@ -117,11 +120,21 @@ def _with_head(config: TrainConfig, backbone: Backbone, statistics: Statistics, 
     return keras.Model(inputs, outputs, name=_name(config))
 
 
+def _stop_dropout(backbone: keras.Model) -> None:
+    """Leaves nothing random in a backbone that stays frozen: its features are the same in every epoch.
+
+    `training=False` in the call of a backbone would not: Keras replaces it in a training.
+    """
+    for layer in backbone._flatten_layers():
+        if isinstance(layer, layers.Dropout | layers.SpatialDropout1D | layers.SpatialDropout2D):
+            layer.rate = 0.0
+
+
 def _with_its_own_head(config: TrainConfig, backbone: Backbone) -> keras.Model:
     if config.freeze_backbone:
         raise UserError(
-            f"--freeze_backbone: the model of --model={config.model} has its own head. To train a head alone, return "
-            "the backbone, with outputs [batch, height, width, channels]."
+            f"--freeze_backbone: the model of --model={config.model} has its own head. Train all of it with "
+            "--nofreeze_backbone, or return the backbone, with outputs [batch, height, width, channels]."
         )
     inputs = _inputs(config, backbone)
     probabilities = backbone.network(backbone.preprocess(inputs))

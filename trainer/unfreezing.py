@@ -29,6 +29,15 @@ def unfreeze(backbone: keras.Model, start: str) -> None:
             layer.trainable = False
 
 
+def check(backbone: keras.Model, start: str) -> None:
+    """Checks that `unfreeze` takes the name of a layer, or the share of the layers.
+
+    Raises:
+        UserError: it does not.
+    """
+    _first(backbone, start)
+
+
 def _first(backbone: keras.Model, start: str) -> int:
     """Returns the number of the first layer that is to be trained."""
     if re.fullmatch(r"[\d.]+", start):

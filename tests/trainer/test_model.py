@@ -105,6 +105,22 @@ def test_a_network_takes_images_of_any_size(name: str, config: Config, statistic
         of_one_size(_images(8))
 
 
+@pytest.mark.parametrize("name", ["small_resnet", "efficientnet_lite0"])
+def test_a_model_of_one_size_is_saved_with_the_weights_of_that_of_any_size(
+    name: str, config: Config, statistics: Statistics, tmp_path: Path
+) -> None:
+    network = model.build(config(model=name, freeze_backbone=True), statistics)
+    network.save(tmp_path / "any.keras")
+    model.of_size(network, 24).save(tmp_path / "one.keras")
+    for file, size in (("any.keras", None), ("one.keras", 24)):
+        saved = keras.saving.load_model(tmp_path / file)
+        assert saved.input.shape == (None, size, size, 3)
+        assert [weight.shape for weight in saved.weights] == [weight.shape for weight in network.weights]
+        # Frozen, it has neither dropout nor the statistics of a batch in a training either.
+        scores = np.asarray(saved(_images(24), training=True))
+        np.testing.assert_allclose(scores, _predict(network, _images(24)), rtol=1e-5)
+
+
 def test_bytes_and_floats_are_the_same_image(config: Config, statistics: Statistics) -> None:
     network = model.build(config(), statistics)
     np.testing.assert_array_equal(_predict(network, _images()), _predict(network, _images().astype(np.float32)))

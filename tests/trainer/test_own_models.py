@@ -309,6 +309,7 @@ def test_trains_by_the_command_line_and_loads_in_plain_keras(code: str, data: Pa
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     program = ["-c", "from multihot.__main__ import run; run()", "train"]
     flags = [f"--data={data}", "--model=mine:build", "--image_size=32", "--epochs=1", "--batch_size=16"]
+    flags.append("--nofreeze_backbone")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -317,6 +318,8 @@ def test_trains_by_the_command_line_and_loads_in_plain_keras(code: str, data: Pa
 
     ended = run(*program, *flags, "--output=first")
     assert ended.returncode == 0, ended.stderr
+    # The model is that of the earlier run.
+    flags.remove("--model=mine:build")
     ended = run(*program, *flags, "--output=second", "--weights=first")
     assert ended.returncode == 0, ended.stderr
     plain = run("-c", _PLAIN, "second/model.keras")

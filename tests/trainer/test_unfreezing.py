@@ -91,6 +91,14 @@ def test_a_share_is_less_than_1(start: str) -> None:
         unfreezing.unfreeze(small_resnet.backbone(), start)
 
 
+def test_the_name_is_checked_when_the_model_is_built(config: Config, info: DatasetInfo) -> None:
+    asked = config(freeze_backbone=True, unfreeze_epochs=1, unfreeze_from="block9")
+    with pytest.raises(
+        UserError, match=r"^No layer of small_resnet .* begin with: stem, block0, block1, block2, block3\."
+    ):
+        model.build(asked, info.split("train").statistics)
+
+
 def test_only_what_is_unfrozen_is_learned(config: Config, info: DatasetInfo) -> None:
     network = model.build(config(), info.split("train").statistics)
     backbone = model.backbone_of(network)

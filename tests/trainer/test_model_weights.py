@@ -163,7 +163,7 @@ def test_the_small_network_has_no_imagenet_weights(config: Config, statistics: S
         r"^--weights=imagenet: small_resnet has no ImageNet weights\. Choose .* efficientnet_lite0, or --weights=none"
     )
     with pytest.raises(UserError, match=match):
-        model.build(config(weights="imagenet"), statistics)
+        model.build(config(model="small_resnet", weights="imagenet"), statistics)
 
 
 def _imagenet(command: Command, data: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:

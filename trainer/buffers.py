@@ -36,15 +36,13 @@ class Buffers(NamedTuple):
 
     Attributes:
         chunk_size: examples that go through a step together: whole batches, or parts of one.
-        load_calls: calls that decode or read a cache, at a time, for each dataset.
-        colour_calls: calls of colour.jitter_and_mix, at a time.
+        load_calls: calls that decode or read a cache, and change what they have read, at a time.
         prefetched_batches: batches that wait for the model.
         num_bytes: memory that the buffers take, approximately, without that of the shuffle.
     """
 
     chunk_size: int
     load_calls: int
-    colour_calls: int
     prefetched_batches: int
     num_bytes: int
 
@@ -83,20 +81,18 @@ def plan(
         reading = OPEN_SHARDS * (_READ_BYTES + 4 * round(record))
         load += round(chunk * record + 3 * max(each.pixels.mean for each in statistics))
         load += chunk * 2 * 3 * cut_from**2
-    changed = 4 * example if config.augment == "full" else example  # float32
-    change = chunk * (3 * changed + 2 * labels)
+    changed = 4 * example if config.augment in ("colour", "full") else example  # float32
+    if changed > example:
+        load += chunk * (3 * changed + 2 * labels)
     batch_bytes = batch * (changed + labels)
-    load_calls = _calls(load, len(sources.each) if decodes else 1)
-    colour_calls = _calls(change) if config.augment == "full" else 0
+    load_calls = _calls(load)
     prefetched = max(1, min(_PREFETCH_BATCHES, _PREFETCH_BYTES // batch_bytes))
-    parts = len(sources.each) if decodes else 1
     # A small dataset has fewer chunks than calls.
-    num_chunks = math.ceil(max(_num_examples(source) for source in sources.each) / chunk)
-    num_bytes = parts * (reading + min(load_calls, num_chunks) * load) + min(colour_calls, parts * num_chunks) * change
+    num_chunks = math.ceil(sum(_num_examples(source) for source in sources.each) / chunk)
+    num_bytes = len(sources.each) * reading + min(load_calls, num_chunks) * load
     return Buffers(
         chunk_size=chunk,
         load_calls=load_calls,
-        colour_calls=colour_calls,
         prefetched_batches=prefetched,
         # Two more batches: one is being assembled, and the model uses one.
         num_bytes=num_bytes + (prefetched + 2) * batch_bytes,
@@ -121,6 +117,6 @@ def _chunk(batch: int, example_bytes: int) -> int:
     return min(batch, part + part % 2)
 
 
-def _calls(call_bytes: int, num_steps: int = 1) -> int:
+def _calls(call_bytes: int) -> int:
     """Returns the number of calls of a step that run at a time, if each call takes `call_bytes`."""
-    return min(machine.usable_cores(), max(2, _CALLS_BYTES // num_steps // call_bytes))
+    return min(machine.usable_cores(), max(2, _CALLS_BYTES // call_bytes))

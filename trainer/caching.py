@@ -132,10 +132,11 @@ def footprints(config: TrainConfig, sources: Sources, num_features: int | None =
     splits = [sources.split(name) for name in (config.train_split, config.validation_split)]
     numbers = [split.num_examples for split in splits]
     labels = 4 * len(sources.classes)
-    # A training and its validation have a pipeline each, and so have the two measurements of throughput.py.
-    decoding = 2 * pipeline.plan_buffers(config, sources, decodes=True).num_bytes
+    # The order of an epoch; while the order of the next one is made, there may be two.
+    ordered = 2 * reading.ORDER_BYTES * numbers[0]
+    # A training and its validation have a pipeline each.
+    decoding = 2 * pipeline.most_buffer_bytes(config, sources, decodes=True) + ordered
     records = sum(shard.num_bytes for split in splits for shard in split.shards)
-    # Encoded records are not kept a second time for throughput.py, and shuffled there.
     decoding += reading.shuffled_record_bytes(config, sources)
     sizes = {
         "none": Footprint(0, decoding),
@@ -145,17 +146,12 @@ def footprints(config: TrainConfig, sources: Sources, num_features: int | None =
     if num_features is not None:
         inputs["features"] = [4 * num_features] * 2
     for content, each in inputs.items():
-        buffered = pipeline.plan_buffers(
+        buffered = pipeline.most_buffer_bytes(
             config, sources, decodes=False, num_features=num_features if content == "features" else None
-        ).num_bytes
-        # Elements of the shuffle are examples with their labels, or numbers.
-        shuffled = buffers.SHUFFLE_ELEMENT_BYTES * numbers[0]
-        if reading.shuffles_examples(config, each[0] * numbers[0]):
-            shuffled = (each[0] + labels + 2 * buffers.SHUFFLE_ELEMENT_BYTES) * numbers[0]
-        kept = [number * (size + labels) for number, size in zip(numbers, each, strict=True)]
-        copied = sum(map(pipeline.copied_bytes, kept))
+        )
+        kept = sum(number * (size + labels) for number, size in zip(numbers, each, strict=True))
         # To fill the cache, records are decoded.
-        sizes[content] = Footprint(sum(kept), max(2 * buffered + shuffled + copied, decoding))
+        sizes[content] = Footprint(kept, max(2 * buffered + ordered, decoding))
     return sizes
 
 
@@ -257,6 +253,7 @@ def _describe(
         "split": split,
         "size": size,
         "decode": config.decode,
+        "resize": config.resize,
         "features": features and features.key,
         "tensorflow": tf.__version__,
     }

@@ -53,19 +53,21 @@ def mixup(
     return images * (1.0 - wide) + partners * wide, mixed
 
 
-def jitter_and_mix(
-    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, has_unknown: bool = False
+def change(
+    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, mix: bool, has_unknown: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Changes the colours of a batch, and blends its examples.
+    """Changes the colours of a batch, and blends its examples if asked for.
 
     Args:
         images: uint8 [batch, height, width, 3].
         labels: float32 [batch, k].
         seed: int64 [2].
+        mix: whether to blend.
         has_unknown: whether labels may be UNKNOWN.
 
     Returns:
         images float32 [batch, height, width, 3], 0 to 255, and labels float32 [batch, k].
     """
     colour_seed, mixup_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    return mixup(jitter_colour(tf.cast(images, tf.float32), colour_seed), labels, mixup_seed, has_unknown=has_unknown)
+    changed = jitter_colour(tf.cast(images, tf.float32), colour_seed)
+    return mixup(changed, labels, mixup_seed, has_unknown=has_unknown) if mix else (changed, labels)

@@ -10,9 +10,7 @@ import tensorflow as tf
 
 from trainer import resizing
 
-# The smallest share of an image that a crop keeps, and the range of its aspect ratio: enough to vary the picture, but
-# objects that have a label are seldom cut away.
-_MIN_AREA = 0.3
+# The range of the aspect ratio of a crop.
 _MAX_LOG_ASPECT = 0.2877  # ln(4/3)
 
 
@@ -36,18 +34,27 @@ class Crops(NamedTuple):
         extent = tf.clip_by_value(tf.cast(tf.round(self.extent * sizes), tf.int32), 1, shapes - place)
         return tf.concat([place, extent], axis=1)
 
+    def of(self, places: tf.Tensor) -> "Crops":
+        """Returns the crops of some images, by their places."""
+        return Crops(*(tf.gather(each, places) for each in self))
 
-def random_crops(num: int | tf.Tensor, seed: tf.Tensor, *, crop: bool) -> Crops:
+
+def whole(num: int | tf.Tensor) -> Crops:
+    """Returns crops that are whole images, not mirrored."""
+    return Crops(tf.zeros([num, 2]), tf.ones([num, 2]), tf.fill([num], False))
+
+
+def random_crops(num: int | tf.Tensor, seed: tf.Tensor, *, min_area: float | None) -> Crops:
     """Draws crops of a random size, shape and place, half of them mirrored.
 
     Args:
         num: of images.
         seed: int64 [2].
-        crop: whether to cut; otherwise whole images are mirrored or not.
+        min_area: smallest share of an image that a crop keeps; None: whole images are mirrored or not.
     """
     area_seed, aspect_seed, place_seed, flip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
-    if crop:
-        area = tf.random.stateless_uniform([num], area_seed, _MIN_AREA, 1.0)
+    if min_area is not None:
+        area = tf.random.stateless_uniform([num], area_seed, min_area, 1.0)
         aspect = tf.exp(tf.random.stateless_uniform([num], aspect_seed, -_MAX_LOG_ASPECT, _MAX_LOG_ASPECT))
         extent = tf.minimum(tf.sqrt(tf.stack([area / aspect, area * aspect], axis=1)), 1.0)
     else:
@@ -63,7 +70,7 @@ def crop_and_resize(images: tf.Tensor, indices: tf.Tensor, crops: Crops, size: i
     and took three times as long at 224 pixels and 1.7 times as long at 64. At 32 pixels it was faster by a third.
 
     Args:
-        images: uint8 [m, height, width, 3].
+        images: uint8 [m, height, width, 3]; height and width may be static.
         indices: of the images to crop, int [n].
         crops: one for each index.
         size: height and width of the result, pixels.
@@ -76,10 +83,20 @@ def crop_and_resize(images: tf.Tensor, indices: tf.Tensor, crops: Crops, size: i
     windows = crops.windows(ones * tf.shape(images)[1:3])
     begin = tf.concat([number, windows[:, :2], 0 * ones], axis=1)
     extent = tf.concat([ones, windows[:, 2:], 3 * ones], axis=1)
+    # Larger crops would lose pixels by interpolation.
+    most = int(resizing.INTERPOLATED * size)
+    may_skip = any(side is None or side > most for side in images.shape[1:3])
 
     def one(crop: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         begin, extent, mirrored = crop
-        return resizing.interpolated(mirror(tf.slice(images, begin, extent)[0], mirrored), size)
+        image = mirror(tf.slice(images, begin, extent)[0], mirrored)
+        if not may_skip:
+            return resizing.interpolated(image, size)
+        return tf.cond(
+            tf.reduce_max(extent[1:3]) > most,
+            lambda: resizing.averaged(image, size),
+            lambda: resizing.interpolated(image, size),
+        )
 
     return tf.map_fn(
         one,

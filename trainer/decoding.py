@@ -18,8 +18,6 @@ from trainer.cropping import Crops
 
 # libjpeg can divide height and width by these numbers at little cost.
 _RATIOS = (1, 2, 4, 8)
-# Images of up to this many times the size of the result are interpolated: beyond it, interpolation would skip pixels.
-_INTERPOLATED = 2.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +30,7 @@ class Decoder:
         all_jpeg: whether the dataset has no image of another format: the graph is simpler then.
         size: height and width of the result, pixels.
         exact: whether all pixels are decoded and averaged by an antialiasing filter.
+        resize: way from an image to a square, see TrainConfig.
         has_unknown: whether labels may be unknown: those are example.UNKNOWN.
     """
 
@@ -40,6 +39,7 @@ class Decoder:
     all_jpeg: bool
     size: int
     exact: bool
+    resize: str = "stretch"
     has_unknown: bool = False
 
     def __call__(self, records: tf.Tensor, crops: Crops | None = None) -> tuple[tf.Tensor, tf.Tensor]:
@@ -83,7 +83,7 @@ class Decoder:
         if not self.all_jpeg:
             decoder = tf.where(tf.io.is_jpeg(features[example.IMAGE]), decoder, len(self._ratios))
         remaining = largest / tf.gather([*map(float, self._ratios), 1.0], decoder)
-        plans = [decoder, tf.cast(remaining > _INTERPOLATED, tf.int32)]
+        plans = [decoder, tf.cast(remaining > resizing.INTERPOLATED, tf.int32)]
         if crops:
             plans += [tf.cast(crops.mirrored, tf.int32), *tf.unstack(windows, axis=1)]
         return tf.stack(plans, axis=1)

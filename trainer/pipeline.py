@@ -16,8 +16,8 @@ them one after the other.
 
 import functools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -29,10 +29,14 @@ from trainer.cropping import Crops
 from trainer.decoding import Decoder
 from trainer.sources import Source, Sources
 
-# Crops are cut from images that are larger than the result by this factor, so that crops are enlarged less.
-_CROP_MARGIN = 1.125
+# Crops are cut from images that are larger than the result by this factor, so that crops are enlarged less: a crop of a
+# third of the area is 0.87 times as large as a small result, and 0.65 times as large as a large one. With 1.5 for all,
+# an image of 224 pixels would take 339 kB of a cache instead of 191.
+_CROP_MARGIN, _SMALL_CROP_MARGIN = 1.125, 1.5
+_SMALL = 128
 
-_Load = Callable[[tf.Tensor, Crops | None], tuple[tf.Tensor, tf.Tensor]]
+# Records, or numbers of cached examples, to images and labels.
+_Load = Callable[[Any, Sequence[tf.Tensor], Crops | None], tuple[tf.Tensor, tf.Tensor]]
 
 
 class CachedSplit(NamedTuple):
@@ -67,9 +71,16 @@ def _num_training_examples(config: TrainConfig, sources: Sources) -> int:
 
 
 def training_dataset(
-    config: TrainConfig, sources: Sources, cached: CachedSplit | None = None, *, keep_encoded: bool = False
+    config: TrainConfig,
+    sources: Sources,
+    cached: CachedSplit | None = None,
+    *,
+    epoch: tf.Variable | int = 0,
+    image_size: int | None = None,
+    skip: int = 0,
+    keep_encoded: bool = False,
 ) -> tf.data.Dataset:
-    """Returns the batches of an epoch, shuffled and augmented anew each time it is iterated.
+    """Returns the batches of an epoch, in an order and with random changes that depend on the seed and the epoch alone.
 
     An epoch has all examples but those that do not fill a batch (see `steps_per_epoch`). With weights, each example
     comes from one of the datasets with that probability, and no example of a dataset is repeated before all of its
@@ -79,59 +90,42 @@ def training_dataset(
         config: of the run.
         sources: its datasets.
         cached: their training splits, one after the other; by default shards are read and decoded in every epoch.
+        epoch: its number. That of a variable, an int64 on the CPU, is read when an iteration begins.
+        image_size: height and width of the images, pixels, no more than those of the run, which it is by default.
+        skip: number of batches at the start of the epoch that are left out.
         keep_encoded: whether records stay in memory, as they are, when they have been read once.
 
     Returns:
         inputs and labels float32 [batch, k], the batch a static dimension. Inputs are images uint8 [batch, size, size,
-            3], float32 with `augment="full"`; or cached features.
+            3], float32 with random colours; or cached features.
     """
-    trained_on = sources.having(config.train_split)
-    sizes = [source.split(config.train_split).num_examples for source in trained_on]
-    weights = [
-        weight for source, weight in zip(sources.each, config.data_weights, strict=False) if source in trained_on
-    ]
-    planned, batch = _buffers_for(config, sources, cached), training_batch_size(config, sources)
-    epoch_examples = steps_per_epoch(config, sources) * batch
-    # With such chunks, drop_remainder drops nothing; it makes the batch size static.
-    chunks_are_batches = planned.chunk_size == batch
-    if cached and reading.shuffles_examples(config, _num_bytes(cached.inputs)):
-        dataset = tf.data.Dataset.from_tensor_slices(tuple(cached)).shuffle(sum(sizes), seed=config.seed)
-        dataset = dataset.take(epoch_examples).batch(planned.chunk_size, drop_remainder=chunks_are_batches)
-    elif cached:
-        indices = (
-            reading.shuffled_indices(sizes, weights, config.seed)
-            .take(epoch_examples)
-            .batch(planned.chunk_size, drop_remainder=chunks_are_batches)
-        )
-        dataset = _load_chunks(indices, functools.partial(_gather, cached, config), config, planned)
-    else:
-        parts = [
-            _load_chunks(
-                reading.shuffled_records(config, source, len(sizes), keep_encoded)
-                .take(epoch_examples)
-                .batch(planned.chunk_size, drop_remainder=chunks_are_batches and len(sizes) == 1),
-                _loader(config, source),
-                config,
-                planned,
-            )
-            for source in trained_on
-        ]
-        dataset = parts[0]
-        if len(parts) > 1:
-            dataset = reading.mix([part.unbatch() for part in parts], weights or sizes, config.seed)
-            dataset = dataset.take(epoch_examples).batch(planned.chunk_size, drop_remainder=chunks_are_batches)
-    if config.augment == "full":
-        dataset = _with_seeds(dataset, config.seed + 1).map(
-            lambda chunk, seed: colour.jitter_and_mix(chunk[0], chunk[1], seed, has_unknown=sources.has_unknown),
-            num_parallel_calls=planned.colour_calls,
-        )
-    if not chunks_are_batches:
+    size, num_batches = image_size or config.image_size, steps_per_epoch(config, sources)
+    if not 0 <= skip <= num_batches:
+        raise ValueError(f"skip must be at least 0 and at most {num_batches}. Received: {skip}")
+    planned, batch = _buffers_for(config, sources, cached, size), training_batch_size(config, sources)
+    # Batches are cut from chunks. The first chunk that is read begins with a batch, the last one or an earlier one.
+    block = math.lcm(batch, planned.chunk_size)
+    first = skip * batch // block * block
+    chunks = _chunks(
+        config, sources, cached, epoch, keep_encoded, planned.chunk_size, range(first, num_batches * batch)
+    )
+    load = functools.partial(_gather, cached, config, size) if cached else _decoders(config, sources, size)
+    dataset = chunks.map(
+        functools.partial(_load_and_change, config, load, sources.has_unknown), num_parallel_calls=planned.load_calls
+    )
+    if planned.chunk_size != batch:
         dataset = dataset.rebatch(batch, drop_remainder=True)
-    return _finish(dataset, planned, epoch_examples // batch, cached)
+    return _finish(dataset.skip(skip - first // batch), planned, num_batches - skip, cached)
 
 
 def evaluation_dataset(
-    config: TrainConfig, sources: Sources, split: str, cached: CachedSplit | None = None, *, keep_encoded: bool = False
+    config: TrainConfig,
+    sources: Sources,
+    split: str,
+    cached: CachedSplit | None = None,
+    *,
+    image_size: int | None = None,
+    keep_encoded: bool = False,
 ) -> tf.data.Dataset:
     """Returns the batches of a split: every example once, always in the same order.
 
@@ -140,6 +134,7 @@ def evaluation_dataset(
         sources: its datasets.
         split: name of the split.
         cached: the splits of this name, one after the other; by default shards are read and decoded in every epoch.
+        image_size: height and width of the images, pixels, no more than those of the run, which it is by default.
         keep_encoded: whether records stay in memory, as they are, when they have been read once.
 
     Returns:
@@ -147,11 +142,16 @@ def evaluation_dataset(
             remains.
     """
     num_examples = sum(source.split(split).num_examples for source in sources.each)
-    planned = _buffers_for(config, sources, cached)
+    planned = _buffers_for(config, sources, cached, config.image_size)
     if cached:
         chunks = tf.data.Dataset.from_tensor_slices(tuple(cached)).batch(planned.chunk_size)
     else:
         chunks = decoded_chunks(config, sources, split, config.image_size, keep_encoded=keep_encoded)
+    if image_size not in (None, config.image_size):
+        chunks = chunks.map(
+            lambda images, labels: (_as_large(images, tf.range(tf.shape(images)[0]), None, config, image_size), labels),
+            num_parallel_calls=planned.load_calls,
+        )
     if planned.chunk_size != config.batch_size:
         chunks = chunks.rebatch(config.batch_size)
     return _finish(chunks, planned, -(-num_examples // config.batch_size), cached)
@@ -184,10 +184,18 @@ def decoded_chunks(
 
 def cached_image_size(config: TrainConfig) -> int:
     """Returns the height and width of cached training images, pixels; of those that crops are cut from, if any are."""
-    return round(config.image_size * _CROP_MARGIN) if config.crops else config.image_size
+    margin = _SMALL_CROP_MARGIN if config.image_size <= _SMALL else _CROP_MARGIN
+    return round(config.image_size * margin) if config.crops else config.image_size
 
 
-def plan_buffers(config: TrainConfig, sources: Sources, *, decodes: bool, num_features: int | None = None) -> Buffers:
+def plan_buffers(
+    config: TrainConfig,
+    sources: Sources,
+    *,
+    decodes: bool,
+    num_features: int | None = None,
+    image_size: int | None = None,
+) -> Buffers:
     """Returns the buffers of a training. Those of a validation are no larger.
 
     Args:
@@ -195,61 +203,154 @@ def plan_buffers(config: TrainConfig, sources: Sources, *, decodes: bool, num_fe
         sources: its datasets.
         decodes: whether records are decoded; otherwise examples come from a cache.
         num_features: of an example, if they are cached instead of images.
+        image_size: of the images that come out, pixels; by default that of the run.
     """
-    cut_from = 0 if config.augment == "none" or config.crops_originals or not decodes else cached_image_size(config)
-    return buffers.plan(
-        config, sources, decodes=decodes, size=config.image_size, cut_from=cut_from, num_features=num_features
+    size = image_size or config.image_size
+    resized = config.augment != "none" or size != config.image_size
+    cut_from = cached_image_size(config) if resized and decodes and not config.crops_originals else 0
+    return buffers.plan(config, sources, decodes=decodes, size=size, cut_from=cut_from, num_features=num_features)
+
+
+def most_buffer_bytes(config: TrainConfig, sources: Sources, *, decodes: bool, num_features: int | None = None) -> int:
+    """Returns the memory of the buffers of a training, with images of the size for which they take most."""
+    sizes = {config.image_size, *(size for size, _ in config.train_sizes)}
+    return max(
+        plan_buffers(config, sources, decodes=decodes, num_features=num_features, image_size=size).num_bytes
+        for size in sizes
     )
 
 
-def _buffers_for(config: TrainConfig, sources: Sources, cached: CachedSplit | None) -> Buffers:
+def _buffers_for(config: TrainConfig, sources: Sources, cached: CachedSplit | None, size: int) -> Buffers:
     num_features = int(cached.inputs.shape[1]) if cached and len(cached.inputs.shape) == 2 else None
-    return plan_buffers(config, sources, decodes=not cached, num_features=num_features)
+    return plan_buffers(config, sources, decodes=not cached, num_features=num_features, image_size=size)
 
 
-def _load_chunks(chunks: tf.data.Dataset, load: _Load, config: TrainConfig, planned: Buffers) -> tf.data.Dataset:
-    """Returns the images and labels of chunks of records, or of numbers of cached examples; augmented if asked for."""
+def _chunks(
+    config: TrainConfig,
+    sources: Sources,
+    cached: CachedSplit | None,
+    epoch: tf.Variable | int,
+    keep_encoded: bool,
+    chunk_size: int,
+    examples: range,
+) -> tf.data.Dataset:
+    """Returns some examples of an epoch, a chunk at a time.
+
+    Returns:
+        the examples: their numbers, int64 [chunk]; or records, string [chunk], and the numbers of their datasets;
+        the number of the chunk in the epoch;
+        a seed of the epoch, int64 [2], and all records of each dataset if they are read by their numbers, string [n].
+    """
+    trained_on = sources.having(config.train_split)
+    sizes = [source.split(config.train_split).num_examples for source in trained_on]
+    weights = [
+        weight for source, weight in zip(sources.each, config.data_weights, strict=False) if source in trained_on
+    ]
+    by_number = cached is not None or keep_encoded or reading.fits(config, sources)
+    kept = [] if cached or not by_number else trained_on
+
+    def epoch_of(*records: tf.Tensor) -> tf.data.Dataset:
+        seed = tf.stack([tf.constant(config.seed, tf.int64), tf.cast(epoch, tf.int64)])
+        order, change = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+        if by_number:
+            numbers = reading.order(sizes, weights, examples.stop, order)[examples.start :]
+            found = tf.data.Dataset.from_tensor_slices(numbers)
+        else:
+            found = reading.shuffled_records(trained_on, config.train_split, weights, order)
+            found = found.take(examples.stop).skip(examples.start)
+        # If no chunk is smaller, its size is a static dimension.
+        found = found.batch(chunk_size, drop_remainder=len(examples) % chunk_size == 0)
+        number = tf.data.Dataset.range(examples.start // chunk_size, examples.stop)
+        shared = tf.data.Dataset.from_tensors((change, *(records if kept else ()))).repeat()
+        return tf.data.Dataset.zip(found, number, shared)
+
+    once = [reading.all_records(source, config.train_split, keep=keep_encoded) for source in kept]
+    return tf.data.Dataset.zip(*(once or [tf.data.Dataset.from_tensors(0)])).flat_map(epoch_of)
+
+
+def _load_and_change(
+    config: TrainConfig, load: _Load, has_unknown: bool, items: Any, number: tf.Tensor, shared: Sequence[tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the inputs and labels of a chunk, augmented if asked for."""
+    seed, *kept = shared
     if config.augment == "none":
-        return chunks.map(lambda items: load(items, None), num_parallel_calls=planned.load_calls)
-    return _with_seeds(chunks, config.seed).map(
-        lambda items, seed: load(items, cropping.random_crops(tf.size(items), seed, crop=config.crops)),
-        num_parallel_calls=planned.load_calls,
-    )
+        return load(items, kept, None)
+    seed = tf.random.experimental.stateless_fold_in(seed, number)
+    crop_seed, colour_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    num = tf.size(items[0] if isinstance(items, tuple) else items)
+    crops = cropping.random_crops(num, crop_seed, min_area=config.min_crop_area if config.crops else None)
+    images, labels = load(items, kept, crops)
+    if config.augment in ("colour", "full"):
+        return colour.change(images, labels, colour_seed, mix=config.augment == "full", has_unknown=has_unknown)
+    return images, labels
 
 
-def _loader(config: TrainConfig, source: Source) -> _Load:
+def _decoders(config: TrainConfig, sources: Sources, size: int) -> _Load:
+    """Returns the function that decodes the examples of a training, each as its dataset has it."""
+    trained_on = sources.having(config.train_split)
+    loaders = [_loader(config, source, size) for source in trained_on]
+    ends = [0]
+    for source in trained_on:
+        ends.append(ends[-1] + source.split(config.train_split).num_examples)
+
+    def load(items: Any, kept: Sequence[tf.Tensor], crops: Crops | None) -> tuple[tf.Tensor, tf.Tensor]:
+        if kept:
+            origin = tf.searchsorted(tf.constant(ends[1:], tf.int64), items, side="right")
+        else:
+            items, origin = items
+        num = items.shape[0]
+        if len(loaders) == 1:
+            return loaders[0](tf.gather(kept[0], items) if kept else items, crops)
+        places = tf.dynamic_partition(tf.range(tf.size(items)), origin, len(loaders))
+        parts = []
+        for i, (place, loader) in enumerate(zip(places, loaders, strict=True)):
+            some = tf.gather(items, place)
+            records = tf.gather(kept[i], some - ends[i]) if kept else some
+            parts.append(loader(records, crops and crops.of(place)))
+        images, labels = (tf.dynamic_stitch(places, list(part)) for part in zip(*parts, strict=True))
+        return tf.ensure_shape(images, [num, size, size, 3]), tf.ensure_shape(labels, [num, len(sources.classes)])
+
+    return load
+
+
+def _loader(
+    config: TrainConfig, source: Source, size: int
+) -> Callable[[tf.Tensor, Crops | None], tuple[tf.Tensor, tf.Tensor]]:
     """Returns the function from records to images and labels.
 
     Images come out as they would from a cache of decoded ones, unless crops are cut from the originals.
     """
-    if config.augment == "none" or config.crops_originals:
-        return _decoder(config, source, config.train_split, config.image_size)
+    if config.crops_originals:
+        return _decoder(config, source, config.train_split, size)
     decoder = _decoder(config, source, config.train_split, cached_image_size(config))
 
     def load(records: tf.Tensor, crops: Crops | None) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = decoder(records)
-        return _crop_or_flip(images, tf.range(tf.size(records)), crops, config), labels
+        if not crops and decoder.size == size:
+            return images, labels
+        return _as_large(images, tf.range(tf.size(records)), crops, config, size), labels
 
     return load
 
 
 def _gather(
-    cached: CachedSplit, config: TrainConfig, indices: tf.Tensor, crops: Crops | None
+    cached: CachedSplit,
+    config: TrainConfig,
+    size: int,
+    numbers: tf.Tensor,
+    kept: Sequence[tf.Tensor],
+    crops: Crops | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    return _crop_or_flip(cached.inputs, indices, crops, config), tf.gather(cached.labels, indices)
+    return _as_large(cached.inputs, numbers, crops, config, size), tf.gather(cached.labels, numbers)
 
 
-def _crop_or_flip(inputs: tf.Tensor, indices: tf.Tensor, crops: Crops | None, config: TrainConfig) -> tf.Tensor:
-    """Returns the images (of `cached_image_size`), cropped or mirrored, or the features with these indices."""
-    if not crops:
-        return tf.gather(inputs, indices)
-    if config.crops:
-        return cropping.crop_and_resize(inputs, indices, crops, config.image_size)
-    return cropping.flip(inputs, indices, crops.mirrored)
-
-
-def _num_bytes(tensor: tf.Tensor) -> int:
-    return int(tensor.dtype.size * math.prod(tensor.shape))
+def _as_large(inputs: tf.Tensor, numbers: tf.Tensor, crops: Crops | None, config: TrainConfig, size: int) -> tf.Tensor:
+    """Returns the images, cropped or mirrored if asked for, at this size; or the features with these numbers."""
+    if len(inputs.shape) == 2 or (not crops and inputs.shape[1] == size):
+        return tf.gather(inputs, numbers)
+    if crops and not config.crops and inputs.shape[1] == size:
+        return cropping.flip(inputs, numbers, crops.mirrored)
+    return cropping.crop_and_resize(inputs, numbers, crops or cropping.whole(tf.size(numbers)), size)
 
 
 def _decoder(config: TrainConfig, source: Source, split: str, size: int) -> Decoder:
@@ -259,14 +360,9 @@ def _decoder(config: TrainConfig, source: Source, split: str, size: int) -> Deco
         all_jpeg=set(source.split(split).statistics.formats) == {JPEG},
         size=size,
         exact=config.decode == "exact",
+        resize=config.resize,
         has_unknown=source.has_unknown,
     )
-
-
-def _with_seeds(dataset: tf.data.Dataset, seed: int) -> tf.data.Dataset:
-    """Returns pairs of an element and a seed for its random operations, int64 [2], which differs in every epoch."""
-    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
-    return tf.data.Dataset.zip(dataset, seeds)
 
 
 def _finish(
@@ -283,12 +379,6 @@ def _options(cached: CachedSplit | None = None) -> tf.data.Options:
     # The autotuner ends an epoch on a tick of its own clock, up to seconds late; parallelism is set by hand instead.
     options.autotune.enabled = False
     # TensorFlow copies all arrays of a pipeline when it optimizes the graph, at the start of each epoch, and a cache on
-    # disk may be larger than the memory. For small arrays, copying takes less time than the optimization saves.
-    if cached and copied_bytes(sum(map(_num_bytes, cached))) == 0:
-        options.experimental_optimization.apply_default_optimizations = False
+    # disk may be larger than the memory.
+    options.experimental_optimization.apply_default_optimizations = cached is None
     return options
-
-
-def copied_bytes(num_bytes: int) -> int:
-    """Returns the bytes of a cached split of this size that TensorFlow copies when an epoch starts: all or none."""
-    return num_bytes if num_bytes <= reading.SHUFFLE_BYTES else 0

@@ -6,6 +6,9 @@ it: one averages pixels, for images that become much smaller, and the other inte
 
 import tensorflow as tf
 
+# Images of up to this many times the size of the result are interpolated: beyond it, interpolation would skip pixels.
+INTERPOLATED = 2.0
+
 
 def antialiased(image: tf.Tensor, size: int) -> tf.Tensor:
     """Resizes an image, uint8 [height, width, 3], by a filter as wide as the area that becomes a pixel."""

@@ -173,9 +173,9 @@ def config(recipe: Callable[..., TrainConfig], tmp_path: Path) -> Callable[..., 
 def training(tmp_path: Path) -> Callable[..., tf.data.Dataset]:
     """Makes the training data of a config and its sources, of which that is kept between epochs which a test names."""
 
-    def make(config: TrainConfig, sources: Sources, kept: str = "none") -> tf.data.Dataset:
+    def make(config: TrainConfig, sources: Sources, kept: str = "none", **asked: Any) -> tf.data.Dataset:
         cached = _cache(config, sources, config.train_split, pipeline.cached_image_size(config), kept, tmp_path)
-        return pipeline.training_dataset(config, sources, cached, keep_encoded=kept == "encoded")
+        return pipeline.training_dataset(config, sources, cached, keep_encoded=kept == "encoded", **asked)
 
     return make
 

@@ -55,4 +55,4 @@ def test_mixup_conserves_label_mass(seed_of: Seed) -> None:
 
 def test_labels_are_blended_with_their_images(seed_of: Seed, batch_of: Batch) -> None:
     images, labels = batch_of(8)
-    assert not np.array_equal(colour.jitter_and_mix(images, labels, seed_of())[1], labels)
+    assert not np.array_equal(colour.change(images, labels, seed_of(), mix=True)[1], labels)

@@ -17,12 +17,12 @@ SIZE = 24
 
 def _crop_and_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     num = tf.shape(images)[0]
-    return cropping.crop_and_resize(images, tf.range(num), cropping.random_crops(num, seed, crop=True), SIZE)
+    return cropping.crop_and_resize(images, tf.range(num), cropping.random_crops(num, seed, min_area=0.3), SIZE)
 
 
 def test_flip_mirrors_about_half_and_changes_nothing_else(seed_of: Seed, batch_of: Batch) -> None:
     images, _ = batch_of(64)
-    crops = cropping.random_crops(64, seed_of(), crop=False)
+    crops = cropping.random_crops(64, seed_of(), min_area=None)
     flipped = 0
     for image, found in zip(images.numpy(), cropping.flip(images, tf.range(64), crops.mirrored).numpy(), strict=True):
         mirrored = np.array_equal(found, image[:, ::-1])
@@ -34,7 +34,7 @@ def test_flip_mirrors_about_half_and_changes_nothing_else(seed_of: Seed, batch_o
 @pytest.mark.parametrize("chosen", [[], [3], [0, 1, 2], [4, 4, 0]])
 def test_to_flip_is_to_cut_the_whole_image(seed_of: Seed, batch_of: Batch, chosen: list[int]) -> None:
     images, _ = batch_of(5)
-    crops = cropping.random_crops(len(chosen), seed_of(), crop=False)
+    crops = cropping.random_crops(len(chosen), seed_of(), min_area=None)
     np.testing.assert_array_equal(
         cropping.flip(images, tf.constant(chosen, tf.int64), crops.mirrored),
         cropping.crop_and_resize(images, tf.constant(chosen, tf.int64), crops, SIZE),
@@ -88,7 +88,7 @@ def test_crops_are_everywhere_and_mirrored_half_the_time(seed_of: Seed) -> None:
 def test_windows_lie_within_their_images_and_are_where_they_were_drawn(
     seed_of: Seed, seed: tuple[int, int], shapes: list[tuple[int, int]]
 ) -> None:
-    crops = cropping.random_crops(len(shapes), seed_of(*seed), crop=True)
+    crops = cropping.random_crops(len(shapes), seed_of(*seed), min_area=0.3)
     windows, sizes = crops.windows(tf.constant(shapes)).numpy(), np.array(shapes)
     places, extents = windows[:, :2], windows[:, 2:]
     assert (places >= 0).all()
@@ -99,7 +99,7 @@ def test_windows_lie_within_their_images_and_are_where_they_were_drawn(
 
 
 def test_without_cropping_a_window_is_the_whole_image(seed_of: Seed) -> None:
-    crops = cropping.random_crops(3, seed_of(), crop=False)
+    crops = cropping.random_crops(3, seed_of(), min_area=None)
     np.testing.assert_array_equal(
         crops.windows(tf.constant([[7, 5], [1, 1], [300, 400]])), [[0, 0, 7, 5], [0, 0, 1, 1], [0, 0, 300, 400]]
     )

@@ -17,7 +17,7 @@ Operation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tens
 
 def _crop_and_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     num = tf.shape(images)[0]
-    return cropping.crop_and_resize(images, tf.range(num), cropping.random_crops(num, seed, crop=True), SIZE)
+    return cropping.crop_and_resize(images, tf.range(num), cropping.random_crops(num, seed, min_area=0.3), SIZE)
 
 
 def _crop(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -26,7 +26,7 @@ def _crop(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Ten
 
 def _flip(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     num = tf.shape(images)[0]
-    return cropping.flip(images, tf.range(num), cropping.random_crops(num, seed, crop=False).mirrored), labels
+    return cropping.flip(images, tf.range(num), cropping.random_crops(num, seed, min_area=None).mirrored), labels
 
 
 def _colour(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -38,7 +38,7 @@ def _mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Te
 
 
 def _change(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return colour.jitter_and_mix(images, labels, seed)
+    return colour.change(images, labels, seed, mix=True)
 
 
 OPERATIONS = [

@@ -128,17 +128,16 @@ def test_cached_features_are_those_of_the_backbone_in_another_type(
     assert found.max() > 0.1
 
 
-# Prints a digest of all weights after a training; image by image, in all ways in which images can change.
+# Prints a digest of all weights after a training with every augmentation, dropout and batch normalization.
 _DIGEST = """
 import hashlib, sys
 import keras, numpy as np
 from trainer import numerics, train
 from trainer.config import TrainConfig
-if sys.argv[3] == "on":
-    numerics.make_deterministic(3)
+numerics.make_deterministic(3)
 train.train_and_evaluate(TrainConfig(
     data=(sys.argv[1],), output=sys.argv[2], image_size=32, batch_size=8, epochs=3, augment="full", seed=3,
-    model=sys.argv[4], train_sizes=(), cache="none",
+    model="small_resnet", train_sizes=(), cache="none",
 ))
 weights = keras.saving.load_model(f"{sys.argv[2]}/model.keras", compile=False).get_weights()
 print("digest", hashlib.sha256(b"".join(each.tobytes() for each in weights)).hexdigest())
@@ -146,12 +145,11 @@ print("digest", hashlib.sha256(b"".join(each.tobytes() for each in weights)).hex
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["small_resnet", "mobilenet_v2"])
-def test_deterministic_runs_have_the_same_weights_bit_for_bit(name: str, data: Path, tmp_path: Path) -> None:
+def test_deterministic_runs_have_the_same_weights_bit_for_bit(data: Path, tmp_path: Path) -> None:
     digests = []
     for i in range(2):
         ended = subprocess.run(
-            [sys.executable, "-c", _DIGEST, str(data), str(tmp_path / f"run{i}"), "on", name],
+            [sys.executable, "-c", _DIGEST, str(data), str(tmp_path / f"run{i}")],
             cwd=CHECKOUT,
             capture_output=True,
             text=True,

@@ -7,13 +7,12 @@ that a program that loads it later needs none.
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 from keras import layers
 
 from multihot.errors import UserError
 from schemas import example
 from schemas.statistics import Statistics
-from trainer import backbones, own_models, sources, unfreezing, weights
+from trainer import backbones, losses, own_models, unfreezing, weights
 from trainer.backbones import Backbone
 from trainer.config import TrainConfig
 from trainer.weights import Head
@@ -35,7 +34,7 @@ def build(config: TrainConfig, statistics: Statistics, classes: Sequence[str] = 
         UserError: there is no such model, it cannot take images of this size, its weights cannot be had, or it would
             have nothing to learn.
     """
-    num_classes, multi_label = len(statistics.positives), config.loss != "categorical_crossentropy"
+    num_classes, multi_label = len(statistics.positives), config.loss != losses.SOFTMAX
     if num_classes == 1 and not multi_label:
         raise UserError(
             f"--loss={config.loss} needs two classes or more: for one class, a softmax gives 1 for every image, and "
@@ -112,7 +111,8 @@ def _with_head(config: TrainConfig, backbone: Backbone, statistics: Statistics, 
     outputs = layers.Dense(
         len(statistics.positives),
         activation="sigmoid" if multi_label else "softmax",
-        bias_initializer=keras.initializers.Constant(_log_odds(statistics)) if multi_label else "zeros",
+        # What an untrained head predicts best, so that it is not learned: the frequency of each class.
+        bias_initializer=keras.initializers.Constant(losses.prior_logits(config, statistics)),
         kernel_initializer=keras.initializers.GlorotUniform(seed=config.seed),
         dtype="float32",
         name=example.LABELS,
@@ -151,10 +151,3 @@ def _inputs(config: TrainConfig, backbone: Backbone) -> keras.KerasTensor:
 
 def _name(config: TrainConfig) -> str:
     return "own_model" if own_models.is_own(config.model) else config.model
-
-
-def _log_odds(statistics: Statistics) -> np.ndarray:
-    """Returns the bias with which an untrained head predicts the frequency of each class, so that it is not learned."""
-    # One more of each kind, so that a class that all or none have stays finite.
-    positives = np.asarray(statistics.positives) + 1
-    return np.log(positives / (np.asarray(sources.num_known(statistics)) + 2 - positives))

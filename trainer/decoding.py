@@ -59,9 +59,10 @@ class Decoder:
             labels += example.UNKNOWN * (1 - features[example.KNOWN])
         if self.labels != tuple(range(self.num_classes)):
             labels = tf.gather(labels, self.labels, axis=1)
+        cut = bool(crops) or self.resize == "crop"
         # A loop in the graph: `Dataset.map` with a call for each image took a tenth longer.
         images = tf.map_fn(
-            lambda image: self._image(*image),
+            lambda image: self._image(*image, cut=cut),
             (features[example.IMAGE], self._plans(features, crops)),
             fn_output_signature=tf.TensorSpec([self.size, self.size, 3], tf.uint8),
             parallel_iterations=1,
@@ -69,14 +70,20 @@ class Decoder:
         return images, tf.cast(labels, tf.float32)
 
     def _plans(self, features: dict[str, tf.Tensor], crops: Crops | None) -> tf.Tensor:
-        """Returns the plan of each image, int32 [n, 2] or [n, 7]: one tensor, since each tensor of a loop costs time.
+        """Returns the plan of each image, int32 [n, 2 to 9]: one tensor, since each tensor of a loop costs time.
 
         A plan is the index of the ratio to decode at (one past the last: the image is no JPEG), and whether to average
-        pixels; for crops also whether to mirror, and the window in pixels of the whole image.
+        pixels; where only a part is decoded also whether to mirror, and the window in pixels of the whole image; and
+        with `resize="pad"` the height and width between the bars.
         """
         shapes = tf.cast(tf.stack([features[example.HEIGHT], features[example.WIDTH]], axis=1), tf.int32)
-        windows = crops.windows(shapes) if crops else tf.pad(shapes, [[0, 0], [2, 0]])
-        times = tf.cast(windows[:, 2:], tf.float32) / float(self.size)  # as large as the result
+        windows = self._windows(shapes, crops)
+        sides = tf.cast(windows[:, 2:], tf.float32)
+        inner = tf.constant([[self.size, self.size]])
+        if self.resize == "pad":
+            scaled = sides * (self.size / tf.reduce_max(sides, axis=1, keepdims=True))
+            inner = tf.maximum(tf.cast(tf.round(scaled), tf.int32), 1)
+        times = sides / tf.cast(inner, tf.float32)  # as large as the result
         smallest, largest = tf.reduce_min(times, axis=1), tf.reduce_max(times, axis=1)
         fits = (tf.cast(smallest >= ratio, tf.int32) for ratio in self._ratios[1:])
         decoder = sum(fits, start=tf.zeros_like(shapes[:, 0]))
@@ -84,27 +91,41 @@ class Decoder:
             decoder = tf.where(tf.io.is_jpeg(features[example.IMAGE]), decoder, len(self._ratios))
         remaining = largest / tf.gather([*map(float, self._ratios), 1.0], decoder)
         plans = [decoder, tf.cast(remaining > resizing.INTERPOLATED, tf.int32)]
-        if crops:
-            plans += [tf.cast(crops.mirrored, tf.int32), *tf.unstack(windows, axis=1)]
+        if crops or self.resize == "crop":
+            mirrored = tf.cast(crops.mirrored, tf.int32) if crops else tf.zeros_like(decoder)
+            plans += [mirrored, *tf.unstack(windows, axis=1)]
+        if self.resize == "pad":
+            plans += tf.unstack(inner, axis=1)
         return tf.stack(plans, axis=1)
 
-    def _image(self, data: tf.Tensor, plan: tf.Tensor) -> tf.Tensor:
+    def _windows(self, shapes: tf.Tensor, crops: Crops | None) -> tf.Tensor:
+        """Returns the part of each image to decode, int32 [n, 4]: top, left, height and width."""
+        squares = shapes
+        if self.resize == "crop":
+            squares = tf.repeat(tf.reduce_min(shapes, axis=1, keepdims=True), 2, axis=1)
+        windows = crops.windows(squares) if crops else tf.pad(squares, [[0, 0], [2, 0]])
+        return windows if squares is shapes else windows + tf.pad((shapes - squares) // 2, [[0, 0], [0, 2]])
+
+    def _image(self, data: tf.Tensor, plan: tf.Tensor, *, cut: bool) -> tf.Tensor:
         """Decodes one image: uint8 [size, size, 3]."""
-        decoder, averaged, *mirrored = tf.unstack(plan)[:3]
-        window = plan[3:] if mirrored else None
+        decoder, averaged = plan[0], plan[1]
+        window = plan[3:7] if cut else None
         decoders = [functools.partial(_jpeg, data, window, ratio) for ratio in self._ratios]
         if not self.all_jpeg:
             decoders.append(functools.partial(_any_format, data, window))
         image = tf.switch_case(decoder, decoders)
-        if mirrored:
-            image = cropping.mirror(image, mirrored[0] > 0)
+        if cut:
+            image = cropping.mirror(image, plan[2] > 0)
+        size = plan[-2:] if self.resize == "pad" else self.size
         if self.exact:
-            return resizing.antialiased(image, self.size)
-        return tf.cond(
-            averaged > 0,
-            lambda: resizing.averaged(image, self.size),
-            lambda: resizing.interpolated(image, self.size),
-        )
+            image = resizing.antialiased(image, size)
+        else:
+            image = tf.cond(
+                averaged > 0,
+                lambda: resizing.averaged(image, size),
+                lambda: resizing.interpolated(image, size),
+            )
+        return resizing.padded(image, self.size) if self.resize == "pad" else image
 
     @property
     def _ratios(self) -> tuple[int, ...]:

@@ -1,13 +1,12 @@
 """Prepares a phase of a run: the model that is trained, the cache, and the batches."""
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from trainer import caching, compilation, features, memory, model, pipeline, unfreezing
+from trainer import caching, compilation, features, memory, model, pipeline, throughput, unfreezing
 from trainer.caching import Plan
 from trainer.config import TrainConfig
 from trainer.features import Features
@@ -101,10 +100,18 @@ class Batches(NamedTuple):
     Attributes:
         train: those of an epoch, without the first ones: the argument is their number.
         validation: those of the validation split.
+        waited: the seconds for which the training has waited for whole epochs; None where they are not measured.
     """
 
     train: Callable[[int], tf.data.Dataset]
     validation: tf.data.Dataset
+    waited: tf.Variable | None
+
+
+def epoch_variable() -> tf.Variable:
+    """Returns a variable for the number of the epoch, where pipelines can read it: not on a GPU."""
+    with tf.device("CPU:0"):
+        return tf.Variable(0, dtype=tf.int64, trainable=False)
 
 
 def batches(setup: Setup, splits: Splits, data: Sources, epoch: tf.Variable, size: int) -> Batches:
@@ -120,17 +127,24 @@ def batches(setup: Setup, splits: Splits, data: Sources, epoch: tf.Variable, siz
     config = setup.config
     encoded = setup.plan.content == "encoded"
 
-    @functools.cache
     def train(skip: int) -> tf.data.Dataset:
+        if not skip:
+            return whole
         dataset = pipeline.training_dataset(
             config, data, splits.train, epoch=epoch, image_size=size, skip=skip, keep_encoded=encoded
         )
         return _any_size(dataset, config)
 
+    whole = pipeline.training_dataset(config, data, splits.train, epoch=epoch, image_size=size, keep_encoded=encoded)
+    whole, waited = _any_size(whole, config), None
+    # An epoch of a head is so short that the measurement would take a part of it.
+    if setup.features is None:
+        whole, waited = throughput.timed(whole)
+
     validation = pipeline.evaluation_dataset(
         config, data, config.validation_split, splits.validation, image_size=size, keep_encoded=encoded
     )
-    return Batches(train, _any_size(validation, config))
+    return Batches(train, _any_size(validation, config), waited)
 
 
 def _any_size(dataset: tf.data.Dataset, config: TrainConfig) -> tf.data.Dataset:

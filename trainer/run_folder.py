@@ -6,7 +6,7 @@
     tensorboard/         for `tensorboard --logdir`
     model.keras          the model after the last epoch, which evaluation.json evaluates
     history.json         metrics of every epoch
-    training.png  samples.png
+    MODEL_CARD.md  training.png  samples.png
     evaluation.json      written last: a run that has it is finished
 
 A run claims its folder before it builds a model, and begins to write when training begins. Until then nothing changes:

@@ -1,4 +1,8 @@
-"""Measures the speed of the input and of the model, and says which of them is slower and what to change."""
+"""Measures the speed of a training, and says whether its input or its model is slower, and what to change.
+
+A training is only watched: its own time, and the time for which it waits for batches. `--benchmark_input` measures the
+input, the model, and both together.
+"""
 
 import dataclasses
 import statistics
@@ -9,13 +13,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer import averaging
 from trainer.config import TrainConfig
 
 _SECONDS = 2.0
 # Turns in which the model alone, and both together, are measured. In turns, reading the input took 0 to 5 % of a step
 # of the default training, in the median 3 % (MIML, --benchmark_input, fourteen times); without turns, 0 to 7 %.
 _TURNS = 5
+# The share of the time for which a training waits for its input, above which a faster input is worth a flag.
+_LONG_WAIT = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,13 +72,13 @@ def _input_advice(config: TrainConfig, content: str) -> str:
         if config.crops:
             less += ", or --crop_from=original, which decodes only the crops"
         return f"--cache=decoded or --cache=disk, which keep decoded images{less}"
-    if config.augment == "full":
+    if config.augment in ("colour", "full"):
         return "--augment=crop, which does not change colours"
     return "a larger --batch_size, which needs fewer steps"
 
 
 def measure(network: keras.Model, dataset: tf.data.Dataset, seconds: float = _SECONDS) -> Throughput:
-    """Measures a compiled model and its training data, and leaves the model as it was.
+    """Measures a compiled model, which is trained by it, and its training data.
 
     Args:
         network: compiled.
@@ -83,33 +88,19 @@ def measure(network: keras.Model, dataset: tf.data.Dataset, seconds: float = _SE
     Returns:
         Rates without the first batches, in which functions are traced and buffers filled.
     """
-    state = [variable.numpy() for variable in _variables(network)]
     batches = iter(dataset.repeat())
 
     def read() -> int:
         return _size(next(batches))
 
-    try:
-        batch = next(batches)
-        alone, both = (_steps(network, some) for some in (iter(tf.data.Dataset.from_tensors(batch).repeat()), batches))
-        model_rate = _rate(alone, seconds / _TURNS) * _size(batch)
-        # The first reading is not counted: batches that were prefetched during other measurements take no time.
-        _rate(read, seconds / _TURNS)
-        input_rate = _rate(read, seconds)
-        together, model = _in_turns([both, alone], _TURNS if input_rate > model_rate else 1, seconds)
-    finally:
-        for variable, value in zip(_variables(network), state, strict=True):
-            variable.assign(value)
+    batch = next(batches)
+    alone, both = (_steps(network, some) for some in (iter(tf.data.Dataset.from_tensors(batch).repeat()), batches))
+    model_rate = _rate(alone, seconds / _TURNS) * _size(batch)
+    # The first reading is not counted: batches that were prefetched during other measurements take no time.
+    _rate(read, seconds / _TURNS)
+    input_rate = _rate(read, seconds)
+    together, model = _in_turns([both, alone], _TURNS if input_rate > model_rate else 1, seconds)
     return Throughput(input=input_rate, model=model * _size(batch), together=together * _size(batch))
-
-
-def _variables(network: keras.Model) -> list[Any]:
-    """Returns the variables that a training step changes and a later step reads: of weights, optimizer and seeds."""
-    if not network.optimizer.built:
-        network.optimizer.build(network.trainable_variables)
-    metrics = {id(variable) for variable in network.metrics_variables}  # Reset at the start of each epoch.
-    kept = (one for one in network.variables if id(one) not in metrics)
-    return [*kept, *network.optimizer.variables, *averaging.variables(network)]
 
 
 def _steps(network: keras.Model, batches: Iterator[Any]) -> Callable[[], int]:
@@ -144,20 +135,84 @@ def _size(batch: tuple[tf.Tensor, tf.Tensor]) -> int:
     return int(batch[0].shape[0])
 
 
-class ReportThroughput(keras.callbacks.Callback):
-    """Prints the throughput once, after the second epoch, the first that reads what is cached."""
+def timed(batches: tf.data.Dataset) -> tuple[tf.data.Dataset, tf.Variable]:
+    """Returns the same batches, and the seconds for which their reader has waited for them.
 
-    def __init__(self, dataset: tf.data.Dataset, config: TrainConfig, content: str) -> None:
+    An epoch takes 6 ms more at its start, for the two functions, and 0.06 ms for each batch.
+    """
+    with tf.device("CPU:0"):
+        waited = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+
+    def clock(_: tf.Tensor) -> tf.Tensor:
+        return tf.timestamp()
+
+    def stop(start: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+        with tf.control_dependencies([waited.assign_add(tf.timestamp() - start)]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    # `zip` asks for its elements one after the other: for the time, and then for the batch. The function that is called
+    # with both reads the time again. Neither runs in parallel, or ahead: both have a state.
+    starts = tf.data.Dataset.from_tensors(0).repeat().map(clock)
+    return tf.data.Dataset.zip(starts, batches).map(stop).with_options(batches.options()), waited
+
+
+class ReportThroughput(keras.callbacks.Callback):
+    """Prints the throughput once, after the second epoch of a training, the first that reads what is cached.
+
+    It reads no data, and makes no steps: it has the time of the epoch, and of the waiting for its batches.
+    """
+
+    def __init__(self, config: TrainConfig, content: str, batch_size: int, waited: tf.Variable | None = None) -> None:
+        """Makes the report.
+
+        Args:
+            config: of the run.
+            content: what is cached, see `caching.Plan`.
+            batch_size: examples of a batch.
+            waited: the seconds that `timed` counts; None: they are not known.
+        """
         super().__init__()
-        self._dataset, self._config, self._content = dataset, config, content
-        self._start = 0.0
+        self._config, self._content, self._batch_size, self._waited = config, content, batch_size, waited
+        self._epochs = self._steps = 0
+        self._start = self._end = self._waited_before = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock."""
-        self._start = time.perf_counter()
+        self._epochs += 1
+        self._steps = 0
+        self._waited_before = self._waiting()
+        self._start = self._end = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Stops the clock, until the next step."""
+        self._steps = batch + 1
+        self._end = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measures for no longer than an epoch takes."""
-        if epoch == 1:
-            seconds = min(_SECONDS, (time.perf_counter() - self._start) / 3)
-            print(f"\n{measure(self.model, self._dataset, seconds).message(self._config, self._content)}")
+        """Prints the line. The time does not include that of other callbacks after the epoch."""
+        if self._epochs == 2 and self._end > self._start:
+            share = (self._waiting() - self._waited_before) / (self._end - self._start)
+            rate = self._steps * self._batch_size / (self._end - self._start)
+            print(f"\n{message(self._config, self._content, rate, None if self._waited is None else share)}")
+
+    def _waiting(self) -> float:
+        return 0.0 if self._waited is None else float(self._waited.numpy())
+
+
+def message(config: TrainConfig, content: str, rate: float, share: float | None) -> str:
+    """Returns the message about an epoch.
+
+    Args:
+        config: of the run.
+        content: what is cached, see `caching.Plan`.
+        rate: images per second.
+        share: of the time, in which the training waited for its input; None: it is not known.
+    """
+    if share is None:
+        return f"Throughput: {rate:,.0f} images/s. To train faster, choose {_input_advice(config, content)}."
+    share = min(share, 1.0)
+    advice = _input_advice(config, content) if share > _LONG_WAIT else _MODEL_ADVICE
+    return (
+        f"Throughput: {rate:,.0f} images/s. Training waits for its input for {share:.1%} of the time. "
+        f"To train faster, choose {advice}."
+    )

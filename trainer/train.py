@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from multihot import command, signals
 from trainer import (
@@ -20,6 +19,7 @@ from trainer import (
     memory,
     metrics,
     model,
+    model_card,
     numerics,
     phase_setup,
     phases,
@@ -38,7 +38,7 @@ from trainer.inference import Predictor
 from trainer.leftovers import Leftovers
 from trainer.loop import Loop, Work
 from trainer.metrics import Predictions
-from trainer.phase_setup import Setup
+from trainer.phase_setup import Batches, Setup
 from trainer.phases import Phase
 from trainer.run_folder import RunFolder
 from trainer.sources import Sources
@@ -84,7 +84,7 @@ def benchmark_input(config: TrainConfig) -> Throughput:
         setup = phase_setup.set_up(phase.config, phase.part, network, data)
         print(setup.plan.reason)
         splits = phase_setup.fill(setup, data)
-        batches = phase_setup.batches(setup, splits, data, tf.Variable(0, dtype=tf.int64), config.image_size)
+        batches = phase_setup.batches(setup, splits, data, phase_setup.epoch_variable(), config.image_size)
         with memory.explained(config, "training", _flags(setup.plan)):
             result = throughput.measure(setup.trained, batches.train(0))
     print(result.message(phase.config, setup.plan.content))
@@ -120,7 +120,8 @@ class _Run:
     def __init__(self, config: TrainConfig, data: Sources, folder: RunFolder, left: Leftovers) -> None:
         self._config, self._data, self._folder, self._leftovers = config, data, folder, left
         # From here the training batches take the number of their epoch.
-        self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._epoch = phase_setup.epoch_variable()
+        self._num_epochs = phases.of_run(config)[-1].end
         self._progress = Progress()
         if folder.unfinished:
             resuming.check(folder.unfinished, config, data)
@@ -145,11 +146,10 @@ class _Run:
     def train_and_evaluate(self) -> dict[str, Any]:
         """Trains the phases that are left, and evaluates."""
         all_phases = phases.of_run(self._config)
-        num_epochs = all_phases[-1].end
         # A run that was trained to its end is evaluated as its last phase leaves it.
         for phase in [phase for phase in all_phases if phase.end > self._progress.epoch] or all_phases[-1:]:
             setup = self._set_up(phase)
-            predictions = self._train(phase, setup, num_epochs)
+            predictions = self._train(phase, setup)
             if self._stopping.should_stop:
                 break
         with averaging.averaged(setup.trained):
@@ -169,16 +169,18 @@ class _Run:
             self._checkpoints.load_variables(self._network, setup.trained)
         return setup
 
-    def _train(self, phase: Phase, setup: Setup, num_epochs: int) -> Predictions | None:
+    def _train(self, phase: Phase, setup: Setup) -> Predictions | None:
         """Trains what is left of a phase. Returns the predictions of its last epoch, if they are those of the run."""
         progress = self._progress
         if progress.epoch == phase.end or self._stopping.should_stop:
             return None
         splits = phase_setup.fill(setup, self._data)
         self._begin(setup)
-        report = throughput.ReportThroughput(setup.config, setup.plan.content)
+        report: keras.callbacks.Callback | None = None
         for size, epochs in itertools.groupby(range(progress.epoch, phase.end), key=phase.image_size):
             batches = phase_setup.batches(setup, splits, self._data, self._epoch, size)
+            # Once in a phase, for its first size.
+            report = keras.callbacks.Callback() if report else self._report(setup, batches)
             self._validate = Validate(batches.validation, self._num_validated, flip=self._config.test_time_flip)
             if splits.train:
                 images, labels = next(iter(batches.train(0)))
@@ -192,10 +194,14 @@ class _Run:
                 stopping=self._stopping,
             )
             with memory.explained(setup.config, "training", _flags(setup.plan)):
-                self._loop.train(work, end=max(epochs) + 1, num_epochs=num_epochs)
+                self._loop.train(work, end=max(epochs) + 1, num_epochs=self._num_epochs)
             if self._stopping.should_stop:
                 break
         return self._validate.predictions() if size == self._config.image_size else None
+
+    def _report(self, setup: Setup, batches: Batches) -> throughput.ReportThroughput:
+        batch_size = pipeline.training_batch_size(setup.config, self._data)
+        return throughput.ReportThroughput(setup.config, setup.plan.content, batch_size, batches.waited)
 
     def _begin(self, setup: Setup) -> None:
         """Begins the run in its folder, or goes on with the one that is there."""
@@ -212,7 +218,10 @@ class _Run:
         else:
             folder.begin(new)
         steps = pipeline.steps_per_epoch(setup.config, self._data)
-        print(f"Model: {self._config.model}, {self._network.count_params():,} weights; {steps} steps an epoch.")
+        print(
+            f"Model: {self._config.model}, {self._network.count_params():,} weights; loss {self._config.loss}; "
+            f"{self._num_epochs} epochs of {steps} steps."
+        )
 
     def _sized(self) -> keras.Model:
         """Returns the compiled model, for images of the size of the run alone."""
@@ -244,6 +253,7 @@ class _Run:
         with run_folder.atomic_file(output / "samples.png") as path:
             plots.samples(images, predictions[: len(images)], data.classes, str(path))
         result = metrics.evaluate(predictions, data.classes)
+        model_card.write(output, result, data)
         self._tensorboard.write_results(result, output / "samples.png", self._progress.epoch)
         run_folder.write_text(output / run_folder.EVALUATION, json.dumps(result, indent=1) + "\n")
         return result

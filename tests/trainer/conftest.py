@@ -184,9 +184,11 @@ def training(tmp_path: Path) -> Callable[..., tf.data.Dataset]:
 def validation(tmp_path: Path) -> Callable[..., tf.data.Dataset]:
     """Makes the batches of a split, as `training` does."""
 
-    def make(config: TrainConfig, sources: Sources, split: str = "validation", kept: str = "none") -> tf.data.Dataset:
+    def make(
+        config: TrainConfig, sources: Sources, split: str = "validation", kept: str = "none", **asked: Any
+    ) -> tf.data.Dataset:
         cached = _cache(config, sources, split, config.image_size, kept, tmp_path)
-        return pipeline.evaluation_dataset(config, sources, split, cached, keep_encoded=kept == "encoded")
+        return pipeline.evaluation_dataset(config, sources, split, cached, keep_encoded=kept == "encoded", **asked)
 
     return make
 
@@ -194,7 +196,7 @@ def validation(tmp_path: Path) -> Callable[..., tf.data.Dataset]:
 def _cache(
     config: TrainConfig, sources: Sources, split: str, size: int, kept: str, folder: Path
 ) -> pipeline.CachedSplit | None:
-    content = kept if kept in ("none", "encoded") else "decoded"
+    content = kept if kept in ("none", "encoded", "streamed") else "decoded"
     plan = caching.Plan(content, kept == "disk", "")
     asked = dataclasses.replace(config, cache_dir=str(folder / "caches"))
     return caching.fill_or_open(plan, asked, sources, split, size)

@@ -67,7 +67,7 @@ def test_many_cores_are_used_where_images_are_small(
 ) -> None:
     for size, loads in ((32, 64), (64, 64), (224, 32)):
         assert held(monkeypatch, 64, config(image_size=size, augment="crop"), sources).load_calls >= loads
-    assert held(monkeypatch, 64, config(image_size=224, augment="full"), sources).colour_calls >= 8
+    assert held(monkeypatch, 64, config(image_size=224, augment="full"), sources).load_calls >= 8
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +37,17 @@ def examples(dataset: tf.data.Dataset) -> list[Example]:
         for images, batch in dataset.as_numpy_iterator()
         for image, labels in zip(images, batch, strict=True)
     ]
+
+
+def epochs_of(number: int, training: Pipeline, *asked: Any) -> list[list[Example]]:
+    """Returns the first epochs of one dataset."""
+    epoch = tf.Variable(0, dtype=tf.int64)
+    dataset = training(*asked, epoch=epoch)
+    found = []
+    for i in range(number):
+        epoch.assign(i)
+        found.append(examples(dataset))
+    return found
 
 
 def shard_names(data: Path, info: DatasetInfo, split: str) -> list[list[str]]:
@@ -99,8 +111,7 @@ def test_other_examples_remain_in_each_epoch(
 ) -> None:
     asked = config(augment="none", batch_size=32)
     stored = set(examples(pipeline.evaluation_dataset(asked, sources, "train")))
-    dataset = training(asked, sources, kept)
-    remaining = [stored - set(examples(dataset)) for _ in range(3)]
+    remaining = [stored - set(epoch) for epoch in epochs_of(3, training, asked, sources, kept)]
     assert [len(some) for some in remaining] == [16] * 3
     assert len(set(map(frozenset, remaining))) == 3
 
@@ -131,7 +142,7 @@ def test_training_batches_are_as_documented(
 ) -> None:
     for images, labels in training(config(augment=augment, batch_size=16), sources, kept):
         assert images.shape == (16, 32, 32, 3)
-        assert images.dtype == (tf.float32 if augment == "full" else tf.uint8)
+        assert images.dtype == (tf.float32 if augment in ("colour", "full") else tf.uint8)
         assert 0 <= tf.reduce_min(images).numpy() < 100 < tf.reduce_max(images).numpy() <= 255
         assert labels.shape == (16, 4)
         assert labels.dtype == tf.float32
@@ -145,8 +156,7 @@ def test_every_training_epoch_has_every_example_once_in_an_order_of_its_own(
     asked = config(augment="none", batch_size=batch_size)
     stored = examples(pipeline.evaluation_dataset(asked, sources, "train"))
     assert len(set(stored)) == 48
-    dataset = training(asked, sources, kept)
-    epochs = [examples(dataset) for _ in range(3)]
+    epochs = epochs_of(3, training, asked, sources, kept)
     for epoch in epochs:
         assert Counter(epoch) == Counter(stored)
     for one, other in itertools.combinations([stored, *epochs], 2):
@@ -166,8 +176,7 @@ def test_the_same_seed_gives_the_same_epochs(
     augment: str, kept: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
     def epochs(seed: int) -> list[list[Example]]:
-        dataset = training(config(augment=augment, seed=seed), sources, kept)
-        return [examples(dataset) for _ in range(2)]
+        return epochs_of(2, training, config(augment=augment, seed=seed), sources, kept)
 
     first = epochs(3)
     assert epochs(3) == first
@@ -183,10 +192,9 @@ def test_augmentation_is_fresh_in_every_epoch_and_labels_stay_with_their_images(
 ) -> None:
     asked = config(augment="flip", batch_size=48)
     [(stored, stored_labels)] = pipeline.evaluation_dataset(asked, sources, "train").as_numpy_iterator()
-    dataset = training(asked, sources, kept)
     epochs = []
-    for _ in range(3):
-        [(images, labels)] = dataset.as_numpy_iterator()
+    for epoch in range(3):
+        [(images, labels)] = training(asked, sources, kept, epoch=epoch).as_numpy_iterator()
         straight, mirrored = (
             np.array([np.abs(stored.astype(int) - image).mean(axis=(1, 2, 3)) for image in candidates])
             for candidates in (images, images[:, :, ::-1])
@@ -308,8 +316,7 @@ def test_what_a_model_sees_does_not_depend_on_the_cache(
     asked = config(augment=augment, decode=decode, image_size=size, batch_size=15)
     seen = []
     for kept in KEPT:
-        dataset = training(asked, sources, kept)
-        seen.append([examples(dataset) for _ in range(2)])
+        seen.append(epochs_of(2, training, asked, sources, kept))
     assert [len(epoch) for epoch in seen[0]] == [45, 45]
     assert seen.count(seen[0]) == len(KEPT)
 
@@ -322,10 +329,10 @@ def crops_of(cached: bool, asked: TrainConfig, sources: Sources, chosen: list[Cr
     found = []
     for crops in chosen:
         if cached:
-            images, _ = pipeline._gather(kept, asked, tf.range(len(crops.mirrored)), crops)
+            images, _ = pipeline._gather(kept, asked, asked.image_size, tf.range(len(crops.mirrored)), (), crops)
         else:
             [records] = reading.records(sources.each[0], "train").batch(1000)
-            images, _ = pipeline._loader(asked, sources.each[0])(records, crops)
+            images, _ = pipeline._loader(asked, sources.each[0], asked.image_size)(records, crops)
         found.append(images.numpy().astype(int))
     return found
 
@@ -367,7 +374,8 @@ def test_a_crop_has_the_same_pixels_from_a_cache_and_from_a_record(
     size: int, augment: str, decode: str, config: Callable[..., TrainConfig], photographs: Sources
 ) -> None:
     asked = config(augment=augment, decode=decode, image_size=size)
-    chosen = [cropping.random_crops(8, tf.constant([3, seed], tf.int64), crop=asked.crops) for seed in range(4)]
+    area = asked.min_crop_area if asked.crops else None
+    chosen = [cropping.random_crops(8, tf.constant([3, seed], tf.int64), min_area=area) for seed in range(4)]
     cached, decoded = (crops_of(way, asked, photographs, chosen) for way in (True, False))
     for one, other in zip(cached, decoded, strict=True):
         assert one.shape == (8, size, size, 3)
@@ -382,10 +390,9 @@ def test_crops_of_the_originals_are_the_same_with_records_in_memory_and_without(
     config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
     asked = config(augment="full", crop_from="original", batch_size=48)
-    kept, read = (training(asked, sources, kept) for kept in ("encoded", "none"))
-    for _ in range(2):
-        assert examples(kept) == examples(read)
-    assert examples(read) != examples(training(dataclasses.replace(asked, crop_from="resized"), sources, "none"))
+    kept, read = (epochs_of(2, training, asked, sources, kept) for kept in ("encoded", "none"))
+    assert kept == read
+    assert read[0] != examples(training(dataclasses.replace(asked, crop_from="resized"), sources, "none"))
 
 
 @pytest.mark.parametrize(("kept", "crop_from"), [("none", "resized"), ("encoded", "original"), ("decoded", "resized")])

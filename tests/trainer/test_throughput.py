@@ -1,5 +1,6 @@
 """The speed of input and model, and the message about it."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -8,9 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import averaging, compilation, numerics, throughput
+from trainer import throughput
 from trainer.config import TrainConfig
-from trainer.sources import Sources
 from trainer.throughput import Throughput
 
 
@@ -53,36 +53,53 @@ def test_the_slower_one_is_found(input_ms: float, model_ms: float) -> None:
     assert (found.input_share > 0.3) == bool(input_ms)
 
 
-def test_the_model_is_left_as_it_was() -> None:
+@pytest.mark.parametrize(("input_ms", "model_ms"), [(40, 0), (0, 40), (20, 40)])
+def test_the_time_that_a_training_waits_is_counted(input_ms: float, model_ms: float) -> None:
+    batches, waited = throughput.timed(_data(input_ms).prefetch(2))
+    for _ in range(2):
+        before, start = waited.numpy(), time.perf_counter()
+        for i, (inputs, labels) in enumerate(batches):
+            np.testing.assert_array_equal(inputs, np.full((4, 3), i, np.float32))
+            np.testing.assert_array_equal(labels, np.ones((4, 1)))
+            time.sleep(model_ms / 1000)
+        share = (waited.numpy() - before) / (time.perf_counter() - start)
+        assert share > 0.5 if not model_ms else share < 0.5
+
+
+def test_batches_that_are_timed_keep_their_shapes_their_number_and_their_options() -> None:
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    data = tf.data.Dataset.from_tensors((tf.zeros([4, 3]), tf.ones([4]))).repeat(7).with_options(options)
+    batches, _ = throughput.timed(data)
+    assert batches.element_spec == data.element_spec
+    assert len(batches) == 7
+    assert not batches.options().autotune.enabled
+
+
+def test_a_report_comes_once_after_the_second_epoch_and_reads_nothing(
+    config: Callable[..., TrainConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = tf.Variable(0)
+
+    def count(inputs: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.control_dependencies([read.assign_add(1)]):
+            return tf.identity(inputs), labels
+
+    batches, waited = throughput.timed(_data(0).map(count))
     network = _model(0)
-    network.fit(_data(0), verbose=0, shuffle=False)
-    before = [np.array(variable) for variable in throughput._variables(network)]
-    throughput.measure(network, _data(0), seconds=0.05)
-    for variable, value in zip(throughput._variables(network), before, strict=True):
-        np.testing.assert_array_equal(np.array(variable), value)
-
-
-def test_counters_are_left_as_they_were_in_float16(config: Callable[..., TrainConfig], sources: Sources) -> None:
-    numerics.fix("mixed_float16")
-    try:
-        network = compilation.compile_model(
-            config(image_size=8, batch_size=8, model="small_resnet", accumulate=2, ema=0.9), sources
-        )
-    finally:
-        numerics.fix()
-    batch = np.zeros((8, 8, 8, 3), np.uint8), np.ones((8, 4), np.float32)
-    data = tf.data.Dataset.from_tensors(batch).repeat(5)
-    network.optimizer.dynamic_scale.assign(64.0)
-    network.fit(data, verbose=0, shuffle=False)
-    everything = [*network.weights, *network.optimizer.variables, *averaging.variables(network)]
-    before = [variable.numpy() for variable in everything]
-    throughput.measure(network, data, seconds=0.05)
-    for variable, value in zip(everything, before, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), value)
-    assert int(network.optimizer.iterations) == 2
-    assert int(network.optimizer.step_counter) == 5
-    network.fit(data, verbose=0, shuffle=False)
-    assert int(network.optimizer.iterations) == 5
+    report = throughput.ReportThroughput(config(), "decoded", 4, waited)
+    seen = []
+    for epochs in (1, 2, 3, 4):
+        network.fit(batches, initial_epoch=epochs - 1, epochs=epochs, verbose=0, shuffle=False, callbacks=[report])
+        seen.append(capsys.readouterr().out)
+        assert read.numpy() == 10 * epochs
+        assert network.optimizer.iterations.numpy() == 10 * epochs
+    assert [bool(out) for out in seen] == [False, True, False, False]
+    assert re.fullmatch(
+        r"\nThroughput: [\d,]+ images/s\. Training waits for its input for \d+\.\d% of the time\. "
+        r"To train faster, choose .*--.*\.\n",
+        seen[1],
+    )
 
 
 def test_the_data_is_opened_once_and_the_optimizer_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +151,16 @@ def test_the_line_names_the_slower_part_and_the_flag(
     assert f"Reading the input takes {100 - rates[2]:.1f}% of the time of a step." in line
     slower, faster = ("model", "input") if rates[1] < rates[0] else ("input", "model")
     assert f"The {slower} is slower than the {faster}. To train faster, choose " in line
-    for flag in flags:
-        assert flag in line
-    assert ("--decode" in line) == ("--decode=scaled" in flags)
+    waits = throughput.message(config(**changes), content, rates[2], 0.6 if slower == "input" else 0.02)
+    assert f"Training waits for its input for {60 if slower == 'input' else 2}.0% of the time." in waits
+    for one in (line, waits):
+        for flag in flags:
+            assert flag in one
+        assert ("--decode" in one) == ("--decode=scaled" in flags)
+
+
+def test_of_features_only_the_rate_is_known(config: Callable[..., TrainConfig]) -> None:
+    line = throughput.message(config(augment="none"), "features", 12345.6, None)
+    assert (
+        line == "Throughput: 12,346 images/s. To train faster, choose a larger --batch_size, which needs fewer steps."
+    )

@@ -81,6 +81,7 @@ def test_the_folder_holds_what_the_module_says(run: Run) -> None:
         "model.keras",
         "history.json",
         "evaluation.json",
+        "MODEL_CARD.md",
         "training.png",
         "samples.png",
     }

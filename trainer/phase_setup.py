@@ -137,8 +137,9 @@ def batches(setup: Setup, splits: Splits, data: Sources, epoch: tf.Variable, siz
 
     whole = pipeline.training_dataset(config, data, splits.train, epoch=epoch, image_size=size, keep_encoded=encoded)
     whole, waited = _any_size(whole, config), None
-    # An epoch of a head is so short that the measurement would take a part of it.
-    if setup.features is None:
+    # An epoch of a head is so short that the measurement would take a part of it. TensorFlow has no clock where all is
+    # deterministic.
+    if setup.features is None and not config.deterministic:
         whole, waited = throughput.timed(whole)
 
     validation = pipeline.evaluation_dataset(

@@ -110,6 +110,12 @@ def test_a_training_that_is_as_good_as_asked_for_is_killed_with_what_it_started(
     ("lines", "reason"),
     [
         pytest.param(["sys.exit('error: no such weights')"], "status 1: error: no such weights", id="fails"),
+        pytest.param(
+            ["sys.exit('error: no such weights\\nTo clear it: rm -r run')"],
+            "status 1: error: no such weights$",
+            id="hints",
+        ),
+        pytest.param(["import no_such_module"], "status 1: ModuleNotFoundError: No module", id="raises"),
         pytest.param([*_says(_LINES), "sys.exit(3)"], "status 3: it said nothing", id="fails after its epochs"),
         pytest.param(["time.sleep(60)"], "it did not end within 0.5 s", id="hangs"),
         pytest.param(["say('no epoch')"], "it printed no epoch", id="trains nothing"),

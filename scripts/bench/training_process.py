@@ -14,6 +14,8 @@ from typing import IO, NamedTuple
 
 # A line of trainer/loop.py, and of readers/plain_pytorch.py.
 _EPOCH = re.compile(r"Epoch \d+/\d+: (?:.*, )?val_mean_average_precision ([\d.]+)")
+# The lines after it say what the training leaves.
+_ERROR = re.compile(r"[\w.]*error\b", re.IGNORECASE)
 _MAX_REASON = 300
 
 
@@ -96,7 +98,7 @@ def run(
         if late.is_set():
             raise TrainingError(f"it did not end within {timeout_seconds:g} s")
         if not reached and process.returncode:
-            raise TrainingError(f"it ended with status {process.returncode}: {_last_words(said)}")
+            raise TrainingError(f"it ended with status {process.returncode}: {_reason(said)}")
     if not epochs:
         raise TrainingError("it printed no epoch with a mean average precision")
     return Training(epochs, None if reached else seconds)
@@ -120,7 +122,8 @@ def _kill(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _last_words(said: IO[str]) -> str:
+def _reason(said: IO[str]) -> str:
+    """Returns the last line of a program that begins with an error; without one, its last line."""
     said.seek(0)
-    lines = said.read().strip().splitlines()
-    return lines[-1][:_MAX_REASON] if lines else "it said nothing"
+    lines = said.read().strip().splitlines() or ["it said nothing"]
+    return next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])[:_MAX_REASON]

@@ -71,12 +71,16 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     earlier = earlier_run.run_model(weights) if weights not in ("none", "imagenet") else None
     model = given["model"] or (earlier[0] if earlier else EFFICIENTNET_LITE0 if weights == "imagenet" else SMALL_RESNET)
     values = {"model": model, **_recipe(model, trained)}
+    frozen = given["freeze_backbone"]
+    if frozen is None and ":" in model:
+        # A model of the user may have no head of its own.
+        frozen = values["freeze_backbone"] = False
     if earlier:
         values |= {"image_size": earlier[1], "train_sizes": ()}
-    if given["freeze_backbone"] is not None:
+    if frozen is not None:
         # Whoever freezes the backbone wants the head trained, and nothing else.
         values["unfreeze_epochs"] = 0
-    if given["freeze_backbone"] is False and trained:
+    if frozen is False and trained:
         values |= {"learning_rate": values["unfreeze_learning_rate"], "epochs": values["unfreeze_epochs"] or 8}
     values |= {name: given[name] for name in values if given[name] is not None}
     if given["train_sizes"] is None:

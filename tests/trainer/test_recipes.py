@@ -43,6 +43,12 @@ def test_whoever_says_whether_the_backbone_is_frozen_has_one_phase(frozen: bool,
     assert [phase.part for phase in phases.of_run(found)] == ["head" if frozen else "all"]
 
 
+def test_a_model_of_the_user_is_trained_as_a_whole() -> None:
+    for weights in ("none", "model.keras"):
+        found = _config(model="my_models:small", weights=weights)
+        assert [phase.part for phase in phases.of_run(found)] == ["all"]
+
+
 def test_all_weights_of_a_pretrained_model_are_trained_at_the_rate_of_unfrozen_ones() -> None:
     tuned = _config(weights="imagenet")
     found = _config(weights="imagenet", freeze_backbone=False)

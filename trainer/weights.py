@@ -86,6 +86,20 @@ def load(backbone: keras.Model, path: str) -> Head | None:
     ) from reason
 
 
+def has_layer(path: str, kind: str) -> bool:
+    """Returns whether a file of weights has those of a layer of a class, at any depth.
+
+    Args:
+        path: value of --weights.
+        kind: the class as files name it, as in batch_normalization.
+    """
+    file = earlier_run.weights_file(path)
+    with contextlib.suppress(OSError, KeyError, zipfile.BadZipFile), _opened(file) as whole:
+        # `visit` ends at the first name for which the function returns something.
+        return bool(whole.visit(lambda name: name.rpartition("/")[2] == kind or None))
+    return False
+
+
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[h5py.File]:
     """Opens the variables of a .keras or of a .weights.h5 file."""

@@ -10,8 +10,10 @@ from multihot.errors import UserError
 def unfreeze(backbone: keras.Model, start: str) -> None:
     """Makes the layers of a backbone trainable from one layer on, in the order of `backbone.layers`, and no others.
 
-    Batch normalization stays frozen everywhere: in a few steps with small batches, its averages would become worse. A
-    model that is compiled has to be compiled again.
+    Batch normalization stays frozen everywhere: in a few steps with small batches, its averages would become worse.
+    Depthwise convolutions stay frozen too: training their few weights made no difference to the metrics, but on CPU the
+    gradients of their 5x5 filters take TensorFlow as long as all the rest of a step. A model that is compiled has to be
+    compiled again.
 
     Args:
         backbone: whose layers are set.
@@ -25,7 +27,7 @@ def unfreeze(backbone: keras.Model, start: str) -> None:
     for number, layer in enumerate(backbone.layers):
         layer.trainable = number >= first
     for layer in backbone._flatten_layers(include_self=False):
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if isinstance(layer, keras.layers.BatchNormalization | keras.layers.DepthwiseConv2D):
             layer.trainable = False
 
 

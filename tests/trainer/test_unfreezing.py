@@ -1,4 +1,4 @@
-"""Layers are trained from a layer on, and batch normalization is not."""
+"""Layers are trained from a layer on; batch normalization and depthwise convolutions are not."""
 
 from collections.abc import Callable
 
@@ -24,15 +24,23 @@ def test_trains_the_layers_from_a_block_on() -> None:
     backbone.trainable = False
     unfreezing.unfreeze(backbone, "block14")
     assert _trainable(backbone) == [
-        "block14_expand_conv", "block14_depthwise_conv", "block14_project_conv",
-        "block15_expand_conv", "block15_depthwise_conv", "block15_project_conv",
-        "head_conv",
+        "block14_expand_conv", "block14_project_conv", "block15_expand_conv", "block15_project_conv", "head_conv",
     ]  # fmt: skip
     unfreezing.unfreeze(backbone, "block15_depthwise")
-    assert _trainable(backbone) == ["block15_depthwise_conv", "block15_project_conv", "head_conv"]
-    # Later in a training, more of them.
+    assert _trainable(backbone) == ["block15_project_conv", "head_conv"]
+    # Later in a training, more of them: two of three convolutions of a block, but for one of two in the first.
     unfreezing.unfreeze(backbone, "stem")
-    assert len(_trainable(backbone)) == 49
+    assert len(_trainable(backbone)) == 33
+
+
+def test_biases_of_depthwise_convolutions_stay_frozen_too() -> None:
+    backbone = efficientnet_lite.backbone(normalized=False)
+    unfreezing.unfreeze(backbone, "block15")
+    assert [variable.path for variable in backbone.trainable_weights] == [
+        "block15_expand_conv/kernel", "block15_expand_conv/bias",
+        "block15_project_conv/kernel", "block15_project_conv/bias",
+        "head_conv/kernel", "head_conv/bias",
+    ]  # fmt: skip
 
 
 def test_trains_a_share_of_the_layers() -> None:
@@ -61,7 +69,7 @@ def test_takes_the_names_of_keras_applications(name: str, start: str, first: str
     unfreezing.unfreeze(backbone, start)
     assert _trainable(backbone)[0] == first
     for layer in backbone.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if isinstance(layer, keras.layers.BatchNormalization | keras.layers.DepthwiseConv2D):
             assert not layer.trainable
 
 

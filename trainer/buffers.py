@@ -81,7 +81,7 @@ def plan(
         reading = OPEN_SHARDS * (_READ_BYTES + 4 * round(record))
         load += round(chunk * record + 3 * max(each.pixels.mean for each in statistics))
         load += chunk * 2 * 3 * cut_from**2
-    changed = 4 * example if config.augment in ("colour", "full") else example  # float32
+    changed = 4 * example if config.augment == "full" else example  # float32
     if changed > example:
         load += chunk * (3 * changed + 2 * labels)
     batch_bytes = batch * (changed + labels)

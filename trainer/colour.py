@@ -8,7 +8,6 @@ import tensorflow as tf
 from schemas.example import UNKNOWN
 
 _COLOUR = 0.2
-_MIXUP = 0.4
 
 
 def jitter_colour(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -33,7 +32,7 @@ def jitter_colour(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def mixup(
-    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, has_unknown: bool = False
+    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, max_share: float, has_unknown: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Blends each example with another of the batch (mixup, Zhang et al. 2018, with a uniform share).
 
@@ -41,9 +40,10 @@ def mixup(
         images: float32 [batch, height, width, 3].
         labels: float32 [batch, k].
         seed: int64 [2].
+        max_share: the largest share of the other example.
         has_unknown: whether labels may be UNKNOWN. A mixed label is known only if both labels are.
     """
-    share = tf.random.stateless_uniform([tf.shape(images)[0], 1], seed, 0.0, _MIXUP)
+    share = tf.random.stateless_uniform([tf.shape(images)[0], 1], seed, 0.0, max_share)
     wide = share[:, :, tf.newaxis, tf.newaxis]
     # Not `images[::-1]`, which takes fifteen times as long as this.
     partners, their_labels = tf.reverse(images, [0]), tf.reverse(labels, [0])
@@ -54,7 +54,7 @@ def mixup(
 
 
 def change(
-    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, mix: bool, has_unknown: bool = False
+    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, mixup_share: float, has_unknown: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Changes the colours of a batch, and blends its examples if asked for.
 
@@ -62,7 +62,7 @@ def change(
         images: uint8 [batch, height, width, 3].
         labels: float32 [batch, k].
         seed: int64 [2].
-        mix: whether to blend.
+        mixup_share: the largest share of another example; 0: examples are not blended.
         has_unknown: whether labels may be UNKNOWN.
 
     Returns:
@@ -70,4 +70,6 @@ def change(
     """
     colour_seed, mixup_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     changed = jitter_colour(tf.cast(images, tf.float32), colour_seed)
-    return mixup(changed, labels, mixup_seed, has_unknown=has_unknown) if mix else (changed, labels)
+    if not mixup_share:
+        return changed, labels
+    return mixup(changed, labels, mixup_seed, max_share=mixup_share, has_unknown=has_unknown)

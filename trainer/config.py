@@ -144,8 +144,14 @@ class TrainConfig:
     augment: str = field(
         default=_BY_RECIPE,
         metadata=setting(
-            "crop: random resized crops, and flips; colour: these, and random colours; full: these, and mixup.",
-            choices=("none", "flip", "crop", "colour", "full"),
+            "crop: random resized crops, and flips; full: these, random colours, and --mixup.",
+            choices=("none", "flip", "crop", "full"),
+        ),
+    )
+    mixup: float = field(
+        default=_BY_RECIPE,
+        metadata=setting(
+            "Largest share of another image, and of its labels, that is blended into one with --augment=full; 0: none."
         ),
     )
     min_crop_area: float = field(
@@ -265,7 +271,7 @@ class TrainConfig:
         for name in ("learning_rate", "unfreeze_learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"--{name} must be positive. Received: {getattr(self, name)}")
-        for name in ("weight_decay", "label_smoothing", "ema"):
+        for name in ("weight_decay", "label_smoothing", "ema", "mixup"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 0 and less than 1. Received: {getattr(self, name)}")
         if not 0 < self.min_crop_area <= 1:
@@ -295,7 +301,7 @@ class TrainConfig:
     @property
     def crops(self) -> bool:
         """Whether images are cropped at random."""
-        return self.augment in ("crop", "colour", "full")
+        return self.augment in ("crop", "full")
 
     @property
     def features_are_fixed(self) -> bool:

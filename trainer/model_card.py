@@ -334,7 +334,7 @@ def _mute(description: Mapping[str, Any]) -> list[tuple[str, Any]]:
     names: list[str] = [] if description.get("train_sizes") else ["train_sizes"]
     if not description.get("unfreeze_epochs"):
         names += ["unfreeze_from", "unfreeze_learning_rate"]
-    if description.get("augment") not in ("crop", "colour", "full"):
+    if description.get("augment") not in ("crop", "full"):
         names.append("min_crop_area")
     return [(name, description.get(name)) for name in names]
 

@@ -279,8 +279,8 @@ def _load_and_change(
     num = tf.size(items[0] if isinstance(items, tuple) else items)
     crops = cropping.random_crops(num, crop_seed, min_area=config.min_crop_area if config.crops else None)
     images, labels = load(items, kept, crops)
-    if config.augment in ("colour", "full"):
-        return colour.change(images, labels, colour_seed, mix=config.augment == "full", has_unknown=has_unknown)
+    if config.augment == "full":
+        return colour.change(images, labels, colour_seed, mixup_share=config.mixup, has_unknown=has_unknown)
     return images, labels
 
 

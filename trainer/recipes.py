@@ -24,6 +24,7 @@ _PLAIN: Mapping[str, Any] = {
     "epochs": 40,
     "learning_rate": 2e-3,
     "augment": "full",
+    "mixup": 0.4,
     "min_crop_area": 0.3,
     "label_smoothing": 0.0,
     "ema": 0.0,
@@ -36,25 +37,25 @@ _SCRATCH: Mapping[str, Any] = {
     "train_sizes": ((0.4, 50), (0.6, 40), (0.8, 30), (1.0, 20)),
     "epochs": 140,
     "learning_rate": 3e-3,
-    "augment": "colour",
+    "mixup": 0.0,
     "test_time_flip": True,
 }
 # Any model of keras.applications with trained weights.
 _FINE_TUNING: Mapping[str, Any] = {
     **_PLAIN,
     "freeze_backbone": True,
-    "unfreeze_epochs": 8,
+    "unfreeze_epochs": 12,
     "image_size": 224,
-    "epochs": 40,
+    "epochs": 30,
     "learning_rate": 3e-3,
-    "augment": "colour",
-    "min_crop_area": 0.6,
+    "mixup": 0.2,
     "test_time_flip": True,
 }
 _EFFICIENTNET_LITE0: Mapping[str, Any] = {
     **_FINE_TUNING,
     "unfreeze_from": "block08",
-    "train_sizes": ((0.75, 1), (1.0, 1)),
+    # The model sees objects of its training at about the same size in whole images, which are evaluated, as in crops.
+    "train_sizes": ((6 / 7, 1),),
 }
 # Sizes of images are multiples of it, since a network halves them several times.
 _MULTIPLE = 16
@@ -77,11 +78,11 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
         frozen = values["freeze_backbone"] = False
     if earlier:
         values |= {"image_size": earlier[1], "train_sizes": ()}
+    if frozen is False and trained:
+        values |= {"learning_rate": values["unfreeze_learning_rate"], "epochs": values["unfreeze_epochs"]}
     if frozen is not None:
         # Whoever freezes the backbone wants the head trained, and nothing else.
         values["unfreeze_epochs"] = 0
-    if frozen is False and trained:
-        values |= {"learning_rate": values["unfreeze_learning_rate"], "epochs": values["unfreeze_epochs"] or 8}
     values |= {name: given[name] for name in values if given[name] is not None}
     if given["train_sizes"] is None:
         values["train_sizes"] = tuple((_scaled(values["image_size"], by), share) for by, share in values["train_sizes"])

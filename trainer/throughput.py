@@ -72,7 +72,7 @@ def _input_advice(config: TrainConfig, content: str) -> str:
         if config.crops:
             less += ", or --crop_from=original, which decodes only the crops"
         return f"--cache=decoded or --cache=disk, which keep decoded images{less}"
-    if config.augment in ("colour", "full"):
+    if config.augment == "full":
         return "--augment=crop, which does not change colours"
     return "a larger --batch_size, which needs fewer steps"
 

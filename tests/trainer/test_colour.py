@@ -33,7 +33,7 @@ def test_colour_keeps_flat_grey_grey_and_places_apart(seed_of: Seed, batch_of: B
 def test_mixup_blends_labels_as_it_blends_images(seed_of: Seed, batch_of: Batch, n: int, seed: tuple[int, int]) -> None:
     images, labels = batch_of(n)
     images = tf.cast(images, tf.float32)
-    mixed_images, mixed_labels = colour.mixup(images, labels, seed_of(*seed))
+    mixed_images, mixed_labels = colour.mixup(images, labels, seed_of(*seed), max_share=0.4)
     # The share of each label mass that was given to the partner: the same for the pixels.
     for i in range(n):
         partner = n - 1 - i
@@ -48,11 +48,11 @@ def test_mixup_blends_labels_as_it_blends_images(seed_of: Seed, batch_of: Batch,
 
 def test_mixup_conserves_label_mass(seed_of: Seed) -> None:
     labels = tf.one_hot([0, 1, 2, 0, 1], K)
-    mixed = colour.mixup(tf.zeros([5, 2, 2, 3]), labels, seed_of())[1].numpy()
+    mixed = colour.mixup(tf.zeros([5, 2, 2, 3]), labels, seed_of(), max_share=0.4)[1].numpy()
     np.testing.assert_allclose(mixed.sum(axis=1), 1, atol=1e-6)
     assert np.all(mixed.argmax(axis=1) == [0, 1, 2, 0, 1]), "an example no longer has its own label most of all"
 
 
 def test_labels_are_blended_with_their_images(seed_of: Seed, batch_of: Batch) -> None:
     images, labels = batch_of(8)
-    assert not np.array_equal(colour.change(images, labels, seed_of(), mix=True)[1], labels)
+    assert not np.array_equal(colour.change(images, labels, seed_of(), mixup_share=0.4)[1], labels)

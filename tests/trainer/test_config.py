@@ -73,7 +73,7 @@ def test_it_is_frozen_and_takes_names_only() -> None:
         ),
         pytest.param(
             {"augment": "turn"},
-            "--augment must be one of none, flip, crop, colour, full. Received: 'turn'",
+            "--augment must be one of none, flip, crop, full. Received: 'turn'",
             id="unknown augment",
         ),
         pytest.param(

@@ -47,7 +47,7 @@ def test_training_runs_no_python(
     assert "DecodeAndCropJpeg" not in found
     assert ("DecodeImage" in found) == (split != "jpegs" and not decoded_before)
     # Images are cut and resized one by one, flipped all at once, or taken as they are. Decoding resizes as well.
-    crops = augment in ("crop", "colour", "full")
+    crops = augment in ("crop", "full")
     for op in ("StatelessWhile", "ResizeBilinear"):
         assert (op in found) == (crops or not decoded_before)
     assert ("Slice" in found) >= crops
@@ -64,7 +64,7 @@ def test_of_originals_only_the_crop_is_decoded(
 ) -> None:
     dataset = training(config(augment=augment, train_split=split, crop_from="original"), sources, kept)
     assert python_ops(dataset) == set()
-    crops = augment in ("crop", "colour", "full")
+    crops = augment in ("crop", "full")
     assert ("DecodeAndCropJpeg" in ops(dataset)) == crops
     assert ("DecodeJpeg" in ops(dataset)) != crops
 

@@ -34,11 +34,11 @@ def _colour(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.T
 
 
 def _mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return colour.mixup(tf.cast(images, tf.float32), labels, seed)
+    return colour.mixup(tf.cast(images, tf.float32), labels, seed, max_share=0.4)
 
 
 def _change(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return colour.change(images, labels, seed, mix=True)
+    return colour.change(images, labels, seed, mixup_share=0.4)
 
 
 OPERATIONS = [

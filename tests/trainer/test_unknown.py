@@ -150,9 +150,9 @@ def test_a_mixed_label_is_known_where_both_are() -> None:
     labels = tf.constant([[1, 1, UNKNOWN, UNKNOWN], [0, 1, 1, UNKNOWN]], tf.float32)
     seed = tf.constant([3, 4], tf.int64)
     images = tf.zeros([2, 2, 2, 3])
-    mixed = colour.mixup(images, labels, seed, has_unknown=True)[1].numpy()
+    mixed = colour.mixup(images, labels, seed, max_share=0.4, has_unknown=True)[1].numpy()
     np.testing.assert_array_equal(mixed[:, 2:], UNKNOWN)
-    np.testing.assert_array_equal(mixed[:, :2], colour.mixup(images, labels[:, :2], seed)[1])
+    np.testing.assert_array_equal(mixed[:, :2], colour.mixup(images, labels[:, :2], seed, max_share=0.4)[1])
 
 
 def _network(loss: Any, activation: str, k: int) -> keras.Model:

@@ -21,11 +21,11 @@ _ORDER = [
     "__main__",
     *re.findall(r"^(\w+)(?:\.py|/) ", (_TOP / "converter" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE),
 ]
-# From top to bottom, as the docstring of the trainer lists them.
+# From top to bottom, as the docstring of the trainer lists them. Last the package, which gives `load` of a module.
 _TRAINER_ORDER = [
-    "__init__",
     *re.findall(r"^(\w+)\.py ", (_TOP / "trainer" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE),
     "__main__",
+    "__init__",
 ]
 
 

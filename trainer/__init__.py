@@ -24,6 +24,7 @@ pipeline.py     turns shards, or cached examples, into shuffled and augmented ba
 features.py     computes the features of a frozen backbone, which are cached instead of images
 diskcache.py    keeps arrays on disk, for this run and later ones
 caching.py      chooses what is kept between epochs, in memory or on disk, and fills the cache
+loading.py      gives the pipeline to a loop of the user's own: `trainer.load`
 losses.py       defines the losses, in which unknown labels have no part
 pytorch_file.py reads a file of weights that PyTorch wrote, and nothing else that a pickle may hold
 normalization.py  makes layers of batch normalization that are fast in a training
@@ -58,10 +59,18 @@ main.py         defines the command line of the trainer: flags become TrainConfi
 experiments/    holds named recipes, for --flagfile
 """
 
+import contextlib
+import importlib
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from multihot import signals
+
+if TYPE_CHECKING:
+    from trainer.loading import load
+
+__all__ = ["load"]
 
 # Keras reads it once, when it is imported; the models are Keras on TensorFlow, whatever else it is set up for.
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -69,3 +78,18 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 # sys.argv is ["-m"] while Python looks for the module of `python -m trainer...`: a program of this package starts.
 if sys.argv[:1] == ["-m"]:
     signals.end_at_once()
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Imports `load` when it is first used: TensorFlow takes seconds."""
+        if name == "load":
+            # PyTorch imports Triton with its first optimizer, if it is there. After TensorFlow 2.20 or 2.21, that ends
+            # the process: both have an LLVM, and TensorFlow lets others use its own.
+            if "torch" in sys.modules and "tensorflow" not in sys.modules:
+                with contextlib.suppress(ImportError):
+                    importlib.import_module("triton")
+            from trainer.loading import load
+
+            return load
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

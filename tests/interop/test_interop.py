@@ -211,7 +211,8 @@ def _decode(data: bytes) -> tf.Tensor:
 
 def test_a_program_for_each_reader() -> None:
     assert {path.stem for path in _HERE.glob("read_*.py")} == {f"read_{reader}" for reader in _ENVIRONMENTS}
-    assert {path.stem for path in _HERE.glob("*.txt")} == set(filter(None, _ENVIRONMENTS.values()))
+    # test_own_loop.py imports JAX.
+    assert {path.stem for path in _HERE.glob("*.txt")} == {"jax", *filter(None, _ENVIRONMENTS.values())}
 
 
 def test_what_is_stored_are_the_images(

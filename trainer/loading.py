@@ -31,6 +31,7 @@ def load(
     classes: Sequence[str] = (),
     data_weights: Sequence[float] = (),
     augment: str | None = None,
+    mixup: float = 0.0,
     min_crop_area: float = 0.3,
     crop_from: str = "resized",
     resize: str = "stretch",
@@ -60,8 +61,9 @@ def load(
         classes: those of the labels, in this order; by default all classes of the first dataset.
         data_weights: share of each dataset in an epoch, as in (3, 1); by default every example has its turn once. Only
             for training.
-        augment: `none`, `flip`, `crop` (random crops, and flips), `colour` (these, and random colours) or `full`
-            (these, and mixup). `crop` by default for training; `none` otherwise, where nothing else is possible.
+        augment: `none`, `flip`, `crop` (random crops, and flips) or `full` (these, random colours, and mixup). `crop`
+            by default for training; `none` otherwise, where nothing else is possible.
+        mixup: the largest share of another image, and of its labels, that is blended into one with `full`; 0: none.
         min_crop_area: smallest share of an image that a random crop keeps, more than 0 and at most 1.
         crop_from: `resized`, or `original` to cut crops from the encoded images.
         resize: way from an image to a square: `stretch`, `crop` or `pad`.
@@ -77,8 +79,8 @@ def load(
 
     Returns:
         Pairs of images and labels. Images: uint8 [batch, image_size, image_size, 3], RGB, 0 to 255; float32 in the same
-        range with `augment` `colour` or `full`. Labels: float32 [batch, k], 0 or 1; between both with `full`; 2 where
-        the label is unknown. The attribute `class_names` is the list of the k classes.
+        range with `augment` `full`. Labels: float32 [batch, k], 0 or 1; between both with `mixup`; 2 where the label is
+        unknown. The attribute `class_names` is the list of the k classes.
 
     Raises:
         UserError: an argument cannot be used, a folder holds no dataset or has no image in the split, or what is asked
@@ -105,6 +107,7 @@ def load(
             classes=(classes,) if isinstance(classes, str) else tuple(classes),
             train_sizes=(),
             augment=augment or ("crop" if training else "none"),
+            mixup=float(mixup),
             min_crop_area=min_crop_area,
             crop_from=crop_from,
             resize=resize,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import averaging, compilation, numerics, throughput
+from trainer import averaging, compilation, numerics
 from trainer.config import TrainConfig
 from trainer.sources import Sources
 
@@ -141,12 +141,3 @@ def test_in_float16_a_step_that_overflows_moves_no_average(config: Config, sourc
     network.train_on_batch(images, labels)
     assert int(network.optimizer.iterations) == 1
     _assert_equal(averaging.variables(network), _weights(network))
-
-
-def test_looking_at_the_throughput_leaves_the_average_as_it_was() -> None:
-    network = _network()
-    data = tf.data.Dataset.from_tensor_slices(_batch(0, 24)).batch(8, drop_remainder=True)
-    network.fit(data, verbose=0, shuffle=False)
-    before = [variable.numpy() for variable in averaging.variables(network)]
-    throughput.measure(network, data, seconds=0.05)
-    _assert_equal(averaging.variables(network), before)

@@ -7,8 +7,8 @@ earlier_run.py  reads the settings of an earlier run, from whose weights a run s
 recipes.py      holds the values that settings have by default, by the model and its weights
 config.py       defines TrainConfig: every setting of a run, with its checks
 phases.py       divides a run into phases: first the head, then the upper layers; images that grow
+devices.py      says whether a run uses CPU or GPU, and why a GPU is not used; chooses the type it computes in
 numerics.py     sets how Keras computes, whatever its own file of settings and its variables say
-devices.py      says whether a run uses CPU or GPU, and why a GPU is not used
 memory.py       turns a lack of memory into a message that names the flags
 history.py      keeps the figures of each epoch, and writes history.json
 sources.py      reads the manifests of the datasets of a run, and combines several datasets into one

@@ -206,10 +206,10 @@ class TrainConfig:
         default=_BY_RECIPE, metadata=setting("Share by which labels are moved towards 0.5, as in 0.1.")
     )
     precision: str = field(
-        default="float32",
+        default="auto",
         metadata=setting(
-            "Type in which the model computes; weights stay float32.",
-            choices=("float32", "mixed_bfloat16", "mixed_float16"),
+            "Type in which the model computes; weights are float32. auto: bfloat16 where the device is fast in it.",
+            choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
         ),
     )
     deterministic: bool = field(

@@ -1,4 +1,4 @@
-"""Names the device on which a run trains, and the reason if TensorFlow does not use a GPU of this machine.
+"""Names the device on which a run trains, what it computes in, and the reason if TensorFlow does not use a GPU.
 
 TensorFlow writes the reason only to its log, and trains on the CPU, many times slower.
 """
@@ -20,15 +20,51 @@ _TIMEOUT_SECONDS = 60
 _LIST_GPUS = "import tensorflow as tf; tf.config.list_physical_devices()"
 
 
-def describe() -> str:
-    """Returns the line that names the device of a run, and a second line if a GPU is not used."""
+_CPUINFO = Path("/proc/cpuinfo")
+# GPUs of NVIDIA compute in bfloat16 from this compute capability on.
+_LEAST_CAPABILITY = (8, 0)
+_NAMES = {"float32": "", "mixed_bfloat16": ", in bfloat16", "mixed_float16": ", in float16"}
+
+
+def precision(asked: str, model: str = "") -> str:
+    """Returns the type in which a model computes, as Keras names it.
+
+    Args:
+        asked: value of --precision; `auto` is bfloat16 where the device computes in it fast, and float32 elsewhere.
+        model: value of --model. One of the user computes in float32 unless another type is asked for by its name: its
+            layers may expect it.
+    """
+    if asked != "auto":
+        return asked
+    return "mixed_bfloat16" if ":" not in model and computes_bfloat16_fast() else "float32"
+
+
+def computes_bfloat16_fast(cpuinfo: Path = _CPUINFO) -> bool:
+    """Returns whether the device of a run has instructions for products of matrices in bfloat16.
+
+    Args:
+        cpuinfo: file in which Linux lists the instructions of the processor.
+    """
+    if gpus := tf.config.list_physical_devices("GPU"):
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability")
+        return capability is not None and tuple(capability) >= _LEAST_CAPABILITY
+    # oneDNN is the library in TensorFlow that uses them.
+    return os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0" and "amx_bf16" in _read(cpuinfo).split()
+
+
+def describe(policy: str = "float32") -> str:
+    """Returns the line that names the device of a run, and a second line if a GPU is not used.
+
+    Args:
+        policy: what its model computes in, as `precision` returns it.
+    """
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name") or "GPU" for gpu in gpus]
         memory = nvidia_smi("--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
-        return f"Training on {describe_gpu(names, memory)}"
+        return f"Training on {describe_gpu(names, memory, _NAMES[policy])}"
     cores = machine.usable_cores()
-    lines = [f"Training on CPU ({cores} core{'s' if cores > 1 else ''})."]
+    lines = [f"Training on CPU ({cores} core{'s' if cores > 1 else ''}){_NAMES[policy]}."]
     found = find_gpus()
     if found:
         environment = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -36,12 +72,13 @@ def describe() -> str:
     return "\n".join(lines)
 
 
-def describe_gpu(names: Sequence[str], memory: str) -> str:
+def describe_gpu(names: Sequence[str], memory: str, ending: str = "") -> str:
     """Returns the name of the GPU that is used, with its memory where that is known.
 
     Args:
         names: of the GPUs that TensorFlow can use; it uses the first.
         memory: the output of nvidia-smi: a line `name, MiB` for each GPU.
+        ending: of the sentence.
     """
     sizes: dict[str, float] = {}
     for one in memory.splitlines():
@@ -50,7 +87,7 @@ def describe_gpu(names: Sequence[str], memory: str) -> str:
             sizes[name.strip()] = int(mebibytes) * 2**20 / 1e9
     size = f", {sizes[names[0]]:.0f} GB" if names[0] in sizes else ""
     others = f" Only the first of {len(names)} GPUs is used." if len(names) > 1 else ""
-    return f"GPU: {names[0]}{size}.{others}"
+    return f"GPU: {names[0]}{size}{ending}.{others}"
 
 
 def find_gpus(proc: Path = Path("/proc/driver/nvidia/gpus"), dev: Path = Path("/dev")) -> list[str]:

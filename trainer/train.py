@@ -65,7 +65,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     with run_folder.claimed(config.output, overwrite=config.overwrite) as folder:
         left = Leftovers(config, folder)
         with command.leaves(left.describe), signals.deferred(), memory.watched(config):
-            print(devices.describe())
+            print(devices.describe(devices.precision(config.precision, config.model)))
             with sources.damaged_shards_named(config, data):
                 return _Run(config, data, folder, left).train_and_evaluate()
 
@@ -92,7 +92,7 @@ def benchmark_input(config: TrainConfig) -> Throughput:
 
 
 def _build(config: TrainConfig, data: Sources) -> keras.Model:
-    numerics.fix(config.precision)
+    numerics.fix(config.precision, config.model)
     if config.deterministic:
         numerics.make_deterministic(config.seed)
     keras.utils.set_random_seed(config.seed)
@@ -229,6 +229,7 @@ class _Run:
         config, network = self._config, self._network
         if network.input_shape[1] is None:
             network = model.of_size(network, config.image_size)
+        network = model.in_float32(network)
         compilation.compile_network(network, config, self._data)
         return network
 
@@ -240,7 +241,8 @@ class _Run:
         """Writes the model, the pictures and, last of all, the evaluation."""
         config, data, output = self._config, self._data, self._folder.path
         network = self._sized()
-        if predictions is None:
+        # Rounded to bfloat16, a score may be another one by 0.1: metrics are those of the model that is saved.
+        if predictions is None or network.dtype_policy.name != self._network.dtype_policy.name:
             validation = pipeline.evaluation_dataset(config, data, config.validation_split)
             predict = Predictor(network, validation, self._num_validated, flip=config.test_time_flip)
             with memory.explained(config, "the evaluation", _flags(setup.plan)):

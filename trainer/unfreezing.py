@@ -23,7 +23,7 @@ def unfreeze(backbone: keras.Model, start: str) -> None:
     Raises:
         UserError: no layer has such a name, or it is no such share.
     """
-    first = _first(backbone, start)
+    first = first_layer(backbone, start)
     for number, layer in enumerate(backbone.layers):
         layer.trainable = number >= first
     for layer in backbone._flatten_layers(include_self=False):
@@ -31,17 +31,12 @@ def unfreeze(backbone: keras.Model, start: str) -> None:
             layer.trainable = False
 
 
-def check(backbone: keras.Model, start: str) -> None:
-    """Checks that `unfreeze` takes the name of a layer, or the share of the layers.
+def first_layer(backbone: keras.Model, start: str) -> int:
+    """Returns the number of the first layer that `unfreeze` makes trainable.
 
     Raises:
-        UserError: it does not.
+        UserError: no layer has such a name, or it is no such share.
     """
-    _first(backbone, start)
-
-
-def _first(backbone: keras.Model, start: str) -> int:
-    """Returns the number of the first layer that is to be trained."""
     if re.fullmatch(r"[\d.]+", start):
         try:
             share = float(start)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -30,7 +31,7 @@ from multihot import flags
 from multihot.usage import Usage
 from schemas import metadata
 from schemas.metadata import DatasetInfo
-from trainer import caching, pipeline
+from trainer import caching, numerics, pipeline
 from trainer.config import TrainConfig
 from trainer.sources import Sources, combine
 
@@ -72,6 +73,14 @@ def _modes(folder: Path, rng: np.random.Generator) -> list[str]:
         picture.save(folder / name, quality=90)
     colour.save(folder / "progressive.jpg", quality=90, progressive=True, subsampling=0)
     return [*pictures, "progressive.jpg"]
+
+
+@pytest.fixture(autouse=True)
+def float32() -> Iterator[None]:
+    """Sets the type back that a run in the test computes in, which is that of the process."""
+    yield
+    if keras.config.dtype_policy().name != "float32":
+        numerics.fix()
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +169,9 @@ def recipe(data: Path) -> Callable[..., TrainConfig]:
     The name is that of a file of trainer/experiments; "" is the recipe of the defaults. A test that trains makes a
     recipe smaller and changes what it is about, so that it fails when a recipe can no longer be run.
     """
-    return lambda name, **changes: TrainConfig(**{**_recipe(name), "data": (str(data),), **changes})
+    # In the same type on every machine.
+    fixed = {"data": (str(data),), "precision": "float32"}
+    return lambda name, **changes: TrainConfig(**{**_recipe(name), **fixed, **changes})
 
 
 @pytest.fixture

@@ -35,6 +35,63 @@ def test_a_machine_without_a_gpu_says_its_cores(no_programs: Path, monkeypatch: 
     assert devices.describe() == "Training on CPU (1 core)."
 
 
+def test_the_type_that_a_model_computes_in_is_said(no_programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "find_gpus", lambda: [])
+    monkeypatch.setattr(devices.machine, "usable_cores", lambda: 2)
+    assert devices.describe("mixed_bfloat16") == "Training on CPU (2 cores), in bfloat16."
+    assert devices.describe("mixed_float16") == "Training on CPU (2 cores), in float16."
+    described = devices.describe_gpu(["NVIDIA A10G"], "NVIDIA A10G, 23028\n", ", in bfloat16")
+    assert described == "GPU: NVIDIA A10G, 24 GB, in bfloat16."
+
+
+@pytest.mark.parametrize(
+    ("flags", "onednn", "fast"),
+    [
+        ("fpu avx512f amx_tile amx_bf16 amx_int8", None, True),
+        ("fpu avx512f amx_bf16", "1", True),
+        ("fpu avx512f amx_bf16", "0", False),
+        ("fpu avx2 avx512f avx512_bf16", None, False),
+        ("", None, False),
+    ],
+)
+def test_bfloat16_is_fast_on_processors_with_tiles(
+    flags: str, onednn: str | None, fast: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if onednn:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
+    cpuinfo = tmp_path / "cpuinfo"
+    assert not devices.computes_bfloat16_fast(cpuinfo)
+    cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    assert devices.computes_bfloat16_fast(cpuinfo) == fast
+
+
+@pytest.mark.parametrize(
+    ("details", "fast"),
+    [
+        ({"compute_capability": (8, 6)}, True),
+        ({"compute_capability": (9, 0)}, True),
+        ({"compute_capability": (7, 5)}, False),
+        ({}, False),
+    ],
+)
+def test_bfloat16_is_fast_on_newer_gpus(
+    details: dict[str, tuple[int, int]], fast: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0"])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
+    assert devices.computes_bfloat16_fast(tmp_path / "missing") == fast
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_is_bfloat16_where_it_is_fast(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "computes_bfloat16_fast", lambda: fast)
+    assert devices.precision("auto", "small_resnet") == ("mixed_bfloat16" if fast else "float32")
+    assert devices.precision("auto", "my_models:small") == "float32"
+    for asked in ("float32", "mixed_bfloat16", "mixed_float16"):
+        assert devices.precision(asked, "my_models:small") == devices.precision(asked) == asked
+
+
 def test_a_gpu_that_is_not_used_is_named_in_a_second_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "find_gpus", lambda: ["NVIDIA A10G"])
     monkeypatch.setattr(devices, "gpu_log", lambda: "Cannot dlopen some GPU libraries.")

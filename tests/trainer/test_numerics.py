@@ -111,6 +111,71 @@ def test_a_model_computes_in_another_type_with_weights_features_and_head_in_floa
     np.testing.assert_allclose(scores, usual(images), atol=0.02)
 
 
+def _depthwise(network: keras.Model) -> dict[str, str]:
+    """Returns what each depthwise convolution with strides, and the first one without, computes in."""
+    backbone = model.backbone_of(network)
+    assert backbone
+    found = [layer for layer in backbone.layers if isinstance(layer, keras.layers.DepthwiseConv2D)]
+    return {layer.name: layer.compute_dtype for i, layer in enumerate(found) if i == 0 or max(layer.strides) > 1}
+
+
+def test_depthwise_convolutions_with_slow_gradients_compute_in_float32(
+    config: Callable[..., TrainConfig], sources: Sources
+) -> None:
+    numerics.fix("mixed_bfloat16")
+    statistics = sources.split("train").statistics
+    asked = {"model": "efficientnet_lite0", "freeze_backbone": True}
+    tuned = model.build(config(**asked, unfreeze_epochs=1, unfreeze_from="block04"), statistics)
+    frozen = model.build(config(**asked), statistics)
+    scratch = model.build(config(model="efficientnet_lite0"), statistics)
+    names = [f"block{number:02d}_depthwise_conv" for number in (0, 1, 3, 5, 11)]
+    assert _depthwise(tuned) == dict(zip(names, ["bfloat16"] * 3 + ["float32"] * 2, strict=True))
+    assert _depthwise(frozen) == dict.fromkeys(names, "bfloat16")
+    assert _depthwise(scratch) == dict.fromkeys(names, "float32")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "small_resnet",
+        pytest.param("efficientnet_lite0", marks=pytest.mark.slow),
+        pytest.param("mobilenet_v3_small", marks=pytest.mark.slow),
+        pytest.param("vgg16", marks=pytest.mark.slow),
+    ],
+)
+def test_the_model_of_a_run_computes_in_float32_with_the_weights_that_were_trained(
+    name: str, precision: str, config: Callable[..., TrainConfig], sources: Sources, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    network = model.build(config(model=name), sources.split("train").statistics)
+    if network.input_shape[1] is None:
+        network = model.of_size(network, 32)
+    in_float32 = model.in_float32(network)
+    assert keras.config.dtype_policy().name == precision
+    assert model.in_float32(in_float32) is in_float32
+    assert {layer.compute_dtype for layer in in_float32._flatten_layers()} == {"float32"}
+    for one, other in zip(in_float32.weights, network.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    in_float32.save(tmp_path / "model.keras")
+    numerics.fix()
+    saved = keras.saving.load_model(tmp_path / "model.keras")
+    assert {layer.compute_dtype for layer in saved._flatten_layers()} == {"float32"}
+    assert saved.input_shape == (None, 32, 32, 3)
+    scores = np.asarray(saved(images, training=False))
+    np.testing.assert_allclose(scores, network(images, training=False), atol=0.02)
+
+
+def test_a_model_with_a_class_of_the_user_stays_in_its_type() -> None:
+    class Own(keras.Model):
+        def call(self, inputs: Any) -> Any:
+            return inputs + 1
+
+    numerics.fix("mixed_bfloat16")
+    pixels = keras.Input((4, 4, 3))
+    network = keras.Model(pixels, Own()(pixels))
+    assert model.in_float32(network) is network
+
+
 def test_cached_features_are_those_of_the_backbone_in_another_type(
     precision: str, config: Callable[..., TrainConfig], sources: Sources
 ) -> None:

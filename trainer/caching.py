@@ -150,8 +150,11 @@ def footprints(config: TrainConfig, sources: Sources, num_features: int | None =
             config, sources, decodes=False, num_features=num_features if content == "features" else None
         )
         kept = sum(number * (size + labels) for number, size in zip(numbers, each, strict=True))
+        held = ordered
+        if content == "features" and reading.shuffles_features(config, each[0] * numbers[0]):
+            held = (each[0] + labels + 2 * buffers.SHUFFLE_ELEMENT_BYTES) * numbers[0]
         # To fill the cache, records are decoded.
-        sizes[content] = Footprint(kept, max(2 * buffered + ordered, decoding))
+        sizes[content] = Footprint(kept, max(2 * buffered + held, decoding))
     return sizes
 
 

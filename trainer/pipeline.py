@@ -102,6 +102,9 @@ def training_dataset(
     if not 0 <= skip <= num_batches:
         raise ValueError(f"skip must be at least 0 and at most {num_batches}. Received: {skip}")
     planned, batch = _buffers_for(config, sources, cached, size), training_batch_size(config, sources)
+    if cached and len(cached.inputs.shape) == 2 and reading.shuffles_features(config, _num_bytes(cached.inputs)):
+        examples = _shuffled_features(config, cached, epoch).take(num_batches * batch).skip(skip * batch)
+        return _finish(examples.batch(batch, drop_remainder=True), planned, num_batches - skip, cached)
     # Batches are cut from chunks. The first chunk that is read begins with a batch, the last one or an earlier one.
     block = math.lcm(batch, planned.chunk_size)
     first = skip * batch // block * block
@@ -222,6 +225,22 @@ def most_buffer_bytes(config: TrainConfig, sources: Sources, *, decodes: bool, n
 def _buffers_for(config: TrainConfig, sources: Sources, cached: CachedSplit | None, size: int) -> Buffers:
     num_features = int(cached.inputs.shape[1]) if cached and len(cached.inputs.shape) == 2 else None
     return plan_buffers(config, sources, decodes=not cached, num_features=num_features, image_size=size)
+
+
+def _shuffled_features(config: TrainConfig, cached: CachedSplit, epoch: tf.Variable | int) -> tf.data.Dataset:
+    """Returns cached features in the order of an epoch."""
+
+    def shuffled(_: tf.Tensor) -> tf.data.Dataset:
+        # See `reading.shuffled_records`.
+        tf.random.set_seed(1)
+        seed = tf.cast(epoch, tf.int64) * 2**32 + config.seed
+        return tf.data.Dataset.from_tensor_slices(tuple(cached)).shuffle(cached.inputs.shape[0], seed=seed)
+
+    return tf.data.Dataset.from_tensors(0).flat_map(shuffled)
+
+
+def _num_bytes(tensor: tf.Tensor) -> int:
+    return int(tensor.dtype.size * math.prod(tensor.shape))
 
 
 def _chunks(

@@ -36,6 +36,20 @@ def fits(config: TrainConfig, sources: Sources) -> bool:
     return sum(shard.num_bytes for shard in sources.split(config.train_split).shards) <= SHUFFLE_BYTES
 
 
+def shuffles_features(config: TrainConfig, num_bytes: int) -> bool:
+    """Returns whether cached features are shuffled themselves, instead of being read by their numbers.
+
+    TensorFlow optimizes each function of a pipeline again at the start of an epoch. Reading the features of 1608
+    images, 1280 of each, in batches of 32 took 14 to 17 ms of CPU time, and 29 ms by their numbers. But the shuffle
+    copies all features; for a larger dataset, the start is a smaller part of an epoch.
+
+    Args:
+        config: of the run.
+        num_bytes: of the features of the training split.
+    """
+    return not config.data_weights and num_bytes <= SHUFFLE_BYTES
+
+
 def order(sizes: Sequence[int], weights: Sequence[float], num: int, seed: tf.Tensor) -> tf.Tensor:
     """Returns the numbers of the examples of an epoch, in their order: int64 [num].
 

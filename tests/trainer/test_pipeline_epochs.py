@@ -92,6 +92,32 @@ def test_an_epoch_is_a_function_of_its_number_and_can_be_had_in_part(
         assert rest.element_spec == dataset.element_spec
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_an_epoch_of_features_is_a_function_of_its_number(
+    held: bool, config: Config, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not held:
+        monkeypatch.setattr(reading, "SHUFFLE_BYTES", 48 * 4 * 5 - 1)
+    cached = pipeline.CachedSplit(tf.random.uniform([48, 5]), tf.repeat(tf.range(48.0)[:, tf.newaxis], 4, axis=1))
+    epoch, asked = tf.Variable(0, dtype=tf.int64), config(augment="none", batch_size=7)
+    dataset = pipeline.training_dataset(asked, sources, cached, epoch=epoch)
+    found = []
+    for i in (0, 1, 2, 1):
+        epoch.assign(i)
+        found.append(batches(dataset))
+        numbers = np.concatenate([labels[:, 0] for _, labels in dataset])
+        assert len(set(numbers)) == len(numbers) == 42
+        for inputs, labels in dataset:
+            np.testing.assert_array_equal(inputs, tf.gather(cached.inputs, tf.cast(labels[:, 0], tf.int32)))
+    assert found[3] == found[1]
+    assert len({batch for one in found[:3] for batch in one}) == 18
+    for skip in (1, 5, 6):
+        rest = pipeline.training_dataset(asked, sources, cached, epoch=2, skip=skip)
+        assert batches(rest) == found[2][skip:]
+        assert rest.element_spec == dataset.element_spec
+        assert len(rest) == 6 - skip
+
+
 def test_a_part_that_is_not_there_is_an_error(config: Config, sources: Sources, training: Pipeline) -> None:
     for skip in (-1, 49):
         with pytest.raises(ValueError, match=f"skip must be at least 0 and at most 48. Received: {skip}"):

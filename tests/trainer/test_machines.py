@@ -26,21 +26,16 @@ machine._quota = lambda *_: None  # The quota of the machine that runs the tests
 assert machine.usable_cores() == asked["cores"]
 import keras
 import tensorflow as tf
-from trainer import model
+from trainer import small_resnet
 tf.config.threading.set_inter_op_parallelism_threads(asked["cores"])
 from trainer.config import TrainConfig
 from trainer.train import train_and_evaluate
 
-real_build, real_split = model.build, model.extractor_and_head
-def build(config, statistics):
-    "Returns the smallest model: the input is what is tested."
-    if config.freeze_backbone:
-        return real_build(config, statistics)
-    inputs = keras.Input((config.image_size, config.image_size, 3))
-    colour = keras.layers.GlobalAveragePooling2D()(keras.layers.AveragePooling2D(8)(inputs))
-    return keras.Model(inputs, keras.layers.Dense(len(statistics.positives), "sigmoid")(colour))
-model.build = build
-model.extractor_and_head = lambda network: real_split(network) if len(network.layers) > 4 else (network, network)
+def backbone():
+    "Returns the smallest one: the input is what is tested."
+    inputs = keras.Input((None, None, 3))
+    return keras.Model(inputs, keras.layers.AveragePooling2D(8)(inputs))
+small_resnet.backbone = backbone
 
 for i, settings in enumerate(asked["runs"]):
     config = TrainConfig(

@@ -87,7 +87,7 @@ def test_the_folder_holds_what_the_module_says(run: Run) -> None:
     }
     assert all(path.name in named or f"{path.name}/" in named for path in run.folder.iterdir())
     assert {path.name for path in (run.folder / "checkpoints").iterdir()} == {"last.keras", "best.keras"}
-    for name in ("train", "validation"):
+    for name in ("train", "validation", "hparams"):
         assert list((run.folder / "tensorboard" / name).glob("events.out.tfevents.*"))
     for name in ("training.png", "samples.png"):
         assert (run.folder / name).read_bytes().startswith(b"\x89PNG")
@@ -120,7 +120,8 @@ def test_what_is_shown_while_training_is_the_evaluation(run: Run) -> None:
     for path in (run.folder / "tensorboard" / "validation").glob("events.out.tfevents.*"):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             for value in tf.compat.v1.Event.FromString(record).summary.value:
-                shown.setdefault(value.tag, []).append(float(tf.make_ndarray(value.tensor)))
+                if value.tag.startswith("epoch_"):
+                    shown.setdefault(value.tag, []).append(float(tf.make_ndarray(value.tensor)))
     assert shown["epoch_mean_average_precision"] == pytest.approx(history["val_mean_average_precision"])
     assert shown["epoch_loss"] == pytest.approx(history["val_loss"])
 
@@ -138,7 +139,8 @@ def test_a_class_without_positives_is_left_out_of_what_is_shown(config: Config, 
 def test_the_saved_model_is_the_evaluated_one(run: Run, sources: Sources) -> None:
     network = keras.saving.load_model(run.folder / "model.keras")
     validation = pipeline.evaluation_dataset(run.config, sources, "validation")
-    predictions = Predictor(network, validation, sources.split("validation").num_examples)()
+    flip = run.config.test_time_flip
+    predictions = Predictor(network, validation, sources.split("validation").num_examples, flip=flip)()
     again = metrics.evaluate(predictions, sources.classes)
     assert again.pop("average_precision") == pytest.approx(run.result["average_precision"])
     assert again == pytest.approx({key: value for key, value in run.result.items() if key != "average_precision"})
@@ -196,7 +198,7 @@ def test_the_recipe_of_the_tutorial_runs(command: Command, data: Path, tmp_path:
     )
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert "12 steps an epoch" in ended.stdout
+    assert "; 1 epoch of 12 steps." in ended.stdout
     assert "mean average precision" in ended.stdout
     assert f"Run: {tmp_path / 'run'}" in ended.stdout
     found = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -283,6 +285,6 @@ def test_looking_at_the_throughput_changes_nothing(config: Config, tmp_path: Pat
     asked = config(output=str(tmp_path / "a"), image_size=16, batch_size=8, epochs=3, schedule="constant")
     measured = Run(asked, train.train_and_evaluate(asked)).json("history.json")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.throughput, "ReportThroughput", lambda *_: keras.callbacks.Callback())
+        patch.setattr(train.throughput, "ReportThroughput", lambda *_, **__: keras.callbacks.Callback())
         quiet = dataclasses.replace(asked, output=str(tmp_path / "b"))
         assert Run(quiet, train.train_and_evaluate(quiet)).json("history.json") == measured

@@ -127,14 +127,14 @@ main.run()
 
 @pytest.mark.slow
 def test_a_limit_of_address_space_decides_what_is_kept(data: Path, tmp_path: Path) -> None:
-    """48 images of 1125 x 1125 pixels, with the buffers, do not fit into half of the memory that `ulimit -v` leaves."""
+    """48 images of 2250 x 2250 pixels, with the buffers, do not fit into half of the memory that `ulimit -v` leaves."""
     run = [f"--data={data}", f"--output={tmp_path / 'run'}", f"--cache_dir={tmp_path}", "--epochs=1", "--batch_size=4"]
     command = [sys.executable, "-c", _LIMITED, "2500000000", *run]
     small = subprocess.run([*command, "--image_size=16"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert small.returncode == 0, small.stderr
     assert "Cache: decoded images (0 MB) in memory" in small.stdout
-    large = [*command, "--image_size=1000", "--cache=decoded", "--overwrite"]
-    large[3] = "500000000"
+    large = [*command, "--image_size=2000", "--cache=decoded", "--overwrite"]
+    large[3] = "1500000000"
     ended = subprocess.run(large, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert re.search(r"error: --cache=decoded takes .* of memory, and \d+ MB are free\.", ended.stderr), ended.stderr

@@ -172,10 +172,11 @@ class _Run:
     def _train(self, phase: Phase, setup: Setup) -> Predictions | None:
         """Trains what is left of a phase. Returns the predictions of its last epoch, if they are those of the run."""
         progress = self._progress
-        if progress.epoch == phase.end or self._stopping.should_stop:
-            return None
-        splits = phase_setup.fill(setup, self._data)
+        is_trained = progress.epoch == phase.end or self._stopping.should_stop
+        splits = None if is_trained else phase_setup.fill(setup, self._data)
         self._begin(setup)
+        if splits is None:
+            return None
         report: keras.callbacks.Callback | None = None
         for size, epochs in itertools.groupby(range(progress.epoch, phase.end), key=phase.image_size):
             batches = phase_setup.batches(setup, splits, self._data, self._epoch, size)
@@ -183,7 +184,7 @@ class _Run:
             quiet = report or batches.waited is None
             report = keras.callbacks.Callback() if quiet else self._report(setup, batches)
             self._validate = Validate(batches.validation, self._num_validated, flip=self._config.test_time_flip)
-            if splits.train:
+            if splits.train and not setup.features:
                 images, labels = next(iter(batches.train(0)))
                 self._tensorboard.write_examples(images, labels, progress.epoch)
             work = Work(

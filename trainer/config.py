@@ -172,8 +172,8 @@ class TrainConfig:
     crop_from: str = field(
         default="resized",
         metadata=setting(
-            "resized: crops are cut from images reduced to 9/8 of the size, cached or not; original: from the encoded "
-            "image.",
+            "resized: crops are cut from images reduced to 3/2 of the size, 9/8 above 128 pixels, cached or not; "
+            "original: from the encoded image.",
             choices=("resized", "original"),
         ),
     )

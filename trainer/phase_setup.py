@@ -130,6 +130,8 @@ def batches(setup: Setup, splits: Splits, data: Sources, epoch: tf.Variable, siz
     def train(skip: int) -> tf.data.Dataset:
         if not skip:
             return whole
+        if encoded:  # A second pipeline would keep the records a second time.
+            return whole.skip(skip)
         dataset = pipeline.training_dataset(
             config, data, splits.train, epoch=epoch, image_size=size, skip=skip, keep_encoded=encoded
         )

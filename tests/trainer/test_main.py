@@ -212,7 +212,8 @@ def test_a_damaged_shard_is_named(command: Command, data: Path, tmp_path: Path) 
 def test_benchmark_input_names_the_slower_part_and_leaves_nothing(command: Command, data: Path, tmp_path: Path) -> None:
     ended = command("--benchmark_input", f"--data={data}", "--image_size=16", "--batch_size=8")
     assert ended.returncode == 0, ended.stderr
-    cache, throughput = ended.stdout.splitlines()
+    # Before them, the package of the weights, where it is installed.
+    *_, cache, throughput = ended.stdout.splitlines()
     assert cache.startswith("Cache: decoded images (0 MB) in memory, with ")
     assert re.fullmatch(
         r"Throughput: input [\d,]+, model [\d,]+, together [\d,]+ images/s\. "

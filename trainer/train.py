@@ -199,7 +199,9 @@ class _Run:
                 self._loop.train(work, end=max(epochs) + 1, num_epochs=self._num_epochs)
             if self._stopping.should_stop:
                 break
-        return self._validate.predictions() if size == self._config.image_size else None
+        # Features have no mirror images, with which a run that goes on after its last epoch is evaluated.
+        are_final = size == self._config.image_size and not (setup.features and self._config.test_time_flip)
+        return self._validate.predictions() if are_final else None
 
     def _report(self, setup: Setup, batches: Batches) -> throughput.ReportThroughput:
         batch_size = pipeline.training_batch_size(setup.config, self._data)

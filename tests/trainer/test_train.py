@@ -256,6 +256,24 @@ def test_cached_features_are_the_same_training(recipe: Config, tmp_path: Path, s
 
 
 @pytest.mark.slow
+def test_a_run_on_cached_features_is_evaluated_with_mirror_images(
+    config: Config, tmp_path: Path, sources: Sources
+) -> None:
+    asked = config(
+        output=str(tmp_path / "a"), epochs=2, freeze_backbone=True, augment="none", cache="features",
+        train_sizes=(), precision="float32", test_time_flip=True,
+    )  # fmt: skip
+    run = Run(asked, train.train_and_evaluate(asked))
+    network = keras.saving.load_model(run.folder / "model.keras")
+    validation = pipeline.evaluation_dataset(asked, sources, "validation")
+    expected, other = (
+        metrics.evaluate(Predictor(network, validation, 21, flip=flip)(), sources.classes) for flip in (True, False)
+    )
+    assert run.result["mean_average_precision"] == pytest.approx(expected["mean_average_precision"])
+    assert run.result["mean_average_precision"] != pytest.approx(other["mean_average_precision"])
+
+
+@pytest.mark.slow
 def test_features_on_disk_are_those_of_the_weights(recipe: Config, tmp_path: Path) -> None:
     caches = tmp_path / "caches"
 

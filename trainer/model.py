@@ -146,7 +146,7 @@ def _with_head(config: TrainConfig, backbone: Backbone, statistics: Statistics, 
     outputs = layers.Dense(
         len(statistics.positives),
         activation="sigmoid" if multi_label else "softmax",
-        # What an untrained head predicts best, so that it is not learned: the frequency of each class.
+        # The best prediction of an untrained head is the frequency of each class, which then need not be learned.
         bias_initializer=keras.initializers.Constant(losses.prior_logits(config, statistics)),
         kernel_initializer=keras.initializers.GlorotUniform(seed=config.seed),
         dtype="float32",

@@ -26,7 +26,7 @@ _NAME = re.compile(rf"{_IDENTIFIER}(\.{_IDENTIFIER})*:{_IDENTIFIER}")
 
 
 class OwnModel(NamedTuple):
-    """What the function of a user has built.
+    """A model that the function of a user has built.
 
     Attributes:
         network: from float32 [batch, height, width, 3], pixels from 0 to 255, to its outputs.

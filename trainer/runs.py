@@ -154,7 +154,7 @@ def _defaults() -> dict[str, Any]:
     """Returns the value of each setting in a run that does not name it."""
     fields = dataclasses.fields(TrainConfig)
     defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
-    # Older runs had the same defaults for all models: those that models without weights and without a recipe have today.
+    # Older runs had the same defaults for all models: those of models without weights and without a recipe today.
     plain = recipes.complete({**dict.fromkeys(defaults), "model": "vgg16", "weights": "none"})
     return {**defaults, **plain, "model": recipes.SMALL_RESNET}
 

@@ -33,7 +33,7 @@ import numpy as np
 import trainer
 {imports}
 
-for augment in ("crop", "colour"):
+for augment in ("crop", "full"):
     for batch in trainer.load("data/miml/1.0.0", image_size=32, augment=augment):
         for tensor in batch:
             shared = {shared}

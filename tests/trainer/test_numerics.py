@@ -197,12 +197,11 @@ def test_cached_features_are_those_of_the_backbone_in_another_type(
 _DIGEST = """
 import hashlib, sys
 import keras, numpy as np
-from trainer import numerics, train
+from trainer import train
 from trainer.config import TrainConfig
-numerics.make_deterministic(3)
 train.train_and_evaluate(TrainConfig(
     data=(sys.argv[1],), output=sys.argv[2], image_size=32, batch_size=8, epochs=3, augment="full", seed=3,
-    model="small_resnet", train_sizes=(), cache="none",
+    model="small_resnet", train_sizes=(), cache="none", deterministic=True,
 ))
 weights = keras.saving.load_model(f"{sys.argv[2]}/model.keras", compile=False).get_weights()
 print("digest", hashlib.sha256(b"".join(each.tobytes() for each in weights)).hexdigest())

@@ -294,6 +294,11 @@ class TrainConfig:
                 raise UserError(f"--train_sizes must be at most --image_size. Received: {size} and {self.image_size}")
 
     @property
+    def least_size(self) -> int:
+        """Height and width of the smallest images that are trained on, pixels."""
+        return min((size for size, _ in self.train_sizes), default=self.image_size)
+
+    @property
     def crops_originals(self) -> bool:
         """Whether images are cropped at random, each before it is resized."""
         return self.crops and self.crop_from == "original"

@@ -37,7 +37,7 @@ def learn(miml: Path, tmp_path_factory: pytest.TempPathFactory) -> Learn:
 
 @pytest.mark.slow
 def test_a_short_training_from_scratch_learns(learn: Learn) -> None:
-    result = learn("scratch", epochs=30)
+    result = learn("scratch", epochs=20)
     assert result["mean_average_precision"] >= 0.80
     assert result["label_ranking_average_precision"] >= 0.85
 

@@ -88,6 +88,7 @@ def test_auto_is_bfloat16_where_it_is_fast(fast: bool, monkeypatch: pytest.Monke
     monkeypatch.setattr(devices, "computes_bfloat16_fast", lambda: fast)
     assert devices.precision("auto", "small_resnet") == ("mixed_bfloat16" if fast else "float32")
     assert devices.precision("auto", "my_models:small") == "float32"
+    assert devices.precision("auto", "small_resnet", image_size=31) == "float32"
     for asked in ("float32", "mixed_bfloat16", "mixed_float16"):
         assert devices.precision(asked, "my_models:small") == devices.precision(asked) == asked
 

@@ -50,6 +50,7 @@ _SETTINGS: Mapping[str, Any] = {
     "positive_weights": "none",
     "label_smoothing": 0.0,
     "augment": None,
+    "mixup": 0.0,
     "min_crop_area": None,
     "train_sizes": None,
     "preprocessing": "auto",
@@ -325,8 +326,10 @@ def _phases(description: Mapping[str, Any]) -> str:
         words = "The head was trained, with the backbone frozen."
     else:
         words = "All weights were trained."
-    grown = dict.fromkeys([*sizes, description["image_size"]])
-    return words + (f" Training images grew: {', '.join(map(str, grown))} pixels." if len(grown) > 1 else "")
+    if not sizes or set(sizes) == {description["image_size"]}:
+        return words
+    in_turn, evaluated = ", ".join(map(str, sizes)), description["image_size"]
+    return f"{words} Training images had {in_turn} pixels, those of the evaluation {evaluated}."
 
 
 def _mute(description: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -336,6 +339,8 @@ def _mute(description: Mapping[str, Any]) -> list[tuple[str, Any]]:
         names += ["unfreeze_from", "unfreeze_learning_rate"]
     if description.get("augment") not in ("crop", "full"):
         names.append("min_crop_area")
+    if description.get("augment") != "full":
+        names.append("mixup")
     return [(name, description.get(name)) for name in names]
 
 

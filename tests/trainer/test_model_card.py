@@ -177,7 +177,10 @@ def test_only_the_most_frequent_of_many_classes_are_in_the_tables() -> None:
                       "train_sizes": [[160, 1.0], [224, 1.0]], "image_size": 224},
                      ["those of ImageNet", "The head was trained for 40 epochs, with the backbone frozen; then the "
                       "backbone from the layer block08 on with it, for 8 epochs.",
-                      "Training images grew: 160, 224 pixels."], id="fine-tuned"),
+                      "Training images had 160, 224 pixels, those of the evaluation 224."], id="fine-tuned"),
+        pytest.param({"train_sizes": [[192, 1.0]], "image_size": 224, "augment": "full", "mixup": 0.2},
+                     ["Training images had 192 pixels, those of the evaluation 224.", "| `mixup` | 0.2 |"],
+                     id="trained on smaller images"),
         pytest.param({"unfreeze_epochs": 8, "unfreeze_from": "0.5"}, ["above the first 50% of its layers"], id="half"),
         pytest.param({"freeze_backbone": True}, ["The head was trained, with the backbone frozen."], id="frozen"),
         pytest.param({"loss": "categorical_crossentropy"}, ["(softmax)", "Probabilities add up to 1"], id="a softmax"),

@@ -1,7 +1,4 @@
-"""Holds the recipes: the values that settings have by default, which depend on the model and its weights.
-
-docs/recipes.md says how they were chosen.
-"""
+"""Holds the recipes: the values that settings have by default, which depend on the model and its weights."""
 
 from collections.abc import Mapping
 from typing import Any

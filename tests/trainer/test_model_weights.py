@@ -130,7 +130,7 @@ def test_a_missing_file_of_weights(config: Config, statistics: Statistics) -> No
     [
         ("small_resnet", "auto", ".keras"),
         ("small_resnet", "unit", ".weights.h5"),
-        # That of EfficientNet-Lite0 is in its convolutions then: see test_efficientnet_lite.py.
+        # EfficientNet-Lite0 changes its structure when it gets weights: see test_efficientnet_lite.py.
         pytest.param("mobilenet_v3_small", "unit", ".keras", marks=pytest.mark.slow),
         pytest.param("vgg16", "auto", ".keras", marks=pytest.mark.slow),
         # Its normalization, which has weights, is left out.

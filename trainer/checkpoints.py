@@ -1,7 +1,7 @@
 """Saves a training in one file, from which the same command goes on, and beside it the best model so far.
 
     last.keras      the whole model, as Keras saves it; its zip file has two more members:
-        training/progress.json    the next batch, the history of the epochs before, the best epoch
+        training/progress.json    the next batch, and the history of the epochs before it
         training/variables.npz    variables of the optimizer, of the loss of this epoch, of random generators
     best.keras      the whole model after the epoch with the lowest validation loss
 
@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import io
 import json
-import math
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -38,18 +37,12 @@ class Progress:
         epoch: of the next batch, counted from 0.
         step: number of the next batch in this epoch; the number of its batches if only its validation is missing.
         history: the values of each figure after each epoch.
-        best_epoch: the epoch with the lowest validation loss, counted from 1; None before the first has ended.
-        best_loss: this loss.
-        stopping: state of early stopping.
         caches: what is cached in each phase that has begun, as --cache names it: it decides the order of examples.
     """
 
     epoch: int = 0
     step: int = 0
     history: History = dataclasses.field(default_factory=dict)
-    best_epoch: int | None = None
-    best_loss: float = math.inf
-    stopping: dict[str, Any] = dataclasses.field(default_factory=dict)
     caches: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -58,7 +51,6 @@ class Checkpoints:
 
     Attributes:
         saved: the epoch and the step of the last checkpoint, as in Progress; None before the first.
-        best_epoch: the epoch in best.keras, counted from 1; None without one.
     """
 
     def __init__(self, folder: Path, seconds: float) -> None:
@@ -69,7 +61,6 @@ class Checkpoints:
             seconds: least time between two of them, but where a checkpoint is forced.
         """
         self.saved: tuple[int, int] | None = None
-        self.best_epoch: int | None = None
         self._folder, self._seconds = folder, seconds
         self._time = time.monotonic()
         self._best: list[np.ndarray] | None = None
@@ -94,7 +85,7 @@ class Checkpoints:
         if self._best is not None:
             with run_folder.atomic_file(self._folder / BEST) as path, _weights(network, self._best):
                 network.save(path)
-            self.best_epoch, self._best = progress.best_epoch, None
+            self._best = None
         with run_folder.atomic_file(self._folder / LAST) as path:
             network.save(path)
             with zipfile.ZipFile(path, "a") as file:
@@ -121,7 +112,6 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise _damaged(path, error) from error
         self.saved = (progress.epoch, progress.step)
-        self.best_epoch = progress.best_epoch if (self._folder / BEST).exists() else None
         return progress
 
     def load_variables(self, network: keras.Model, trained: keras.Model) -> None:

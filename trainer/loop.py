@@ -18,9 +18,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from multihot import signals
-from trainer import averaging, history
+from trainer import averaging, history, validation
 from trainer.checkpoints import Checkpoints, Progress
-from trainer.validation import LOSS, EarlyStopping
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ class Work:
         steps: of a whole epoch.
         epoch: variable from which the dataset takes the number of its epoch.
         callbacks: called after each step and epoch, in this order; the first ones add to the logs of an epoch.
-        stopping: ends the training early; asked after each epoch.
+        patience: epochs without a lower validation loss after which the training ends early; 0: it does not.
     """
 
     trained: keras.Model
@@ -41,7 +40,7 @@ class Work:
     steps: int
     epoch: tf.Variable
     callbacks: Sequence[keras.callbacks.Callback]
-    stopping: EarlyStopping
+    patience: int
 
 
 class Loop:
@@ -72,17 +71,15 @@ class Loop:
             callback.set_model(work.trained)
             callback.on_train_begin()
         work.trained.make_train_function()
-        while progress.epoch < end and not work.stopping.should_stop:
+        while progress.epoch < end and not validation.should_stop(progress.history, work.patience):
             start = time.monotonic()
             logs = self._train_epoch(work, num_epochs)
             with averaging.averaged(work.trained):
                 for callback in work.callbacks:
                     callback.on_epoch_end(progress.epoch, logs)
                 self._end_epoch(logs)
-            work.stopping.update(logs[LOSS])
-            progress.stopping = work.stopping.state()
             print(_line(progress.epoch, num_epochs, logs, time.monotonic() - start), flush=True)
-            is_last = progress.epoch == num_epochs or work.stopping.should_stop
+            is_last = progress.epoch == num_epochs or validation.should_stop(progress.history, work.patience)
             if is_last or self._checkpoints.is_due() or signals.received():
                 self.save(work.trained)
             signals.check()
@@ -122,8 +119,7 @@ class Loop:
         progress = self._progress
         history.append(progress.history, progress.epoch, logs)
         history.write(self._folder, progress.history)
-        if logs[LOSS] < progress.best_loss:
-            progress.best_loss, progress.best_epoch = logs[LOSS], progress.epoch + 1
+        if validation.is_best(progress.history):
             self._checkpoints.remember_best(self._network)
         progress.epoch, progress.step = progress.epoch + 1, 0
 

@@ -30,6 +30,7 @@ from trainer import (
     run_folder,
     sources,
     throughput,
+    validation,
 )
 from trainer.caching import Plan
 from trainer.checkpoints import Checkpoints, Progress
@@ -44,7 +45,7 @@ from trainer.run_folder import RunFolder
 from trainer.sources import Sources
 from trainer.tensorboard import TensorBoard
 from trainer.throughput import Throughput
-from trainer.validation import EarlyStopping, Validate
+from trainer.validation import Validate
 
 _NUM_SAMPLES = 24
 
@@ -139,9 +140,6 @@ class _Run:
             lambda: self._validate.predictions(),
             dataset=", ".join(source.info.name for source in data.each),
         )
-        self._stopping = EarlyStopping(config.early_stopping)
-        if self._progress.stopping:
-            self._stopping.restore(self._progress.stopping)
 
     def train_and_evaluate(self) -> dict[str, Any]:
         """Trains the phases that are left, and evaluates."""
@@ -150,7 +148,7 @@ class _Run:
         for phase in [phase for phase in all_phases if phase.end > self._progress.epoch] or all_phases[-1:]:
             setup = self._set_up(phase)
             predictions = self._train(phase, setup)
-            if self._stopping.should_stop:
+            if self._stops():
                 break
         with averaging.averaged(setup.trained):
             return self._finish(setup, predictions)
@@ -172,7 +170,7 @@ class _Run:
     def _train(self, phase: Phase, setup: Setup) -> Predictions | None:
         """Trains what is left of a phase. Returns the predictions of its last epoch, if they are those of the run."""
         progress = self._progress
-        is_trained = progress.epoch == phase.end or self._stopping.should_stop
+        is_trained = progress.epoch == phase.end or self._stops()
         splits = None if is_trained else phase_setup.fill(setup, self._data)
         self._begin(setup)
         if splits is None:
@@ -193,15 +191,19 @@ class _Run:
                 steps=pipeline.steps_per_epoch(setup.config, self._data),
                 epoch=self._epoch,
                 callbacks=callbacks.in_order(self._validate, self._tensorboard, report),
-                stopping=self._stopping,
+                patience=self._config.early_stopping,
             )
             with memory.explained(setup.config, "training", _flags(setup.plan)):
                 self._loop.train(work, end=max(epochs) + 1, num_epochs=self._num_epochs)
-            if self._stopping.should_stop:
+            if self._stops():
                 break
         # Features have no mirror images, with which a run that goes on after its last epoch is evaluated.
         are_final = size == self._config.image_size and not (setup.features and self._config.test_time_flip)
         return self._validate.predictions() if are_final else None
+
+    def _stops(self) -> bool:
+        """Returns whether the run ends early."""
+        return validation.should_stop(self._progress.history, self._config.early_stopping)
 
     def _report(self, setup: Setup, batches: Batches) -> throughput.ReportThroughput:
         batch_size = pipeline.training_batch_size(setup.config, self._data)

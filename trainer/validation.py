@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from trainer import metrics
+from trainer.history import History
 from trainer.inference import Predictor
 from trainer.metrics import Predictions
 
@@ -59,34 +60,22 @@ class Validate(keras.callbacks.Callback):
         return self._predictions
 
 
-class EarlyStopping:
-    """Ends a run whose validation loss has not become better for some epochs."""
+def is_best(history: History) -> bool:
+    """Returns whether the validation loss of the last epoch is lower than all before it."""
+    *before, last = _losses(history)
+    return last < min(before, default=math.inf)
 
-    def __init__(self, patience: int) -> None:
-        """Prepares to follow a run.
 
-        Args:
-            patience: epochs without a better loss after which the run ends; 0: it never ends so.
-        """
-        self._patience = patience
-        self._lowest = math.inf
-        self._epochs = 0
+def should_stop(history: History, patience: int) -> bool:
+    """Returns whether a run ends, since its validation loss has not become lower for some epochs.
 
-    def update(self, loss: float) -> None:
-        """Notes the validation loss of an epoch."""
-        self._epochs = 0 if loss < self._lowest else self._epochs + 1
-        self._lowest = min(self._lowest, loss)
+    Args:
+        history: of the epochs so far.
+        patience: number of these epochs; 0: a run never ends so.
+    """
+    losses = _losses(history)
+    return bool(patience) and len(losses) > patience and min(losses[-patience:]) >= min(losses[:-patience])
 
-    @property
-    def should_stop(self) -> bool:
-        """Whether the run ends now."""
-        return 0 < self._patience <= self._epochs
 
-    def state(self) -> dict[str, Any]:
-        """Returns all that later epochs depend on, for a checkpoint: values of JSON."""
-        return {"lowest": self._lowest if math.isfinite(self._lowest) else None, "epochs": self._epochs}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from the state of an earlier process."""
-        self._lowest = math.inf if state["lowest"] is None else state["lowest"]
-        self._epochs = state["epochs"]
+def _losses(history: History) -> list[float]:
+    return [loss for loss in history.get(LOSS, []) if loss is not None]

@@ -37,9 +37,7 @@ def _saved(folder: Path, progress: Progress, seconds: float = 0) -> tuple[Checkp
 
 
 def test_a_training_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
-    progress = Progress(
-        epoch=2, step=5, history={"loss": [0.5, 0.4]}, best_epoch=2, best_loss=0.4, caches={"all": "none"}
-    )
+    progress = Progress(epoch=2, step=5, history={"loss": [0.5, 0.4]}, caches={"all": "none"})
     _, network = _saved(tmp_path, progress)
     other = _network(seed=7)
     again = Checkpoints(tmp_path / "checkpoints", 0)
@@ -70,8 +68,7 @@ def test_the_best_weights_are_those_that_were_remembered(tmp_path: Path) -> None
     best = network.get_weights()
     kept.remember_best(network)
     _fit(network)
-    kept.save(network, network, Progress(epoch=3, best_epoch=2, best_loss=0.1))
-    assert kept.best_epoch == 2
+    kept.save(network, network, Progress(epoch=3))
     files = {path.name: keras.saving.load_model(path, compile=False) for path in (tmp_path / "checkpoints").iterdir()}
     assert set(files) == {LAST, BEST}
     np.testing.assert_array_equal(files[BEST].get_weights()[0], best[0])
@@ -101,13 +98,13 @@ def test_a_kill_at_any_moment_leaves_the_checkpoint_before_or_the_new_one(
         patch.setattr(os, "replace", lambda *arguments: (killed(), replace(*arguments)))
         with pytest.raises(SystemExit):
             for _ in range(3):
-                kept.save(network, network, Progress(epoch=2, best_epoch=2))
+                kept.save(network, network, Progress(epoch=2))
     found = Checkpoints(tmp_path / "checkpoints", 0).load(_network())
     assert found is not None
     assert found.epoch in (1, 2)
 
 
-def test_an_undefined_figure_and_no_best_loss_survive_the_file(tmp_path: Path) -> None:
+def test_an_undefined_figure_survives_the_file(tmp_path: Path) -> None:
     progress = Progress(epoch=1, history={"loss": [0.5], "val_mean_average_precision": [None]})
     _saved(tmp_path, progress)
     assert Checkpoints(tmp_path / "checkpoints", 0).load(_network()) == progress

@@ -309,3 +309,16 @@ def test_looking_at_the_throughput_changes_nothing(config: Config, tmp_path: Pat
         patch.setattr(train.throughput, "ReportThroughput", lambda *_, **__: keras.callbacks.Callback())
         quiet = dataclasses.replace(asked, output=str(tmp_path / "b"))
         assert Run(quiet, train.train_and_evaluate(quiet)).json("history.json") == measured
+
+
+@pytest.mark.slow
+def test_a_run_ends_early_when_its_validation_loss_has_not_become_lower(config: Config, tmp_path: Path) -> None:
+    asked = config(
+        output=str(tmp_path / "a"), image_size=16, epochs=50, schedule="constant", learning_rate=0.02, early_stopping=2
+    )
+    run = Run(asked, train.train_and_evaluate(asked))
+    losses = run.json("history.json")["val_loss"]
+    assert 2 < len(losses) < 50
+    assert min(losses[-2:]) >= min(losses[:-2])
+    # Not an epoch earlier.
+    assert min(losses[-3:-1]) < min(losses[:-3], default=np.inf)

@@ -1,6 +1,5 @@
 """The figures of the validation split while training equal those of the evaluation, to the last digit."""
 
-import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +12,7 @@ from sklearn.metrics import average_precision_score
 
 from trainer import metrics
 from trainer.inference import Predictor
-from trainer.validation import EarlyStopping, Validate
+from trainer.validation import Validate, is_best, should_stop
 
 N, K = 23, 4
 
@@ -118,26 +117,12 @@ def test_a_split_of_another_size_is_told() -> None:
 
 
 def test_a_run_ends_when_its_loss_has_not_become_better_for_some_epochs() -> None:
-    stopping, stops = EarlyStopping(2), []
-    for loss in (0.9, 0.8, 0.85, 0.7, 0.7, math.nan, 0.6):
-        stopping.update(loss)
-        stops.append(stopping.should_stop)
-    assert stops == [False, False, False, False, False, True, False]
-    never = EarlyStopping(0)
-    for _ in range(5):
-        never.update(1.0)
-    assert not never.should_stop
+    losses: list[float | None] = [0.9, 0.8, 0.85, 0.7, 0.7, 0.75, 0.6]
+    stops = [should_stop({"val_loss": losses[:epochs]}, 2) for epochs in range(len(losses) + 1)]
+    assert stops == [False, False, False, False, False, False, True, False]
+    assert not any(should_stop({"val_loss": [1.0] * epochs}, 0) for epochs in range(5))
 
 
-def test_a_run_that_goes_on_ends_at_the_same_epoch() -> None:
-    losses = (0.9, 0.8, 0.85, 0.81, 0.83)
-    for resumed in range(len(losses)):
-        first, second = EarlyStopping(3), EarlyStopping(3)
-        for loss in losses[:resumed]:
-            first.update(loss)
-        second.restore(json.loads(json.dumps(first.state(), allow_nan=False)))
-        stops = []
-        for loss in losses[resumed:]:
-            second.update(loss)
-            stops.append(second.should_stop)
-        assert stops == [False] * (len(losses) - resumed - 1) + [True]
+def test_the_best_epoch_has_a_lower_loss_than_all_before_it() -> None:
+    losses: list[float | None] = [0.9, 0.8, 0.85, 0.7, 0.7]
+    assert [is_best({"val_loss": losses[:epochs]}) for epochs in range(1, 6)] == [True, True, False, True, False]

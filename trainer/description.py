@@ -53,7 +53,7 @@ def describe(
         ],
         "classes_used": list(data.classes),
         "cache_used": {"content": plan.content, "on_disk": plan.on_disk},
-        "precision_used": devices.precision(config.precision, config.model, config.least_size),
+        "precision_used": devices.precision_of(config),
         **({"num_weights": _num_weights(config, network)} if network else {}),
         "versions": environment.versions(),
         "revisions": environment.revisions(),

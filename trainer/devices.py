@@ -14,12 +14,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from multihot import machine
+from trainer.config import TrainConfig
 
 _INSTALL = "pip install 'tensorflow[and-cuda]'"
 _TIMEOUT_SECONDS = 60
 _LIST_GPUS = "import tensorflow as tf; tf.config.list_physical_devices()"
-
-
 _CPUINFO = Path("/proc/cpuinfo")
 # GPUs of NVIDIA compute in bfloat16 from this compute capability on.
 _LEAST_CAPABILITY = (8, 0)
@@ -44,6 +43,11 @@ def precision(asked: str, model: str = "", image_size: int = _LEAST_SIZE) -> str
         return asked
     is_fit = ":" not in model and image_size >= _LEAST_SIZE
     return "mixed_bfloat16" if is_fit and computes_bfloat16_fast() else "float32"
+
+
+def precision_of(config: TrainConfig) -> str:
+    """Returns the type in which the model of a run computes, as Keras names it."""
+    return precision(config.precision, config.model, config.least_size)
 
 
 def computes_bfloat16_fast(cpuinfo: Path = _CPUINFO) -> bool:

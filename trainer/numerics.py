@@ -9,18 +9,15 @@ import keras
 import tensorflow as tf
 
 from multihot.errors import UserError
-from trainer import devices
 
 _BACKEND = "tensorflow"
 
 
-def fix(precision: str = "float32", model: str = "", image_size: int = 32) -> None:
+def fix(precision: str = "float32") -> None:
     """Sets the global settings of Keras: channels last, an epsilon of 1e-7, all epochs and all their steps.
 
     Args:
-        precision: in which models compute that are built from now on; their weights are float32. See devices.py.
-        model: value of --model, on which `auto` depends.
-        image_size: that of the smallest images, pixels, on which it depends too.
+        precision: type in which models compute that are built from now on, as Keras names it; their weights are float32.
 
     Raises:
         UserError: Keras was imported before `trainer`, with another backend.
@@ -32,7 +29,7 @@ def fix(precision: str = "float32", model: str = "", image_size: int = 32) -> No
         )
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy(devices.precision(precision, model, image_size))
+    keras.config.set_dtype_policy(precision)
     keras.config.set_epsilon(1e-7)
     keras.config.set_max_epochs(None)
     keras.config.set_max_steps_per_epoch(None)

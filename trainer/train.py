@@ -66,7 +66,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     with run_folder.claimed(config.output, overwrite=config.overwrite) as folder:
         left = Leftovers(config, folder)
         with command.leaves(left.describe), signals.deferred(), memory.watched(config):
-            print(devices.describe(devices.precision(config.precision, config.model, config.least_size)))
+            print(devices.describe(devices.precision_of(config)))
             with sources.damaged_shards_named(config, data):
                 return _Run(config, data, folder, left).train_and_evaluate()
 
@@ -93,7 +93,7 @@ def benchmark_input(config: TrainConfig) -> Throughput:
 
 
 def _build(config: TrainConfig, data: Sources) -> keras.Model:
-    numerics.fix(config.precision, config.model, config.least_size)
+    numerics.fix(devices.precision_of(config))
     if config.deterministic:
         numerics.make_deterministic(config.seed)
     keras.utils.set_random_seed(config.seed)

@@ -17,7 +17,7 @@ def fix(precision: str = "float32") -> None:
     """Sets the global settings of Keras: channels last, an epsilon of 1e-7, all epochs and all their steps.
 
     Args:
-        precision: type in which models compute that are built from now on, as Keras names it; their weights are float32.
+        precision: in which models compute that are built from now on, as Keras names it; their weights are float32.
 
     Raises:
         UserError: Keras was imported before `trainer`, with another backend.

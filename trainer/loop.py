@@ -1,7 +1,8 @@
 """Trains a model for the epochs of a phase: steps, validation, checkpoints, in an order that can be gone on with.
 
-    for each epoch: for each step: train -> count it -> save, if it is time or a signal has come
+    for each epoch: for each step: train -> count it -> save, if it is time
                     validate -> history -> save, if it is time
+    on a signal: save
 
 The loop is our own, and not `fit` of Keras, since a training goes on within an epoch, averages of weights are validated
 in place of the weights, and images grow. A step and its callbacks are those of Keras.
@@ -71,20 +72,29 @@ class Loop:
             callback.set_model(work.trained)
             callback.on_train_begin()
         work.trained.make_train_function()
-        while progress.epoch < end and not validation.should_stop(progress.history, work.patience):
-            start = time.monotonic()
-            logs = self._train_epoch(work, num_epochs)
-            with averaging.averaged(work.trained):
-                for callback in work.callbacks:
-                    callback.on_epoch_end(progress.epoch, logs)
-                self._end_epoch(logs)
-            print(_line(progress.epoch, num_epochs, logs, time.monotonic() - start), flush=True)
-            is_last = progress.epoch == num_epochs or validation.should_stop(progress.history, work.patience)
-            if is_last or self._checkpoints.is_due() or signals.received():
-                self.save(work.trained)
-            signals.check()
+        try:
+            while progress.epoch < end and not validation.should_stop(progress.history, work.patience):
+                self._run_epoch(work, num_epochs)
+        except KeyboardInterrupt:
+            # Wherever it was raised, in a validation too, the progress is that of the weights.
+            self.save(work.trained)
+            raise
         for callback in work.callbacks:
             callback.on_train_end()
+
+    def _run_epoch(self, work: Work, num_epochs: int) -> None:
+        """Trains the rest of an epoch, validates, and saves if it is time."""
+        progress, start = self._progress, time.monotonic()
+        logs = self._train_epoch(work, num_epochs)
+        with averaging.averaged(work.trained):
+            for callback in work.callbacks:
+                callback.on_epoch_end(progress.epoch, logs)
+            self._end_epoch(logs)
+        print(_line(progress.epoch, num_epochs, logs, time.monotonic() - start), flush=True)
+        is_last = progress.epoch == num_epochs or validation.should_stop(progress.history, work.patience)
+        if is_last or self._checkpoints.is_due():
+            self.save(work.trained)
+        signals.check()
 
     def save(self, trained: keras.Model) -> None:
         """Saves a checkpoint."""
@@ -109,9 +119,9 @@ class Loop:
                 numbers = _numbers(logs)
                 for callback in work.callbacks:
                     callback.on_train_batch_end(done - 1, numbers)
-                if signals.received() or self._checkpoints.is_due():
+                signals.check()
+                if self._checkpoints.is_due():
                     self.save(trained)
-                    signals.check()
         return _numbers(trained.get_metrics_result())
 
     def _end_epoch(self, logs: dict[str, float]) -> None:

@@ -25,10 +25,10 @@ _SERVER = """
 import json, os, sys, tempfile, traceback
 from multihot.quiet import quiet
 with quiet():
-    from trainer import checkpoints, main, run_folder, train
+    from trainer import checkpoints, inference, main, run_folder, train
 
 def prepare(number, moment, every, at):
-    counts = {"asked": 0, "saved": 0, "renamed": 0}
+    counts = {"asked": 0, "saved": 0, "renamed": 0, "validated": 0}
     def counted(name, call):
         def wrapper(*arguments, **named):
             counts[name] += 1
@@ -38,6 +38,7 @@ def prepare(number, moment, every, at):
         return wrapper
     checkpoints.Checkpoints.is_due = counted("asked", lambda self: counts["asked"] % every == 0)
     checkpoints.Checkpoints.save = counted("saved", checkpoints.Checkpoints.save)
+    inference.Predictor.__call__ = counted("validated", inference.Predictor.__call__)
     run_folder.os = type("os", (), dict(vars(os), replace=staticmethod(counted("renamed", os.replace))))
 
 for line in sys.stdin:
@@ -131,7 +132,11 @@ TUNED = (*FLAGS, "--freeze_backbone", "--unfreeze_epochs=2", "--unfreeze_from=0.
         ),
         pytest.param(
             (*SCRATCH, "--cache=none"),
-            [(signal.SIGKILL, "asked", 2, 6), (signal.SIGTERM, "asked", 100, 3)],
+            [
+                (signal.SIGINT, "validated", 100, 1),
+                (signal.SIGKILL, "asked", 2, 6),
+                (signal.SIGTERM, "asked", 100, 3),
+            ],
             id="no cache",
         ),
         pytest.param(
@@ -152,8 +157,10 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
         status, said = run(*command, kill=kill)
         assert status in (-kill[0], 128 + kill[0]), said
         assert not list(killed.rglob("*.unfinished*")) or kill[0] == signal.SIGKILL
-        if kill[0] != signal.SIGKILL:
+        if kill[0] != signal.SIGKILL:  # What was trained since the last checkpoint is not lost.
             assert "This command goes on from there:\npython -m trainer --image_size=32" in said
+        if kill[1] == "validated":  # The epoch that is validated is not trained again.
+            assert f"Saved in {killed} after 0 epochs and 6 steps. " in said
     status, said = run(*command)
     assert status == 0, said
     assert "Going on after " in said

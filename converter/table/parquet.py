@@ -28,7 +28,7 @@ def header(path: str, file: BinaryIO) -> tuple[str, ...]:
         UserError: the file is damaged, or not Parquet.
     """
     with _readable(path):
-        names = pq.ParquetFile(file).schema_arrow.names
+        names = _open(file).schema_arrow.names
     return tuple("" if name.startswith("__index_level_") else name.strip() for name in names)
 
 
@@ -37,7 +37,7 @@ def rows(
 ) -> Iterator[tuple[int, tuple[Cell, ...]]]:
     """Yields the rows with their numbers, from 1; see `records.read_records`. Cells of other columns are ""."""
     with _readable(path):
-        parquet = pq.ParquetFile(file)
+        parquet = _open(file)
         schema = parquet.schema_arrow
         for i in columns:
             if not _is_text(schema.types[i]) and not (i in lists and _is_list(schema.types[i])):
@@ -49,6 +49,15 @@ def rows(
             batch_size=max(1, _BATCH_CELLS // len(wanted)), columns=[schema.names[i] for i in wanted], use_threads=False
         )
         yield from enumerate(itertools.chain.from_iterable(_cells(batch, schema, wanted) for batch in batches), start=1)
+
+
+def _open(file: BinaryIO) -> pq.ParquetFile:
+    """Opens a file that is read by the calling thread alone.
+
+    With `pre_buffer`, threads of pyarrow read a file of Python. One that still holds the file while the interpreter
+    ends aborts the process ("terminate called without an active exception").
+    """
+    return pq.ParquetFile(file, pre_buffer=False)
 
 
 def _cells(batch: pa.RecordBatch, schema: pa.Schema, wanted: Collection[int]) -> Iterator[tuple[Cell, ...]]:

@@ -2,6 +2,8 @@
 
 import datetime
 import decimal
+import io
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,3 +166,25 @@ def test_where_a_batch_ends_does_not_matter(read: Read, monkeypatch: pytest.Monk
     monkeypatch.setattr(parquet, "_BATCH_CELLS", 14)
     assert read(columns) == whole
     assert [row.line for row in whole[1]] == list(range(1, 51))
+
+
+class _ThreadsOfReads(io.BytesIO):
+    """A file that notes the threads in which it is read."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.threads: set[threading.Thread] = set()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.threads.add(threading.current_thread())
+        return super().read(size)
+
+
+def test_no_thread_of_pyarrow_holds_a_file_of_python(tmp_path: Path) -> None:
+    """One that holds it while the interpreter ends aborts the process."""
+    path = tmp_path / "labels.parquet"
+    pq.write_table(pa.table({"file": _NAMES, "sea": [0, 1, 1]}), path)
+    file = _ThreadsOfReads(path.read_bytes())
+    assert parquet.header(str(path), file) == ("file", "sea")
+    assert len(list(parquet.rows(str(path), file, [0, 1], []))) == 3
+    assert file.threads == {threading.current_thread()}

@@ -15,18 +15,15 @@ _MODULES = sorted(
     for package in ("multihot", "schemas", "converter", "trainer")
     for path in (_TOP / package).rglob("*.py")
 )
-# From top to bottom, as the docstring of the converter lists them: its wings, and the modules beside them.
-_ORDER = [
-    "__init__",
-    "__main__",
-    *re.findall(r"^(\w+)(?:\.py|/) ", (_TOP / "converter" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE),
-]
-# From top to bottom, as the docstring of the trainer lists them. Last the package, which gives `load` of a module.
-_TRAINER_ORDER = [
-    *re.findall(r"^(\w+)\.py ", (_TOP / "trainer" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE),
-    "__main__",
-    "__init__",
-]
+
+
+def _listed(package: str) -> list[str]:
+    """Returns the modules and wings of a package, from top to bottom, as its docstring lists them."""
+    return re.findall(r"^(\w+)(?:\.py|/) ", (_TOP / package / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+_ORDERS = {package: ["__init__", "__main__", *_listed(package)] for package in ("converter", "trainer")}
+_IN_WINGS = [module for module in _MODULES if module.startswith(("converter/", "trainer/"))]
 
 
 def _imports(source: str) -> set[str]:
@@ -93,17 +90,18 @@ def test_beam_is_known_to_the_job_and_to_the_module_that_opens_stores(module: st
         assert bool(_import(module, "apache_beam")) == (module == "converter/system/storage.py")
 
 
-@pytest.mark.parametrize("module", [module for module in _MODULES if module.startswith("converter/")])
+@pytest.mark.parametrize("module", _IN_WINGS)
 def test_a_wing_imports_only_what_is_public_of_the_wings_below_it(module: str) -> None:
-    wing = module.split("/")[1].removesuffix(".py")
-    for name, used in _used((_TOP / module).read_text(encoding="utf-8")).items():
+    package, wing = module.removesuffix(".py").split("/")[:2]
+    order = _ORDERS[package]
+    for name, used in _used((_TOP / module).read_text(encoding="utf-8"), package).items():
         other = name.split(".")[1]
         if other != wing:
-            assert _ORDER.index(other) > _ORDER.index(wing), f"{name} stands above {module}"
-            assert not [each for each in used if re.match("_(?!_)", each)], f"{module} uses what is private in {name}"
+            assert order.index(other) > order.index(wing), f"{name} stands above {module}"
             # The modules beside the wings are there for all: options, limits, ...
             alone = len(used) == 1 and name.count(".") == 2
             assert not (alone and all(map(str.isupper, used))), f"{module} imports {name} for one constant"
+        assert not [each for each in used if re.match("_(?!_)", each)], f"{module} uses what is private in {name}"
 
 
 def test_finds_what_a_module_uses_of_others() -> None:
@@ -111,24 +109,22 @@ def test_finds_what_a_module_uses_of_others() -> None:
     assert _used(source) == {"converter.splits.assignment": {"split", "_x"}, "converter.text": {"some"}}
 
 
-def test_the_order_of_the_wings_names_all_of_them() -> None:
-    assert {"job", "shards", "system", "options"} <= set(_ORDER)
-    found = {module.split("/")[1].removesuffix(".py") for module in _MODULES if module.startswith("converter/")}
-    assert found == set(_ORDER)
+@pytest.mark.parametrize("package", _ORDERS)
+def test_the_order_of_the_wings_names_all_of_them(package: str) -> None:
+    assert {"system", "report", "main"} <= set(_ORDERS[package])
+    found = {module.split("/")[1].removesuffix(".py") for module in _IN_WINGS if module.startswith(f"{package}/")}
+    assert found == set(_ORDERS[package]) - {"experiments"}
 
 
-@pytest.mark.parametrize("module", [module for module in _MODULES if module.startswith("trainer/")])
-def test_a_module_of_the_trainer_imports_only_what_is_public_of_the_modules_above_it(module: str) -> None:
-    place = _TRAINER_ORDER.index(Path(module).stem)
-    for name, used in _used((_TOP / module).read_text(encoding="utf-8"), "trainer").items():
-        other = name.split(".")[1]
-        assert _TRAINER_ORDER.index(other) < place, f"{name} stands below {module}"
-        assert not [each for each in used if re.match("_(?!_)", each)], f"{module} uses what is private in {name}"
-
-
-def test_the_order_of_the_trainer_names_all_its_modules() -> None:
-    found = [Path(module).stem for module in _MODULES if module.startswith("trainer/")]
-    assert sorted(found) == sorted(_TRAINER_ORDER)
+@pytest.mark.parametrize(
+    "wing", [wing for wing in _listed("trainer") if (_TOP / "trainer" / wing / "__init__.py").exists()]
+)
+def test_a_module_of_a_wing_of_the_trainer_imports_only_modules_below_it(wing: str) -> None:
+    order = _listed(f"trainer/{wing}")
+    for path in (_TOP / "trainer" / wing).glob("[!_]*.py"):
+        for name in _used(path.read_text(encoding="utf-8"), f"trainer.{wing}"):
+            assert order.index(name.split(".")[2]) > order.index(path.stem), f"{name} stands above {path}"
+    assert sorted(order) == sorted(path.stem for path in (_TOP / "trainer" / wing).glob("[!_]*.py"))
 
 
 @pytest.mark.parametrize("module", _MODULES)

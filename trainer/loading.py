@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 
 from multihot.errors import UserError
-from trainer import caching, pipeline, sources
+from trainer import sources
 from trainer.config import CHOICES, TrainConfig
+from trainer.input import caching, pipeline
 from trainer.sources import Sources
 
 # The split that is trained on unless a call says otherwise.

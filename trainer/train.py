@@ -8,44 +8,26 @@ from typing import Any
 import keras
 
 from multihot import command, signals
-from trainer import (
-    averaging,
-    callbacks,
-    checks,
-    compilation,
-    description,
-    devices,
-    leftovers,
-    memory,
-    metrics,
-    model,
-    model_card,
-    numerics,
-    phase_setup,
-    phases,
-    pipeline,
-    plots,
-    pretrained,
-    resuming,
-    run_folder,
-    sources,
-    throughput,
-    validation,
-)
-from trainer.caching import Plan
-from trainer.checkpoints import Checkpoints, Progress
+from trainer import checks, metrics, phases, run_folder, sources
 from trainer.config import TrainConfig
 from trainer.inference import Predictor
-from trainer.leftovers import Leftovers
-from trainer.loop import Loop, Work
+from trainer.input import pipeline
+from trainer.input.caching import Plan
 from trainer.metrics import Predictions
-from trainer.phase_setup import Batches, Setup
+from trainer.models import model, pretrained
 from trainer.phases import Phase
+from trainer.report import description, model_card, plots
+from trainer.report.tensorboard import TensorBoard
 from trainer.run_folder import RunFolder
 from trainer.sources import Sources
-from trainer.tensorboard import TensorBoard
-from trainer.throughput import Throughput
-from trainer.validation import Validate
+from trainer.system import devices, memory, numerics
+from trainer.training import averaging, callbacks, compilation, leftovers, phase_setup, resuming, throughput, validation
+from trainer.training.checkpoints import Checkpoints, Progress
+from trainer.training.leftovers import Leftovers
+from trainer.training.loop import Loop, Work
+from trainer.training.phase_setup import Batches, Setup
+from trainer.training.throughput import Throughput
+from trainer.training.validation import Validate
 
 _NUM_SAMPLES = 24
 

@@ -222,7 +222,7 @@ def _compared(data: bytes, image_format: str, header: ImageFile) -> _Decoded:
 
 
 def size(data: bytes, max_pixels: int) -> tuple[int, int]:
-    """Returns the height and the width of an image. It decodes all of the image, as trainer/decoding.py does.
+    """Returns the height and the width of an image. It decodes all of the image, as trainer/input/decoding.py does.
 
     Args:
         data: the encoded file.

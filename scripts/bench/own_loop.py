@@ -84,8 +84,9 @@ def _rows(
 def _of_trainer(data: str, cache: str, size: int) -> Callable[[], Iterable[tuple[Any, Any]]]:
     import tensorflow as tf
 
-    from trainer import caching, pipeline, sources
+    from trainer import sources
     from trainer.config import TrainConfig
+    from trainer.input import caching, pipeline
 
     config = TrainConfig(
         data=(data,), output="none", image_size=size, train_sizes=(), augment="crop", min_crop_area=0.3, cache=cache

@@ -7,8 +7,9 @@ import numpy as np
 from multihot.quiet import quiet
 
 with quiet():
-    from trainer import pipeline, sources
+    from trainer import sources
     from trainer.config import TrainConfig
+    from trainer.input import pipeline
 
 
 def main() -> None:

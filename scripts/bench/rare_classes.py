@@ -20,9 +20,10 @@ with quiet():
     import keras
     import tensorflow as tf
 
-    from trainer import compilation, losses, metrics
+    from trainer import losses, metrics
     from trainer.config import TrainConfig
     from trainer.inference import Predictor
+    from trainer.training import compilation
 
 _ROWS: dict[str, dict[str, Any]] = {
     "binary_crossentropy": {},

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-# A line of trainer/loop.py, and of readers/plain_pytorch.py.
+# A line of trainer/training/loop.py, and of readers/plain_pytorch.py.
 _EPOCH = re.compile(r"Epoch \d+/\d+: (?:.*, )?val_mean_average_precision ([\d.]+)")
 # The lines after it say what the training leaves.
 _ERROR = re.compile(r"[\w.]*error\b", re.IGNORECASE)

@@ -12,8 +12,8 @@ from converter.verify import dataset_checks
 from multihot.errors import UserError
 from schemas import layout, metadata
 from schemas.metadata import DatasetInfo
-from trainer import pipeline as input_pipeline
 from trainer.config import TrainConfig
+from trainer.input import pipeline as input_pipeline
 from trainer.sources import combine, damaged_shards_named
 
 Damage = Callable[[bytes, bytes, random.Random], bytes]

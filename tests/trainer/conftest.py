@@ -31,9 +31,10 @@ from multihot import flags
 from multihot.usage import Usage
 from schemas import metadata
 from schemas.metadata import DatasetInfo
-from trainer import caching, numerics, pipeline
 from trainer.config import TrainConfig
+from trainer.input import caching, pipeline
 from trainer.sources import Sources, combine
+from trainer.system import numerics
 
 COLOURS = {"blue": (30, 60, 220), "green": (40, 180, 60), "red": (220, 40, 30), "yellow": (230, 210, 40)}
 

@@ -13,8 +13,9 @@ import pytest
 from multihot.errors import UserError
 from schemas.metadata import DatasetInfo
 from schemas.statistics import Statistics
-from trainer import earlier_run, model, train
+from trainer import earlier_run, train
 from trainer.config import TrainConfig
+from trainer.models import model
 
 Config = Callable[..., TrainConfig]
 CLASSES = ("blue", "green", "red", "yellow")

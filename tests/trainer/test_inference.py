@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import pipeline
 from trainer.config import TrainConfig
 from trainer.inference import Predictor
+from trainer.input import pipeline
 from trainer.losses import LabelLoss
 from trainer.sources import Sources
 

@@ -15,8 +15,8 @@ import tensorflow as tf
 import trainer
 from multihot.errors import UserError
 from schemas.example import UNKNOWN
-from trainer import pipeline
 from trainer.config import TrainConfig
+from trainer.input import pipeline
 from trainer.loading import in_keywords, load
 from trainer.sources import Sources
 

@@ -20,10 +20,12 @@ from multihot.errors import UserError
 from schemas.example import UNKNOWN
 from schemas.metadata import DatasetInfo
 from schemas.statistics import Moments, Statistics
-from trainer import compilation, losses, numerics
+from trainer import losses
 from trainer.config import TrainConfig
 from trainer.losses import LabelLoss
 from trainer.sources import Sources, combine
+from trainer.system import numerics
+from trainer.training import compilation
 
 Config = Callable[..., TrainConfig]
 SIGMOIDS = ("binary_crossentropy", "focal", "asymmetric")

@@ -26,7 +26,7 @@ machine._quota = lambda *_: None  # The quota of the machine that runs the tests
 assert machine.usable_cores() == asked["cores"]
 import keras
 import tensorflow as tf
-from trainer import small_resnet
+from trainer.models import small_resnet
 tf.config.threading.set_inter_op_parallelism_threads(asked["cores"])
 from trainer.config import TrainConfig
 from trainer.train import train_and_evaluate

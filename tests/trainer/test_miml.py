@@ -9,8 +9,8 @@ import pytest
 from converter.job.pipeline import convert
 from converter.options import ConvertOptions
 from schemas.metadata import DatasetInfo
-from trainer import pretrained
 from trainer.config import TrainConfig
+from trainer.models import pretrained
 from trainer.train import train_and_evaluate
 
 Learn = Callable[..., dict[str, Any]]

@@ -18,9 +18,11 @@ from converter.options import ConvertOptions
 from multihot.errors import UserError
 from schemas import layout, metadata
 from schemas.metadata import FORMAT_VERSION, DatasetInfo
-from trainer import phase_setup, pipeline, reading, sources, train
+from trainer import sources, train
 from trainer.config import TrainConfig
+from trainer.input import pipeline, reading
 from trainer.sources import Sources, check_shards, combine
+from trainer.training import phase_setup
 
 Config = Callable[..., TrainConfig]
 Pipeline = Callable[..., tf.data.Dataset]

@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from multihot.errors import UserError
 from schemas.metadata import DatasetInfo
-from trainer import metrics, pipeline, run_folder, train
+from trainer import metrics, run_folder, train
 from trainer.config import TrainConfig
 from trainer.inference import Predictor
+from trainer.input import pipeline
 from trainer.sources import Sources
 
 Config = Callable[..., TrainConfig]

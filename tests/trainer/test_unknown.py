@@ -20,12 +20,16 @@ from schemas import example, layout, metadata
 from schemas.example import UNKNOWN
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
-from trainer import checks, colour, compilation, metrics, model, plots, train
+from trainer import checks, metrics, train
 from trainer.config import TrainConfig
 from trainer.inference import Predictor
+from trainer.input import colour
 from trainer.losses import LabelLoss
 from trainer.metrics import Predictions
+from trainer.models import model
+from trainer.report import plots
 from trainer.sources import Sources, combine, num_known
+from trainer.training import compilation
 
 Config = Callable[..., TrainConfig]
 Pipeline = Callable[..., tf.data.Dataset]

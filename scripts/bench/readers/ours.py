@@ -7,9 +7,10 @@ from typing import Any
 
 from serve import Request, serve
 
-from trainer import caching, pipeline, sources
-from trainer.caching import Plan
+from trainer import sources
 from trainer.config import TrainConfig
+from trainer.input import caching, pipeline
+from trainer.input.caching import Plan
 
 
 def batches(request: Request) -> Any:

@@ -53,7 +53,7 @@ class Request:
     check: bool = False
 
 
-# Smallest share of an image that a crop keeps, and limits of its width by its height: as in trainer/cropping.py.
+# Smallest share of an image that a crop keeps, and limits of its width by its height: as in trainer/input/cropping.py.
 MIN_AREA = 0.3
 ASPECTS = (3 / 4, 4 / 3)
 

@@ -17,7 +17,7 @@ from converter.rejects import Reason
 from converter.report import pictures
 from multihot.errors import UserError
 from schemas import example
-from trainer.decoding import Decoder
+from trainer.input.decoding import Decoder
 
 Draw = Callable[..., bytes]
 

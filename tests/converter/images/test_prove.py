@@ -24,7 +24,7 @@ from converter.images.prove import Image as Prepared
 from converter.images.prove import ImageError, Preparation, prepare
 from converter.rejects import Reason
 from schemas import example
-from trainer.decoding import Decoder
+from trainer.input.decoding import Decoder
 
 Draw = Callable[..., bytes]
 

@@ -1,0 +1,15 @@
+"""This wing turns shards into batches, in the graph only: reading, decoding, augmentation, caches.
+
+A module imports only from the modules that stand below it here.
+
+caching.py    chooses what is kept between epochs, in memory or on disk, and fills the cache
+diskcache.py  keeps arrays on disk, for this run and later ones
+features.py   computes the features of a frozen backbone, which are cached instead of images
+pipeline.py   turns shards, or cached examples, into shuffled and augmented batches, in the graph only
+reading.py    reads the records of shards, or numbers of cached examples, in the order of an epoch
+buffers.py    decides how many examples a pipeline holds at a time, and how many bytes they take
+decoding.py   turns serialized examples into images of one size, and labels
+colour.py     changes colours at random, and mixes images
+cropping.py   draws random crops and flips, and cuts them out of images
+resizing.py   resizes an image to a square
+"""

@@ -33,8 +33,10 @@ from schemas import metadata
 from schemas.metadata import DatasetInfo
 from trainer.config import TrainConfig
 from trainer.input import caching, pipeline
+from trainer.models import model
 from trainer.sources import Sources, combine
 from trainer.system import numerics
+from trainer.training import compilation
 
 COLOURS = {"blue": (30, 60, 220), "green": (40, 180, 60), "red": (220, 40, 30), "yellow": (230, 210, 40)}
 
@@ -151,6 +153,18 @@ def info(data: Path) -> DatasetInfo:
 def sources(data: Path, info: DatasetInfo) -> Sources:
     """The dataset as a run uses it."""
     return combine([(str(data), info)])
+
+
+@pytest.fixture(scope="session")
+def compiled() -> Callable[[TrainConfig, Sources], keras.Model]:
+    """Returns the function that builds the model of a run and compiles it."""
+
+    def make(config: TrainConfig, sources: Sources) -> keras.Model:
+        network = model.build(config, sources.split(config.train_split).statistics, sources.classes)
+        compilation.compile_network(network, config, sources)
+        return network
+
+    return make
 
 
 _RECIPES = Path(__file__).parents[2] / "trainer" / "experiments"

@@ -25,9 +25,9 @@ from trainer.config import TrainConfig
 from trainer.losses import LabelLoss
 from trainer.sources import Sources, combine
 from trainer.system import numerics
-from trainer.training import compilation
 
 Config = Callable[..., TrainConfig]
+Compiled = Callable[[TrainConfig, Sources], keras.Model]
 SIGMOIDS = ("binary_crossentropy", "focal", "asymmetric")
 LOSSES = (*SIGMOIDS, "categorical_crossentropy")
 
@@ -198,16 +198,14 @@ def test_the_loss_of_a_run_follows_from_its_settings(config: Config, sources: So
         losses.of_run(config(positive_weights="balanced", loss="categorical_crossentropy"), sources)
 
 
-def test_one_class_has_every_loss_of_sigmoids(config: Config, info: DatasetInfo) -> None:
+def test_one_class_has_every_loss_of_sigmoids(config: Config, info: DatasetInfo, compiled: Compiled) -> None:
     splits = tuple(
         dataclasses.replace(split, statistics=dataclasses.replace(split.statistics, positives=(7,)))
         for split in info.splits
     )
     one = combine([("", dataclasses.replace(info, classes=("one",), splits=splits))])
     for loss in SIGMOIDS:
-        network = compilation.compile_model(
-            config(image_size=8, loss=loss, positive_weights="balanced", model="small_resnet"), one
-        )
+        network = compiled(config(image_size=8, loss=loss, positive_weights="balanced", model="small_resnet"), one)
         logs = network.test_on_batch(np.zeros((2, 8, 8, 3), np.uint8), np.array([[0.0], [1.0]]), return_dict=True)
         assert np.isfinite(logs["loss"])
 
@@ -228,12 +226,12 @@ print(type(network.optimizer).__name__, type(optimizer).__module__, network.loss
     ("loss", "precision"), [*((loss, "float32") for loss in LOSSES), ("asymmetric", "mixed_float16")]
 )
 def test_models_are_loaded_without_this_package(
-    loss: str, precision: str, config: Config, sources: Sources, tmp_path: Path
+    loss: str, precision: str, config: Config, sources: Sources, tmp_path: Path, compiled: Compiled
 ) -> None:
     numerics.fix(precision)
     try:
         asked = config(loss=loss, image_size=8, model="small_resnet", ema=0.9, accumulate=2, label_smoothing=0.1)
-        network = compilation.compile_model(asked, sources)
+        network = compiled(asked, sources)
     finally:
         numerics.fix()
     labels = np.eye(len(sources.classes), dtype=np.float32)

@@ -29,9 +29,9 @@ from trainer.metrics import Predictions
 from trainer.models import model
 from trainer.report import plots
 from trainer.sources import Sources, combine, num_known
-from trainer.training import compilation
 
 Config = Callable[..., TrainConfig]
+Compiled = Callable[[TrainConfig, Sources], keras.Model]
 Pipeline = Callable[..., tf.data.Dataset]
 KEPT = ("none", "encoded", "decoded", "disk")
 LOSSES = ("binary_crossentropy", "categorical_crossentropy")
@@ -131,7 +131,7 @@ def test_a_subset_of_the_classes_has_their_unknown_labels(
 
 
 def test_classes_of_which_all_labels_are_known_make_the_usual_graph(
-    full: str, config: Config, training: Pipeline, tmp_path: Path
+    full: str, config: Config, training: Pipeline, tmp_path: Path, compiled: Compiled
 ) -> None:
     labels = {name: np.where(np.arange(3) == 1, HALF[name], HALF[name] % 2) for name in HALF}
     one = _load(_write(tmp_path / "one", labels, has_unknown=True), classes=("dark", "loud"))
@@ -147,7 +147,7 @@ def test_classes_of_which_all_labels_are_known_make_the_usual_graph(
         for graph in graphs
     ]
     assert ops[0] == ops[1]
-    assert compilation.compile_model(config(image_size=8), one).loss == "binary_crossentropy"
+    assert compiled(config(image_size=8), one).loss == "binary_crossentropy"
 
 
 def test_a_mixed_label_is_known_where_both_are() -> None:

@@ -8,18 +8,10 @@ import tensorflow as tf
 from trainer import losses
 from trainer.config import TrainConfig
 from trainer.input import pipeline
-from trainer.models import model
 from trainer.sources import Sources
 from trainer.training import averaging
 
 _WARMUP_EPOCHS = 3
-
-
-def compile_model(config: TrainConfig, data: Sources) -> keras.Model:
-    """Builds the model of a run, and compiles it. Metrics are computed after an epoch (validation.py)."""
-    network = model.build(config, data.split(config.train_split).statistics, data.classes)
-    compile_network(network, config, data)
-    return network
 
 
 def compile_network(network: keras.Model, config: TrainConfig, data: Sources, steps_per_execution: int = 1) -> None:

@@ -19,8 +19,8 @@ from trainer.input import caching, features, pipeline
 from trainer.models import model
 from trainer.sources import Sources
 from trainer.system import numerics
-from trainer.training import compilation
 
+Compiled = Callable[[TrainConfig, Sources], keras.Model]
 CHECKOUT = Path(__file__).parents[3]
 SETTINGS = {"image_data_format": "channels_first", "floatx": "float16", "epsilon": 0.01, "backend": "jax"}
 FLAGS = ["--image_size=16", "--batch_size=8", "--epochs=1", "--cache=decoded"]
@@ -94,11 +94,11 @@ def precision(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_a_model_computes_in_another_type_with_weights_features_and_head_in_float32(
-    precision: str, config: Callable[..., TrainConfig], sources: Sources
+    precision: str, config: Callable[..., TrainConfig], sources: Sources, compiled: Compiled
 ) -> None:
     asked = config(model="small_resnet", image_size=32, ema=0.0)
     images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
-    network = compilation.compile_model(asked, sources)
+    network = compiled(asked, sources)
     extractor, head = model.extractor_and_head(network)
     [backbone] = [layer for layer in network.layers if isinstance(layer, keras.Model)]
     assert {layer.compute_dtype for layer in backbone.layers} == {precision.removeprefix("mixed_")}
@@ -106,7 +106,7 @@ def test_a_model_computes_in_another_type_with_weights_features_and_head_in_floa
     features, scores = extractor(images), network(images)
     assert features.dtype == head(features).dtype == scores.dtype == "float32"
     numerics.fix()
-    usual = compilation.compile_model(asked, sources)
+    usual = compiled(asked, sources)
     usual.set_weights(network.get_weights())
     expected = model.extractor_and_head(usual)[0](images).numpy()
     # Eight bits of bfloat16, eleven of float16, over ten convolutions.
@@ -181,10 +181,10 @@ def test_a_model_with_a_class_of_the_user_stays_in_its_type() -> None:
 
 
 def test_cached_features_are_those_of_the_backbone_in_another_type(
-    precision: str, config: Callable[..., TrainConfig], sources: Sources
+    precision: str, config: Callable[..., TrainConfig], sources: Sources, compiled: Compiled
 ) -> None:
     asked = config(model="small_resnet", image_size=32, freeze_backbone=True, augment="none", cache="features")
-    network = compilation.compile_model(asked, sources)
+    network = compiled(asked, sources)
     extractor, _ = model.extractor_and_head(network)
     fixed = features.of_backbone(asked, network, extractor)
     plan = caching.choose(asked, sources, fixed)
@@ -203,6 +203,7 @@ import hashlib, sys
 import keras, numpy as np
 from trainer import train
 from trainer.config import TrainConfig
+
 train.train_and_evaluate(TrainConfig(
     data=(sys.argv[1],), output=sys.argv[2], image_size=32, batch_size=8, epochs=3, augment="full", seed=3,
     model="small_resnet", train_sizes=(), cache="none", deterministic=True,

@@ -11,9 +11,10 @@ import tensorflow as tf
 from trainer.config import TrainConfig
 from trainer.sources import Sources
 from trainer.system import numerics
-from trainer.training import averaging, compilation
+from trainer.training import averaging
 
 Config = Callable[..., TrainConfig]
+Compiled = Callable[[TrainConfig, Sources], keras.Model]
 
 
 def _network(**compiled: Any) -> keras.Model:
@@ -125,10 +126,12 @@ def test_a_short_training_does_not_keep_its_first_weights() -> None:
     assert np.all((behind > 2) & (behind < 4))
 
 
-def test_in_float16_a_step_that_overflows_moves_no_average(config: Config, sources: Sources) -> None:
+def test_in_float16_a_step_that_overflows_moves_no_average(
+    config: Config, sources: Sources, compiled: Compiled
+) -> None:
     numerics.fix("mixed_float16")
     try:
-        network = compilation.compile_model(config(image_size=8, ema=0.9, model="small_resnet"), sources)
+        network = compiled(config(image_size=8, ema=0.9, model="small_resnet"), sources)
     finally:
         numerics.fix()
     assert isinstance(network.optimizer, keras.optimizers.LossScaleOptimizer)

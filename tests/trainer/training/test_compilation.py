@@ -21,6 +21,7 @@ from trainer.sources import Sources, combine
 from trainer.training import averaging, compilation
 
 Config = Callable[..., TrainConfig]
+Compiled = Callable[[TrainConfig, Sources], keras.Model]
 
 CHECKOUT = Path(__file__).parents[3]
 
@@ -66,13 +67,13 @@ def test_the_constant_schedule_stays(config: Config) -> None:
     assert compilation.schedule(config(schedule="constant", learning_rate=0.5), steps=6) == 0.5
 
 
-def test_one_class_has_a_loss_and_a_metric(config: Config, info: DatasetInfo) -> None:
+def test_one_class_has_a_loss_and_a_metric(config: Config, info: DatasetInfo, compiled: Compiled) -> None:
     splits = tuple(
         dataclasses.replace(split, statistics=dataclasses.replace(split.statistics, positives=(7,)))
         for split in info.splits
     )
     one = combine([("", dataclasses.replace(info, classes=("one",), splits=splits))])
-    network = compilation.compile_model(config(image_size=8), one)
+    network = compiled(config(image_size=8), one)
     images = np.zeros((4, 8, 8, 3), np.uint8)
     logs = network.test_on_batch(images, np.array([[0.0], [1.0], [0.0], [1.0]]), return_dict=True)
     assert all(math.isfinite(value) for value in logs.values())
@@ -102,10 +103,8 @@ def _trained(network: keras.Model, *, batches: int, size: int) -> list[np.ndarra
     return network.get_weights()
 
 
-def test_biases_and_normalization_do_not_decay(config: Config, sources: Sources) -> None:
-    network = compilation.compile_model(
-        _constant(config, image_size=8, model="small_resnet", weight_decay=0.5), sources
-    )
+def test_biases_and_normalization_do_not_decay(config: Config, sources: Sources, compiled: Compiled) -> None:
+    network = compiled(_constant(config, image_size=8, model="small_resnet", weight_decay=0.5), sources)
     before = [variable.numpy() + 0.25 for variable in network.trainable_variables]
     for variable, value in zip(network.trainable_variables, before, strict=True):
         variable.assign(value)

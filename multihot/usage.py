@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import os
+import shlex
 import shutil
 import sys
 import textwrap
@@ -80,6 +81,14 @@ def program(module: str) -> str:
     """Returns the name by which the user has called a program: `python -m` with its module, or one of our commands."""
     name = os.path.basename(sys.argv[0])
     return name if name.startswith("multihot") else f"python -m {module}"
+
+
+def command_line(module: str) -> str:
+    """Returns the command line of this process, as it can be pasted into a shell; "" if it is of another program."""
+    name, folder = os.path.basename(sys.argv[0]), os.path.basename(os.path.dirname(sys.argv[0]))
+    if name in (module, "-m") or name.startswith("multihot") or (name, folder) == ("__main__.py", module):
+        return f"{program(module)} {shlex.join(sys.argv[1:])}"
+    return ""
 
 
 def unknown_flag(name: str, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ import shlex
 
 from converter.options import ConvertOptions
 from converter.system import storage
+from multihot import signals, usage
 from schemas import layout
 
 # Commands that delete all objects below a prefix. For other stores, the message names no command.
@@ -23,12 +24,17 @@ def describe(options: ConvertOptions, runner: str = "") -> str:
         lines.append(f"If the job was submitted to {runner}, it may still run there. Cancel it there.")
     if names is not None:
         finished = sum(name.startswith(f"{layout.MADE_FROM}/") for name in names)
-        shards = f"{finished} finished {'shard is' if finished == 1 else 'shards are'} kept"
-        lines.append(
-            f"{shards} in {options.incomplete}: the same command continues with the others."
-            if finished
-            else f"No shard was finished. The same command starts again, in {options.incomplete}."
-        )
+        kept = f"{finished} finished {'shard is' if finished == 1 else 'shards are'} kept in {options.incomplete}"
+        # After an error, another command may be needed.
+        same = signals.received() and usage.command_line("converter")
+        if same and finished:
+            lines += [f"{kept}. This command continues with the others:", same]
+        elif same:
+            lines += [f"No shard was finished. This command starts again, in {options.incomplete}:", same]
+        elif finished:
+            lines.append(f"{kept}: the same command continues with the others.")
+        else:
+            lines.append(f"No shard was finished. The same command starts again, in {options.incomplete}.")
         lines.append(f"To clear it: {_delete(options.incomplete)}")
     return "\n".join(lines)
 

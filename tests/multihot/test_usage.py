@@ -7,7 +7,7 @@ from dataclasses import field
 import pytest
 
 from multihot.settings import setting
-from multihot.usage import Usage, program, unknown_flag
+from multihot.usage import Usage, command_line, program, unknown_flag
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,3 +84,17 @@ def test_help_shows_every_setting_with_its_default(monkeypatch: pytest.MonkeyPat
 def test_lines_of_help_fit_into_the_terminal(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert max(map(len, _USAGE.help().splitlines())) <= max(50, min(100, int(columns)))
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("/project/converter/__main__.py", "python -m converter '--csv=my labels.csv'"),
+        ("multihot convert", "multihot convert '--csv=my labels.csv'"),
+        ("/project/trainer/__main__.py", ""),
+        ("notebook.py", ""),
+    ],
+)
+def test_a_command_line_can_be_pasted(typed: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [typed, "--csv=my labels.csv"])
+    assert command_line("converter") == line

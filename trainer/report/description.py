@@ -2,9 +2,7 @@
 
 import dataclasses
 import math
-import os
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -77,10 +75,7 @@ def command(config: TrainConfig) -> str:
 
     Where another program trains, it is the command with the same settings.
     """
-    name, folder = os.path.basename(sys.argv[0]), os.path.basename(os.path.dirname(sys.argv[0]))
-    if name in (_MODULE, "-m") or name.startswith("multihot") or (name, folder) == ("__main__.py", _MODULE):
-        return f"{usage.program(_MODULE)} {shlex.join(sys.argv[1:])}"
-    return f"python -m {_MODULE} {shlex.join(flags_of(config))}"
+    return usage.command_line(_MODULE) or f"python -m {_MODULE} {shlex.join(flags_of(config))}"
 
 
 def flags_of(config: TrainConfig) -> list[str]:

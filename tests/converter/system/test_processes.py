@@ -3,6 +3,7 @@
 import filecmp
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -152,7 +153,8 @@ def test_they_end_with_the_one_that_started_them(
         counted = re.sub(r"\d+ finished shards? (is|are) kept", "N finished shards are kept", said)
         assert counted.splitlines() == [
             "Interrupted.",
-            f"N finished shards are kept in {incomplete}: the same command continues with the others.",
+            f"N finished shards are kept in {incomplete}. This command continues with the others:",
+            shlex.join(["python", *command[1:]]),
             f"To clear it: rm -r {incomplete}",
         ]
         found = re.search(r"\d+", said.splitlines()[1])

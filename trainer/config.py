@@ -132,7 +132,7 @@ class TrainConfig:
         ),
     )
     weight_decay: float = field(
-        default=0.05,
+        default=0.3,
         metadata=setting("Weight decay of AdamW, not of biases and normalization; 0 makes it Adam."),
     )
     clip_norm: float = field(default=0.0, metadata=setting("Largest norm of the gradient of a step; 0: any."))

@@ -34,7 +34,6 @@ _SCRATCH: Mapping[str, Any] = {
     "train_sizes": ((0.4, 50), (0.6, 40), (0.8, 30), (1.0, 20)),
     "epochs": 140,
     "learning_rate": 3e-3,
-    "mixup": 0.0,
     # The average is ahead of the weights until the rate has fallen, and as good at the end.
     "ema": 0.998,
     "test_time_flip": True,

@@ -12,16 +12,14 @@ from typing import Any
 
 from multihot import markdown
 from multihot.markdown import escape
-from schemas import layout
 from schemas.statistics import Moments, Statistics
 from trainer import run_folder, sources
-from trainer.sources import Source, Sources
+from trainer.report import card_limits, card_training
+from trainer.sources import Sources
 
 FILE = "MODEL_CARD.md"
 # Classes in the tables, the most frequent ones. evaluation.json and the manifests have all of them.
 _MOST_CLASSES = 200
-# Below this number of positive or of negative images, the average precision of a class says little.
-_FEW = 10
 _METRICS = {
     "mean_average_precision": "mean average precision",
     "label_ranking_average_precision": "label-ranking average precision",
@@ -31,33 +29,6 @@ _METRICS = {
     "hamming_loss": "hamming loss",
 }
 _LESS_IS_BETTER = ("one_error", "coverage", "ranking_loss", "hamming_loss")
-# Settings that decide what is learned, as they stand in the card. Those with a value of the right column say nothing.
-_SETTINGS: Mapping[str, Any] = {
-    "epochs": None,
-    "learning_rate": None,
-    "freeze_backbone": False,
-    "unfreeze_epochs": 0,
-    "unfreeze_from": None,
-    "unfreeze_learning_rate": None,
-    "schedule": None,
-    "early_stopping": 0,
-    "batch_size": None,
-    "accumulate": 1,
-    "weight_decay": None,
-    "clip_norm": 0.0,
-    "ema": 0.0,
-    "loss": None,
-    "positive_weights": "none",
-    "label_smoothing": 0.0,
-    "augment": None,
-    "mixup": 0.0,
-    "min_crop_area": None,
-    "train_sizes": None,
-    "preprocessing": "auto",
-    "precision": None,
-    "deterministic": False,
-    "seed": None,
-}
 _TO_COMPLETE = "*To be completed by the author.*"
 
 
@@ -87,9 +58,9 @@ def text(name: str, description: Mapping[str, Any], evaluation: Mapping[str, Any
         "How to use it": _use(description),
         "Intended use": [f"What the model is for, and what it must not be used for: {_TO_COMPLETE}"],
         "Training data": _training_data(description, data),
-        "Training": _training(description),
+        "Training": card_training.paragraphs(description),
         "Evaluation": _evaluation(description, evaluation, data),
-        "Limits": [_bullets(_limits(description, evaluation, data))],
+        "Limits": [_bullets(card_limits.lines(description, evaluation, data))],
         "Ethical considerations": [f"People and groups whom the images, or wrong predictions, concern: {_TO_COMPLETE}"],
         "Environment": _environment(description),
     }
@@ -117,7 +88,7 @@ def _metadata(name: str, description: Mapping[str, Any], evaluation: Mapping[str
         "      name: multi-label image classification",
         "    dataset:",
         f"      type: {json.dumps(' + '.join(source.info.name for source in data.each))}",
-        f"      name: {json.dumps(_dataset_names(data))}",
+        f"      name: {json.dumps(card_limits.dataset_names(data))}",
         f"      split: {json.dumps(description['validation_split'])}",
         "    metrics:",
     ]
@@ -127,10 +98,6 @@ def _metadata(name: str, description: Mapping[str, Any], evaluation: Mapping[str
     return "\n".join([*lines, "---"])
 
 
-def _dataset_names(data: Sources) -> str:
-    return " + ".join(f"{source.info.name} {source.info.version}" for source in data.each)
-
-
 def _summary(data: Sources) -> str:
     classes = [escape(name) for name in data.classes]
     return (
@@ -138,10 +105,6 @@ def _summary(data: Sources) -> str:
         f"{', '.join(classes[:20])}{f' and {len(classes) - 20} more' if len(classes) > 20 else ''}. An image may show "
         "several of them, or none."
     )
-
-
-def _is_softmax(description: Mapping[str, Any]) -> bool:
-    return bool(description["loss"] == "categorical_crossentropy")
 
 
 def _details(description: Mapping[str, Any], data: Sources) -> list[str]:
@@ -155,7 +118,7 @@ def _details(description: Mapping[str, Any], data: Sources) -> list[str]:
     }[description.get("resize", "stretch")]
     outputs = (
         "one probability for each class; they add up to 1 (softmax)"
-        if _is_softmax(description)
+        if card_limits.is_softmax(description)
         else "one probability for each class, on its own (sigmoid); a label counts as predicted from 0.5 on"
     )
     rows = {
@@ -285,86 +248,6 @@ def _unknown(statistics: Statistics, i: int) -> str:
     return f"{statistics.unknown[i]:,}" if statistics.unknown else "0"
 
 
-def _training(description: Mapping[str, Any]) -> list[str]:
-    commands = description.get("commands", [])
-    paragraphs = []
-    if commands:
-        lines = "\n".join(one["command"] for one in commands)
-        # A fence that is longer than any in the commands.
-        fence = "`" * max(3, 1 + max((len(run) for run in _runs_of(lines, "`")), default=0))
-        several = " (the training was interrupted, and went on)" if len(commands) > 1 else ""
-        paragraphs += [f"Made by{several}:", f"{fence}\n{lines}\n{fence}"]
-    paragraphs.append(_phases(description))
-    settings = [
-        (name, description[name])
-        for name, default in _SETTINGS.items()
-        if name in description and description[name] != default and (name, description[name]) not in _mute(description)
-    ]
-    trained = description.get("num_weights", {}).get("trained")
-    rows = [[f"`{name}`", escape(_value(value))] for name, value in settings]
-    paragraphs.append(markdown.table(["setting", "value"], rows, align="left"))
-    paragraphs.append(
-        "[config.json](config.json) has all settings."
-        + (f" {trained:,} of the weights were trained." if trained is not None else "")
-    )
-    return paragraphs
-
-
-def _phases(description: Mapping[str, Any]) -> str:
-    """Returns which weights were trained, one after the other, and on images of which sizes."""
-    unfrozen, sizes = description.get("unfreeze_epochs"), [size for size, _ in description.get("train_sizes") or ()]
-    if unfrozen:
-        start = description["unfreeze_from"]
-        part = f"from the layer {escape(start)} on"
-        if start.replace(".", "").isdecimal():
-            part = f"above the first {float(start):.0%} of its layers"
-        words = (
-            f"The head was trained for {description['epochs']} epochs, with the backbone frozen; then the backbone "
-            f"{part} with it, for {unfrozen} epochs."
-        )
-    elif description.get("freeze_backbone"):
-        words = "The head was trained, with the backbone frozen."
-    else:
-        words = "All weights were trained."
-    if not sizes or set(sizes) == {description["image_size"]}:
-        return words
-    in_turn, evaluated = ", ".join(map(str, sizes)), description["image_size"]
-    return f"{words} Training images had {in_turn} pixels, those of the evaluation {evaluated}."
-
-
-def _mute(description: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Returns the settings that have no effect in this run, with their values."""
-    names: list[str] = [] if description.get("train_sizes") else ["train_sizes"]
-    if not description.get("unfreeze_epochs"):
-        names += ["unfreeze_from", "unfreeze_learning_rate"]
-    if description.get("augment") not in ("crop", "full"):
-        names.append("min_crop_area")
-    if description.get("augment") != "full":
-        names.append("mixup")
-    return [(name, description.get(name)) for name in names]
-
-
-def _runs_of(line: str, character: str) -> Iterator[str]:
-    """Yields the stretches of a text that are made of one character."""
-    found = ""
-    for one in [*line, ""]:
-        if one == character:
-            found += one
-        elif found:
-            yield found
-            found = ""
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(
-            "x".join(f"{one:g}" for one in part) if isinstance(part, list | tuple) else str(part) for part in value
-        )
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _evaluation(description: Mapping[str, Any], evaluation: Mapping[str, Any], data: Sources) -> list[str]:
     split = description["validation_split"]
     statistics = data.split(split).statistics
@@ -397,80 +280,6 @@ def _evaluation(description: Mapping[str, Any], evaluation: Mapping[str, Any], d
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
-
-
-def _limits(description: Mapping[str, Any], evaluation: Mapping[str, Any], data: Sources) -> Iterator[str]:
-    split = description["validation_split"]
-    yield (
-        f"The model was evaluated on the split `{split}` of {escape(_dataset_names(data))} alone, and not on images of "
-        "other places, times, cameras or kinds, on which it may be much worse."
-    )
-    yield f"Metrics are those of one training, with seed {description['seed']}; those of other seeds differ."
-    if description.get("early_stopping"):
-        yield f"The number of epochs was chosen on the split `{split}` (early stopping), which makes metrics too good."
-    yield (
-        "If settings, or this run among several, were chosen by these metrics, they are better than on new images. The "
-        "threshold of 0.5 was not chosen for a purpose."
-    )
-    for source in data.each:
-        yield from _duplicates(source, plural=len(data.each) > 1)
-    if len(data.each) > 1:
-        yield "Nobody has looked for images that are the same in several of the data sets."
-    yield from _rare_classes(description, evaluation, data)
-    if data.has_unknown:
-        counts = " and ".join(
-            f"{sum(data.split(name).statistics.unknown):,} in `{name}`" for name in (description["train_split"], split)
-        )
-        yield (
-            f"Some labels are unknown: {counts}. They have no part in training and metrics. If labels of some kinds of "
-            "images are known more often, metrics are rather of these images."
-        )
-    if _is_softmax(description):
-        yield "Probabilities add up to 1, so that the model cannot say that an image shows several classes, or none."
-
-
-def _duplicates(source: Source, *, plural: bool) -> Iterator[str]:
-    info, where = source.info, f"{escape(source.info.name)}: " if plural else ""
-    if info.leaks.get("num_groups"):
-        yield (
-            f"{where}{info.leaks['num_images']} images that are the same or nearly the same, in "
-            f"{info.leaks['num_groups']} groups, are in several splits, so that metrics may be too good. "
-            f"`{layout.DUPLICATES}` of the data set lists them."
-        )
-    elif "num_groups" in info.leaks:
-        yield f"{where}No images are known that are the same or nearly the same and in several splits."
-    if info.augmented:
-        yield (
-            f"{where}{info.augmented} images have, by the names of their files, augmented versions in several splits, "
-            "so that metrics may be too good."
-        )
-    if info.damaged:
-        yield f"{where}{info.damaged} images are damaged JPEGs that were kept."
-    rejected = sum(info.rejects.values())
-    if rejected:
-        yield f"{where}{rejected} rows of the table of labels were rejected; their images are in no split."
-
-
-def _rare_classes(description: Mapping[str, Any], evaluation: Mapping[str, Any], data: Sources) -> Iterator[str]:
-    """Yields a line about classes without an average precision, and one about classes with few images."""
-    statistics = data.split(description["validation_split"]).statistics
-    known = sources.num_known(statistics)
-    undefined = [name for name in data.classes if evaluation["average_precision"].get(name) is None]
-    if undefined:
-        yield (
-            "The average precision of these classes is undefined, since no image or all images of the split show them: "
-            f"{escape(sources.some(undefined))}."
-        )
-    few = [
-        name
-        for name, positives, number in zip(data.classes, statistics.positives, known, strict=True)
-        if name not in undefined and min(positives, number - positives) < _FEW
-    ]
-    if few:
-        yield (
-            f"Fewer than {_FEW} images of the split show these classes, or do not show them, so that their average "
-            f"precision is uncertain: {escape(sources.some(few))}."
-        )
 
 
 def _bullets(lines: Iterator[str]) -> str:

@@ -189,9 +189,9 @@ class TrainConfig:
     loss: str = field(
         default="binary_crossentropy",
         metadata=setting(
-            "binary_crossentropy: a sigmoid for each class; focal, asymmetric: the same, with less weight on easy "
+            "binary_crossentropy: a sigmoid for each class; asymmetric: the same, with less weight on easy negative "
             "labels; categorical_crossentropy: a softmax over all classes.",
-            choices=("binary_crossentropy", "focal", "asymmetric", "categorical_crossentropy"),
+            choices=("binary_crossentropy", "asymmetric", "categorical_crossentropy"),
         ),
     )
     positive_weights: str = field(

@@ -22,12 +22,9 @@ SOFTMAX = "categorical_crossentropy"
 # The losses of Keras that files of models name: programs that load a model do not need this package.
 _OF_KERAS = {
     "binary_crossentropy": "binary_crossentropy",
-    "focal": "binary_focal_crossentropy",
     "asymmetric": "binary_crossentropy",
     SOFTMAX: SOFTMAX,
 }
-# Exponent of the focal loss, as Lin et al. 2017 chose it and as it is in Keras.
-_FOCUS = 2.0
 # Exponent for negative labels, and the probability up to which they have no loss, of the asymmetric loss: those of
 # Ridnik et al. 2021. The exponent for positive labels is 0.
 _NEGATIVE_FOCUS, _MARGIN = 4.0, 0.05
@@ -126,7 +123,7 @@ def prior_logits(config: TrainConfig, statistics: Statistics) -> np.ndarray:
 class LabelLoss(keras.losses.Loss):
     """A loss without the unknown labels. If all labels of a batch are known, it is a mean as that of Keras.
 
-    The losses of a sigmoid (binary_crossentropy, focal, asymmetric) are the mean over the known labels of a batch, in
+    The losses of a sigmoid (binary_crossentropy, asymmetric) are the mean over the known labels of a batch, in
     which each of them counts the same. With a mean for each image first, the only known label of an image would count
     as much as all labels of another one. The loss of a label between 0 and 1 is between those of both, as in mixup.
 
@@ -210,11 +207,6 @@ def log_probabilities(scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def _terms(loss: str, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the loss of a sigmoid if its label is 0, and if it is 1."""
     log_complement, log_score = log_probabilities(scores)
-    if loss == "focal":
-        return (
-            -tf.exp(_FOCUS * log_score) * log_complement,
-            -tf.exp(_FOCUS * log_complement) * log_score,
-        )
     if loss == "asymmetric":
         shifted = tf.nn.relu(tf.exp(log_score) - _MARGIN)
         return -(shifted**_NEGATIVE_FOCUS) * tf.math.log1p(-shifted), -log_score

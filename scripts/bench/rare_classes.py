@@ -29,7 +29,6 @@ with quiet():
 _ROWS: dict[str, dict[str, Any]] = {
     "binary_crossentropy": {},
     "--positive_weights=balanced": {"positive_weights": "balanced"},
-    "--loss=focal": {"loss": "focal"},
     "--loss=asymmetric": {"loss": "asymmetric"},
     "--label_smoothing=0.1": {"label_smoothing": 0.1},
 }

@@ -95,7 +95,7 @@ def test_it_is_frozen_and_takes_names_only() -> None:
         ),
         pytest.param(
             {"loss": "mse"},
-            "--loss must be one of binary_crossentropy, focal, asymmetric, categorical_crossentropy. Received: 'mse'",
+            "--loss must be one of binary_crossentropy, asymmetric, categorical_crossentropy. Received: 'mse'",
             id="unknown loss",
         ),
         pytest.param(

@@ -28,7 +28,7 @@ from trainer.system import numerics
 
 Config = Callable[..., TrainConfig]
 Compiled = Callable[[TrainConfig, Sources], keras.Model]
-SIGMOIDS = ("binary_crossentropy", "focal", "asymmetric")
+SIGMOIDS = ("binary_crossentropy", "asymmetric")
 LOSSES = (*SIGMOIDS, "categorical_crossentropy")
 
 
@@ -38,8 +38,6 @@ def _expected(loss: str, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     p, log_p, log_not_p = 1 / (1 + np.exp(-logits)), -np.logaddexp(0, -logits), -np.logaddexp(0, logits)
     if loss == "binary_crossentropy":
         kinds = -log_not_p, -log_p
-    elif loss == "focal":
-        kinds = -(p**2) * log_not_p, -((1 - p) ** 2) * log_p
     else:
         shifted = np.maximum(p - 0.05, 0)
         kinds = -(shifted**4) * np.log(1 - shifted), -log_p
@@ -82,17 +80,6 @@ def test_a_loss_of_sigmoids_is_the_mean_over_the_known_labels(
     value, gradient = _value_and_gradient(LabelLoss(loss, weights=weights, label_smoothing=smoothing), labels, logits)
     assert value == pytest.approx(np.mean(each[known]) if known.any() else 0.0, rel=2e-5, abs=1e-6)
     np.testing.assert_array_equal(gradient[~known], 0)
-
-
-@settings(max_examples=60, deadline=None)
-@given(_batches())
-def test_the_focal_loss_is_that_of_keras(batch: tuple[np.ndarray, np.ndarray, np.random.Generator]) -> None:
-    labels, logits, _ = batch
-    labels, logits = (labels == 1).astype(np.float32), logits / 10
-    value, gradient = _value_and_gradient(LabelLoss("focal"), labels, logits)
-    usual, its_gradient = _value_and_gradient(keras.losses.BinaryFocalCrossentropy(), labels, logits)
-    assert value == pytest.approx(usual, rel=1e-5)
-    np.testing.assert_allclose(gradient, its_gradient, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +174,7 @@ def test_the_prior_of_a_softmax_and_of_classes_of_one_kind_is_finite(config: Con
 
 def test_the_loss_of_a_run_follows_from_its_settings(config: Config, sources: Sources) -> None:
     assert losses.of_run(config(label_smoothing=0.0), sources) == "binary_crossentropy"
-    for changes in ({"loss": "focal"}, {"positive_weights": "balanced"}, {"label_smoothing": 0.1}):
+    for changes in ({"loss": "asymmetric"}, {"positive_weights": "balanced"}, {"label_smoothing": 0.1}):
         made = losses.of_run(config(**changes), sources)
         assert isinstance(made, LabelLoss)
         assert not made.has_unknown
@@ -246,7 +233,7 @@ def test_models_are_loaded_without_this_package(
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     outer = "LossScaleOptimizer" if precision == "mixed_float16" else "AdamW"
-    named = {"focal": "binary_focal_crossentropy", "asymmetric": "binary_crossentropy"}.get(loss, loss)
+    named = {"asymmetric": "binary_crossentropy"}.get(loss, loss)
     words = found.stdout.split()
     assert (words[0], words[2]) == (outer, named)
     assert words[1].startswith("keras.")

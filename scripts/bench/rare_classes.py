@@ -71,11 +71,11 @@ def draw(number: int, rng: np.random.Generator, lookalikes: float) -> tuple[np.n
         canvas = Image.new("RGB", (_SIZE, _SIZE), (int(rng.integers(40, 216)),) * 3)
         hues = [_HUES[i] + rng.uniform(-0.02, 0.02) for i in np.flatnonzero(row)]
         for _ in range(rng.integers(1, 4)):
-            away = rng.uniform(0.08, 0.12)
+            hue, away = _HUES[rng.integers(len(_HUES))], rng.uniform(0.08, 0.12)
             # Drawn only with look-alikes, so that the images without them stay as they are.
             if lookalikes and rng.random() < lookalikes:
                 away = rng.uniform(-0.02, 0.02)
-            hues.append(_HUES[rng.integers(len(_HUES))] + away)
+            hues.append(float(hue + away))
         for hue in rng.permutation(hues):
             x, y = rng.uniform(0, _SIZE - 7, 2)
             width, height = rng.uniform(4, 9, 2)

@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 from converter.dataset.examples import read_shard
 from converter.limits import DEFAULT, LimitOptions, Limits
-from converter.system import storage
-from multihot import command, flags
+from multihot import command, flags, storage
 from multihot.errors import UserError
 from multihot.printable import printable
 from multihot.settings import setting

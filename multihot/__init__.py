@@ -17,6 +17,9 @@ How a program runs and ends:
     quiet.py     hides the output of native libraries, and imports TensorFlow when it is first needed
     machine.py   returns the cores, the memory and the disk space that this process may use
     locking.py   locks a folder against other processes
+
+Where files are:
+    storage/     opens, lists and moves files on this machine and in stores (`gs://`, `s3://`, `az://`)
 """
 
 __version__ = "0.1.0"

@@ -12,9 +12,12 @@
         made_from/train/train-00000-of-00008.json          digest of the sources of a shard, which is kept if unchanged
         conversion.json                                    time, duration and versions of the conversion
         manifest.json                                      written last: with it, the folder is a dataset
-    <root>/<name>/<version>.incomplete/              the same while it is being written
+    <root>/<name>/<version>.incomplete/              while it is being written
+        attempts/train-00000-of-00008/0a1b.tfrecord    an attempt to write a shard, with its index and its note:
+        index/attempts/train-00000-of-00008/0a1b.tfindex
+        made_from/attempts/train-00000-of-00008/0a1b.json
 
-Paths are strings with '/': they may lie on any file system that Beam and TensorFlow know (`gs://...`).
+Paths are strings with '/': they may lie in a store (`gs://...`).
 """
 
 import posixpath
@@ -30,6 +33,7 @@ DUPLICATES = "duplicates.csv"
 DAMAGED = "damaged.csv"
 REPORT = "report.html"
 MADE_FROM = "made_from"
+_ATTEMPTS = "attempts"
 CONVERSION = "conversion.json"
 TFDS_INFO = "dataset_info.json"
 TFDS_FEATURES = "features.json"
@@ -112,6 +116,15 @@ def shard_files(shard_path: str) -> tuple[str, str]:
 def shard_origin(shard_path: str) -> str:
     """Returns the path in the dataset of the note about the sources of a shard."""
     return f"{MADE_FROM}/{shard_path.removesuffix(SHARD_ENDING)}.json"
+
+
+def attempt(shard_path: str, name: str) -> str:
+    """Returns the path, in the incomplete dataset, of an attempt to write a shard; "" is the folder of all attempts.
+
+    Each attempt has a name of its own: one that comes late, from another machine or an earlier run, replaces no file.
+    """
+    folder = f"{_ATTEMPTS}/{posixpath.basename(shard_path).removesuffix(SHARD_ENDING)}"
+    return f"{folder}/{name}{SHARD_ENDING}" if name else folder
 
 
 def files(shard_paths: Iterable[str]) -> set[str]:

@@ -5,17 +5,15 @@ file has to be scanned. It has no times or paths of the conversion, so that the 
 """
 
 import dataclasses
-import glob
 import hashlib
 import json
-import os
 import posixpath
 from collections import Counter
 from collections.abc import Mapping
 from typing import Self
 
+from multihot import storage
 from multihot.errors import UserError
-from multihot.quiet import tensorflow
 from schemas import digest, layout, typed
 from schemas.statistics import Statistics
 from schemas.tfrecord import FRAMING_BYTES
@@ -153,6 +151,8 @@ class DatasetInfo:
         """
         try:
             fields = json.loads(text)
+            if "publishing" in fields:
+                raise UserError("The dataset is being published by a conversion that has not finished. Run it again.")
             version = fields["format_version"]
             if version > FORMAT_VERSION:
                 raise UserError(
@@ -210,14 +210,14 @@ def load(directory: str) -> DatasetInfo:
     """Reads the manifest of a dataset.
 
     Args:
-        directory: `<root>/<name>/<version>`, local or `gs://`.
+        directory: `<root>/<name>/<version>`, local or in a store.
 
     Raises:
         UserError: there is no finished dataset, or its manifest cannot be read.
     """
     path = posixpath.join(directory, layout.MANIFEST)
     try:
-        text = _read(path)
+        text = storage.read(path).decode()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(_no_dataset(directory)) from error
     except (OSError, UnicodeDecodeError) as error:
@@ -228,29 +228,9 @@ def load(directory: str) -> DatasetInfo:
         raise UserError(f"{path}: {error}") from error
 
 
-def _is_local(path: str) -> bool:
-    """Whether a path is on this machine. In a store, TensorFlow reads the manifest, as it reads the shards."""
-    return "://" not in path
-
-
-def _read(path: str) -> str:
-    if _is_local(path):
-        with open(path, encoding="utf-8") as local:
-            return local.read()
-    tf = tensorflow()
-    try:
-        with tf.io.gfile.GFile(path) as file:
-            return str(file.read())
-    except tf.errors.NotFoundError as error:
-        raise FileNotFoundError(path) from error
-    except tf.errors.OpError as error:
-        raise OSError(error.message) from error
-
-
 def _no_dataset(directory: str) -> str:
     """Returns the message that a folder is not a dataset, with the datasets below it."""
-    exists = os.path.exists if _is_local(directory) else tensorflow().io.gfile.exists
-    if exists(layout.incomplete_dir(directory.rstrip("/"))):
+    if _exists(layout.incomplete_dir(directory.rstrip("/"))):
         return f"{directory} is not a dataset yet: its conversion has not finished. Run the converter again."
     found = [posixpath.dirname(p) for depth in ("*", "*/*") for p in _glob(directory, depth)]
     if found:
@@ -258,7 +238,10 @@ def _no_dataset(directory: str) -> str:
     return f"{directory} is not a dataset: it has no {layout.MANIFEST}. Make one with `python -m converter`."
 
 
+def _exists(folder: str) -> bool:
+    return storage.exists(folder) if storage.is_local(folder) else any(True for _ in storage.list_files(folder))
+
+
 def _glob(directory: str, below: str) -> list[str]:
-    pattern = posixpath.join(directory, below, layout.MANIFEST)
-    paths: list[str] = glob.glob(pattern) if _is_local(directory) else tensorflow().io.gfile.glob(pattern)
+    paths = storage.match(posixpath.join(directory, below, layout.MANIFEST))
     return sorted(path for path in paths if layout.is_version(posixpath.basename(posixpath.dirname(path))))

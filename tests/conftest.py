@@ -4,7 +4,7 @@ import csv
 import functools
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import store_server
 from converter.job import commit, pipeline
 from converter.options import ConvertOptions
 from multihot.quiet import quiet
+from multihot.storage import connections
 from schemas import example
 from schemas.metadata import DatasetInfo
+from store_server import Server
 
 # pytest holds back what is printed while this file is imported, and prints it below its closing line.
 with pytest.MonkeyPatch.context() as patch, quiet():
@@ -59,6 +62,28 @@ def _draw(
     file = io.BytesIO()
     image.save(file, file_format, **save)
     return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """Returns a store in a process of its own."""
+    with store_server.running() as running:
+        yield running
+
+
+@pytest.fixture(params=["s3", "gs"])
+def bucket(request: pytest.FixtureRequest, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Returns the URL of an empty bucket."""
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    connections.bucket.cache_clear()
+    server.fail()
+    server.set_latency(0)
+    for key in server.objects("bucket"):
+        server.delete("bucket", key)
+    yield f"{request.param}://bucket"
+    connections.bucket.cache_clear()
+    server.fail()
 
 
 @pytest.fixture(scope="session")

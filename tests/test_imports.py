@@ -85,9 +85,15 @@ def test_packages_import_only_what_they_may(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", _MODULES)
-def test_beam_is_known_to_the_job_and_to_the_module_that_opens_stores(module: str) -> None:
+def test_beam_is_known_to_the_job_alone(module: str) -> None:
     if not module.startswith("converter/job/"):
-        assert bool(_import(module, "apache_beam")) == (module == "converter/system/storage.py")
+        assert not _import(module, "apache_beam")
+
+
+@pytest.mark.parametrize("module", _MODULES)
+def test_one_package_knows_the_client_of_stores(module: str) -> None:
+    if not module.startswith("multihot/storage/"):
+        assert not _import(module, "obstore", "multihot.storage.connections")
 
 
 @pytest.mark.parametrize("module", _IN_WINGS)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import field
 from typing import Any
@@ -185,7 +186,10 @@ class TrainConfig:
             choices=("auto", "features", "decoded", "encoded", "disk", "none"),
         ),
     )
-    cache_dir: str = field(default="", metadata=setting("Folder for caches on disk. Default: ~/.cache/multihot."))
+    cache_dir: str = field(
+        default="",
+        metadata=setting("Folder for caches on disk, and for shards from a store. Default: ~/.cache/multihot."),
+    )
     loss: str = field(
         default="binary_crossentropy",
         metadata=setting(
@@ -292,6 +296,12 @@ class TrainConfig:
                 raise UserError(f"--train_sizes must be positive. Received: {size}x{share:g}")
             if size > self.image_size:
                 raise UserError(f"--train_sizes must be at most --image_size. Received: {size} and {self.image_size}")
+
+    @property
+    def cache_folder(self) -> str:
+        """Folder of all caches on disk."""
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        return self.cache_dir or os.path.join(cache, "multihot")
 
     @property
     def least_size(self) -> int:

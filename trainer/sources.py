@@ -2,10 +2,10 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import posixpath
 from collections.abc import Iterator, Sequence
 
+from multihot import storage
 from multihot.errors import UserError
 from multihot.quiet import tensorflow
 from schemas import metadata
@@ -25,11 +25,13 @@ class Source:
         directory: of the dataset.
         info: its manifest.
         labels: for each class of the run, its index in the label vector of the dataset.
+        cache: folder of all caches, where the shards of a dataset in a store are kept.
     """
 
     directory: str
     info: DatasetInfo
     labels: tuple[int, ...]
+    cache: str = ""
 
     @property
     def has_unknown(self) -> bool:
@@ -91,16 +93,18 @@ def load(config: TrainConfig) -> Sources:
     Raises:
         UserError: a folder holds no dataset, or the datasets have different classes.
     """
-    return combine([(directory, metadata.load(directory)) for directory in config.data], config.classes)
+    datasets = [(directory, metadata.load(directory)) for directory in config.data]
+    return combine(datasets, config.classes, config.cache_folder)
 
 
-def combine(datasets: Sequence[tuple[str, DatasetInfo]], classes: tuple[str, ...] = ()) -> Sources:
+def combine(datasets: Sequence[tuple[str, DatasetInfo]], classes: tuple[str, ...] = (), cache: str = "") -> Sources:
     """Puts datasets together.
 
     Args:
         datasets: folders and manifests, at least one.
         classes: to train on, in this order; all datasets must have them. By default the classes of the first dataset;
             the others must then have the same classes, in any order.
+        cache: folder of all caches.
 
     Raises:
         UserError: a class is missing, there are others, or a dataset is given twice.
@@ -118,7 +122,7 @@ def combine(datasets: Sequence[tuple[str, DatasetInfo]], classes: tuple[str, ...
         _check_classes(directory, info, classes, first)
         indices = {name: i for i, name in enumerate(info.classes)}
         labels = tuple(indices[name] for name in classes or first[1].classes)
-        each.append(Source(directory=directory, info=info, labels=labels))
+        each.append(Source(directory=directory, info=info, labels=labels, cache=cache))
     return Sources(classes=classes or first[1].classes, each=tuple(each))
 
 
@@ -183,14 +187,12 @@ def check_shards(directory: str, info: DatasetInfo, splits: Sequence[str]) -> No
 
 
 def _sha256(path: str) -> str:
-    digest, tf = hashlib.sha256(), tensorflow()
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            while chunk := file.read(1 << 24):
-                digest.update(chunk)
-    except tf.errors.NotFoundError:
+        return storage.sha256(path)
+    except storage.StoreError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except OSError:
         return "missing"
-    return digest.hexdigest()
 
 
 def _check_classes(directory: str, info: DatasetInfo, classes: tuple[str, ...], first: tuple[str, DatasetInfo]) -> None:

@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from converter.limits import DEFAULT, Limits
 from converter.splits import assignment
-from converter.system import storage
+from multihot import storage
 from multihot.errors import UserError
 from schemas import example, layout
 from schemas.example import Example

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from converter import formulas
 from converter.rejects import Damaged, Reject
-from converter.system import storage
+from multihot import storage
 from multihot.errors import UserError
 from multihot.printable import printable
 

@@ -16,8 +16,8 @@ from converter.images import decoders, prove
 from converter.images.headers import ImageError, read_header
 from converter.limits import DEFAULT
 from converter.rejects import Reason
-from converter.system import storage
 from converter.text import CONTROL, nfc
+from multihot import storage
 from multihot.errors import UserError
 from schemas.example import UNKNOWN, Example
 

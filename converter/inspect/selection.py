@@ -24,10 +24,9 @@ from converter.images import headers
 from converter.inspect import gallery
 from converter.limits import DEFAULT, LimitOptions, Limits
 from converter.rejects import Reject
-from converter.system import storage
 from converter.table import filenames
 from converter.text import nfc, some
-from multihot import command, flags
+from multihot import command, flags, storage
 from multihot.errors import UserError
 from multihot.printable import printable
 from multihot.settings import setting

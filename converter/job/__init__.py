@@ -5,7 +5,9 @@ graph.py      builds the graph of the Beam job, as one expression
 sizing.py     determines the numbers of buckets, parts and processes of a job from the size of the CSV
 duplicates.py adds the steps that find images that are the same or nearly the same
 commit.py     ends a conversion: reconciles the counts, writes the metadata, and publishes the dataset
-publishing.py moves a finished dataset into its place, and lets one conversion at a time do so
+gathering.py  brings shards from the attempts that wrote them to their place in the dataset
+publishing.py moves a finished dataset into its place
+claims.py     lets one conversion at a time write and publish a dataset
 leftovers.py  describes the files that an unfinished conversion has left, and how to go on
 runners.py    chooses the Beam runner, parses its options, and stages our package for its workers
 parallel.py   runs the calls of one step of the Beam job in several processes of this machine

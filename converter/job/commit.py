@@ -17,24 +17,22 @@ from typing import Any, Self
 from converter.dataset.lists import damaged_csv, to_csv, unlisted_csv
 from converter.duplicates import grouping
 from converter.duplicates.grouping import Member
-from converter.job import publishing
+from converter.job import claims, gathering, publishing
 from converter.options import JPEG_QUALITY, ConvertOptions
 from converter.rejects import Damaged, Reason, Reject
 from converter.report import page as report_page
 from converter.shards import matching
-from converter.shards.provenance import Provenance
 from converter.shards.writing import ShardResult
-from converter.system import storage
 from converter.table import suggestions
+from multihot import storage
 from schemas import derived, layout
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
 
 # This file, in the folder of an incomplete dataset, holds the reason why the dataset was not published.
 FAILURE = "failure.json"
-
-# These files are written after all others are in place.
-_LAST = {layout.REPORT, layout.CONVERSION, layout.MANIFEST}
+# This one, in a store, has the id of the run that has published the dataset: what is left beside it is to be deleted.
+_PUBLISHED = "published"
 
 # Up to so many files, and up to this share of them, may have rows of different labels by mistake. If more do, the rows
 # are parts of the labels of an image: without these files, images with one label alone would be left.
@@ -120,43 +118,75 @@ def commit(
     classes: tuple[str, ...],
     conversion_result: ConversionResult,
     conversion: Mapping[str, Any],
+    run: str = "",
 ) -> None:
     """Publishes the shards in the incomplete folder as a dataset, or writes the reason why not into that folder.
+
+    It may be called again after it has failed at any point, and when it has succeeded.
 
     Args:
         options: of the conversion.
         classes: in the order of the label vector.
         conversion_result: the results of the steps before.
         conversion: facts about this run for conversion.json.
+        run: id of the run, which must not have lost its claim of the folder.
+
+    Raises:
+        UserError: another run has claimed the folder, or published a dataset.
+        OSError: a file that was written is missing, or has other contents.
     """
     info = _info(options, classes, conversion_result)
-    if _is_published(options, info):
-        storage.delete(options.incomplete)
+    incomplete, manifest = options.incomplete, info.to_json().encode()
+    place = None if storage.is_local(incomplete) else publishing.Place(options.dataset, layout.MANIFEST, run)
+    if _is_published(options, info, place, run):
+        _clear(incomplete)
         return
-    storage.write(f"{options.incomplete}/{layout.REJECTS}", to_csv(conversion_result.rejects))
-    storage.write(f"{options.incomplete}/{layout.UNLISTED}", unlisted_csv(conversion_result.unlisted))
-    failure = _failure(options, conversion_result)
+    claims.check(incomplete, run)
+    lists: dict[str, str | bytes] = {
+        layout.REJECTS: to_csv(conversion_result.rejects),
+        layout.UNLISTED: unlisted_csv(conversion_result.unlisted),
+    }
+    for name, content in lists.items():
+        storage.write(f"{incomplete}/{name}", content)
+    failure = _failure(options, conversion_result, place)
     if failure:
-        storage.write(f"{options.incomplete}/{FAILURE}", json.dumps({"message": failure}))
+        storage.write(f"{incomplete}/{FAILURE}", json.dumps({"message": failure}))
         return
     files: dict[str, str | bytes] = {
+        **lists,
         **derived.files(info),
         layout.DUPLICATES: grouping.to_csv(conversion_result.duplicates),
     }
     if conversion_result.damaged:
         files[layout.DAMAGED] = damaged_csv(conversion_result.damaged)
+    shards = gathering.Shards(incomplete, _final(conversion_result), conversion_result.results)
+    shards.check()
+    shards.renumber()
     for name, content in files.items():
-        storage.write(f"{options.incomplete}/{name}", content)
-    _arrange(options, conversion_result)
-    page, report_failure = report_page.attempt(options.incomplete, info, options.limits)
-    storage.write(f"{options.incomplete}/{layout.REPORT}", page)
+        storage.write(f"{incomplete}/{name}", content)
+    if place:
+        place.begin()
+    folder = options.dataset if place else incomplete
+    shards.gather(folder)
+    publishing.copy(incomplete, folder, files)
+    # The page shows what is in these files and shards.
+    page, report_failure = report_page.attempt(folder, info, options.limits)
     notes = {**conversion, "finished": now(), "shards": conversion_result.shards, "report_failure": report_failure}
-    text = json.dumps(notes, indent=1, ensure_ascii=False) + "\n"
-    storage.write(f"{options.incomplete}/{layout.CONVERSION}", text)
-    storage.write(f"{options.incomplete}/{layout.MANIFEST}", info.to_json())
-    publishing.publish(
-        options.incomplete, options.dataset, commit_marker=layout.MANIFEST, backup=layout.replaced_dir(options.dataset)
-    )
+    last = {layout.REPORT: page, layout.CONVERSION: json.dumps(notes, indent=1, ensure_ascii=False) + "\n"}
+    for name, content in last.items():
+        storage.write(f"{incomplete}/{name}", content)
+    publishing.copy(incomplete, folder, last)
+    names = {*shards.paths, *files, *last}
+    if place:
+        place.keep_only(names)
+        place.finish(manifest)
+        storage.write(f"{incomplete}/{_PUBLISHED}", run)
+        _clear(incomplete)
+    else:
+        storage.keep_only(incomplete, names)
+        storage.write(f"{incomplete}/{layout.MANIFEST}", manifest)
+        backup = layout.replaced_dir(options.dataset)
+        publishing.publish(incomplete, options.dataset, commit_marker=layout.MANIFEST, backup=backup)
 
 
 def now() -> str:
@@ -164,15 +194,32 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _is_published(options: ConvertOptions, info: DatasetInfo) -> bool:
+def _clear(incomplete: str) -> None:
+    """Deletes what a published dataset has left. The claim goes last: until then, nobody else writes here."""
+    if not storage.is_local(incomplete):
+        storage.keep_only(incomplete, [_PUBLISHED, claims.FILE])
+    storage.delete(incomplete)
+
+
+def _is_published(options: ConvertOptions, info: DatasetInfo, place: publishing.Place | None, run: str) -> bool:
     """Whether an earlier attempt at this step succeeded: a runner that lost its result repeats the step."""
-    manifest = f"{options.dataset}/{layout.MANIFEST}"
-    waiting = any(file.name.endswith(layout.SHARD_ENDING) for file in storage.list_files(options.incomplete))
+    if place and _read(f"{options.incomplete}/{_PUBLISHED}") == run.encode():
+        return True
+    path = f"{options.dataset}/{layout.MANIFEST}"
+    manifest = place.manifest if place else _read(path)
+    if not info.splits or manifest != info.to_json().encode():
+        return False
     # While shards are still in the incomplete folder, an existing dataset is the one to be overwritten: it may be
     # damaged, although its manifest is the same.
-    if not info.splits or (waiting and options.overwrite) or not storage.exists(manifest):
-        return False
-    return storage.read(manifest) == info.to_json().encode()
+    waiting = any(file.name.endswith(layout.SHARD_ENDING) for file in storage.list_files(options.incomplete))
+    return not (waiting and options.overwrite)
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        return storage.read(path)
+    except FileNotFoundError:
+        return None
 
 
 def read_failure(options: ConvertOptions) -> str | None:
@@ -195,10 +242,13 @@ def _notes(options: ConvertOptions) -> Any:
     return json.loads(storage.read(f"{options.dataset}/{layout.CONVERSION}"))
 
 
-def _failure(options: ConvertOptions, conversion_result: ConversionResult) -> str | None:
+def _failure(
+    options: ConvertOptions, conversion_result: ConversionResult, place: publishing.Place | None
+) -> str | None:
     """Returns the reason why the dataset cannot be published; None if it can."""
     num_rows, rejects = conversion_result.num_rows, conversion_result.rejects
-    if storage.exists(f"{options.dataset}/{layout.MANIFEST}") and not options.overwrite:
+    is_there = place.manifest is not None if place else storage.exists(f"{options.dataset}/{layout.MANIFEST}")
+    if is_there and not options.overwrite:
         return f"{options.dataset} has become a dataset in the meantime. Replace it by --overwrite."
     if num_rows != conversion_result.num_examples + len(rejects) + conversion_result.num_merged:
         merged = f", {conversion_result.num_merged} merged" if conversion_result.num_merged else ""
@@ -291,30 +341,3 @@ def _info(options: ConvertOptions, classes: tuple[str, ...], conversion_result: 
         merged_rows=conversion_result.num_merged,
         augmented=conversion_result.num_augmented,
     )
-
-
-def _arrange(options: ConvertOptions, conversion_result: ConversionResult) -> None:
-    """Renames the shards to their final names, and deletes all other files from the incomplete folder.
-
-    Raises:
-        OSError: a file that was written is missing, or has another size.
-    """
-    sizes = {}
-    there = {file.name for file in storage.list_files(options.incomplete)}
-    for result, shard in _final(conversion_result):
-        if shard.path != result.planned:
-            for old, new in zip(layout.shard_files(result.planned), layout.shard_files(shard.path), strict=True):
-                if old in there:  # An interrupted attempt at this step may have renamed it already.
-                    storage.move(f"{options.incomplete}/{old}", f"{options.incomplete}/{new}")
-            # The note on disk has the fingerprints, which the results lack. A damaged note counts as missing.
-            if noted := Provenance.read(options.incomplete, result.planned):
-                dataclasses.replace(noted, shard=shard).write(options.incomplete, result.planned)
-        sizes[shard.path] = shard.file_bytes
-    files = layout.files(sizes) - _LAST
-    files |= {layout.shard_origin(result.planned) for result in conversion_result.results}
-    files |= {layout.DAMAGED} if conversion_result.damaged else set()
-    found = {file.name: file.size for file in storage.list_files(options.incomplete)}
-    lost = {name for name in files if found.get(name) != sizes.get(name, found.get(name, -1))}
-    if lost:
-        raise OSError(f"{options.incomplete}: files that were written are missing: {', '.join(sorted(lost))}")
-    storage.keep_only(options.incomplete, files)

@@ -38,11 +38,12 @@ from converter.shards.matching import Matcher, Merged, Source
 from converter.shards.planning import Shard
 from converter.shards.writing import ShardResult
 from converter.splits import assignment, augmented, stratify
-from converter.system import processes, progress, storage
+from converter.system import processes, progress
 from converter.table import filenames, rows
 from converter.table.header import Table
 from converter.table.row import Row
 from converter.text import nfc
+from multihot import storage
 
 _REJECTS = "rejects"
 _ROWS_READ = "rows_read"
@@ -51,7 +52,11 @@ _MERGED = "merged"
 
 
 def build(
-    pipeline: beam.Pipeline, options: ConvertOptions, tables: Sequence[Table], conversion: Mapping[str, Any]
+    pipeline: beam.Pipeline,
+    options: ConvertOptions,
+    tables: Sequence[Table],
+    conversion: Mapping[str, Any],
+    run: str = "",
 ) -> None:
     """Adds all steps of a conversion to a pipeline.
 
@@ -60,6 +65,7 @@ def build(
         options: of the conversion.
         tables: the files of the table.
         conversion: facts about this run for conversion.json.
+        run: id of the run, under which it has claimed the folder of the unfinished dataset.
     """
     num_bytes = sizing.csv_bytes(tables)
     num_buckets, num_parts = sizing.num_buckets(num_bytes), sizing.num_parts(num_bytes)
@@ -100,6 +106,7 @@ def build(
             _commit,
             options,
             tables[0],
+            run,
             duplicates=AsIter(duplicates),
             results=AsIter(results | "WithoutFingerprints" >> beam.Map(ShardResult.without_fingerprints)),
             rejects=AsIter(matched[_REJECTS]),
@@ -279,6 +286,7 @@ def _commit(
     conversion: Mapping[str, Any],
     options: ConvertOptions,
     table: Table,
+    run: str,
     *,
     num_rows: Iterable[int],
     num_merged: Iterable[int],
@@ -288,4 +296,4 @@ def _commit(
     result = ConversionResult.of(
         num_rows=sum(num_rows), num_merged=sum(num_merged), num_augmented=sum(num_augmented), **found
     )
-    commit(options, table.classes, result, conversion)
+    commit(options, table.classes, result, conversion, run)

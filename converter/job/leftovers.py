@@ -1,10 +1,10 @@
 """Describes the files that an unfinished conversion has left, and how to go on."""
 
+import posixpath
 import shlex
 
 from converter.options import ConvertOptions
-from converter.system import storage
-from multihot import signals, usage
+from multihot import signals, storage, usage
 from schemas import layout
 
 # Commands that delete all objects below a prefix. For other stores, the message names no command.
@@ -23,7 +23,8 @@ def describe(options: ConvertOptions, runner: str = "") -> str:
     if runner:
         lines.append(f"If the job was submitted to {runner}, it may still run there. Cancel it there.")
     if names is not None:
-        finished = sum(name.startswith(f"{layout.MADE_FROM}/") for name in names)
+        # A shard may have been written in several attempts.
+        finished = len({posixpath.dirname(name) for name in names if name.startswith(f"{layout.MADE_FROM}/")})
         kept = f"{finished} finished {'shard is' if finished == 1 else 'shards are'} kept in {options.incomplete}"
         # After an error, another command may be needed.
         same = signals.received() and usage.command_line("converter")

@@ -3,9 +3,11 @@
 import contextlib
 import functools
 import importlib.metadata
+import json
 import platform
 import posixpath
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,15 +17,15 @@ from apache_beam.runners.runner import PipelineRunner
 
 import multihot
 from converter.duplicates import lookalikes, neighbours
-from converter.job import commit, graph, leftovers, publishing, runners, sizing
+from converter.job import claims, commit, graph, leftovers, publishing, runners, sizing
 from converter.options import ConvertOptions
 from converter.shards import writing
-from converter.system import processes, progress, storage
+from converter.system import processes, progress
 from converter.table import rows
 from converter.table.header import Table
 from converter.table.tables import read_tables
 from converter.text import argument
-from multihot import command, machine
+from multihot import command, machine, storage
 from multihot.errors import UserError
 from schemas import layout
 from schemas.metadata import DatasetInfo
@@ -38,7 +40,7 @@ def convert(
         options: of the conversion.
         beam_options: the runner and its options; by default the job runs in this process.
         max_processes: largest number of processes that write shards beside this one. They are started only if the job
-            runs on this machine, on local files, and is large enough. Each imports the main module of the program, as
+            runs on this machine, and is large enough. Each imports the main module of the program, as
             always with `multiprocessing`: it must have an `if __name__ == "__main__"`.
 
     Returns:
@@ -64,10 +66,12 @@ def convert(
     with contextlib.nullcontext() if described else publishing.locked(posixpath.dirname(options.dataset)):
         _check_output(options)
         if described:
-            return _run(options, beam_options, runner, tables, max_processes)
-        with command.leaves(functools.partial(leftovers.describe, options, runners.elsewhere(beam_options))):
+            return _run(options, beam_options, runner, tables, max_processes, run="")
+        run = uuid.uuid4().hex
+        left = functools.partial(leftovers.describe, options, runners.elsewhere(beam_options))
+        with claims.held(options.incomplete, run), command.leaves(left):
             _clear(options)
-            return _run(options, beam_options, runner, tables, max_processes)
+            return _run(options, beam_options, runner, tables, max_processes, run)
 
 
 @contextlib.contextmanager
@@ -90,14 +94,12 @@ def _run(
     runner: PipelineRunner,
     tables: Sequence[Table],
     max_processes: int,
+    run: str,
 ) -> DatasetInfo | None:
     """Runs the job, and returns the dataset; None if the job was only described or left running."""
     here = runners.runs_here(beam_options)
-    # Reading images from a store takes waiting and little computing, for which threads suffice. (Processes would also
-    # need Beam's options, to open the store.)
-    beside = here and all(map(storage.is_local, (options.csv, options.images, options.output)))
     memory = machine.available_memory()
-    number = sizing.num_processes(sizing.csv_bytes(tables), max_processes, memory) if beside else 1
+    number = sizing.num_processes(sizing.csv_bytes(tables), max_processes, memory) if here else 1
     with (
         tempfile.TemporaryDirectory() as staged,
         progress.bar() if here else contextlib.nullcontext(),
@@ -105,7 +107,7 @@ def _run(
     ):
         runners.stage(beam_options, staged)
         pipeline = beam.Pipeline(runner=runner, options=beam_options)
-        graph.build(pipeline, options, tables, _description(options))
+        graph.build(pipeline, options, tables, _description(options), run)
         try:
             result = pipeline.run()
             if runners.is_only_described(beam_options):
@@ -177,14 +179,28 @@ def _check_input(options: ConvertOptions) -> None:
 
 def _check_output(options: ConvertOptions) -> None:
     """Checks that the output can be published, before any work is done."""
-    publishing.restore(options.dataset, commit_marker=layout.MANIFEST, backup=layout.replaced_dir(options.dataset))
-    is_dataset = storage.exists(f"{options.dataset}/{layout.MANIFEST}")
-    if is_dataset and not options.overwrite:
-        raise UserError(
-            f"{options.dataset} is a dataset already. Choose another --version or --output, or replace it: --overwrite"
-        )
-    if storage.is_local(options.dataset) and storage.exists(options.dataset) and not is_dataset:
-        raise UserError(f"{options.dataset} exists and is not a dataset of multihot. Choose another --output.")
+    dataset, path = options.dataset, f"{options.dataset}/{layout.MANIFEST}"
+    publishing.restore(dataset, commit_marker=layout.MANIFEST, backup=layout.replaced_dir(dataset))
+    manifest = storage.read(path) if storage.exists(path) else None
+    if manifest is None:
+        is_local = storage.is_local(dataset)
+        if storage.exists(dataset) if is_local else next(storage.list_files(dataset), None):
+            raise UserError(f"{dataset} exists and is not a dataset of multihot. Choose another --output.")
+    elif not publishing.is_mark(manifest):
+        if _is_of_others(manifest):
+            raise UserError(f"{path} is not a manifest of multihot. Choose another --output.")
+        if not options.overwrite:
+            raise UserError(
+                f"{dataset} is a dataset already. Choose another --version or --output, or replace it: --overwrite"
+            )
+
+
+def _is_of_others(manifest: bytes) -> bool:
+    """Whether a file is no manifest of ours. One that is damaged may be."""
+    try:
+        return "format_version" not in json.loads(manifest)
+    except (ValueError, TypeError):
+        return False
 
 
 def _clear(options: ConvertOptions) -> None:

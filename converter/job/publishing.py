@@ -1,41 +1,36 @@
-"""Moves a finished dataset into its place, and lets one conversion at a time do so.
+"""Moves a finished dataset into its place.
 
-On this machine, a folder is renamed in one step, and two folders are exchanged in one step. An object store has no
-folders: there, the manifest is deleted first and written last, so that readers never see an incomplete dataset.
+On this machine, a folder is renamed in one step, and two folders are exchanged in one step.
+
+An object store has no folders. There, the files are copied to their place one by one, and the manifest, by which
+readers recognize a dataset, says meanwhile that the dataset is being published. It is replaced only if it is still the
+one that was read before: so an attempt that wakes up late changes nothing, and each may be repeated at any point.
 """
 
 import contextlib
 import ctypes
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from converter.system import storage
-from multihot import locking
+from multihot import locking, storage
 from multihot.errors import UserError
+from multihot.storage import Version, objects
+
+# The key of a manifest that says that its dataset is being published.
+_PUBLISHING = "publishing"
 
 
 def publish(source: str, target: str, *, commit_marker: str, backup: str) -> None:
-    """Moves a folder to its final path, and replaces a folder that is there.
-
-    On this machine, the folder is renamed, or exchanged with the old one. In an object store, the objects are copied
-    one after the other: the commit marker, the file by which readers recognize a dataset, is deleted from the target
-    first and copied last. The source is deleted only after that, so that a failed attempt can be repeated.
+    """Moves a folder of this machine to its final path, and replaces a folder that is there.
 
     Args:
         source: the folder.
         target: its final path.
-        commit_marker: path of that file (the manifest), relative to the folder.
+        commit_marker: path of the file by which readers recognize a dataset (the manifest), relative to the folder.
         backup: temporary path of the old folder, if the file system cannot exchange the two.
     """
-    if not storage.is_local(target):
-        storage.delete(f"{target}/{commit_marker}")
-        storage.delete(target)
-        names = [file.name for file in storage.list_files(source) if file.name != commit_marker]
-        for name in [*names, commit_marker]:
-            storage.link(f"{source}/{name}", f"{target}/{name}")
-        _discard(source, commit_marker)
-        return
     _discard(backup, commit_marker)
     if storage.exists(target) and _exchange(source, target):
         os.replace(source, backup)
@@ -44,6 +39,95 @@ def publish(source: str, target: str, *, commit_marker: str, backup: str) -> Non
             os.replace(target, backup)
         os.replace(source, target)
     _discard(backup, commit_marker)
+
+
+class Place:
+    """The place of a dataset in a store, while it is published."""
+
+    def __init__(self, target: str, commit_marker: str, run: str) -> None:
+        """Reads what is there.
+
+        Args:
+            target: folder of the dataset.
+            commit_marker: path of the manifest, relative to it.
+            run: id of the run that publishes.
+        """
+        self._target, self._marker = target, commit_marker
+        self._path = f"{target}/{commit_marker}"
+        self._mark = json.dumps({_PUBLISHING: run}).encode()
+        self._found = objects.read_version(self._path)
+
+    @property
+    def manifest(self) -> bytes | None:
+        """The manifest that is there; None where there is none, or a dataset is being published."""
+        return None if self._found is None or is_mark(self._found[0]) else self._found[0]
+
+    def begin(self) -> None:
+        """Makes sure that no reader takes what is there for a dataset.
+
+        Raises:
+            UserError: another conversion has published a dataset meanwhile.
+        """
+        content, version = self._found or (b"", None)
+        # Of an earlier attempt of this run, beside which this one may work: both copy the same files.
+        if content != self._mark:
+            self._found = self._mark, self._swapped(self._mark, version)
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Deletes what an earlier dataset has left beside the named files.
+
+        Raises:
+            UserError: another conversion has published a dataset meanwhile.
+        """
+        others = [file.name for file in storage.list_files(self._target) if file.name not in {*names, self._marker}]
+        if others:
+            self._check()
+            storage.keep_only(self._target, {*names, self._marker})
+
+    def _check(self) -> None:
+        assert self._found is not None
+        found = objects.read_version(self._path)
+        if found is None or found[1] != self._found[1]:
+            raise self._lost()
+
+    def finish(self, manifest: bytes) -> None:
+        """Makes the folder a dataset.
+
+        Raises:
+            UserError: another conversion has published a dataset meanwhile.
+        """
+        assert self._found is not None
+        self._found = manifest, self._swapped(manifest, self._found[1])
+
+    def _swapped(self, content: bytes, version: Version | None) -> Version:
+        new = objects.replace_version(self._path, content, version)
+        if new is None:
+            raise self._lost()
+        return new
+
+    def _lost(self) -> UserError:
+        return UserError(
+            f"{self._path} was written by another conversion, or by another attempt of this one, while this one was "
+            "publishing its dataset. This one publishes nothing."
+        )
+
+
+def copy(source: str, target: str, names: Iterable[str]) -> None:
+    """Copies files of an unfinished dataset to the place of the dataset, unless they are in it already.
+
+    In a store, all that is written to the place is copied: an attempt that wakes up after the end of another one, which
+    has deleted the unfinished dataset, finds nothing to copy, and harms nothing.
+    """
+    if source != target:
+        storage.link((f"{source}/{name}", f"{target}/{name}") for name in names)
+
+
+def is_mark(manifest: bytes) -> bool:
+    """Whether a manifest says that its dataset is being published."""
+    try:
+        return _PUBLISHING in json.loads(manifest)
+    except (ValueError, TypeError):
+        return False
 
 
 def restore(target: str, *, commit_marker: str, backup: str) -> None:

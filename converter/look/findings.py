@@ -14,8 +14,6 @@ from converter.rejects import Reason, Reject
 from converter.shards import listing
 from converter.shards.matching import Matcher, Source
 from converter.splits import augmented
-from converter.system import storage
-from converter.system.storage import File
 from converter.table import records, rows, suggestions
 from converter.table.header import Table
 from converter.table.labels import Kind, LabelColumn, Meanings, is_number, listed
@@ -23,7 +21,9 @@ from converter.table.misfits import is_image_name
 from converter.table.parquet import Cell
 from converter.table.row import Row
 from converter.table.tables import read_tables
+from multihot import storage
 from multihot.errors import UserError
+from multihot.storage import File
 from schemas.example import UNKNOWN
 
 # Rows, and cells of them, of which the different cells of a column are shown.

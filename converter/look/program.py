@@ -15,9 +15,8 @@ from converter import known_layouts
 from converter.known_layouts import LayoutOptions
 from converter.look import description, findings
 from converter.options import ConvertOptions
-from converter.system import storage
 from converter.text import argument
-from multihot import command, flags
+from multihot import command, flags, storage
 from multihot.errors import UserError
 from multihot.printable import printable
 from multihot.settings import setting

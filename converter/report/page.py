@@ -23,8 +23,7 @@ from converter.rejects import Reject
 from converter.report import charts, pictures, sheets
 from converter.report.pictures import Place, SampledExample
 from converter.report.sheets import Sheet
-from converter.system import storage
-from multihot import command, flags
+from multihot import command, flags, storage
 from multihot.printable import printable
 from multihot.settings import setting
 from multihot.usage import Usage

@@ -18,7 +18,7 @@ from converter.dataset.examples import Located
 from converter.images.headers import ImageError, in_rgb, read_header
 from converter.limits import DEFAULT, Limits
 from converter.splits import assignment
-from converter.system import storage
+from multihot import storage
 from schemas.metadata import DatasetInfo
 
 # Largest part of a dataset that is read. The standard deviation of the share of a class that one in a hundred examples
@@ -116,14 +116,17 @@ def thumbnails(
         UserError: a shard is damaged.
         OSError: a shard cannot be read.
     """
-    found = {}
-    for shard, group in itertools.groupby(sorted(set(places)), key=lambda place: place.shard):
-        path = f"{directory}/{shard}"
+
+    def of_shard(group: tuple[str, list[Place]]) -> dict[Place, str]:
+        path, places = f"{directory}/{group[0]}", group[1]
         with storage.open_binary(path) as file:
-            for place in group:
-                one = examples.read_at(file, path, place.offset, info, limits)
-                found[place] = thumbnail(one.image, limits.max_pixels)
-    return found
+            each = (examples.read_at(file, path, place.offset, info, limits).image for place in places)
+            return {place: thumbnail(image, limits.max_pixels) for place, image in zip(places, each, strict=True)}
+
+    by_shard = itertools.groupby(sorted(set(places)), key=lambda place: place.shard)
+    with storage.in_parallel(directory) as threads:
+        found = threads.map(of_shard, [(shard, list(group)) for shard, group in by_shard])
+        return {place: picture for each in found for place, picture in each.items()}
 
 
 def thumbnail(data: bytes, max_pixels: int = DEFAULT.max_pixels) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from converter.limits import Limits
 from converter.report import pictures
 from converter.report.pictures import Place, SampledExample
+from multihot import storage
 from schemas.metadata import DatasetInfo
 
 # A small picture has 5 kB, and all of them together 2 MB with thirty classes, 0.6 MB with five.
@@ -93,7 +94,8 @@ def of_duplicates(
     find = functools.partial(pictures.find, directory, info, limits)
     # Groups in several splits come first, since they make validation scores too high.
     chosen = heapq.nsmallest(_GROUPS, groups(), key=lambda group: len({row["split"] for row in group}) == 1)
-    return [_of_group(group, find) for group in chosen], num_groups
+    with storage.in_parallel(directory) as threads:
+        return list(threads.map(lambda group: _of_group(group, find), chosen)), num_groups
 
 
 def _of_group(group: list[dict[str, str]], find: Callable[[str, str], Place | None]) -> Sheet:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from converter.options import ConvertOptions
-from converter.system import storage
+from multihot import storage
 
 
 def images(options: ConvertOptions, csvs: Collection[str]) -> Iterator[storage.File]:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from converter import limits
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
-from converter.system.storage import File
 from converter.table import filenames, places
 from converter.table.row import Row
 from converter.text import nfc
+from multihot.storage import File
 from schemas.example import UNKNOWN
 
 # Fields in which all rows that name one file must agree; with --merge_rows, all but the first.

@@ -1,7 +1,7 @@
 """Notes beside a finished shard what it was made from, so that an unchanged shard is kept.
 
 The bytes of a shard depend only on its sources and settings, so a digest of names, labels, sizes and times of
-modification identifies it. The note is the last file of a shard to be written: a shard without a note is not finished.
+modification identifies it. The note is the last file of an attempt to be written: one without a note is not finished.
 No line numbers are noted, so that a shard stays valid when rows of the CSV change their order.
 """
 
@@ -15,7 +15,7 @@ import multihot
 from converter.duplicates.fingerprints import Fingerprint
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
-from converter.system import storage
+from multihot import storage
 from schemas import digest as note_digest
 from schemas import layout, typed
 from schemas.metadata import ShardInfo
@@ -60,19 +60,24 @@ class Provenance:
     rejected: tuple[str, ...]
     damaged: tuple[tuple[str, str], ...] = ()
 
-    def write(self, directory: str, planned: str) -> None:
-        """Writes the note into a dataset, under the path that was planned for the shard."""
+    @property
+    def path(self) -> str:
+        """The path of the shard in the published dataset; "" if there is none."""
+        return self.shard.path if self.shard else ""
+
+    def write(self, directory: str, path: str) -> None:
+        """Writes the note about a shard at this path in a folder."""
         fields = typed.plain(dataclasses.replace(self, fingerprints=Batch()))
         fields["fingerprints"] = [fingerprint.to_json() for fingerprint in self.fingerprints]
         # Without a digest of the note itself, a flipped bit in a count would end up in the manifest.
         text = json.dumps(note_digest.add(fields, escaped=False), ensure_ascii=False)
-        storage.write(f"{directory}/{layout.shard_origin(planned)}", f"{text}\n")
+        storage.write(f"{directory}/{layout.shard_origin(path)}", f"{text}\n")
 
     @classmethod
-    def read(cls, directory: str, planned: str) -> Self | None:
-        """Returns the note under this path; None if there is none, or it is damaged or of another version."""
+    def read(cls, directory: str, path: str) -> Self | None:
+        """Returns the note about a shard; None if there is none, or it is damaged or of another version."""
         try:
-            noted = json.loads(storage.read(f"{directory}/{layout.shard_origin(planned)}"))
+            noted = json.loads(storage.read(f"{directory}/{layout.shard_origin(path)}"))
             fields, is_intact = note_digest.remove(noted, escaped=False)
             if not is_intact:
                 return None
@@ -91,14 +96,14 @@ class Provenance:
         except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError):
             return None  # Missing, damaged, or of another version: the shard is written again.
 
-    def is_intact(self, directory: str) -> bool:
-        """Whether the files of the shard are in this folder, byte for byte as they were written."""
+    def is_intact(self, directory: str, path: str) -> bool:
+        """Whether the shard and its index are at this path of a folder, byte for byte as they were written."""
         if not self.shard:
             return True
         try:
-            path, index = layout.shard_files(self.shard.path)
+            shard, index = layout.shard_files(path)
             return (
-                storage.sha256(f"{directory}/{path}") == self.shard.sha256
+                storage.sha256(f"{directory}/{shard}") == self.shard.sha256
                 and storage.sha256(f"{directory}/{index}") == self.index_sha256
             )
         except OSError:

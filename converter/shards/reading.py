@@ -6,6 +6,7 @@ the image is read again a few times, and then the run fails.
 """
 
 import collections
+import contextlib
 import errno
 import functools
 import itertools
@@ -28,12 +29,16 @@ from converter.parsing import parse_colour
 from converter.rejects import Reason, Reject
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
-from converter.system import storage
 from converter.table.row import Row
+from multihot import storage
 from multihot.errors import UserError
+from multihot.storage import ahead
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+# A source, and a function that returns the content of its file, or raises what storage.read does.
+_Item = tuple[Source, Callable[[], bytes]]
 
 
 # Images, and their bytes, in a batch that one thread reads. On two threads an image of 16 kB takes 367 us of processor
@@ -102,15 +107,35 @@ def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) 
         num_threads: batches of images that are read and decoded at a time; up to twice as many are held in memory.
 
     Raises:
-        UserError: an image cannot be read or decoded because of the machine.
-        OSError: a store does not answer. Most such failures pass, so no row is rejected for one.
+        UserError: an image cannot be read or decoded because of the machine or of the store.
     """
     work = functools.partial(_read_batch, preparation=preparation)
-    if num_threads == 1:  # A second thread would compete with this one for the interpreter lock.
-        yield from map(work, _batches(sources))
+    with contextlib.ExitStack() as stack:
+        batches = _batches(_contents(sources, preparation.max_bytes, stack))
+        if num_threads == 1:  # A second thread would compete with this one for the interpreter lock.
+            yield from map(work, batches)
+            return
+        executor = stack.enter_context(ThreadPoolExecutor(num_threads))
+        yield from _map_in_order(executor, work, batches, 2 * num_threads, num_bytes=_num_bytes)
+
+
+def _contents(
+    sources: Iterable[Source], max_bytes: int, stack: contextlib.ExitStack
+) -> Iterator[tuple[Source, Callable[[], bytes]]]:
+    """Yields each source with a function that returns the content of its file."""
+    sources = iter(sources)
+    first = next(sources, None)
+    if first is None:
         return
-    with ThreadPoolExecutor(num_threads) as executor:
-        yield from _map_in_order(executor, work, _batches(sources), 2 * num_threads, num_bytes=_num_bytes)
+    sources = itertools.chain([first], sources)
+    if storage.is_local(first.file.path):
+        for source in sources:
+            yield source, functools.partial(storage.read, source.file.path, max_bytes)
+        return
+    executor = ahead.threads()
+    # What is under way is of no use after an error.
+    stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+    yield from ahead.read(sources, lambda source: source.file, max_bytes, executor)
 
 
 def pictured(
@@ -128,7 +153,6 @@ def pictured(
 
     Raises:
         UserError: as in `read`.
-        OSError: as in `read`.
     """
     found = itertools.chain.from_iterable(read(sources, preparation, num_threads))
     pairs = Batch[tuple[Fingerprint, Picture]]()
@@ -140,26 +164,27 @@ def pictured(
     return pairs
 
 
-def _batches(sources: Iterable[Source]) -> Iterator[list[Source]]:
+def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
     """Cuts rows into batches of at most _BATCH images and _BATCH_BYTES; one larger image is a batch alone."""
-    batch: list[Source] = []
+    batch: list[_Item] = []
     num_bytes = 0
-    for source in sources:
-        if batch and (len(batch) == _BATCH or num_bytes + source.file.size > _BATCH_BYTES):
+    for item in items:
+        size = item[0].file.size
+        if batch and (len(batch) == _BATCH or num_bytes + size > _BATCH_BYTES):
             yield batch
             batch, num_bytes = [], 0
-        batch.append(source)
-        num_bytes += source.file.size
+        batch.append(item)
+        num_bytes += size
     if batch:
         yield batch
 
 
-def _num_bytes(batch: Sequence[Source]) -> int:
-    return sum(source.file.size for source in batch)
+def _num_bytes(batch: Sequence[_Item]) -> int:
+    return sum(source.file.size for source, _ in batch)
 
 
-def _read_batch(sources: Sequence[Source], preparation: Preparation) -> list[PreparedRow | Reject]:
-    found = [_read(source, preparation) for source in sources]
+def _read_batch(batch: Sequence[_Item], preparation: Preparation) -> list[PreparedRow | Reject]:
+    found = [_read(source, load, preparation) for source, load in batch]
     proved = [one for one in found if isinstance(one, _Proved)]
     made = fingerprints.fingerprints(
         [one.row.filename for one in proved], [one.digest for one in proved], [one.views for one in proved]
@@ -168,20 +193,21 @@ def _read_batch(sources: Sequence[Source], preparation: Preparation) -> list[Pre
     return [one if isinstance(one, Reject) else PreparedRow(one.row, one.image, next(each)) for one in found]
 
 
-def _read(source: Source, preparation: Preparation) -> _Proved | Reject:
+def _read(source: Source, load: Callable[[], bytes], preparation: Preparation) -> _Proved | Reject:
     row, path = source.row, source.file.path
     pauses = list(_PAUSES)
     while True:
         try:
-            image = prove.prepare(storage.read(path, preparation.max_bytes), preparation)
+            image = prove.prepare(load(), preparation)
             return _Proved(row, image, fingerprints.digest(image.data), fingerprints.views(image.grey))
         except ImageError as error:
             return Reject(row.csv, row.line, row.filename, *error.args)
         except storage.FileTooLargeError as error:  # The file has grown since it was listed.
             return Reject(row.csv, row.line, row.filename, Reason.TOO_LARGE, error.sentence)
+        except storage.StoreError as error:
+            # The request has been repeated, and the cause is no file.
+            raise UserError(f"{path} cannot be read: {error.strerror}. {_GOES_ON}") from error
         except (MemoryError, DecoderError, OSError) as error:
-            if isinstance(error, OSError) and not storage.is_local(path):
-                raise
             rejected = _rejection(error)
             # Reading a disk may succeed after a moment. Other errors of a file, such as permissions, stay.
             if rejected and (not pauses or getattr(error, "errno", None) != errno.EIO):

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import functools
 import hashlib
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Self
 
@@ -16,7 +17,8 @@ from converter.shards.matching import Source
 from converter.shards.provenance import Provenance
 from converter.shards.reading import PreparedRow
 from converter.splits import assignment
-from converter.system import progress, storage
+from converter.system import progress
+from multihot import storage
 from schemas import example, layout
 from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics
@@ -33,6 +35,7 @@ class ShardResult:
         split: name of its split.
         index: number of the shard in the split, from 0 over all planned shards.
         num_shards: number of shards planned for the split.
+        attempt: the name of the attempt that wrote it, see layout.attempt.
         provenance: the note about the shard, with the digest of its sources.
         rejects: rows whose image could not be used.
         reused: whether the shard of an earlier run was kept.
@@ -42,6 +45,7 @@ class ShardResult:
     split: str
     index: int
     num_shards: int
+    attempt: str
     provenance: Provenance
     rejects: tuple[Reject, ...]
     reused: bool
@@ -103,11 +107,12 @@ def write_shard(
     digest = provenance.digest(ordered, (preparation, has_unknown))
     read = functools.partial(reading.read, preparation=preparation, num_threads=num_threads)
     found = _reuse(directory, published, planned, digest, ordered, read)
-    made, rejects = found or _write(directory, planned, digest, ordered, read, has_unknown)
+    attempt, made, rejects = found or _write(directory, planned, digest, ordered, read, has_unknown)
     return ShardResult(
         split=split,
         index=index,
         num_shards=num_shards,
+        attempt=attempt,
         provenance=made,
         rejects=tuple(rejects),
         reused=found is not None,
@@ -123,15 +128,17 @@ def _damaged(made: Provenance, sources: Sequence[Source]) -> tuple[Damaged, ...]
 
 def _reuse(
     directory: str, published: str, planned: str, digest: str, sources: Sequence[Source], read: _Reader
-) -> tuple[Provenance, list[Reject]] | None:
-    """Returns the shard of an earlier run and its rejects, if it can be reused; None otherwise.
+) -> tuple[str, Provenance, list[Reject]] | None:
+    """Returns the attempt, the note and the rejects of a shard of an earlier run, if it can be reused; None otherwise.
 
     It can be reused if its sources are the same, its files are intact, and the same images are rejected again. A shard
-    in the published dataset, or under another number, is linked to its planned path.
+    in the published dataset is linked to an attempt.
     """
-    for folder in (directory, published):
-        made = Provenance.read(folder, planned)
-        if not made or made.digest != digest or not made.is_intact(folder):
+    for attempt, made in _earlier(directory, published, planned):
+        if not made or made.digest != digest:
+            continue
+        folder, path = (directory, layout.attempt(planned, attempt)) if attempt else (published, made.path)
+        if not made.is_intact(folder, path):
             continue
         rejected = set(made.rejected)
         again = read(source for source in sources if source.row.filename in rejected)
@@ -139,31 +146,44 @@ def _reuse(
         if len(rejects) < len(rejected):
             return None  # An image that was rejected before can be read now.
         progress.advance(len(sources))
-        in_place = folder == directory and (not made.shard or made.shard.path == planned)
-        return (made if in_place else _take_over(made, folder, directory, planned)), rejects
+        if not attempt:
+            attempt, made = _take_over(made, published, directory, planned)
+        return attempt, made, rejects
     return None
 
 
-def _take_over(made: Provenance, folder: str, directory: str, planned: str) -> Provenance:
-    """Links a shard of one folder to its planned path in another, and writes its note there."""
-    shard = made.shard and dataclasses.replace(made.shard, path=planned)
-    taken = dataclasses.replace(made, shard=shard)
+def _earlier(directory: str, published: str, planned: str) -> Iterator[tuple[str, Provenance | None]]:
+    """Yields the notes of earlier runs about a shard, each with its attempt: "" for one of the published dataset."""
+    notes = f"{directory}/{layout.MADE_FROM}/{layout.attempt(planned, '')}"
+    for file in sorted(storage.list_files(notes)):
+        attempt = file.name.removesuffix(".json")
+        yield attempt, Provenance.read(directory, layout.attempt(planned, attempt))
+    yield "", Provenance.read(published, planned)
+
+
+def _take_over(made: Provenance, published: str, directory: str, planned: str) -> tuple[str, Provenance]:
+    """Links a shard of the published dataset to an attempt, and writes its note there."""
+    attempt = uuid.uuid4().hex
+    path = layout.attempt(planned, attempt)
     if made.shard:
-        for old, new in zip(layout.shard_files(made.shard.path), layout.shard_files(planned), strict=True):
-            storage.link(f"{folder}/{old}", f"{directory}/{new}")
-    taken.write(directory, planned)
-    return taken
+        names = zip(layout.shard_files(made.shard.path), layout.shard_files(path), strict=True)
+        storage.link((f"{published}/{old}", f"{directory}/{new}") for old, new in names)
+    taken = dataclasses.replace(made, shard=made.shard and dataclasses.replace(made.shard, path=planned))
+    taken.write(directory, path)
+    return attempt, taken
 
 
 def _write(
     directory: str, planned: str, digest: str, sources: Sequence[Source], read: _Reader, has_unknown: bool
-) -> tuple[Provenance, list[Reject]]:
+) -> tuple[str, Provenance, list[Reject]]:
     """Writes the shard, then its index, and last the note about them."""
+    attempt = uuid.uuid4().hex
+    path = layout.attempt(planned, attempt)
     statistics = Statistics(positives=(0,) * len(sources[0].row.labels))
     fingerprints: Batch[Fingerprint] = Batch()
     rejects: list[Reject] = []
     damaged: list[tuple[str, str]] = []
-    with storage.create(f"{directory}/{planned}") as file:
+    with storage.create(f"{directory}/{path}") as file:
         writer = ShardWriter(file)
         for batch in read(sources):
             prepared = [one for one in batch if isinstance(one, PreparedRow)]
@@ -178,9 +198,9 @@ def _write(
         shard = ShardInfo(
             path=planned, num_examples=writer.num_examples, num_bytes=writer.num_bytes, sha256=writer.sha256
         )
-        storage.write(f"{directory}/{layout.shard_index(planned)}", writer.index)
+        storage.write(f"{directory}/{layout.shard_index(path)}", writer.index)
     else:
-        storage.delete(f"{directory}/{planned}")
+        storage.delete(f"{directory}/{path}")
     made = Provenance(
         digest=digest,
         shard=shard,
@@ -190,10 +210,17 @@ def _write(
         rejected=tuple(reject.filename for reject in rejects),
         damaged=tuple(damaged),
     )
-    if not made.is_intact(directory):
-        raise OSError(errno.EIO, "does not read back as it was written", f"{directory}/{planned}")
-    made.write(directory, planned)
-    return made, rejects
+    # A store takes an object in full or not at all: its size says whether it is there.
+    written = f"{directory}/{path}"
+    arrived = made.is_intact(directory, path) if storage.is_local(directory) else _has_size(written, shard)
+    if not arrived:
+        raise OSError(errno.EIO, "does not read back as it was written", written)
+    made.write(directory, path)
+    return attempt, made, rejects
+
+
+def _has_size(path: str, shard: ShardInfo | None) -> bool:
+    return not shard or storage.size(path) == shard.file_bytes
 
 
 def _write_examples(writer: ShardWriter, prepared: Sequence[PreparedRow], has_unknown: bool) -> Statistics:

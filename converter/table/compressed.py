@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from converter.system import storage
 from converter.text import some
+from multihot import storage
 from multihot.errors import UserError
 
 # First bytes of compressed files. Their names do not matter, since browsers and tools change endings.

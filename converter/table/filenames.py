@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 from converter.options import ConvertOptions
 from converter.rejects import Reason, RowRejectedError
-from converter.system import storage
 from converter.text import CONTROL, nfc
+from multihot import storage
 from multihot.errors import UserError
 
 # A name that is normalized already: letters, digits, '_' and '-', with single '.' and '/' between them.

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
-from converter.system import storage
 from converter.table.filenames import base, without_ending
+from multihot import storage
 
 # Reasons of rows whose names may be those of files but for a folder, an ending or the like.
 _REASONS = (Reason.MISSING_FILE, Reason.UNSAFE_PATH)

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from converter.options import ConvertOptions
-from converter.system import storage
 from converter.table import header, kinds, misfits, vocabulary
 from converter.table.header import Table, find_columns, read_columns, records
 from converter.table.labels import Kind, LabelColumn, Meanings
@@ -18,6 +17,7 @@ from converter.table.misfits import ColumnSample
 from converter.table.parquet import Cell
 from converter.table.records import is_blank
 from converter.text import CONTROL, nfc, some
+from multihot import storage
 from multihot.errors import UserError
 from schemas import layout, metadata
 

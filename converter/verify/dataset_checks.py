@@ -20,12 +20,11 @@ from converter.duplicates import grouping
 from converter.duplicates.grouping import Member
 from converter.limits import DEFAULT, LimitOptions, Limits
 from converter.rejects import Damaged, Reject
-from converter.system import storage
-from converter.system.storage import File
 from converter.verify.shard_checks import Checked, Problem, check_shard
-from multihot import command, flags, machine
+from multihot import command, flags, machine, storage
 from multihot.errors import UserError
 from multihot.settings import setting
+from multihot.storage import File
 from multihot.usage import Usage
 from schemas import derived, layout, metadata
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo

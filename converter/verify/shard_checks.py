@@ -8,7 +8,7 @@ from typing import NamedTuple
 from converter.images import decoders, headers, prove
 from converter.limits import DEFAULT, Limits
 from converter.rejects import Reason
-from converter.system import storage
+from multihot import storage
 from multihot.errors import UserError
 from multihot.printable import printable
 from schemas import example

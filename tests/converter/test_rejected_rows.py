@@ -15,7 +15,7 @@ import pytest
 from converter.job import pipeline
 from converter.options import ConvertOptions
 from converter.rejects import Reason
-from converter.system import storage
+from multihot import storage
 from multihot.errors import UserError
 from schemas import metadata
 from schemas.metadata import DatasetInfo

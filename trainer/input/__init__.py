@@ -7,6 +7,7 @@ diskcache.py  keeps arrays on disk, for this run and later ones
 features.py   computes the features of a frozen backbone, which are cached instead of images
 pipeline.py   turns shards, or cached examples, into shuffled and augmented batches, in the graph only
 reading.py    reads the records of shards, or numbers of cached examples, in the order of an epoch
+fetching.py   brings the shards of a dataset in a store to this machine
 buffers.py    decides how many examples a pipeline holds at a time, and how many bytes they take
 decoding.py   turns serialized examples into images of one size, and labels
 colour.py     changes colours at random, and mixes images

@@ -6,7 +6,6 @@ On disk they are two mapped files (diskcache.py), of which the system keeps as m
 
 import math
 import mmap
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,7 +76,7 @@ def choose(config: TrainConfig, sources: Sources, features: Features | None = No
     """
     sizes = footprints(config, sources, features and features.num)
     preferred = "features" if features else "decoded"
-    root = Path(_folder(config))
+    root = Path(config.cache_folder)
     if config.cache in ("auto", "disk"):
         diskcache.remove_unfinished(root)
     free_memory, free_disk = machine.available_memory(), machine.free_disk(str(root))
@@ -165,7 +164,7 @@ def _missing_disk_bytes(config: TrainConfig, sources: Sources, features: Feature
         (config.train_split, pipeline.cached_image_size(config)),
         (config.validation_split, config.image_size),
     ):
-        if not diskcache.is_complete(Path(_folder(config)), _describe(config, sources, split, size, features)):
+        if not diskcache.is_complete(Path(config.cache_folder), _describe(config, sources, split, size, features)):
             missing += sum(_num_bytes(*shape) for shape in _shapes(sources, split, size, features))
     return missing
 
@@ -201,7 +200,7 @@ def fill_or_open(
         diskcache.write_chunks(arrays, chunks)
     else:
         description = _describe(config, sources, split, size, features)
-        folder = diskcache.find_or_make(Path(_folder(config)), description, (_INPUTS, _LABELS), chunks)
+        folder = diskcache.find_or_make(Path(config.cache_folder), description, (_INPUTS, _LABELS), chunks)
         arrays = [
             diskcache.map_file(folder / name, _num_bytes(*shape))
             for name, shape in zip((_INPUTS, _LABELS), shapes, strict=True)
@@ -260,11 +259,6 @@ def _describe(
         "features": features and features.key,
         "tensorflow": tf.__version__,
     }
-
-
-def _folder(config: TrainConfig) -> str:
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return config.cache_dir or os.path.join(cache, "multihot")
 
 
 def _size(num_bytes: int) -> str:

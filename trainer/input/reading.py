@@ -6,14 +6,13 @@ allows, from shards that are shuffled as well.
 """
 
 import math
-import posixpath
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from multihot import machine
+from multihot import machine, storage
 from trainer.config import TrainConfig
-from trainer.input import buffers
+from trainer.input import buffers, fetching
 from trainer.sources import Source, Sources
 
 # Bytes of encoded records, which are in a random order on disk already, that are held to be shuffled.
@@ -85,9 +84,13 @@ def _shuffles(size: int, num: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 def records(source: Source, split: str, *, keep: bool = False, seed: tf.Tensor | None = None) -> tf.data.Dataset:
     """Returns the serialized examples of a split of a dataset; with a seed, its shards are in a random order."""
     info = source.info.split(split)
-    shards = tf.data.Dataset.from_tensor_slices([posixpath.join(source.directory, shard.path) for shard in info.shards])
+    shards = tf.data.Dataset.from_tensor_slices([shard.path for shard in info.shards])
     if seed is not None:
         shards = shards.shuffle(len(info.shards), seed=seed)
+    if storage.is_local(source.directory):
+        shards = shards.map(lambda path: tf.strings.join([source.directory, path], "/"))
+    else:
+        shards = fetching.paths(source.directory, shards, {shard.path: shard for shard in info.shards}, source.cache)
     examples = shards.interleave(
         tf.data.TFRecordDataset,
         cycle_length=buffers.OPEN_SHARDS,

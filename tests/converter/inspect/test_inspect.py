@@ -20,9 +20,8 @@ from converter.dataset.examples import Located
 from converter.dataset.summary import summary
 from converter.inspect import gallery, selection
 from converter.splits import assignment
-from converter.system import storage
 from converter.table import filenames
-from multihot import flags
+from multihot import flags, storage
 from multihot.errors import UsageError, UserError
 from schemas import example, layout, metadata
 from schemas.metadata import FORMAT_VERSION, DatasetInfo, ShardInfo, SplitInfo

@@ -14,9 +14,9 @@ from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
 from converter.shards import writing
 from converter.shards.writing import ShardResult, Source
-from converter.system import storage
 from converter.table.row import Row
 from converter.verify import dataset_checks
+from multihot import storage
 from schemas import metadata
 
 Draw = Callable[..., bytes]
@@ -207,8 +207,8 @@ def test_a_dataset_that_came_meanwhile_is_kept(options: ConvertOptions, write: C
 def test_what_a_writer_left_must_still_be_there(options: ConvertOptions, write: Callable[..., ShardResult]) -> None:
     result = write("abc")
     assert result.shard
-    Path(options.incomplete, "index", "train", "train-00000-of-00001.tfindex").unlink()
-    with pytest.raises(OSError, match=r"train-00000-of-00001\.tfindex"):
+    next(Path(options.incomplete).rglob("*.tfindex")).unlink()
+    with pytest.raises(OSError, match=r"index/attempts/train-00000-of-00001/.*\.tfindex"):
         commit(options, _CLASSES, ConversionResult.of(results=[result], rejects=[], num_rows=3), {})
     assert not Path(options.dataset).exists()
 

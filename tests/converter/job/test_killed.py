@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from converter.system import storage
+from multihot import storage
 from multihot.errors import UserError
 from schemas import layout, metadata
 

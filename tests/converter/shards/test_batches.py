@@ -7,8 +7,8 @@ import pytest
 
 from converter.shards import batches
 from converter.shards.matching import Source
-from converter.system.storage import File
 from converter.table.row import Row
+from multihot.storage import File
 
 _ROW = Row("a.csv", 2, "1.jpg", b"\0\1", "train", "1.jpg")
 _FILE = File("1.jpg", "images/1.jpg", 10, 20)

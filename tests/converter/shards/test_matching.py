@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
 from converter.shards.matching import Matcher, Merged, Source
-from converter.system.storage import File
 from converter.table.row import Row
+from multihot.storage import File
 
 _FILE = File("a.jpg", "images/a.jpg", 10)
 

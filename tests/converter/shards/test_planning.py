@@ -9,8 +9,8 @@ from converter.shards import planning
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
 from converter.splits import assignment
-from converter.system.storage import File
 from converter.table.row import Row
+from multihot.storage import File
 from schemas.example import UNKNOWN
 
 

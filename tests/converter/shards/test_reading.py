@@ -23,10 +23,10 @@ from converter.rejects import Reason, Reject
 from converter.shards import reading
 from converter.shards.matching import Source
 from converter.shards.reading import PreparedRow
-from converter.system import storage
-from converter.system.storage import File
 from converter.table.row import Row
+from multihot import storage
 from multihot.errors import UserError
+from multihot.storage import File, objects
 
 Draw = Callable[..., bytes]
 
@@ -89,9 +89,9 @@ def _sources(sizes: list[int]) -> list[Source]:
     ],
 )
 def test_a_batch_holds_few_images_and_few_bytes(sizes: list[int], expected: list[int]) -> None:
-    batches = list(reading._batches(_sources(sizes)))
+    batches = list(reading._batches((source, bytes) for source in _sources(sizes)))
     assert [len(batch) for batch in batches] == expected
-    assert [source for batch in batches for source in batch] == _sources(sizes)
+    assert [source for batch in batches for source, _ in batch] == _sources(sizes)
 
 
 def test_a_file_that_has_grown_since_it_was_listed_is_rejected(tmp_path: Path, draw: Callable[..., bytes]) -> None:
@@ -241,15 +241,41 @@ def test_a_decoder_that_fails_is_not_damage(
         _read(folder)
 
 
-def test_a_failure_of_a_store_is_raised(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_a_store_that_fails_rejects_no_image(
+    num_threads: int, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(path: str, *_: Any) -> bytes:
-        raise OSError(errno.ENOENT, "gone", path)
+        raise storage.StoreError(errno.EIO, "the store does not answer as it should: away", path)
 
-    monkeypatch.setattr(storage, "read", fail)
+    monkeypatch.setattr(objects, "read", fail)
     source = Source(Row("a.csv", 2, "a.jpg", b"\1", "", ""), File("a.jpg", "gs://bucket/a.jpg", 1000))
-    with pytest.raises(OSError, match="gone"):
-        next(reading.read([source], Preparation(max_pixels=10**6), 1))
+    with pytest.raises(UserError) as caught:
+        next(reading.read([source], Preparation(max_pixels=10**6), num_threads))
+    assert str(caught.value) == (
+        "gs://bucket/a.jpg cannot be read: the store does not answer as it should: away. It is not rejected, since it "
+        "may be sound. Finished shards are kept: the same command continues with the others"
+    )
     assert pauses == []
+
+
+def test_an_object_that_is_gone_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(path: str, *_: Any) -> bytes:
+        raise FileNotFoundError(errno.ENOENT, "there is no such object", path)
+
+    monkeypatch.setattr(objects, "read", gone)
+    source = Source(Row("a.csv", 2, "a.jpg", b"\1", "", ""), File("a.jpg", "gs://bucket/a.jpg", 1000))
+    assert list(reading.read([source], Preparation(max_pixels=10**6), 1)) == [
+        [
+            Reject(
+                "a.csv",
+                2,
+                "a.jpg",
+                Reason.MISSING_FILE,
+                "the file was there when the folder was listed, and is gone",
+            )
+        ]
+    ]
 
 
 @pytest.fixture
@@ -288,7 +314,7 @@ from converter.images import prove
 from converter.shards import reading
 from converter.shards.matching import Source
 from converter.table.row import Row
-from converter.system.storage import File
+from multihot.storage import File, objects
 from multihot.errors import UserError
 from multihot.quiet import tensorflow
 

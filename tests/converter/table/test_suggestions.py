@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
 from converter.shards.matching import Matcher, Source
-from converter.system.storage import File
 from converter.table import filenames, suggestions
 from converter.table.row import Row
+from multihot.storage import File
 
 _PARTS = st.text("abcXYZ019_- ", min_size=1, max_size=6).map(str.strip).filter(bool)
 # Names whose last parts differ even without case and ending, so that each means one file.

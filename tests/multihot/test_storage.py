@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from converter.system import storage
-from converter.system.storage import File
+from multihot import storage
+from multihot.storage import File
 
 
 def _tree(folder: Path) -> dict[str, bytes]:

@@ -1,0 +1,85 @@
+"""Reads the files of a sequence ahead of their use, as many at a time as it takes for nobody to wait.
+
+A store answers after tens of milliseconds, in which a processor proves a hundred images. So many requests have to be
+under way at a time, and how many depends on the store: the number grows whenever someone waits for a file.
+"""
+
+import collections
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from multihot.storage import objects
+from multihot.storage.files import File
+
+_T = TypeVar("_T")
+
+# Requests under way at a time: at first, at most, and the factor by which the number grows after a wait.
+_FIRST, _MOST, _GROWTH = 8, 256, 1.5
+# Bytes of the files that are read or wait to be used, in one process.
+_HELD_BYTES = 1 << 28
+
+
+class _Window:
+    """The number of files that are read ahead. It is that of the process: the next sequence begins with it."""
+
+    def __init__(self) -> None:
+        self._size = float(_FIRST)
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        return int(self._size)
+
+    def grow(self) -> None:
+        with self._lock:
+            self._size = min(self._size * _GROWTH, _MOST)
+
+
+_window = _Window()
+
+
+def read(
+    items: Iterable[_T], file: Callable[[_T], File], max_bytes: int, executor: ThreadPoolExecutor
+) -> Iterator[tuple[_T, Callable[[], bytes]]]:
+    """Yields each item in order, with a function that waits for the content of its file.
+
+    Args:
+        items: that have a file in a store.
+        file: from an item to its file.
+        max_bytes: largest number of bytes of a file, as in storage.read. The function raises what storage.read does.
+        executor: makes the requests; see `threads`.
+    """
+    pending: collections.deque[tuple[_T, Future[bytes], int]] = collections.deque()
+    held = 0
+    try:
+        for item in items:
+            wanted = file(item)
+            while pending and (len(pending) >= _window.size or held + wanted.size > _HELD_BYTES):
+                first, future, size = pending.popleft()
+                held -= size
+                yield first, _waits_for(future)
+            pending.append((item, executor.submit(objects.read, wanted.path, max_bytes), wanted.size))
+            held += wanted.size
+        while pending:
+            first, future, _ = pending.popleft()
+            yield first, _waits_for(future)
+    finally:
+        # Nobody waits for these any more.
+        for _, future, _ in pending:
+            future.cancel()
+
+
+def _waits_for(future: Future[bytes]) -> Callable[[], bytes]:
+    def content() -> bytes:
+        if not future.done():
+            _window.grow()
+        return future.result()
+
+    return content
+
+
+def threads() -> ThreadPoolExecutor:
+    """Returns the threads for `read`. They wait for most of the time, and hold no lock meanwhile."""
+    return ThreadPoolExecutor(_MOST)

@@ -4,6 +4,9 @@ import datetime
 import errno
 import os
 import random
+import socket
+import sys
+import tempfile
 import threading
 import time
 import unicodedata
@@ -53,6 +56,10 @@ _NAMES = [
     "-n",
     "!$(x)^`|,",
 ]
+
+
+# A stall takes its time.
+_KINDS = ["status", "cut", "refuse", pytest.param("stall", marks=pytest.mark.slow)]
 
 
 class _Bucket(NamedTuple):
@@ -109,7 +116,7 @@ def _forget() -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets requests stall for a moment and fail after few attempts."""
-    monkeypatch.setattr(connections, "_CLIENT", {**connections._CLIENT, "read_timeout": "0.5s", "timeout": "20s"})
+    monkeypatch.setattr(connections, "_CLIENT", {**connections._CLIENT, "read_timeout": "0.3s", "timeout": "20s"})
     moment = datetime.timedelta(milliseconds=10)
     backoff = {"init_backoff": moment, "max_backoff": moment, "base": 2}
     monkeypatch.setattr(connections, "_RETRY", {**connections._RETRY, "max_retries": 2, "backoff": backoff})
@@ -266,13 +273,8 @@ def test_what_is_missing_is_a_file_that_is_not_found(bucket: _Bucket) -> None:
 def test_opens_an_empty_object(bucket: _Bucket) -> None:
     bucket.put("empty", content=b"")
     with storage.open_binary(f"{bucket.url}/empty") as file:
-        assert (file.read(), file.seek(0, os.SEEK_END), file.read(1), file.seek(5), file.read(1)) == (
-            b"",
-            0,
-            b"",
-            5,
-            b"",
-        )
+        assert (file.read(), file.seek(0, os.SEEK_END), file.read(1)) == (b"", 0, b"")
+        assert (file.seek(5), file.read(1)) == (5, b"")
     assert storage.read(f"{bucket.url}/empty") == b""
 
 
@@ -355,9 +357,7 @@ def test_an_object_appears_when_it_is_complete(bucket: _Bucket, size: int) -> No
 
 
 @pytest.mark.parametrize("size", [3, 20_000_001])
-@pytest.mark.parametrize(
-    "error", [ValueError("x"), KeyboardInterrupt(), OSError(28, "No space")], ids=lambda e: e.__class__.__name__
-)
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
 def test_nothing_appears_after_an_exception(bucket: _Bucket, size: int, error: BaseException) -> None:
     bucket.put("a", content=b"old")
     for name in ("a", "b"):
@@ -371,10 +371,6 @@ def test_writing_replaces(bucket: _Bucket) -> None:
     storage.write(f"{bucket.url}/a", "é")
     storage.write(f"{bucket.url}/a", b"new")
     assert bucket.objects() == {"a": b"new"}
-
-
-def _versions(bucket: _Bucket) -> dict[str, bytes]:
-    return {name: content for name, content in bucket.objects().items() if not name.startswith("other")}
 
 
 def test_names_are_literal_where_files_are_moved_and_deleted(bucket: _Bucket) -> None:
@@ -461,7 +457,6 @@ _PATTERNS = [
     "**/**/c.csv",
     ".*.csv",
     ".*/*",
-    "x/**",
     "[",
     "[]",
     "*/",
@@ -476,17 +471,14 @@ def test_patterns_match_what_they_match_on_this_machine(bucket: _Bucket, tmp_pat
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     bucket.put(*(f"a/{name}" for name in _FILES), "ab/a.csv")
-    expected = [storage.relative(path, str(tmp_path)) for path in storage.match(f"{tmp_path}/{pattern}")]
-    assert [
-        storage.relative(path, f"{bucket.url}/a") for path in storage.match(f"{bucket.url}/a/{pattern}")
-    ] == expected
+    folder = f"{bucket.url}/a"
+    here = [storage.relative(path, str(tmp_path)) for path in storage.match(f"{tmp_path}/{pattern}")]
+    assert [storage.relative(path, folder) for path in storage.match(f"{folder}/{pattern}")] == here
 
 
 @_PROPERTY
 @given(pattern=st.text("ab./*?[]!-^", min_size=1, max_size=8), name=st.text("ab.-^/", min_size=1, max_size=5))
 def test_patterns_match_any_names_as_on_this_machine(pattern: str, name: str) -> None:
-    import tempfile
-
     names, parts = name.split("/"), pattern.split("/")
     if {"", ".", ".."} & {*names, *parts}:
         return
@@ -532,13 +524,13 @@ def test_one_of_many_who_replace_a_version_at_a_time_succeeds(bucket: _Bucket) -
     for turn in range(3):
         with storage.in_parallel(path) as executor:
             contents = [f"{turn} {number}".encode() for number in range(16)]
-            made = list(executor.map(lambda content: objects.replace_version(path, content, version), contents))
+            made = list(executor.map(objects.replace_version, [path] * 16, contents, [version] * 16))
         (winner,) = (number for number, one in enumerate(made) if one)
         assert bucket.objects() == {"claim": contents[winner]}
         version = made[winner]
 
 
-@pytest.mark.parametrize("kind", ["cut", "stall", "refuse", "status"])
+@pytest.mark.parametrize("kind", _KINDS)
 @pytest.mark.usefixtures("impatient")
 def test_a_version_is_replaced_though_the_answer_is_lost(bucket: _Bucket, kind: str) -> None:
     path = f"{bucket.url}/claim"
@@ -680,11 +672,11 @@ _CALLS: dict[str, Callable[[str], Any]] = {
     "fault",
     [
         Fault(".", status=503, times=2),
-        Fault(".", status=500),
+        pytest.param(Fault(".", status=500), marks=pytest.mark.slow),
         Fault(".", status=429),
         Fault(".", "refuse", times=2),
         Fault(".", "cut", times=2),
-        Fault(".", "stall"),
+        pytest.param(Fault(".", "stall"), marks=pytest.mark.slow),
     ],
     ids=lambda fault: f"{fault.kind}-{fault.status}",
 )
@@ -712,7 +704,7 @@ def test_what_fails_for_a_moment_is_made_again(bucket: _Bucket, call: str, fault
         assert "a/1" not in bucket.objects()
 
 
-@pytest.mark.parametrize("kind", ["status", "cut", "refuse", "stall"])
+@pytest.mark.parametrize("kind", _KINDS)
 @pytest.mark.usefixtures("impatient")
 def test_a_listing_goes_on_where_it_broke(bucket: _Bucket, kind: str) -> None:
     names = [f"{number:04}" for number in range(2500)]
@@ -723,7 +715,7 @@ def test_a_listing_goes_on_where_it_broke(bucket: _Bucket, kind: str) -> None:
     assert bucket.server.requests() == {"LIST": 5}
 
 
-@pytest.mark.parametrize("kind", ["status", "cut", "refuse", "stall"])
+@pytest.mark.parametrize("kind", _KINDS)
 @pytest.mark.usefixtures("impatient")
 def test_blocks_of_a_long_object_are_sent_again(bucket: _Bucket, kind: str) -> None:
     content = random.Random(1).randbytes(20_000_001)
@@ -749,9 +741,8 @@ def test_what_is_refused_is_one_sentence_at_once(bucket: _Bucket, call: str, sta
     bucket.server.fail(Fault(".", status=status, times=100))
     bucket.server.requests()
     begin = time.monotonic()
-    with pytest.raises(
-        StoreError, match="refuses access" if status != 400 else "does not answer as it should"
-    ) as caught:
+    words = "does not answer as it should" if status == 400 else "refuses access"
+    with pytest.raises(StoreError, match=words) as caught:
         _CALLS[call](url)
     assert time.monotonic() - begin < 2
     assert bucket.server.requests().total() == 1
@@ -780,16 +771,14 @@ def test_what_fails_again_and_again_is_one_sentence(bucket: _Bucket, call: str, 
 @pytest.mark.usefixtures("impatient")
 def test_a_store_that_never_answers_is_one_sentence(bucket: _Bucket) -> None:
     bucket.server.fail(Fault(".", "stall", times=1000))
-    with pytest.raises(StoreError, match="no answer in time from http://127.0.0.1") as caught:
+    with pytest.raises(StoreError, match=r"no answer in time from http://127\.0\.0\.1") as caught:
         storage.read(f"{bucket.url}/a")
     _is_sentence(caught.value, f"{bucket.url}/a")
 
 
 @pytest.mark.parametrize("call", _CALLS)
 @pytest.mark.usefixtures("impatient")
-def test_an_end_point_that_is_wrong_is_one_sentence(
-    bucket: _Bucket, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_a_wrong_end_point_is_one_sentence(bucket: _Bucket, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     nobody = "http://127.0.0.1:1"
     monkeypatch.setenv("AWS_ENDPOINT_URL", nobody)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", nobody)
@@ -828,7 +817,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.Mon
     def not_found(address: tuple[str, int], timeout: float) -> None:
         raise TimeoutError(f"{address} does not answer for {timeout} seconds")
 
-    monkeypatch.setattr(connections.socket, "create_connection", not_found)
+    monkeypatch.setattr(socket, "create_connection", not_found)
     monkeypatch.setattr(connections, "_has_boto3", lambda: False)
     yield monkeypatch
     _forget()
@@ -876,6 +865,6 @@ def test_what_cannot_be_used_is_a_sentence(
 
 def test_a_profile_needs_boto3(bare: pytest.MonkeyPatch) -> None:
     bare.setenv("AWS_PROFILE", "mine")
-    bare.setitem(__import__("sys").modules, "boto3", None)
+    bare.setitem(sys.modules, "boto3", None)
     with pytest.raises(UserError, match=r"AWS_PROFILE names a profile.*pip install 'multihot\[aws\]'"):
         storage.check("s3://bucket/a")

@@ -117,7 +117,7 @@ def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.1)
-    pytest.fail(f"{process.args} does not start")
+    pytest.fail(f"{process.args!r} does not start")
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ def test_a_dataset_in_a_store_is_that_of_this_machine(
 
 def test_an_image_takes_one_request(scenes_in_store: str, server: Server, convert: Convert) -> None:
     few = {name: content for name, content in server.objects("bucket").items() if name.startswith("images/")}
+    server.requests()
     convert(num_shards={"": 1}, **_in_store(scenes_in_store))
     first = server.requests()
     rows = "".join(f"{i}.jpg,{i % 2}\n" for i in range(200))

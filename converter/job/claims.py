@@ -16,7 +16,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from multihot import storage
 from multihot.errors import UserError
@@ -76,31 +76,38 @@ def _text(run: str, renewals: int) -> str:
     return json.dumps({"run": run, "host": socket.gethostname(), "process": os.getpid(), "renewals": renewals})
 
 
-def _taken(path: str, run: str, wait: Callable[[float], None] = time.sleep) -> Version:
+def _taken(path: str, run: str) -> Version:
     """Creates or takes over the claim. Returns its version."""
     content = _text(run, 0).encode()
     version = objects.replace_version(path, content, None)
-    waited = 0.0
     while version is None:
         found = objects.read_version(path)
         if found and not _has_ended(found[0]):
-            if not waited:
-                print(
-                    f"{path} names another conversion. Waiting {_LOST_SECONDS:.0f} s for a sign of it ...", flush=True
-                )
-            while waited < _LOST_SECONDS:
-                wait(_RENEWED_SECONDS / 2)
-                waited += _RENEWED_SECONDS / 2
-                now = objects.read_version(path)
-                if now and now[1] != found[1]:
-                    raise UserError(
-                        f"Another conversion is running in {path.rpartition('/')[0]}: {_who(now[0])}. "
-                        "Wait until it has ended, or choose another --name or --output."
-                    )
-                if now is None:  # It has just ended.
-                    break
+            print(f"{path} names another conversion. Waiting {_LOST_SECONDS:.0f} s for a sign of it ...", flush=True)
+            _wait_for_sign(path, found[1])
+        # None again, if the other conversion has renewed it just now: then it is told.
         version = objects.replace_version(path, content, found and found[1])
     return version
+
+
+def _wait_for_sign(path: str, version: Version) -> None:
+    """Waits until a claim is lost.
+
+    Raises:
+        UserError: it is renewed meanwhile.
+    """
+    waited = 0.0
+    while waited < _LOST_SECONDS:
+        time.sleep(_RENEWED_SECONDS / 2)
+        waited += _RENEWED_SECONDS / 2
+        now = objects.read_version(path)
+        if now is None:  # The other conversion has just ended.
+            return
+        if now[1] != version:
+            raise UserError(
+                f"Another conversion is running in {path.rpartition('/')[0]}: {_who(now[0])}. "
+                "Wait until it has ended, or choose another --name or --output."
+            )
 
 
 def _has_ended(content: bytes) -> bool:

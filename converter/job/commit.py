@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 import itertools
 import json
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
@@ -129,7 +130,7 @@ def commit(
         classes: in the order of the label vector.
         conversion_result: the results of the steps before.
         conversion: facts about this run for conversion.json.
-        run: id of the run, which must not have lost its claim of the folder.
+        run: id of the run, which must not have lost its claim of the folder; "" for a run of a template.
 
     Raises:
         UserError: another run has claimed the folder, or published a dataset.
@@ -137,7 +138,9 @@ def commit(
     """
     info = _info(options, classes, conversion_result)
     incomplete, manifest = options.incomplete, info.to_json().encode()
-    place = None if storage.is_local(incomplete) else publishing.Place(options.dataset, layout.MANIFEST, run)
+    # A template may run several times, at once too: its runs have no id of their own.
+    attempt = run or uuid.uuid4().hex
+    place = None if storage.is_local(incomplete) else publishing.Place(options.dataset, layout.MANIFEST, attempt)
     if _is_published(options, info, place, run):
         _clear(incomplete)
         return
@@ -203,7 +206,7 @@ def _clear(incomplete: str) -> None:
 
 def _is_published(options: ConvertOptions, info: DatasetInfo, place: publishing.Place | None, run: str) -> bool:
     """Whether an earlier attempt at this step succeeded: a runner that lost its result repeats the step."""
-    if place and _read(f"{options.incomplete}/{_PUBLISHED}") == run.encode():
+    if place and run and _read(f"{options.incomplete}/{_PUBLISHED}") == run.encode():
         return True
     path = f"{options.dataset}/{layout.MANIFEST}"
     manifest = place.manifest if place else _read(path)

@@ -83,6 +83,36 @@ def records(options: ConvertOptions, table: Table) -> Iterator[Record]:
     return files.read_records(table.path, options, used, lists=labels)
 
 
+def found_again(options: ConvertOptions, table: Table) -> Table:
+    """Returns a table whose columns are where the file has them now: a job may read it long after it was submitted.
+
+    Raises:
+        UserError: the file has other columns now.
+    """
+    line, columns = read_columns(options, table.path)
+    if columns == table.columns:
+        return table
+    if sorted(columns) != sorted(table.columns) or len(set(columns)) < len(columns):
+        raise UserError(
+            f"{table.path} line {line}: the header has changed since the conversion was started. It was "
+            f"{some(table.columns)}, and is {some(columns)}. Start the conversion again."
+        )
+
+    def place(index: int | None) -> int | None:
+        return None if index is None else columns.index(table.columns[index])
+
+    return dataclasses.replace(
+        table,
+        line=line,
+        columns=columns,
+        filename=columns.index(table.columns[table.filename]),
+        labels=tuple(one._replace(place=columns.index(table.columns[one.place])) for one in table.labels),
+        split=place(table.split),
+        group=place(table.group),
+        value=place(table.value),
+    )
+
+
 def read_columns(options: ConvertOptions, path: str) -> tuple[int, tuple[str, ...]]:
     """Returns the line of the header, and the names of the columns.
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject, RowRejectedError
 from converter.table import filenames, places
-from converter.table.header import Table, records
+from converter.table.header import Table, found_again, records
 from converter.table.labels import encoder
 from converter.table.parquet import Cell
 from converter.table.records import is_blank
@@ -21,9 +21,10 @@ def read_rows(options: ConvertOptions, table: Table) -> Iterator[Row | Reject]:
         table: of this file, from `read_tables`.
 
     Raises:
-        UserError: a line cannot be read at all; the rows before it have been yielded. Or names are to be relative to
-            the table, and it lies outside of the folder of images.
+        UserError: a line cannot be read at all; the rows before it have been yielded. Or the file has other columns
+            than the table. Or names are to be relative to the table, and it lies outside of the folder of images.
     """
+    table = found_again(options, table)
     name_of = filenames.reader(options, table.path)
     # Groups and splits follow from the names of files. Only with this setting, a name in a row is that of its file.
     place = places.placer(options) if options.names_are_paths else _as_it_is

@@ -509,3 +509,29 @@ def test_names_in_a_message_stay_on_its_line(read: ReadCsv) -> None:
     with pytest.raises(UserError) as caught:
         read('file,"two\nlines",\x1b[2J\n1.jpg,1,0\n', filename_column="name")
     assert str(caught.value).endswith("but the columns are: file, 'two\\nlines', '\\x1b[2J'")
+
+
+def test_columns_are_where_the_file_has_them_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    options = ConvertOptions(csv=str(path), images="images", output="data", group_column="place")
+    path.write_text("file,sea,desert,place\n1.jpg,1,0,here\n")
+    (table,) = tables.read_tables(options)
+    (before,) = rows.read_rows(options, table)
+    path.write_text("desert,place,file,sea\n0,here,1.jpg,1\n")
+    (after,) = rows.read_rows(options, table)
+    assert after == before
+
+
+@pytest.mark.parametrize("now", ["file,sea", "file,sea,forest", "file,sea,desert,forest"])
+def test_other_columns_when_the_file_is_read_are_one_sentence(tmp_path: Path, now: str) -> None:
+    path = tmp_path / "labels.csv"
+    options = ConvertOptions(csv=str(path), images="images", output="data")
+    path.write_text("file,sea,desert\n1.jpg,1,0\n")
+    (table,) = tables.read_tables(options)
+    path.write_text(f"{now}\n1.jpg,1,0\n")
+    with pytest.raises(UserError) as caught:
+        list(rows.read_rows(options, table))
+    assert str(caught.value) == (
+        f"{path} line 1: the header has changed since the conversion was started. It was file, sea, desert, and is "
+        f"{now.replace(',', ', ')}. Start the conversion again."
+    )

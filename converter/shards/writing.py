@@ -132,13 +132,12 @@ def _reuse(
     """Returns the attempt, the note and the rejects of a shard of an earlier run, if it can be reused; None otherwise.
 
     It can be reused if its sources are the same, its files are intact, and the same images are rejected again. A shard
-    in the published dataset is linked to an attempt.
+    that is in its place in a dataset is linked to an attempt.
     """
-    for attempt, made in _earlier(directory, published, planned):
-        if not made or made.digest != digest:
-            continue
-        folder, path = (directory, layout.attempt(planned, attempt)) if attempt else (published, made.path)
-        if not made.is_intact(folder, path):
+    for folder, attempt, made in _earlier(directory, published, planned):
+        if made.digest != digest or not made.is_intact(
+            folder, layout.attempt(planned, attempt) if attempt else made.path
+        ):
             continue
         rejected = set(made.rejected)
         again = read(source for source in sources if source.row.filename in rejected)
@@ -147,27 +146,36 @@ def _reuse(
             return None  # An image that was rejected before can be read now.
         progress.advance(len(sources))
         if not attempt:
-            attempt, made = _take_over(made, published, directory, planned)
+            attempt, made = _take_over(made, folder, directory, planned)
         return attempt, made, rejects
     return None
 
 
-def _earlier(directory: str, published: str, planned: str) -> Iterator[tuple[str, Provenance | None]]:
-    """Yields the notes of earlier runs about a shard, each with its attempt: "" for one of the published dataset."""
+def _earlier(directory: str, published: str, planned: str) -> Iterator[tuple[str, str, Provenance]]:
+    """Yields the notes of earlier runs about a shard, each with its folder and its attempt.
+
+    The attempt is "" where a shard is in its place in the dataset: in the published one, or in the unfinished one if
+    its last step was interrupted.
+    """
     notes = f"{directory}/{layout.MADE_FROM}/{layout.attempt(planned, '')}"
     for file in sorted(storage.list_files(notes)):
         attempt = file.name.removesuffix(".json")
-        yield attempt, Provenance.read(directory, layout.attempt(planned, attempt))
-    yield "", Provenance.read(published, planned)
+        if made := Provenance.read(directory, layout.attempt(planned, attempt)):
+            yield directory, attempt, made
+            if storage.is_local(directory):
+                yield directory, "", made
+    for folder in (directory, published) if storage.is_local(directory) else (published,):
+        if made := Provenance.read(folder, planned):
+            yield folder, "", made
 
 
-def _take_over(made: Provenance, published: str, directory: str, planned: str) -> tuple[str, Provenance]:
-    """Links a shard of the published dataset to an attempt, and writes its note there."""
+def _take_over(made: Provenance, folder: str, directory: str, planned: str) -> tuple[str, Provenance]:
+    """Links a shard that is in its place in a folder to an attempt, and writes its note there."""
     attempt = uuid.uuid4().hex
     path = layout.attempt(planned, attempt)
     if made.shard:
         names = zip(layout.shard_files(made.shard.path), layout.shard_files(path), strict=True)
-        storage.link((f"{published}/{old}", f"{directory}/{new}") for old, new in names)
+        storage.link((f"{folder}/{old}", f"{directory}/{new}") for old, new in names)
     taken = dataclasses.replace(made, shard=made.shard and dataclasses.replace(made.shard, path=planned))
     taken.write(directory, path)
     return attempt, taken

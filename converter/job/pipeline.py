@@ -198,9 +198,10 @@ def _check_output(options: ConvertOptions) -> None:
 def _is_of_others(manifest: bytes) -> bool:
     """Whether a file is no manifest of ours. One that is damaged may be."""
     try:
-        return "format_version" not in json.loads(manifest)
-    except (ValueError, TypeError):
+        fields = json.loads(manifest)
+    except (ValueError, RecursionError):
         return False
+    return isinstance(fields, dict) and not {"format_version", "fingerprint", "splits", "classes"} & fields.keys()
 
 
 def _clear(options: ConvertOptions) -> None:

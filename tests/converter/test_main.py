@@ -102,7 +102,7 @@ def test_too_many_rejects_are_told_line_by_line(run: Run, scenes: Path, tmp_path
     process = run(csv=csv, max_rejects="0")
     incomplete = f"{tmp_path}/out/dataset/1.0.0.incomplete"
     assert (process.returncode, process.stdout) == (1, "")
-    finished = len(list(Path(incomplete).glob("made_from/*/*.json")))
+    finished = len(list(Path(incomplete).glob("made_from/attempts/*/*.json")))
     assert finished > 1
     assert process.stderr.splitlines() == [
         "error: 1 of 25 rows were rejected; at most 0 may be (--max_rejects).",

@@ -221,6 +221,7 @@ def test_with_too_many_rejects_nothing_is_published(folder: Path) -> None:
         "rejects.csv",
         "unlisted.csv",
         "failure.json",
+        "claim.json",
     }
     with (Path(options.incomplete) / "rejects.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 17

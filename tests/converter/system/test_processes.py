@@ -138,7 +138,7 @@ def test_they_end_with_the_one_that_started_them(
         command, cwd=Path(__file__).parents[3], stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         program = psutil.Process(process.pid)
-        while not next(incomplete.rglob("made_from/*/*.json"), None):
+        while not next(incomplete.rglob("made_from/attempts/*/*.json"), None):
             assert process.poll() is None
             time.sleep(0.01)
         below = program.children(recursive=True)
@@ -159,7 +159,7 @@ def test_they_end_with_the_one_that_started_them(
         ]
         found = re.search(r"\d+", said.splitlines()[1])
         assert found
-        assert 1 <= int(found[0]) <= len(list(incomplete.glob("made_from/*/*.json")))
+        assert 1 <= int(found[0]) <= len(list(incomplete.glob("made_from/attempts/*/*.json")))
     _, alive = psutil.wait_procs(below, timeout=20)
     assert not alive
     subprocess.run(command, cwd=Path(__file__).parents[3], check=True, stdout=subprocess.DEVNULL)

@@ -1,6 +1,6 @@
 """Opens the buckets of stores: finds their end points and credentials where the tools of each cloud look for them.
 
-Requests are made by obstore, since it takes one request and a tenth of a millisecond of processor time for an image
+Requests are made by obstore, since it takes one request and a fifth of a millisecond of processor time for an image
 (scripts/bench_store), and has the same functions for all stores. It repeats requests that fail or are throttled, with
 increasing pauses.
 """

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import multiprocessing
+import os
 import re
 import threading
 import time
@@ -152,7 +153,10 @@ class _Store:
         await server.serve_forever()
 
     def _told(self, connection: Connection) -> None:
-        what, *values = connection.recv()
+        try:
+            what, *values = connection.recv()
+        except EOFError:  # The program that started the store was killed.
+            os._exit(1)
         answer: Any = None
         if what == "put":
             bucket, objects = values
@@ -263,12 +267,12 @@ class _Store:
         if headers.get("if-match", entry.etag) not in (entry.etag, entry.etag.strip('"')):
             return _error(412, "PreconditionFailed", "the object has another version")
         told = {"ETag": entry.etag, "Last_Modified": format_datetime(entry.modified, usegmt=True)}
-        told["x_goog_generation"] = entry.generation
+        told |= {"x_goog_generation": entry.generation, "Content_Type": "application/octet-stream"}
         if "range" in headers:
-            start, end = re.fullmatch(r"bytes=(\d+)-(\d+)", headers["range"]).groups()  # type: ignore[union-attr]
+            start, end = re.fullmatch(r"bytes=(\d+)-(\d*)", headers["range"]).groups()  # type: ignore[union-attr]
             if int(start) >= len(entry.content):
                 return _error(416, "InvalidRange", "there are no such bytes")
-            part = entry.content[int(start) : int(end) + 1]
+            part = entry.content[int(start) : int(end) + 1 if end else None]
             told["Content_Range"] = f"bytes {start}-{int(start) + len(part) - 1}/{len(entry.content)}"
             return _Answer(206, part, **told)
         return _Answer(200, entry.content, **told)

@@ -52,6 +52,10 @@ def held(folder: str, run: str) -> Iterator[None]:
     finally:
         ended.set()
         renewing.join(_RENEWED_SECONDS)
+        # The next conversion, which may be in this process, need not wait until the claim is lost.
+        with contextlib.suppress(UserError, OSError):
+            check(folder, run)
+            storage.delete(path)
 
 
 def check(folder: str, run: str) -> None:

@@ -352,6 +352,33 @@ def test_one_that_was_taken_over_renews_nothing(job: Job) -> None:
             claims.check(job.options.incomplete, "one")
 
 
+def test_the_next_conversion_of_the_same_process_need_not_wait(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    for run in ("one", "other"):
+        with pytest.raises(ZeroDivisionError), claims.held(job.options.incomplete, run):
+            raise ZeroDivisionError
+    assert "Waiting" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_that_was_taken_over_leaves_the_claim_of_the_other(job: Job) -> None:
+    with claims.held(job.options.incomplete, "one"):
+        job.claim("other")
+    claims.check(job.options.incomplete, "other")
+    with pytest.raises(UserError, match="was taken over"):
+        claims.check(job.options.incomplete, "one")
+
+
+def test_datasets_near_a_folder_that_is_none_are_named_without_listing_all_of_it(job: Job, server: Server) -> None:
+    job.commit(job.write("ab"))
+    server.put("bucket", {f"out/images/{i}.jpg": b"" for i in range(5000)})
+    root = job.options.output
+    server.requests()
+    with pytest.raises(UserError) as caught:
+        metadata.load(root)
+    assert str(caught.value) == f"{root} is not a dataset, but these are: {job.options.dataset}."
+    assert server.requests()["LIST"] <= 5
+
+
 def test_a_dataset_that_is_being_published_is_none(job: Job) -> None:
     job.commit(job.write("ab"))
     place = publishing.Place(job.options.dataset, "manifest.json", "run")

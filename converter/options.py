@@ -37,7 +37,7 @@ _MOST_SHARD_MB = 5_000_000
 _MOST_SHORTER = 100_000
 # A header is not further down, and Python can count so far.
 _MOST_SKIPPED = 1_000_000_000
-# Threads that wait for a store: docs/scaling.md speaks of 32. More take memory and wait for each other.
+# Far more than a machine has cores. Each takes memory for the images that it reads.
 _MOST_THREADS = 1024
 # A shard is at least one image, and each is planned, written and listed.
 MOST_SHARDS = 1_000_000

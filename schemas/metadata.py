@@ -9,7 +9,7 @@ import hashlib
 import json
 import posixpath
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Self
 
 from multihot import storage
@@ -21,6 +21,10 @@ from schemas.tfrecord import FRAMING_BYTES
 # The highest version, which is that of datasets with unknown labels: older readers would take these for negatives.
 # Other datasets have version 1. To be raised when older readers would misread the format; readers refuse a higher one.
 FORMAT_VERSION = 2
+# The key of a manifest that says, in a store, that its dataset is being published.
+PUBLISHING = "publishing"
+# Folders in which datasets are looked for, where a folder is none.
+_MOST_FOLDERS = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,7 +155,7 @@ class DatasetInfo:
         """
         try:
             fields = json.loads(text)
-            if "publishing" in fields:
+            if PUBLISHING in fields:
                 raise UserError("The dataset is being published by a conversion that has not finished. Run it again.")
             version = fields["format_version"]
             if version > FORMAT_VERSION:
@@ -230,18 +234,19 @@ def load(directory: str) -> DatasetInfo:
 
 def _no_dataset(directory: str) -> str:
     """Returns the message that a folder is not a dataset, with the datasets below it."""
-    if _exists(layout.incomplete_dir(directory.rstrip("/"))):
+    if storage.folder_exists(layout.incomplete_dir(directory.rstrip("/"))):
         return f"{directory} is not a dataset yet: its conversion has not finished. Run the converter again."
-    found = [posixpath.dirname(p) for depth in ("*", "*/*") for p in _glob(directory, depth)]
+    found = list(_datasets(directory))
     if found:
         return f"{directory} is not a dataset, but these are: {', '.join(found)}."
     return f"{directory} is not a dataset: it has no {layout.MANIFEST}. Make one with `python -m converter`."
 
 
-def _exists(folder: str) -> bool:
-    return storage.exists(folder) if storage.is_local(folder) else any(True for _ in storage.list_files(folder))
-
-
-def _glob(directory: str, below: str) -> list[str]:
-    paths = storage.match(posixpath.join(directory, below, layout.MANIFEST))
-    return sorted(path for path in paths if layout.is_version(posixpath.basename(posixpath.dirname(path))))
+def _datasets(directory: str) -> Iterator[str]:
+    """Yields the datasets in a folder, and in the first folders of it: a bucket may have any number of folders."""
+    names = storage.list_folders(directory)
+    below = ((name, each) for name in names[:_MOST_FOLDERS] for each in storage.list_folders(f"{directory}/{name}"))
+    for parts in (*((name,) for name in names), *below):
+        path = posixpath.join(directory, *parts)
+        if layout.is_version(parts[-1]) and storage.exists(posixpath.join(path, layout.MANIFEST)):
+            yield path

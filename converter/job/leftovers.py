@@ -18,11 +18,11 @@ def describe(options: ConvertOptions, runner: str = "") -> str:
         options: of the conversion.
         runner: name of the runner, if it is on other machines.
     """
-    names = [file.name for file in storage.list_files(options.incomplete)] if _exists(options.incomplete) else None
+    names = [file.name for file in storage.list_files(options.incomplete)]
     lines = []
     if runner:
         lines.append(f"If the job was submitted to {runner}, it may still run there. Cancel it there.")
-    if names is not None:
+    if names or storage.exists(options.incomplete):
         # A shard may have been written in several attempts.
         finished = len({posixpath.dirname(name) for name in names if name.startswith(f"{layout.MADE_FROM}/")})
         kept = f"{finished} finished {'shard is' if finished == 1 else 'shards are'} kept in {options.incomplete}"
@@ -38,11 +38,6 @@ def describe(options: ConvertOptions, runner: str = "") -> str:
             lines.append(f"No shard was finished. The same command starts again, in {options.incomplete}.")
         lines.append(f"To clear it: {_delete(options.incomplete)}")
     return "\n".join(lines)
-
-
-def _exists(folder: str) -> bool:
-    # A store has no folders.
-    return storage.exists(folder) if storage.is_local(folder) else any(True for _ in storage.list_files(folder))
 
 
 def _delete(folder: str) -> str:

@@ -183,8 +183,7 @@ def _check_output(options: ConvertOptions) -> None:
     publishing.restore(dataset, commit_marker=layout.MANIFEST, backup=layout.replaced_dir(dataset))
     manifest = storage.read(path) if storage.exists(path) else None
     if manifest is None:
-        is_local = storage.is_local(dataset)
-        if storage.exists(dataset) if is_local else next(storage.list_files(dataset), None):
+        if storage.exists(dataset) or storage.folder_exists(dataset):
             raise UserError(f"{dataset} exists and is not a dataset of multihot. Choose another --output.")
     elif not publishing.is_mark(manifest):
         if _is_of_others(manifest):

@@ -17,9 +17,7 @@ from collections.abc import Collection, Iterable, Iterator
 from multihot import locking, storage
 from multihot.errors import UserError
 from multihot.storage import Version, objects
-
-# The key of a manifest that says that its dataset is being published.
-_PUBLISHING = "publishing"
+from schemas import metadata
 
 
 def publish(source: str, target: str, *, commit_marker: str, backup: str) -> None:
@@ -54,7 +52,7 @@ class Place:
         """
         self._target, self._marker = target, commit_marker
         self._path = f"{target}/{commit_marker}"
-        self._mark = json.dumps({_PUBLISHING: run}).encode()
+        self._mark = json.dumps({metadata.PUBLISHING: run}).encode()
         self._found = objects.read_version(self._path)
 
     @property
@@ -79,10 +77,11 @@ class Place:
         Raises:
             UserError: another conversion has published a dataset meanwhile.
         """
-        others = [file.name for file in storage.list_files(self._target) if file.name not in {*names, self._marker}]
+        kept = {*names, self._marker}
+        others = [file.path for file in storage.list_files(self._target) if file.name not in kept]
         if others:
             self._check()
-            storage.keep_only(self._target, {*names, self._marker})
+            objects.delete(others)
 
     def _check(self) -> None:
         assert self._found is not None
@@ -125,7 +124,7 @@ def copy(source: str, target: str, names: Iterable[str]) -> None:
 def is_mark(manifest: bytes) -> bool:
     """Whether a manifest says that its dataset is being published."""
     try:
-        return _PUBLISHING in json.loads(manifest)
+        return metadata.PUBLISHING in json.loads(manifest)
     except (ValueError, TypeError):
         return False
 

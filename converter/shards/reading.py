@@ -133,7 +133,7 @@ def _contents(
             yield source, functools.partial(storage.read, source.file.path, max_bytes)
         return
     executor = ahead.threads()
-    # What is under way is of no use after an error.
+    # After an error, requests that are under way are of no use.
     stack.callback(executor.shutdown, wait=False, cancel_futures=True)
     yield from ahead.read(sources, lambda source: source.file, max_bytes, executor)
 

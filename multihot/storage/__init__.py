@@ -73,6 +73,16 @@ def exists(path: str) -> bool:
     return os.path.exists(path) if is_local(path) else objects.size(path) is not None
 
 
+def folder_exists(path: str) -> bool:
+    """Whether there is a folder; in a store, whether any file is in it."""
+    return os.path.isdir(path) if is_local(path) else next(objects.list_files(path), None) is not None
+
+
+def list_folders(folder: str) -> list[str]:
+    """Returns the names of the folders directly in a folder, sorted; none if it does not exist."""
+    return local.list_folders(folder) if is_local(folder) else objects.list_folders(folder)
+
+
 def size(path: str) -> int:
     """Returns the size of a file in bytes; 0 if there is none."""
     if is_local(path):

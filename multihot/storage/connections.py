@@ -43,7 +43,7 @@ _CLIENT: "ClientConfig" = {
 # Where the machines of all three clouds ask for their credentials, and the seconds in which they get an answer.
 _METADATA, _METADATA_SECONDS = ("169.254.169.254", 80), 2.0
 _END_POINTS = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "GOOGLE_BASE_URL")
-# What `gcloud auth application-default login` writes, and how the variables end that give access to Azure.
+# The file that `gcloud auth application-default login` writes, and endings of the variables that give access to Azure.
 _GOOGLE_LOGIN = "~/.config/gcloud/application_default_credentials.json"
 _AZURE_KEYS = ("KEY", "TOKEN", "CLIENT_ID", "ENDPOINT", "FEDERATED_TOKEN_FILE", "SIGNATURE")
 

@@ -36,6 +36,14 @@ def list_files(folder: str) -> Iterator[File]:
                     yield file
 
 
+def list_folders(folder: str) -> list[str]:
+    """Returns the names of the folders directly in a folder. See storage.list_folders."""
+    if not os.path.isdir(folder):
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())
+
+
 def _file(entry: "os.DirEntry[str]", name: str, root: str) -> File | None:
     """Returns a regular file; None for anything else, such as a pipe, which might block a reader for ever."""
     try:

@@ -32,7 +32,7 @@ _REASONS = {200: "OK", 204: "No Content", 206: "Partial Content", 403: "Forbidde
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """What goes wrong with some requests.
+    """A failure of some requests.
 
     Attributes:
         pattern: regular expression for `METHOD /bucket/key?query` of these requests.

@@ -639,7 +639,7 @@ def test_nothing_more_is_read_when_nobody_asks_for_it(bucket: _Bucket, monkeypat
     assert threading.active_count() == threads
 
 
-# What goes wrong.
+# Failures.
 
 
 def _is_sentence(error: OSError, url: str) -> None:

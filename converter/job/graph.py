@@ -26,7 +26,7 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 from converter.duplicates import grouping
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.grouping import Member
-from converter.job import parallel, sizing
+from converter.job import claims, parallel, sizing
 from converter.job.commit import ConversionResult, commit
 from converter.job.duplicates import FindGroups
 from converter.job.parallel import InProcesses
@@ -83,7 +83,7 @@ def build(
     sources = _assign_splits(matched.sources, options, num_parts)
     results = (
         by_shard(sources, options)  # (Shard, [[Source]])
-        | "WriteShards" >> beam.ParDo(InProcesses(_begin_shard, options))
+        | "WriteShards" >> beam.ParDo(InProcesses(_begin_shard, options, run))
     )  # ShardResult
     copies = (
         results
@@ -258,7 +258,10 @@ def _group(row: Row) -> str:
     return row.group
 
 
-def _begin_shard(group: tuple[Shard, Iterable[Batch[Source]]], options: ConvertOptions) -> Callable[[], ShardResult]:
+def _begin_shard(
+    group: tuple[Shard, Iterable[Batch[Source]]], options: ConvertOptions, run: str
+) -> Callable[[], ShardResult]:
+    claims.check(options.incomplete, run)
     (split, index, num_shards, has_unknown), sources = group
     begun = processes.begin(
         writing.write_shard,

@@ -35,8 +35,10 @@ def main(parsed: tuple[ConvertOptions, Any]) -> None:
     gc.freeze()
     gc.set_threshold(100_000)
     options, beam_options = parsed
-    # A runner in this process also raises the errors that it logs. The page of a remote job shows its log.
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL if runners.runs_here(beam_options) else logging.INFO)
+    # A runner in this process also raises the errors that it logs, and so does an engine. The page of a job in a cloud
+    # shows its log.
+    is_quiet = runners.runs_here(beam_options) or runners.is_portable(beam_options)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL if is_quiet else logging.INFO)
     info = pipeline.convert(options, beam_options, max_processes=min(options.threads, machine.usable_cores()))
     if info is None:
         print("The job was built or submitted, as asked: there is no dataset yet.")

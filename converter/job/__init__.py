@@ -9,6 +9,9 @@ gathering.py  brings shards from the attempts that wrote them to their place in 
 publishing.py moves a finished dataset into its place
 claims.py     lets one conversion at a time write and publish a dataset
 leftovers.py  describes the files that an unfinished conversion has left, and how to go on
+engines.py    checks that there is the engine that the flags of Beam name
+remote.py     runs a job on an engine outside of this process
+engine_text.py turns the text of an engine about a failed job into a sentence
 runners.py    chooses the Beam runner, parses its options, and stages our package for its workers
 parallel.py   runs the calls of one step of the Beam job in several processes of this machine
 """

@@ -17,7 +17,7 @@ from apache_beam.runners.runner import PipelineRunner
 
 import multihot
 from converter.duplicates import lookalikes, neighbours
-from converter.job import claims, commit, graph, leftovers, publishing, runners, sizing
+from converter.job import claims, commit, engines, graph, leftovers, publishing, remote, runners, sizing
 from converter.options import ConvertOptions
 from converter.shards import writing
 from converter.system import processes, progress
@@ -54,6 +54,7 @@ def convert(
     runner = runners.runner(beam_options)
     for _, path in options.csv_files:
         runners.check_paths(beam_options, {"csv": path, "images": options.images, "output": options.output})
+    engines.check(beam_options)
     csvs = [path for _, path in options.csv_files]
     for path in filter(None, (*csvs, options.images, options.output, options.schema)):
         storage.check(path)
@@ -62,16 +63,17 @@ def convert(
         rows.check_splits(options, tables)
     _check_input(options)
     described = runners.is_only_described(beam_options)
+    job = None if runners.runs_here(beam_options) else remote.Job(beam_options)
     # Two conversions that write into one folder at the same time would mix their files.
     with contextlib.nullcontext() if described else publishing.locked(posixpath.dirname(options.dataset)):
         _check_output(options)
         if described:
-            return _run(options, beam_options, runner, tables, max_processes, run="")
+            return _run(options, beam_options, runner, tables, max_processes, "", job)
         run = uuid.uuid4().hex
-        left = functools.partial(leftovers.describe, options, runners.elsewhere(beam_options))
+        left = functools.partial(leftovers.describe, options, job)
         with claims.held(options.incomplete, run), command.leaves(left):
             _clear(options)
-            return _run(options, beam_options, runner, tables, max_processes, run)
+            return _run(options, beam_options, runner, tables, max_processes, run, job)
 
 
 @contextlib.contextmanager
@@ -95,30 +97,37 @@ def _run(
     tables: Sequence[Table],
     max_processes: int,
     run: str,
+    job: remote.Job | None,
 ) -> DatasetInfo | None:
     """Runs the job, and returns the dataset; None if the job was only described or left running."""
-    here = runners.runs_here(beam_options)
     memory = machine.available_memory()
-    number = sizing.num_processes(sizing.csv_bytes(tables), max_processes, memory) if here else 1
+    number = 1 if job else sizing.num_processes(sizing.csv_bytes(tables), max_processes, memory)
     with (
         tempfile.TemporaryDirectory() as staged,
-        progress.bar() if here else contextlib.nullcontext(),
+        contextlib.nullcontext() if job else progress.bar(),
         processes.started(number, memory, modules=[each.__name__ for each in (writing, neighbours, lookalikes)]),
     ):
         runners.stage(beam_options, staged)
+        runners.set_timeout(beam_options)
         pipeline = beam.Pipeline(runner=runner, options=beam_options)
         graph.build(pipeline, options, tables, _description(options), run)
-        try:
-            result = pipeline.run()
-            if runners.is_only_described(beam_options):
-                return None
-            result.wait_until_finish()
-        except Exception as error:
-            raise _original(error) if here else UserError(f"The job failed: {error}") from error
+        if job:
+            job.run(pipeline)
+        else:
+            _run_here(pipeline)
+    if runners.is_only_described(beam_options):
+        return None
     failure = commit.read_failure(options)
     if failure:
         raise UserError(failure)
     return DatasetInfo.from_json(storage.read(f"{options.dataset}/{layout.MANIFEST}").decode())
+
+
+def _run_here(pipeline: beam.Pipeline) -> None:
+    try:
+        pipeline.run().wait_until_finish()
+    except Exception as error:
+        raise _original(error) from error
 
 
 def _original(error: Exception) -> BaseException:

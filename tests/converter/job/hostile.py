@@ -124,7 +124,9 @@ class Engine(fn_runner.FnApiRunner):
 
     def fate(self, kind: str) -> _Fate | None:
         """Returns that of an attempt of a kind: `late` ones stop, `dies` ones die, others may stop for a moment."""
-        moment = self.random.choice([0, 1, 2, 3, self.random.randrange(12), self.random.randrange(150)])
+        moment = self.random.choice(
+            [0, 1, 2, self.random.randrange(12), self.random.randrange(25), self.random.randrange(150)]
+        )
         if kind == "dies":
             return _Fate(max(1, moment), self.folder, self._die)
         if kind == "late":

@@ -129,8 +129,7 @@ def test_the_dataset_is_the_same(kind: str, seed: int, rows: Rows, expected: Any
     engine.wake()
     assert _files(options.dataset) == expected(kind), engine.errors
     assert list(dataset_checks.verify(options.dataset, metadata.load(options.dataset))) == []
-    assert engine.counts["died"]
-    assert engine.counts["late"]
+    assert engine.counts["died"] + engine.counts["late"]
 
 
 @pytest.mark.slow

@@ -99,7 +99,8 @@ def _run(
     """Runs the job, and returns the dataset; None if the job was only described or left running."""
     here = runners.runs_here(beam_options)
     memory = machine.available_memory()
-    number = sizing.num_processes(sizing.csv_bytes(tables), max_processes, memory) if here else 1
+    num_rows = sizing.num_rows(tables)
+    number = sizing.num_processes(num_rows, max_processes, memory) if here else 1
     with (
         tempfile.TemporaryDirectory() as staged,
         progress.bar() if here else contextlib.nullcontext(),
@@ -107,7 +108,7 @@ def _run(
     ):
         runners.stage(beam_options, staged)
         pipeline = beam.Pipeline(runner=runner, options=beam_options)
-        graph.build(pipeline, options, tables, _description(options), run)
+        graph.build(pipeline, options, tables, num_rows, _description(options), run)
         try:
             result = pipeline.run()
             if runners.is_only_described(beam_options):

@@ -53,11 +53,14 @@ def unlisted_csv(names: Iterable[str]) -> str:
 
 def escaped_csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
     """Returns the text of a CSV in which every cell has been made harmless by `escaped_cell`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([escaped_cell(str(cell)) for cell in row] for row in rows)
-    return text.getvalue()
+    # There may be millions of rows, and StringIO takes four bytes for each character.
+    content = io.BytesIO()
+    with io.TextIOWrapper(content, "utf-8", newline="") as text:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([escaped_cell(str(cell)) for cell in row] for row in rows)
+        text.flush()
+        return content.getvalue().decode()
 
 
 def escaped_cell(text: str) -> str:
@@ -86,10 +89,13 @@ def read_csv(directory: str, name: str, columns: Sequence[str]) -> Iterator[dict
         OSError: the CSV cannot be read.
     """
     try:
-        text = storage.read(f"{directory.rstrip('/')}/{name}").decode()
-        for row in csv.DictReader(io.StringIO(text, newline=""), strict=True):
-            if list(row) != list(columns) or None in row.values():
-                raise ValueError(f"every row must have {', '.join(columns)}")
-            yield row
+        with (
+            storage.open_binary(f"{directory.rstrip('/')}/{name}") as file,
+            io.TextIOWrapper(file, "utf-8", newline="") as text,
+        ):
+            for row in csv.DictReader(text, strict=True):
+                if list(row) != list(columns) or None in row.values():
+                    raise ValueError(f"every row must have {', '.join(columns)}")
+                yield row
     except (ValueError, csv.Error) as error:
         raise UserError(f"{name} is damaged: {error}. `python -m converter.verify` has details.") from error

@@ -30,15 +30,27 @@ MAX_DISTANCE = 6
 # drawings on the same plain ground have this correlation.
 MIN_CORRELATION = 0.95
 
-# A band is every seventh bit, and not a range of nine bits: neighbouring bits of the hash are of similar frequencies,
-# and change together.
-_BANDS = tuple(sum(1 << bit for bit in range(band, 64, MAX_DISTANCE + 1)) for band in range(MAX_DISTANCE + 1))
-# For an image without a hash, the digest takes its place. Only equal digests are near: one band has all bits.
 _ALL = (1 << 64) - 1
+
+
+def _split(bits: int) -> tuple[int, ...]:
+    """Cuts a set of bits into bands: two hashes that differ in at most MAX_DISTANCE of the bits agree in one of them.
+
+    A band is every seventh bit, and not a range of bits: neighbouring bits of the hash are of similar frequencies, and
+    change together.
+    """
+    ones = [bit for bit in range(64) if bits >> bit & 1]
+    return tuple(sum(1 << bit for bit in ones[band :: MAX_DISTANCE + 1]) for band in range(MAX_DISTANCE + 1))
+
+
+_BANDS = _split(_ALL)
+# For an image without a hash, the digest takes its place. Only equal digests are near: one band has all bits.
 _DIGESTS = len(_BANDS)
 _MASKS = (*_BANDS, _ALL)
 # The key for all of _BANDS together.
 _EACH = -1
+# Number of images that agree in some bits, above which only those that agree in further bits are compared.
+_CROWD = 256
 
 
 class FingerprintColumns(NamedTuple):
@@ -115,8 +127,8 @@ def _parts(
 def begin_links(band: int, columns: Iterable[FingerprintColumns]) -> Callable[[], Links]:
     """Starts the search for links that connect each image with all of its candidates, directly or through others.
 
-    n images that are all near each other give n - 1 links, not all pairs. Each link removes an image from the search,
-    so the time is quadratic only in the number of images with one value of a band that are not near each other.
+    n images that are all near each other give n - 1 links, not all pairs. Each link removes an image from the search.
+    So the time is quadratic only in the number of images that have nearly the same hash and are not near each other.
 
     Args:
         band: of the key.
@@ -142,13 +154,55 @@ def _links(
     mask: np.uint64, hashes: NDArray[np.uint64], thumbnails: NDArray[np.uint8]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Returns the links between images that agree in the bits of the mask, as indices."""
-    values = hashes & mask
-    order = np.argsort(values, kind="stable")
-    runs = np.cumsum(np.diff(values[order], prepend=values[order[:1]]) != 0)
-    hashes, thumbnails = hashes[order], thumbnails[order]
-    links = walk(runs, lambda some, others: are_near(hashes, thumbnails, some, others))
+    links = [(np.zeros(0, np.intp), np.zeros(0, np.intp))]
+    for members, runs in _runs(hashes, np.arange(len(hashes)), int(mask)):
+        own_hashes, own_thumbnails = hashes[members], thumbnails[members]
+        for ones, others in walk(runs, lambda a, b: are_near(own_hashes, own_thumbnails, a, b)):  # noqa: B023
+            links.append((members[ones], members[others]))
     ones, others = map(np.concatenate, zip(*links, strict=True))
-    return order[ones], order[others]
+    return ones, others
+
+
+def _runs(
+    hashes: NDArray[np.uint64], members: NDArray[np.intp], mask: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yields runs of images to compare: any two near images that agree in the bits of the mask share a run.
+
+    Args:
+        hashes: of all images.
+        members: indices of the images among which runs are searched for.
+        mask: the bits in which they must agree.
+
+    Yields:
+        The images of some runs, as indices, and the number of the run of each, ascending.
+    """
+    values = hashes[members] & np.uint64(mask)
+    order = np.argsort(values, kind="stable")
+    members, values = members[order], values[order]
+    sizes = np.diff(np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1], [True]])))
+    runs = np.repeat(np.arange(len(sizes)), sizes)
+    kept = sizes > 1
+    rest = _ALL & ~mask
+    # Hashes that agree in all other bits are near each other whatever the rest.
+    if sizes.max() > _CROWD and rest.bit_count() > MAX_DISTANCE:
+        crowded = (sizes > _CROWD)[runs]
+        masks = [mask | band for band in _split(rest)]
+        # Images that are all nearly the same would be compared once for each further band.
+        numbers = sum(_squares(hashes[members[crowded]] & np.uint64(one), runs[crowded], len(sizes)) for one in masks)
+        narrowed = (sizes > _CROWD) & (2 * numbers < sizes**2)
+        if narrowed.any():
+            kept &= ~narrowed
+            for one in masks:
+                yield from _runs(hashes, members[narrowed[runs]], one)
+    chosen = kept[runs]
+    if chosen.any():
+        yield members[chosen], (np.cumsum(kept) - 1)[runs[chosen]]
+
+
+def _squares(values: NDArray[np.uint64], runs: NDArray[np.intp], number: int) -> NDArray[np.float64]:
+    """Returns, for each run, the sum of the squares of the number of images with each value: float64 [number]."""
+    _, first, counts = np.unique(values, return_index=True, return_counts=True)
+    return np.asarray(np.bincount(runs[first], counts.astype(np.float64) ** 2, number), np.float64)
 
 
 def are_near(

@@ -50,11 +50,15 @@ _ROWS_READ = "rows_read"
 _UNLISTED = "unlisted"
 _MERGED = "merged"
 
+# Files of a listing that travel together.
+_LISTED = 10_000
+
 
 def build(
     pipeline: beam.Pipeline,
     options: ConvertOptions,
     tables: Sequence[Table],
+    num_rows: int,
     conversion: Mapping[str, Any],
     run: str = "",
 ) -> None:
@@ -64,23 +68,32 @@ def build(
         pipeline: empty.
         options: of the conversion.
         tables: the files of the table.
+        num_rows: of all these files, estimated.
         conversion: facts about this run for conversion.json.
         run: id of the run, under which it has claimed the folder of the unfinished dataset.
     """
-    num_bytes = sizing.csv_bytes(tables)
-    num_buckets, num_parts = sizing.num_buckets(num_bytes), sizing.num_parts(num_bytes)
+    num_parts, num_classes = sizing.num_parts(num_rows), len(tables[0].classes)
+    files = (
+        pipeline
+        | "Images" >> beam.Create([options.images])
+        | "ListingParts" >> beam.FlatMap(storage.parts)
+        | "ToWorkers" >> beam.Reshuffle()
+        | "ListFiles" >> beam.FlatMap(_list_images, options, [table.path for table in tables])
+    )  # [File]
+    num_buckets = AsSingleton(
+        files
+        | "CountFiles" >> beam.Map(len)
+        | "AllFiles" >> beam.CombineGlobally(sum)
+        | "NumBuckets" >> beam.Map(lambda num_files: sizing.num_buckets(num_rows, num_files, num_classes))
+    )
     read = (
         pipeline
         | "Csv" >> beam.Create(tables)
         | "ReadRows" >> beam.ParDo(_read_rows, options, num_buckets).with_outputs(_ROWS_READ, main="rows")
     )  # (bucket, [Row or Reject])
-    files = (
-        pipeline
-        | "Images" >> beam.Create([options.images])
-        | "ListFiles" >> beam.FlatMap(_list_images, options, [table.path for table in tables], num_buckets)
-    )  # (bucket, [File])
-    matched = join(read.rows, files, options)
-    sources = _assign_splits(matched.sources, options, num_parts)
+    filed = files | "FilesByBucket" >> beam.FlatMap(_files_by_bucket, options, num_buckets)  # (bucket, [File])
+    matched = join(read.rows, filed, options)
+    sources = _assign_splits(matched.sources, options, num_parts, num_buckets)
     results = (
         by_shard(sources, options)  # (Shard, [[Source]])
         | "WriteShards" >> beam.ParDo(InProcesses(_begin_shard, options, run))
@@ -128,8 +141,8 @@ def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOption
         options: of the conversion, with the limit for the size of a file.
 
     Returns:
-        `sources`: [Source]; and as further outputs the rejects, the names of unlisted files, and numbers of rows that
-        have been merged with others.
+        `sources`: [Source]; and as further outputs [Reject] and [name of an unlisted file], both packed, and numbers of
+        rows that have been merged with others.
     """
     return (
         {"rows": rows, "files": files}
@@ -151,16 +164,23 @@ def by_shard(sources: beam.PCollection, options: ConvertOptions) -> beam.PCollec
     )
 
 
-def _assign_splits(sources: beam.PCollection, options: ConvertOptions, num_parts: int) -> beam.PCollection:
+def _assign_splits(
+    sources: beam.PCollection, options: ConvertOptions, num_parts: int, num_buckets: AsSingleton
+) -> beam.PCollection:
     """Assigns the splits that depend on several images. Other splits follow from a row alone, and are set already."""
     if options.split_method == "stratified":
         splits = (
             sources
-            | "Labels" >> beam.FlatMap(lambda batch: [(row.group, row.labels) for row, _ in batch])
+            | "Labels" >> beam.Map(_labels)  # (names of groups, labels)
             | "AllLabels" >> beam.combiners.ToList()
-            | "Stratify" >> beam.Map(_stratify, options)
-        )  # {group: split}
-        return sources | "TakeSplit" >> beam.Map(planning.take_split, AsSingleton(splits))
+            | "Stratify" >> beam.FlatMap(_stratify, options, num_buckets)
+        )  # (bucket, [(group, split)])
+        grouped = sources | "SourcesByGroup" >> beam.FlatMap(_by_group, num_buckets)  # (bucket, [Source])
+        return (
+            {"sources": grouped, "splits": splits}
+            | "JoinByGroup" >> beam.CoGroupByKey()
+            | "TakeSplit" >> beam.Map(_take_split)
+        )
     if options.group_near_duplicates:
         groups = (
             sources
@@ -190,16 +210,22 @@ def _num_bytes(row: Row | Reject) -> int:
     return len(row.labels if isinstance(row, Row) else row.detail)
 
 
-def _list_images(
-    _: str, options: ConvertOptions, csvs: Sequence[str], num_buckets: int
-) -> Iterator[tuple[int, Batch[storage.File]]]:
+def _list_images(part: storage.Part, options: ConvertOptions, csvs: Sequence[str]) -> Iterator[Batch[storage.File]]:
+    files = listing.images(options, csvs, part)
+    while batch := Batch(itertools.islice(files, _LISTED)):
+        yield batch
+
+
+def _files_by_bucket(
+    files: Batch[storage.File], options: ConvertOptions, num_buckets: int
+) -> Iterable[tuple[int, Batch[storage.File]]]:
     key = filenames.key(options.filename_match)
-    return buckets.fill(listing.images(options, csvs), lambda file: key(nfc(file.name)), num_buckets)
+    return buckets.fill(files, lambda file: key(nfc(file.name)), num_buckets)
 
 
 def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: ConvertOptions) -> Iterator[Any]:
     _, bucket = joined
-    sources = Batch[Source]()
+    sources, rejects, unlisted = Batch[Source](), Batch[Reject](), Batch[str]()
     num_merged = 0
     rows_, files = (itertools.chain.from_iterable(bucket[name]) for name in ("rows", "files"))
     for found in Matcher(options).match_all(rows_, files):
@@ -207,9 +233,13 @@ def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: Conv
             sources.append(found)
         elif isinstance(found, Merged):
             num_merged += 1
+        elif isinstance(found, Reject):
+            rejects.append(found)
         else:
-            yield TaggedOutput(_REJECTS, found) if isinstance(found, Reject) else TaggedOutput(_UNLISTED, found.name)
+            unlisted.append(found.name)
     yield sources
+    yield TaggedOutput(_REJECTS, rejects.packed())
+    yield TaggedOutput(_UNLISTED, unlisted.packed())
     yield TaggedOutput(_MERGED, num_merged)
 
 
@@ -229,12 +259,29 @@ def _plan(sizes: tuple[str, tuple[int, int, int]], options: ConvertOptions) -> t
     return split, (num_shards, num_unknown > 0)
 
 
-def _stratify(examples: Sequence[tuple[str, bytes]], options: ConvertOptions) -> dict[str, str]:
-    if not examples:
-        return {}
-    groups, labels = zip(*examples, strict=True)
+def _labels(sources: Batch[Source]) -> tuple[Batch[str], bytes]:
+    return Batch(row.group for row, _ in sources), b"".join(row.labels for row, _ in sources)
+
+
+def _stratify(
+    batches: Sequence[tuple[Batch[str], bytes]], options: ConvertOptions, num_buckets: int
+) -> Iterable[tuple[int, Batch[tuple[str, str]]]]:
+    groups = [group for some, _ in batches for group in some]
+    if not groups:
+        return ()
+    labels = np.frombuffer(b"".join(labels for _, labels in batches), np.uint8).reshape(len(groups), -1)
     assign = stratify.stratify_groups if len(set(groups)) < len(groups) else stratify.stratify
-    return assign(groups, np.frombuffer(b"".join(labels), np.uint8).reshape(len(groups), -1), options.splits)
+    splits = assign(groups, labels, options.splits)
+    return buckets.fill(splits.items(), lambda split: split[0], num_buckets)
+
+
+def _by_group(sources: Batch[Source], num_buckets: int) -> Iterable[tuple[int, Batch[Source]]]:
+    return buckets.fill(sources, lambda source: source.row.group, num_buckets)
+
+
+def _take_split(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]]) -> Batch[Source]:
+    sources, splits = (itertools.chain.from_iterable(joined[1][name]) for name in ("sources", "splits"))
+    return planning.take_split(sources, dict(splits))
 
 
 def _fingerprints_of_groups(sources: Batch[Source], options: ConvertOptions) -> Batch[Fingerprint]:
@@ -294,9 +341,16 @@ def _commit(
     num_rows: Iterable[int],
     num_merged: Iterable[int],
     num_augmented: Iterable[int],
+    rejects: Iterable[bytes],
+    unlisted: Iterable[bytes],
     **found: Any,
 ) -> None:
     result = ConversionResult.of(
-        num_rows=sum(num_rows), num_merged=sum(num_merged), num_augmented=sum(num_augmented), **found
+        num_rows=sum(num_rows),
+        num_merged=sum(num_merged),
+        num_augmented=sum(num_augmented),
+        rejects=itertools.chain.from_iterable(map(Batch.unpacked, rejects)),
+        unlisted=itertools.chain.from_iterable(map(Batch.unpacked, unlisted)),
+        **found,
     )
     commit(options, table.classes, result, conversion, run)

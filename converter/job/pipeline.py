@@ -101,7 +101,8 @@ def _run(
 ) -> DatasetInfo | None:
     """Runs the job, and returns the dataset; None if the job was only described or left running."""
     memory = machine.available_memory()
-    number = 1 if job else sizing.num_processes(sizing.csv_bytes(tables), max_processes, memory)
+    num_rows = sizing.num_rows(tables)
+    number = 1 if job else sizing.num_processes(num_rows, max_processes, memory)
     with (
         tempfile.TemporaryDirectory() as staged,
         contextlib.nullcontext() if job else progress.bar(),
@@ -110,7 +111,7 @@ def _run(
         runners.stage(beam_options, staged)
         runners.set_timeout(beam_options)
         pipeline = beam.Pipeline(runner=runner, options=beam_options)
-        graph.build(pipeline, options, tables, _description(options), run)
+        graph.build(pipeline, options, tables, num_rows, _description(options), run)
         if job:
             job.run(pipeline)
         else:

@@ -1,46 +1,55 @@
-"""Determines the numbers of buckets, parts and processes of a job from the size of the CSV, before rows are read."""
+"""Determines the numbers of buckets, parts and processes of a job from the numbers of its rows and files."""
 
 from collections.abc import Sequence
 
-from converter.table.compressed import content_bytes
+from converter.table import estimate
 from converter.table.header import Table
 
-# Bytes of CSV for each bucket, about 500 rows: the work on a bucket then exceeds Beam's overhead for an element.
-_BUCKET_BYTES = 1 << 14
-# Largest number of buckets. With a billion rows, a bucket has 250 000 rows, which still fit in memory.
-_MAX_BUCKETS = 1 << 12
-# Bytes of CSV, about 300 000 rows, whose fingerprints are compared in one task. The number of steps in a task is the
-# number of images in the most frequent value of a band: in smaller tasks, the steps would take longer than the
-# comparisons.
-_PART_BYTES = 1 << 23
-# Bytes of CSV, about 5000 rows, below which starting processes takes longer than their work saves.
-_PROCESSES_BYTES = 1 << 17
+# Rows and files of a bucket: the work on a bucket then exceeds Beam's overhead for an element.
+_BUCKET_ITEMS = 500
+# Largest number of buckets, for as long as a bucket takes no more memory than this.
+_MANY_BUCKETS, _BUCKET_BYTES = 1 << 12, 1 << 27
+# Memory of a row, or of a file, beside the labels.
+_ITEM_BYTES = 500
+# Images whose fingerprints are compared in one task.
+_PART_IMAGES = 300_000
+# Largest number of parts: most bands have one of 512 values.
+_MAX_PARTS = 1 << 12
+# Rows below which starting processes takes longer than their work saves.
+_PROCESSES_ROWS = 5_000
 # Memory of a process that has loaded TensorFlow, to decode an image that is not a plain JPEG: 280 MB of its own, its
 # part of the memory that all of them share, and some batches of images. Without TensorFlow, a process takes 15 MB.
 _PROCESS_BYTES = 400_000_000
 
 
-def csv_bytes(tables: Sequence[Table]) -> int:
-    """Returns the size of the contents of all files, from which the number of rows is estimated in advance."""
-    return sum(content_bytes(table.path) for table in tables)
+def num_rows(tables: Sequence[Table]) -> int:
+    """Returns the number of rows of all files, which is estimated: they have not been read yet."""
+    return sum(estimate.num_rows(table.path) for table in tables)
 
 
-def num_buckets(csv_bytes: int) -> int:
-    """Returns the number of buckets for a CSV of this size."""
-    return max(1, min(_MAX_BUCKETS, csv_bytes // _BUCKET_BYTES))
+def num_buckets(num_rows: int, num_files: int, num_classes: int) -> int:
+    """Returns the number of buckets to divide rows and files into.
+
+    Args:
+        num_rows: of the table.
+        num_files: in the folder of images: it may have many more than the table.
+        num_classes: each takes a byte of a row.
+    """
+    num_bytes = num_rows * (_ITEM_BYTES + num_classes) + num_files * _ITEM_BYTES
+    return max(1, min(_MANY_BUCKETS, max(num_rows, num_files) // _BUCKET_ITEMS), num_bytes // _BUCKET_BYTES)
 
 
-def num_parts(csv_bytes: int) -> int:
-    """Returns the number of parts to cut each band of fingerprints into, for a CSV of this size."""
-    return max(1, min(_MAX_BUCKETS, csv_bytes // _PART_BYTES))
+def num_parts(num_rows: int) -> int:
+    """Returns the number of parts to cut each band of fingerprints into."""
+    return max(1, min(_MAX_PARTS, num_rows // _PART_IMAGES))
 
 
-def num_processes(csv_bytes: int, max_processes: int, memory: int) -> int:
+def num_processes(num_rows: int, max_processes: int, memory: int) -> int:
     """Returns the number of processes that write shards: 1 if more would not be faster.
 
     Args:
-        csv_bytes: size of all files of the table.
+        num_rows: of the table.
         max_processes: largest number of processes to start.
         memory: available bytes on this machine. Processes take at most half of them; the rest is left for images.
     """
-    return max(1, min(max_processes, memory // 2 // _PROCESS_BYTES)) if csv_bytes >= _PROCESSES_BYTES else 1
+    return max(1, min(max_processes, memory // 2 // _PROCESS_BYTES)) if num_rows >= _PROCESSES_ROWS else 1

@@ -27,7 +27,7 @@ def sizes(sources: Batch[Source]) -> Iterator[tuple[str, tuple[int, int, int]]]:
         yield split, (len(some), sum(source.file.size for source in some), num_unknown)
 
 
-def take_split(sources: Batch[Source], splits: Mapping[str, str]) -> Batch[Source]:
+def take_split(sources: Iterable[Source], splits: Mapping[str, str]) -> Batch[Source]:
     """Sets the split of each image from a dictionary by the name of its group."""
     return Batch(source._replace(row=source.row._replace(split=splits[source.row.group])) for source in sources)
 

@@ -11,6 +11,7 @@ labels.py      decides what the cells of label columns mean: the only module tha
 filenames.py   turns the name in a row into the name of a file
 places.py      decides the group and the split of each row
 suggestions.py finds out how the names in a table differ from those of the files, and which flag helps
+estimate.py    estimates the number of rows of a file, by which the work on it is divided
 records.py     reads the cells of a CSV or Parquet file as text, record by record, with the line of each
 dialect.py     finds how the lines of a CSV are written: the delimiter, lines above the header, a header without a name
 encodings.py   finds the encodings in which lines that cannot be decoded read as words, for messages

@@ -32,6 +32,16 @@ def header(path: str, file: BinaryIO) -> tuple[str, ...]:
     return tuple("" if name.startswith("__index_level_") else name.strip() for name in names)
 
 
+def num_rows(path: str, file: BinaryIO) -> int:
+    """Returns the number of rows.
+
+    Raises:
+        UserError: the file is damaged, or not Parquet.
+    """
+    with _readable(path):
+        return int(_open(file).metadata.num_rows)
+
+
 def rows(
     path: str, file: BinaryIO, columns: Collection[int], lists: Collection[int]
 ) -> Iterator[tuple[int, tuple[Cell, ...]]]:

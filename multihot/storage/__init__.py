@@ -4,6 +4,7 @@
     local.py        files of this machine
     ahead.py        reads many objects of stores ahead of their use
     objects.py      objects of stores
+    listing.py      listings of stores
     connections.py  buckets: their end points and credentials
 
 A path with `://` is that of a store.
@@ -19,11 +20,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 from multihot.errors import UserError
-from multihot.storage import local, objects
+from multihot.storage import listing, local, objects
 from multihot.storage.files import File, FileTooLargeError, StoreError
+from multihot.storage.listing import Part
 from multihot.storage.objects import Version
 
-__all__ = ["MAX_READ_BYTES", "File", "FileTooLargeError", "StoreError", "Version"]
+__all__ = ["MAX_READ_BYTES", "File", "FileTooLargeError", "Part", "StoreError", "Version"]
 
 # Largest size of a file that is read as a whole: rejects.csv with ten million rows has this size.
 MAX_READ_BYTES = 1_000_000_000
@@ -49,16 +51,25 @@ def is_local(path: str) -> bool:
     return "://" not in path
 
 
-def list_files(folder: str) -> Iterator[File]:
+def parts(folder: str) -> list[Part]:
+    """Returns parts of a listing, which can be listed at the same time; on this machine there is one."""
+    return [Part()] if is_local(folder) else listing.parts(folder)
+
+
+def list_files(folder: str, part: Part = Part()) -> Iterator[File]:  # noqa: B008
     r"""Yields every file in a folder and below it, with one listing and no request per file.
 
     Bytes of a name that are not UTF-8 are written as `\udcff`: no row can name such a file, since there `\` stands
     between folders. A folder that does not exist is empty, as in a store.
 
+    Args:
+        folder: to list.
+        part: of the listing, from `parts`; by default all of it.
+
     Raises:
         OSError: the folder cannot be listed.
     """
-    return local.list_files(folder) if is_local(folder) else objects.list_files(folder)
+    return local.list_files(folder) if is_local(folder) else listing.list_files(folder, part)
 
 
 def relative(path: str, folder: str) -> str | None:
@@ -75,12 +86,12 @@ def exists(path: str) -> bool:
 
 def folder_exists(path: str) -> bool:
     """Whether there is a folder; in a store, whether any file is in it."""
-    return os.path.isdir(path) if is_local(path) else next(objects.list_files(path), None) is not None
+    return os.path.isdir(path) if is_local(path) else next(listing.list_files(path), None) is not None
 
 
 def list_folders(folder: str) -> list[str]:
     """Returns the names of the folders directly in a folder, sorted; none if it does not exist."""
-    return local.list_folders(folder) if is_local(folder) else objects.list_folders(folder)
+    return local.list_folders(folder) if is_local(folder) else listing.list_folders(folder)
 
 
 def size(path: str) -> int:
@@ -132,7 +143,7 @@ def match(pattern: str) -> list[str]:
     """
     if not any(wildcard in pattern for wildcard in "*?[") or exists(pattern):
         return [pattern]
-    return sorted({*(local.match(pattern) if is_local(pattern) else objects.match(pattern))})
+    return sorted({*(local.match(pattern) if is_local(pattern) else listing.match(pattern))})
 
 
 @contextlib.contextmanager

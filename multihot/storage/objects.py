@@ -1,4 +1,4 @@
-"""Reads, writes and lists the objects of stores: `gs://`, `s3://` and `az://`.
+"""Reads and writes the objects of stores: `gs://`, `s3://` and `az://`.
 
 An object appears when it is complete, and not at all if its upload is cut off; so nothing is written under a temporary
 name. Names are literal: `*`, `?` and `[` stand for themselves.
@@ -6,23 +6,22 @@ name. Names are literal: `*`, `?` and `[` stand for themselves.
 
 import contextlib
 import errno
-import fnmatch
 import functools
 import io
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 from multihot.errors import UserError
 from multihot.storage import connections
-from multihot.storage.files import File, FileTooLargeError, StoreError
+from multihot.storage.files import FileTooLargeError, StoreError
 
 if TYPE_CHECKING:
-    from obstore import Bytes, GetResult, ObjectMeta
+    from obstore import Bytes, GetResult
     from obstore.store import ObjectStore
 
 _T = TypeVar("_T")
@@ -38,11 +37,13 @@ _COPIES = 64
 # the store has begun to answer, and no request that it does not know to be harmless twice.
 _PAUSES = (0.2, 1.0, 4.0)
 _BROKEN = re.compile(r"(?!.*, after \d+ retries).*HTTP error: (?!builder error)", re.DOTALL)
-# Objects for which one request asks in a listing.
-_PAGE = 1000
+# Objects that one request deletes.
+_DELETED = 1000
 
 
-class _Object(NamedTuple):
+class Object(NamedTuple):
+    """Where an object is: its URL, the client of its bucket, and its key there."""
+
     url: str
     store: "ObjectStore"
     key: str
@@ -55,21 +56,26 @@ class Version(NamedTuple):
     version: str | None
 
 
-def _at(url: str) -> _Object:
+def at(url: str) -> Object:
+    """Returns where an object is, or a folder.
+
+    Raises:
+        UserError: there are no credentials for the store.
+    """
     place = _unchecked(url)
     connections.check_credentials(url.partition("://")[0])
     return place
 
 
-def _unchecked(url: str) -> _Object:
+def _unchecked(url: str) -> Object:
     scheme, _, path = url.partition("://")
     name, _, key = path.partition("/")
-    return _Object(url, connections.bucket(scheme, name), key.strip("/"))
+    return Object(url, connections.bucket(scheme, name), key.strip("/"))
 
 
-def _object_at(url: str) -> _Object:
+def _object_at(url: str) -> Object:
     """Returns where an object is. A request without its name would be one about the bucket."""
-    place = _at(url)
+    place = at(url)
     if not place.key:
         raise StoreError(errno.EINVAL, "this is the name of a bucket, and of no object", url)
     return place
@@ -111,8 +117,13 @@ def _of_system(error: Exception, url: str) -> Exception:
     return StoreError(errno.EIO, f"the store does not answer as it should: {said}", url)
 
 
-def _repeated(call: Callable[[], _T], url: str) -> _T:
-    """Returns what a call returns, which is made again if the connection breaks."""
+def repeated(call: Callable[[], _T], url: str) -> _T:
+    """Returns what a call returns, which is made again if the connection breaks.
+
+    Raises:
+        StoreError: the store refuses the request, or does not answer.
+        FileNotFoundError: there is no such object.
+    """
     pauses = list(_PAUSES)
     while True:
         # No context manager: it took 3 to 4 % of the processor time of an image (scripts/bench_store).
@@ -124,66 +135,11 @@ def _repeated(call: Callable[[], _T], url: str) -> _T:
         time.sleep(pauses.pop(0))
 
 
-def list_files(folder: str) -> Iterator[File]:
-    """Yields every object below a folder, with one request for a thousand. See storage.list_files."""
-    place = _at(folder)
-    start = f"{place.key}/" if place.key else ""
-    base = folder.rstrip("/")
-    empty = None
-    for one in _listed(place):
-        name = one["path"].removeprefix(start)
-        file = File(name, f"{base}/{name}", one["size"], _nanoseconds(one["last_modified"]))
-        # An empty object `a/` stands for a folder in some tools. The client names it `a`, and what is inside follows.
-        if empty and not name.startswith(f"{empty.name}/"):
-            yield empty
-        empty = None if file.size else file
-        if not empty:
-            yield file
-    if empty:
-        yield empty
-
-
-def _listed(place: _Object) -> Iterator["ObjectMeta"]:
-    """Yields what a store says of every object below a folder, in the order of their keys."""
-    import obstore
-
-    pages: Any = None
-    last: str | None = None
-
-    def next_page() -> "Sequence[ObjectMeta] | None":
-        nonlocal pages
-        # After an error there are none, and the listing goes on behind the last page.
-        current = pages or obstore.list(place.store, place.key or None, offset=last, chunk_size=_PAGE)
-        pages = None
-        page: Sequence[ObjectMeta] | None = next(current, None)
-        pages = current
-        return page
-
-    start = f"{place.key}/" if place.key else ""
-    while page := _repeated(next_page, place.url):
-        # An object that stands for the folder itself has no name in it.
-        yield from (one for one in page if one["path"].startswith(start))
-        last = page[-1]["path"]
-
-
-def list_folders(folder: str) -> list[str]:
-    """Returns the names of the folders directly in a folder."""
-    import obstore
-
-    place = _at(folder)
-    found = _repeated(lambda: obstore.list_with_delimiter(place.store, place.key or None), folder)
-    return sorted(key.rstrip("/").rpartition("/")[2] for key in found["common_prefixes"])
-
-
-def _nanoseconds(time: Any) -> int:
-    return int(time.timestamp() * 1_000_000) * 1_000
-
-
 def size(url: str) -> int | None:
     """Returns the size of an object in bytes; None if there is none."""
     import obstore
 
-    place = _at(url)
+    place = at(url)
     try:
         with _explained(url):
             return int(obstore.head(place.store, place.key)["size"]) if place.key else None
@@ -213,7 +169,7 @@ def _answer(ask: Callable[[], "GetResult"], url: str) -> tuple["GetResult", "Byt
         result = ask()
         return result, result.bytes()
 
-    return _repeated(call, url)
+    return repeated(call, url)
 
 
 def open_binary(url: str) -> BinaryIO:
@@ -340,7 +296,7 @@ def replace_version(url: str, content: bytes, version: Version | None) -> Versio
     if version:
         mode = {name: value for name, value in version._asdict().items() if value is not None}
     try:
-        made = _repeated(lambda: obstore.put(place.store, place.key, content, mode=mode), url)
+        made = repeated(lambda: obstore.put(place.store, place.key, content, mode=mode), url)
     except FileNotFoundError:
         return None
     except StoreError as error:
@@ -358,7 +314,7 @@ def copy(pairs: Iterable[tuple[str, str]]) -> None:
 
     def copy_one(pair: tuple[str, str]) -> None:
         source, target = map(_object_at, pair)
-        _repeated(lambda: obstore.copy(source.store, source.key, target.key), source.url)
+        repeated(lambda: obstore.copy(source.store, source.key, target.key), source.url)
 
     with ThreadPoolExecutor(_COPIES) as executor:
         for _ in executor.map(copy_one, pairs):
@@ -370,33 +326,11 @@ def delete(urls: Collection[str]) -> None:
     import obstore
 
     urls = list(urls)
-    for batch in (urls[start : start + _PAGE] for start in range(0, len(urls), _PAGE)):
-        places = list(map(_at, batch))
+    for batch in (urls[start : start + _DELETED] for start in range(0, len(urls), _DELETED)):
+        places = list(map(at, batch))
         try:
-            _repeated(functools.partial(obstore.delete, places[0].store, [place.key for place in places]), batch[0])
+            repeated(functools.partial(obstore.delete, places[0].store, [place.key for place in places]), batch[0])
         except FileNotFoundError:  # Some stores say so, and may have left others.
             for place in places:
                 with contextlib.suppress(FileNotFoundError):
-                    _repeated(functools.partial(obstore.delete, place.store, place.key), place.url)
-
-
-def match(pattern: str) -> list[str]:
-    """Returns the objects that a pattern matches, as it would match files of this machine.
-
-    `**` stands for any folders, and no wildcard for a dot at the beginning of a name.
-    """
-    folder = re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[0]
-    patterns = pattern.removeprefix(f"{folder}/").split("/")
-    return [file.path for file in list_files(folder) if _matches(file.name.split("/"), patterns)]
-
-
-def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether the names of folders and of a file in them match as many patterns."""
-    if not names or not patterns:
-        return not names and not patterns
-    name, pattern = names[0], patterns[0]
-    if name.startswith(".") and not pattern.startswith("."):
-        return pattern == "**" and _matches(names, patterns[1:])
-    if pattern == "**":
-        return (len(patterns) == len(names) == 1) or _matches(names, patterns[1:]) or _matches(names[1:], patterns)
-    return fnmatch.fnmatchcase(name, pattern) and _matches(names[1:], patterns[1:])
+                    repeated(functools.partial(obstore.delete, place.store, place.key), place.url)

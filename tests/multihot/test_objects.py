@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import store_server
 from multihot import storage
 from multihot.errors import UserError
-from multihot.storage import File, StoreError, ahead, connections, local, objects
+from multihot.storage import File, StoreError, ahead, connections, listing, local, objects
 from store_server import Fault, Server
 
 _SCHEMES = ("s3", "gs")
@@ -214,6 +214,43 @@ def test_a_listing_takes_a_request_for_a_thousand_objects(bucket: _Bucket) -> No
     assert bucket.server.requests() == {"LIST": 3}
 
 
+_KEYS = st.lists(st.sampled_from(["a", "a.", "a-b", "a0", "b", "é", "b/"]), min_size=1, max_size=4).map("/".join)
+
+
+@_PROPERTY
+@given(keys=st.sets(_KEYS.filter(lambda key: "//" not in key), max_size=40), page=st.integers(1, 4))
+def test_the_parts_of_a_listing_have_every_object_once(bucket: _Bucket, keys: set[str], page: int) -> None:
+    bucket.clear()
+    for key in keys:
+        bucket.put(f"x/{key}", content=b"" if key.endswith("/") else b"1")
+    folder = f"{bucket.url}/x"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listing, "_PAGE", page)
+        patch.setattr(listing, "_ENOUGH_PARTS", 8)
+        patch.setattr(listing, "_MOST_PARTS", 12)
+        parts = storage.parts(folder)
+        assert len(parts) <= 13
+        assert [file for part in parts for file in storage.list_files(folder, part)] == list(storage.list_files(folder))
+
+
+def test_folders_are_parts_of_a_listing(bucket: _Bucket) -> None:
+    bucket.put(*(f"a/{split}/{name}/{i:04}" for split in ("train", "val") for name in "bc" for i in range(1500)))
+    bucket.server.requests()
+    parts = storage.parts(f"{bucket.url}/a")
+    assert len(parts) == 5
+    # One for each folder and the end: of depth 1, of depth 2, and of depth 3, which has no more.
+    assert bucket.server.requests() == {"LIST": 3 + 5 + 1}
+    numbers = [len(list(storage.list_files(f"{bucket.url}/a", part))) for part in parts]
+    assert numbers == [0, 1500, 1500, 1500, 1500]
+
+
+def test_objects_directly_in_a_folder_are_one_part_for_one_request(bucket: _Bucket) -> None:
+    bucket.put(*(f"a/{i:04}" for i in range(2500)))
+    bucket.server.requests()
+    assert len(storage.parts(f"{bucket.url}/a")) == 1
+    assert bucket.server.requests() == {"LIST": 1}
+
+
 def test_an_object_that_stands_for_a_folder_is_no_file(bucket: _Bucket) -> None:
     bucket.put("a/", "a/b/", "a/empty", content=b"")
     bucket.put("a/b-1.jpg", "a/b/2.jpg", "a/empty.jpg")
@@ -223,9 +260,9 @@ def test_an_object_that_stands_for_a_folder_is_no_file(bucket: _Bucket) -> None:
 
 def test_folders(bucket: _Bucket) -> None:
     bucket.put("a/1.0.0/x", "a/1.1.0/b/y", "a/file", "ab/z")
-    assert objects.list_folders(f"{bucket.url}/a") == ["1.0.0", "1.1.0"]
-    assert objects.list_folders(bucket.url) == ["a", "ab"]
-    assert objects.list_folders(f"{bucket.url}/none") == []
+    assert listing.list_folders(f"{bucket.url}/a") == ["1.0.0", "1.1.0"]
+    assert listing.list_folders(bucket.url) == ["a", "ab"]
+    assert listing.list_folders(f"{bucket.url}/none") == []
 
 
 def test_exists_and_size(bucket: _Bucket) -> None:
@@ -486,7 +523,7 @@ def test_patterns_match_any_names_as_on_this_machine(pattern: str, name: str) ->
         path = Path(folder) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        assert objects._matches(names, parts) == (str(path) in local.match(f"{folder}/{pattern}"))
+        assert listing._matches(names, parts) == (str(path) in local.match(f"{folder}/{pattern}"))
 
 
 def test_a_whole_bucket_can_be_matched_and_its_name_cannot_be_a_pattern(bucket: _Bucket) -> None:
@@ -658,7 +695,7 @@ _CALLS: dict[str, Callable[[str], Any]] = {
     "open": lambda url: storage.open_binary(url).read(),
     "size": storage.size,
     "list": lambda url: list(storage.list_files(url)),
-    "folders": objects.list_folders,
+    "folders": listing.list_folders,
     "write": lambda url: storage.write(url, b"new"),
     "copy": lambda url: storage.link([(url, f"{url}2")]),
     "delete": lambda url: objects.delete([url]),

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import pytest
 
 from multihot import storage
-from multihot.storage import StoreError, connections, objects
+from multihot.storage import StoreError, connections, listing, objects
 
 pytestmark = pytest.mark.slow
 
@@ -182,7 +182,7 @@ def test_listings(bucket: str) -> None:
     assert [(file.name, file.size) for file in found] == [("1.jpg", 1), ("b/2.jpg", 2), ("empty", 0)]
     # Some stores say seconds.
     assert all(before - 1_000_000_000 <= file.modified <= time.time_ns() + 1_000_000_000 for file in found)
-    assert objects.list_folders(bucket) == ["a", "ab"]
+    assert listing.list_folders(bucket) == ["a", "ab"]
     assert storage.match(f"{bucket}/**/*.jpg") == [f"{bucket}/{name}" for name in ("a/1.jpg", "a/b/2.jpg", "ab/3.jpg")]
     assert [storage.exists(f"{bucket}/{name}") for name in ("a/1.jpg", "a/empty", "a", "c")] == [
         True,
@@ -273,7 +273,7 @@ def test_a_bucket_that_is_missing_is_a_sentence(bucket: str) -> None:
     calls: list[Callable[[], object]] = [
         lambda: storage.read(f"{missing}/a"),
         lambda: list(storage.list_files(f"{missing}/a")),
-        lambda: objects.list_folders(missing),
+        lambda: listing.list_folders(missing),
         lambda: storage.write(f"{missing}/a", b"1"),
         lambda: storage.link([(f"{missing}/a", f"{missing}/b")]),
         lambda: objects.replace_version(f"{missing}/a", b"1", None),

@@ -4,10 +4,10 @@ import csv
 import io
 import pickle
 import random
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -250,13 +250,60 @@ def test_links_of_n_images_that_are_all_near_are_n_minus_1() -> None:
     assert max(map(len, _links(crowd))) == 1999
 
 
-def test_images_of_one_value_of_a_band_that_are_not_near_take_seconds_at_most() -> None:
-    """The worst of all data: each is compared with each."""
-    rng = random.Random(0)
-    bands = sum(1 << bit for bit in range(0, 64, MAX_DISTANCE + 1))
-    start = time.process_time()
-    assert len(_candidates(_with(f"{i}", rng.getrandbits(64) & ~bands) for i in range(3000))) < 30
-    assert time.process_time() - start < 5
+def _crowd(number: int) -> NDArray[np.uint64]:
+    """Returns hashes that agree in the first band, but for the second half: those of the first, changed a little."""
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 1 << 64, number, np.uint64) & ~np.uint64(neighbours._BANDS[0])
+    changes = np.zeros(number // 2, np.uint64)
+    for _ in range(rng.integers(1, MAX_DISTANCE + 1)):
+        changes |= np.uint64(1) << rng.integers(0, 64, number // 2).astype(np.uint64)
+    hashes[number // 2 :] = hashes[: number // 2] ^ changes
+    return hashes
+
+
+@pytest.mark.parametrize("number", [6, 600, 4000])
+def test_groups_of_images_that_agree_in_a_band_are_those_of_all_pairs(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "_CROWD", min(neighbours._CROWD, number // 3))
+    hashes = _crowd(number)
+    distances = np.bitwise_count(hashes[:, None] ^ hashes)
+    ones, others = np.nonzero(np.triu(distances <= MAX_DISTANCE, 1))
+    expected = _connected([[(f"{a:04}", f"{b:04}") for a, b in zip(ones, others, strict=True)]])
+    assert len(expected) >= number // 2
+    assert _candidates(_with(f"{i:04}", phash) for i, phash in enumerate(hashes.tolist())) == expected
+
+
+@pytest.mark.parametrize("width", [0, 24, 64])
+def test_narrowing_finds_the_pairs_of_all_runs(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes that differ in few bits, in some and in all."""
+    monkeypatch.setattr(neighbours, "_CROWD", 3)
+    hashes = np.random.default_rng(1).integers(0, 1 << 64, 300, np.uint64) & np.uint64((1 << width) - 1)
+    thumbnails = np.tile(np.arange(64, dtype=np.uint8), (len(hashes), 1))
+    links = np.hstack([neighbours._links(np.uint64(band), hashes, thumbnails) for band in neighbours._BANDS])
+    near = np.bitwise_count(hashes[:, None] ^ hashes) <= MAX_DISTANCE
+    groups, expected = (components.components(*ends, len(hashes)) for ends in (links, np.nonzero(near)))
+    assert np.array_equal(groups, expected)
+
+
+def test_the_number_of_comparisons_of_an_image_does_not_grow_with_that_of_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = 0
+
+    def are_near(hashes: Any, thumbnails: Any, some: NDArray[np.intp], others: NDArray[np.intp]) -> Any:
+        nonlocal compared
+        compared += len(some)
+        return np.bitwise_count(hashes[some] ^ hashes[others]) <= MAX_DISTANCE
+
+    monkeypatch.setattr(neighbours, "are_near", are_near)
+    of_an_image = []
+    for number in (16_000, 64_000):
+        hashes = np.random.default_rng(0).integers(0, 1 << 64, number, np.uint64) & ~np.uint64(neighbours._BANDS[0])
+        compared = 0
+        neighbours._links(np.uint64(neighbours._BANDS[0]), hashes, np.zeros((number, 64), np.uint8))
+        of_an_image.append(compared / number)
+    assert max(of_an_image) < 500  # Without narrowing, each is compared with half of all images.
 
 
 @given(st.permutations([_with(f"{i}", phash) for i, phash in enumerate((0, 0, 1, 2**10, 2**40 - 1, None, None))]))

@@ -36,7 +36,7 @@ if __name__ == "__main__":
     os.sched_getaffinity = lambda pid: set(range(cores))
     os.cpu_count = lambda: cores
     from converter.job import sizing
-    sizing._PROCESSES_BYTES = 0
+    sizing._PROCESSES_ROWS = 0
     from converter.__main__ import run
     run()
 """

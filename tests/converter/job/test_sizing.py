@@ -1,4 +1,4 @@
-"""The numbers of buckets, parts and processes follow from the size of the CSV, within limits."""
+"""The numbers of buckets, parts and processes follow from the numbers of rows and files, within limits."""
 
 import pytest
 
@@ -6,11 +6,25 @@ from converter.job import sizing
 
 
 @pytest.mark.parametrize(
-    ("csv_bytes", "buckets", "parts"),
-    [(0, 1, 1), (20_000, 1, 1), (400_000, 24, 1), (20_000_000, 1220, 2), (25_000_000_000, 4096, 2980)],
+    ("rows", "files", "classes", "expected"),
+    [
+        pytest.param(0, 0, 5, 1, id="nothing"),
+        pytest.param(400, 400, 5, 1, id="few"),
+        pytest.param(20_000, 20_000, 5, 40, id="20,000"),
+        pytest.param(20_000, 20_000, 1000, 40, id="many classes make no more buckets"),
+        pytest.param(10_000, 100_000_000, 5, 4096, id="a small table beside a huge folder"),
+        pytest.param(10_000_000, 10_000_000, 5, 4096, id="ten million"),
+        pytest.param(1_000_000_000, 1_000_000_000, 5, 7487, id="so many that 4096 buckets would be large"),
+        pytest.param(100_000_000, 100_000_000, 10_000, 8195, id="so many classes that 4096 would be large"),
+    ],
 )
-def test_the_number_of_buckets_and_parts(csv_bytes: int, buckets: int, parts: int) -> None:
-    assert (sizing.num_buckets(csv_bytes), sizing.num_parts(csv_bytes)) == (buckets, parts)
+def test_buckets_are_of_some_hundred_rows_and_never_large(rows: int, files: int, classes: int, expected: int) -> None:
+    assert sizing.num_buckets(rows, files, classes) == expected
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(0, 1), (599_999, 1), (600_000, 2), (10_000_000, 33), (1 << 50, 4096)])
+def test_parts_are_of_some_hundred_thousand_images(rows: int, expected: int) -> None:
+    assert sizing.num_parts(rows) == expected
 
 
 @pytest.mark.parametrize(

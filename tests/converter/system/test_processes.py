@@ -93,7 +93,7 @@ def test_a_small_csv_starts_none() -> None:
 
 @pytest.mark.slow
 def test_the_dataset_is_the_same(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sizing, "_PROCESSES_BYTES", 0)
+    monkeypatch.setattr(sizing, "_PROCESSES_ROWS", 0)
     found = {}
     for number in (1, 2):
         options = ConvertOptions(

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from converter.job import sizing
 from converter.options import ConvertOptions
-from converter.table import compressed, tables
+from converter.table import compressed, estimate, tables
 from multihot.errors import UserError
 
 ReadCsv = Callable[..., Any]
@@ -131,10 +131,10 @@ def test_the_number_of_rows_is_estimated_from_the_contents(tmp_path: Path, compr
             b"%s.jpg,%d,0\n" % (hashlib.md5(b"%d" % i).hexdigest().encode(), i % 2) for i in range(num_rows)
         )
         path.write_bytes(compress(content))
-        num_bytes = compressed.content_bytes(str(path))
-        assert 0.5 < num_bytes / len(content) < 2
+        assert 0.5 < compressed.content_bytes(str(path)) / len(content) < 2
+        assert 0.5 < estimate.num_rows(str(path)) / num_rows < 2
     found = tables.read_tables(ConvertOptions(csv=str(path), images="images", output="data"))
-    assert sizing.csv_bytes(found) == num_bytes
+    assert sizing.num_rows(found) == estimate.num_rows(str(path))
 
 
 def test_the_size_of_other_files_is_that_of_the_file(tmp_path: Path) -> None:

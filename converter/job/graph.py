@@ -33,7 +33,7 @@ from converter.job.parallel import InProcesses
 from converter.options import ConvertOptions
 from converter.rejects import Reject
 from converter.shards import buckets, listing, planning, reading, writing
-from converter.shards.batches import Batch
+from converter.shards.batches import Batch, Packed
 from converter.shards.matching import Matcher, Merged, Source
 from converter.shards.planning import Shard
 from converter.shards.writing import ShardResult
@@ -95,7 +95,7 @@ def build(
     matched = join(read.rows, filed, options)
     sources = _assign_splits(matched.sources, options, num_parts, num_buckets)
     results = (
-        by_shard(sources, options)  # (Shard, [[Source]])
+        by_shard(sources, options)  # (Shard, [packed [Source]])
         | "WriteShards" >> beam.ParDo(InProcesses(_begin_shard, options, run))
     )  # ShardResult
     copies = (
@@ -152,16 +152,14 @@ def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOption
 
 
 def by_shard(sources: beam.PCollection, options: ConvertOptions) -> beam.PCollection:
-    """Plans the shards, and groups the sources by shard: [Source] -> (Shard, [[Source]])."""
+    """Plans the shards, and groups the sources by shard: [Source] -> (Shard, [packed [Source]])."""
     plans = (
         sources
         | "Sizes" >> beam.FlatMap(planning.sizes)
         | "SumSizes" >> beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum, sum))
         | "PlanShards" >> beam.Map(_plan, options)
     )  # (split, (number of shards, whether there are unknown labels))
-    return (
-        sources | "AssignShards" >> beam.FlatMap(planning.assign, AsDict(plans)) | "GroupByShard" >> beam.GroupByKey()
-    )
+    return sources | "AssignShards" >> beam.FlatMap(_assign, AsDict(plans)) | "GroupByShard" >> beam.GroupByKey()
 
 
 def _assign_splits(
@@ -263,6 +261,11 @@ def _labels(sources: Batch[Source]) -> tuple[Batch[str], bytes]:
     return Batch(row.group for row, _ in sources), b"".join(row.labels for row, _ in sources)
 
 
+def _assign(sources: Batch[Source], plans: Mapping[str, tuple[int, bool]]) -> Iterator[tuple[Shard, bytes]]:
+    for shard, some in planning.assign(sources, plans):
+        yield shard, some.packed()
+
+
 def _stratify(
     batches: Sequence[tuple[Batch[str], bytes]], options: ConvertOptions, num_buckets: int
 ) -> Iterable[tuple[int, Batch[tuple[str, str]]]]:
@@ -305,9 +308,7 @@ def _group(row: Row) -> str:
     return row.group
 
 
-def _begin_shard(
-    group: tuple[Shard, Iterable[Batch[Source]]], options: ConvertOptions, run: str
-) -> Callable[[], ShardResult]:
+def _begin_shard(group: tuple[Shard, Iterable[bytes]], options: ConvertOptions, run: str) -> Callable[[], ShardResult]:
     claims.check(options.incomplete, run)
     (split, index, num_shards, has_unknown), sources = group
     begun = processes.begin(
@@ -317,7 +318,7 @@ def _begin_shard(
         split=split,
         index=index,
         num_shards=num_shards,
-        sources=Batch(itertools.chain.from_iterable(sources)),
+        sources=Packed(sources),
         preparation=reading.preparation(options),
         has_unknown=has_unknown,
         num_threads=parallel.threads_of_a_process(options),
@@ -349,8 +350,8 @@ def _commit(
         num_rows=sum(num_rows),
         num_merged=sum(num_merged),
         num_augmented=sum(num_augmented),
-        rejects=itertools.chain.from_iterable(map(Batch.unpacked, rejects)),
-        unlisted=itertools.chain.from_iterable(map(Batch.unpacked, unlisted)),
+        rejects=Packed(rejects),
+        unlisted=Packed(unlisted),
         **found,
     )
     commit(options, table.classes, result, conversion, run)

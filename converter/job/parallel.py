@@ -36,7 +36,8 @@ class InProcesses(beam.DoFn):
         if processes.number() == 1:
             yield self._begin(element, *self._args)()
         else:
-            self._elements.append(element)
+            key, values = element
+            self._elements.append((key, list(values)))
 
     def finish_bundle(self) -> Iterator[Any]:
         """Yields the results of the elements that `process` has kept."""

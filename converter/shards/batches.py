@@ -1,9 +1,9 @@
-"""Defines Batch, in which rows, files and fingerprints travel through the job."""
+"""Defines Batch, in which rows, files and fingerprints travel through the job, and Packed, for many batches."""
 
 import pickle
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 _T = TypeVar("_T")
 
@@ -17,20 +17,26 @@ class Batch(list[_T]):
     """
 
     def packed(self) -> bytes:
-        """Returns the batch as bytes, for a step that gets all batches at once.
-
-        Beam keeps what such a step reads in a cache, and would look at each item of a batch to find out its size.
-        """
+        """Returns the batch as bytes, for a step that gets many batches at once; see Packed."""
         return zlib.compress(pickle.dumps(self), 1)
-
-    @staticmethod
-    def unpacked(packed: bytes) -> "Batch[Any]":
-        """Returns the batch of `packed`."""
-        batch: Batch[Any] = pickle.loads(zlib.decompress(packed))
-        return batch
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return _unpacked, (_packed(self),)
+
+
+class Packed(Generic[_T]):
+    """The items of many batches, which stay packed until they are iterated over.
+
+    Beam keeps what a step reads beside its main input in a cache, and would look at each item to find out its size.
+    """
+
+    def __init__(self, batches: Iterable[bytes]):
+        """Stores batches, from `Batch.packed`."""
+        self._batches = list(batches)
+
+    def __iter__(self) -> Iterator[_T]:
+        for batch in self._batches:
+            yield from pickle.loads(zlib.decompress(batch))
 
 
 def _packed(items: Sequence[Any]) -> tuple[Any, list[Any]]:

@@ -62,8 +62,8 @@ def report(numbers: Sequence[int], photographs: Sequence[Path]) -> None:
     like = frequencies(photographs) if photographs else None
     for number in numbers:
         print(f"{number} hashes: {seconds(drawn(number, like)) / number * 1e6:.1f} us each")
-    # All that agree in the first band, of so many images that two million do.
+    # All that agree in the first band, of so many images that a million do.
     band = neighbours._BANDS[0]
-    part = drawn(2_000_000, like) & ~np.uint64(band)
+    part = drawn(1_000_000, like) & ~np.uint64(band)
     each = seconds(part, [band]) / len(part) * len(neighbours._BANDS)
     print(f"{len(part) * _VALUES} hashes, of which a part was compared: {each * 1e6:.1f} us each")

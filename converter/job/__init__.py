@@ -10,5 +10,7 @@ publishing.py moves a finished dataset into its place
 claims.py     lets one conversion at a time write and publish a dataset
 leftovers.py  describes the files that an unfinished conversion has left, and how to go on
 runners.py    chooses the Beam runner, parses its options, and stages our package for its workers
+dataflow.py   checks a job for Dataflow before it is submitted, and says where it can be watched
+workers.py    checks on a worker, before it does any work, that it can do what the job needs
 parallel.py   runs the calls of one step of the Beam job in several processes of this machine
 """

@@ -12,6 +12,8 @@ shard. Per-element overhead in Beam exceeds the cost of our work, so rows, files
 A bucket is a range of positions, which are hashes of names (splits/assignment.py): a row and the file that it names are
 always in the same bucket. Splits that depend on several images (stratified, near duplicates) are assigned after the
 join.
+
+Mistakes of the user that a step finds go to the last step, which publishes nothing (failures.py).
 """
 
 import functools
@@ -26,8 +28,8 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 from converter.duplicates import grouping
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.grouping import Member
-from converter.job import parallel, sizing
-from converter.job.commit import ConversionResult, commit
+from converter.job import failures, parallel, sizing, workers
+from converter.job.commit import ConversionResult, commit, fail
 from converter.job.duplicates import FindGroups
 from converter.job.parallel import InProcesses
 from converter.options import ConvertOptions
@@ -72,14 +74,19 @@ def build(
     read = (
         pipeline
         | "Csv" >> beam.Create(tables)
-        | "ReadRows" >> beam.ParDo(_read_rows, options, num_buckets).with_outputs(_ROWS_READ, main="rows")
+        | "ReadRows"
+        >> beam.ParDo(_read_rows, options, num_buckets).with_outputs(_ROWS_READ, failures.FAILURES, main="rows")
     )  # (bucket, [Row or Reject])
-    files = (
+    listed = (
         pipeline
         | "Images" >> beam.Create([options.images])
-        | "ListFiles" >> beam.FlatMap(_list_images, options, [table.path for table in tables], num_buckets)
+        | "ListFiles"
+        >> beam.ParDo(
+            _list_images, options, [table.path for table in tables], num_buckets, workers.version()
+        ).with_outputs(failures.FAILURES, main="files")
     )  # (bucket, [File])
-    matched = join(read.rows, files, options)
+    failed = (read[failures.FAILURES], listed[failures.FAILURES]) | "Failures" >> beam.Flatten()  # str
+    matched = join(read.rows, listed.files, options, failed)
     sources = _assign_splits(matched.sources, options, num_parts)
     results = (
         by_shard(sources, options)  # (Shard, [[Source]])
@@ -107,6 +114,7 @@ def build(
             options,
             tables[0],
             run,
+            failed=AsIter(failed),
             duplicates=AsIter(duplicates),
             results=AsIter(results | "WithoutFingerprints" >> beam.Map(ShardResult.without_fingerprints)),
             rejects=AsIter(matched[_REJECTS]),
@@ -119,13 +127,14 @@ def build(
     )
 
 
-def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOptions) -> Any:
+def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOptions, failed: beam.PCollection) -> Any:
     """Joins rows with the files that they name.
 
     Args:
         rows: (bucket, [Row or Reject])
         files: (bucket, [File])
         options: of the conversion, with the limit for the size of a file.
+        failed: the reasons why nothing will be published. If there is one, nothing is joined, and no shard is written.
 
     Returns:
         `sources`: [Source]; and as further outputs the rejects, the names of unlisted files, and numbers of rows that
@@ -134,7 +143,8 @@ def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOption
     return (
         {"rows": rows, "files": files}
         | "JoinByBucket" >> beam.CoGroupByKey()  # (bucket, {"rows": [[Row]], "files": [[File]]})
-        | "Match" >> beam.ParDo(_match, options).with_outputs(_REJECTS, _UNLISTED, _MERGED, main="sources")
+        | "Match"
+        >> beam.ParDo(_match, options, AsIter(failed)).with_outputs(_REJECTS, _UNLISTED, _MERGED, main="sources")
     )
 
 
@@ -182,7 +192,8 @@ def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Itera
             num_rows += 1
             yield row
 
-    yield from buckets.fill(counted(), lambda row: key(row.filename), num_buckets, _num_bytes)
+    filled = buckets.fill(counted(), lambda row: key(row.filename), num_buckets, _num_bytes)
+    yield from failures.handed_on(filled)
     yield TaggedOutput(_ROWS_READ, num_rows)
 
 
@@ -190,14 +201,27 @@ def _num_bytes(row: Row | Reject) -> int:
     return len(row.labels if isinstance(row, Row) else row.detail)
 
 
-def _list_images(
-    _: str, options: ConvertOptions, csvs: Sequence[str], num_buckets: int
-) -> Iterator[tuple[int, Batch[storage.File]]]:
+def _list_images(_: str, options: ConvertOptions, csvs: Sequence[str], num_buckets: int, version: str) -> Iterator[Any]:
+    """Folder -> its files. The only element of the step, so that a worker first checks here what it may do."""
     key = filenames.key(options.filename_match)
-    return buckets.fill(listing.images(options, csvs), lambda file: key(nfc(file.name)), num_buckets)
+
+    def listed() -> Iterator[storage.File]:
+        workers.check(options.incomplete, version)
+        files = listing.images(options, csvs)
+        first = next(files, None)
+        if first:
+            workers.check_readable(first.path)
+            yield first
+        yield from files
+
+    return failures.handed_on(buckets.fill(listed(), lambda file: key(nfc(file.name)), num_buckets))
 
 
-def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: ConvertOptions) -> Iterator[Any]:
+def _match(
+    joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: ConvertOptions, failed: Iterable[str]
+) -> Iterator[Any]:
+    if any(failed):
+        return
     _, bucket = joined
     sources = Batch[Source]()
     num_merged = 0
@@ -207,8 +231,10 @@ def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: Conv
             sources.append(found)
         elif isinstance(found, Merged):
             num_merged += 1
+        elif isinstance(found, Reject):
+            yield TaggedOutput(_REJECTS, found)
         else:
-            yield TaggedOutput(_REJECTS, found) if isinstance(found, Reject) else TaggedOutput(_UNLISTED, found.name)
+            yield TaggedOutput(_UNLISTED, found.name)
     yield sources
     yield TaggedOutput(_MERGED, num_merged)
 
@@ -288,11 +314,16 @@ def _commit(
     table: Table,
     run: str,
     *,
+    failed: Iterable[str],
     num_rows: Iterable[int],
     num_merged: Iterable[int],
     num_augmented: Iterable[int],
     **found: Any,
 ) -> None:
+    reason = min(failed, default="")
+    if reason:
+        fail(options, reason, run)
+        return
     result = ConversionResult.of(
         num_rows=sum(num_rows), num_merged=sum(num_merged), num_augmented=sum(num_augmented), **found
     )

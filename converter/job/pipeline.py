@@ -17,7 +17,7 @@ from apache_beam.runners.runner import PipelineRunner
 
 import multihot
 from converter.duplicates import lookalikes, neighbours
-from converter.job import claims, commit, graph, leftovers, publishing, runners, sizing
+from converter.job import claims, commit, failures, graph, leftovers, publishing, runners, sizing
 from converter.options import ConvertOptions
 from converter.shards import writing
 from converter.system import processes, progress
@@ -115,7 +115,7 @@ def _run(
                 return None
             result.wait_until_finish()
         except Exception as error:
-            raise _original(error) if here else UserError(f"The job failed: {error}") from error
+            raise _original(error) if here else UserError(failures.reason(str(error))) from error
     failure = commit.read_failure(options)
     if failure:
         raise UserError(failure)

@@ -28,7 +28,7 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 from converter.duplicates import grouping
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.grouping import Member
-from converter.job import failures, parallel, sizing, workers
+from converter.job import failures, parallel, sizing, watching, workers
 from converter.job.commit import ConversionResult, commit, fail
 from converter.job.duplicates import FindGroups
 from converter.job.parallel import InProcesses
@@ -224,7 +224,7 @@ def _match(
         return
     _, bucket = joined
     sources = Batch[Source]()
-    num_merged = 0
+    num_merged = num_rejected = 0
     rows_, files = (itertools.chain.from_iterable(bucket[name]) for name in ("rows", "files"))
     for found in Matcher(options).match_all(rows_, files):
         if isinstance(found, Source):
@@ -232,9 +232,11 @@ def _match(
         elif isinstance(found, Merged):
             num_merged += 1
         elif isinstance(found, Reject):
+            num_rejected += 1
             yield TaggedOutput(_REJECTS, found)
         else:
             yield TaggedOutput(_UNLISTED, found.name)
+    watching.count(rejected=num_rejected)
     yield sources
     yield TaggedOutput(_MERGED, num_merged)
 
@@ -248,6 +250,7 @@ def _versions(sources: Batch[Source], num_parts: int) -> Iterable[tuple[int, Bat
 def _plan(sizes: tuple[str, tuple[int, int, int]], options: ConvertOptions) -> tuple[str, tuple[int, bool]]:
     split, (num_images, num_bytes, num_unknown) = sizes
     progress.expect(num_images)
+    watching.count(planned=num_images)
     asked = options.num_shards.get(split) or options.num_shards.get("")
     num_shards = asked or assignment.num_shards(
         num_examples=num_images, num_bytes=num_bytes, shard_bytes=options.shard_bytes
@@ -305,6 +308,7 @@ def _written(begun: Callable[[], ShardResult]) -> ShardResult:
     result = begun()
     if processes.number() > 1:  # With one process, the bar has been advanced image by image.
         progress.advance(result.num_rows)
+    watching.count(done=result.num_rows, rejected=len(result.rejects))
     return result
 
 

@@ -17,7 +17,7 @@ from apache_beam.runners.runner import PipelineRunner
 
 import multihot
 from converter.duplicates import lookalikes, neighbours
-from converter.job import claims, commit, failures, graph, leftovers, publishing, runners, sizing
+from converter.job import claims, commit, failures, graph, leftovers, publishing, runners, sizing, watching
 from converter.options import ConvertOptions
 from converter.shards import writing
 from converter.system import processes, progress
@@ -113,7 +113,8 @@ def _run(
                 print(said, flush=True)
             if runners.is_only_described(beam_options):
                 return None
-            result.wait_until_finish()
+            with contextlib.nullcontext() if here else watching.watched(result, options):
+                result.wait_until_finish()
         except Exception as error:
             raise _original(error) if here else UserError(failures.reason(str(error))) from error
     failure = commit.read_failure(options)

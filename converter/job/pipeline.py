@@ -65,6 +65,8 @@ def convert(
     with contextlib.nullcontext() if described else publishing.locked(posixpath.dirname(options.dataset)):
         _check_output(options)
         if described:
+            if runners.is_left_running(beam_options):
+                _clear(options)  # What an earlier job has left would be taken for the result of this one.
             return _run(options, beam_options, runner, tables, max_processes, run="")
         run = uuid.uuid4().hex
         left = functools.partial(leftovers.describe, options, runners.elsewhere(beam_options))

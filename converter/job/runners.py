@@ -97,6 +97,12 @@ def is_only_described(options: PipelineOptions) -> bool:
     return bool(given["dry_run"] or given["template_location"] or given["no_wait_until_finish"])
 
 
+def is_left_running(options: PipelineOptions) -> bool:
+    """Whether the job is submitted, and this process does not wait for its end."""
+    given = options.get_all_options()
+    return bool(given["no_wait_until_finish"] and not given["dry_run"] and not given["template_location"])
+
+
 def check(options: PipelineOptions, conversion: ConvertOptions) -> None:
     """Checks what can be checked of a job on other machines, within seconds, before any work.
 

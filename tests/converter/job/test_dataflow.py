@@ -370,7 +370,9 @@ def test_with_an_image_nothing_is_staged_but_the_job(cloud: _Cloud) -> None:
     cloud.service.runs = False
     image = "europe-docker.pkg.dev/project-1234/images/multihot:1"
     flags = [f"--output=gs://{_BUCKET}/image", f"--sdk_container_image={image}", "--no_wait_until_finish"]
+    cloud.store.put(_BUCKET, {"image/scenes/1.0.0.incomplete/failure.json": b"of an earlier job"})
     stdout, _ = cloud.convert(*flags)
+    assert not cloud.files("image/scenes/1.0.0.incomplete")
     job = cloud.service.jobs[cloud.service.last]
     pool = job["environment"]["workerPools"][0]
     assert not [name for name in cloud.service.staged(cloud.service.last) if name.endswith((".gz", ".whl"))]

@@ -153,7 +153,7 @@ def commit(
         storage.write(f"{incomplete}/{name}", content)
     failure = _failure(options, conversion_result, place)
     if failure:
-        storage.write(f"{incomplete}/{FAILURE}", json.dumps({"message": failure}))
+        fail(options, failure, run)
         return
     files: dict[str, str | bytes] = {
         **lists,
@@ -190,6 +190,22 @@ def commit(
         storage.write(f"{incomplete}/{layout.MANIFEST}", manifest)
         backup = layout.replaced_dir(options.dataset)
         publishing.publish(incomplete, options.dataset, commit_marker=layout.MANIFEST, backup=backup)
+
+
+def fail(options: ConvertOptions, reason: str, run: str = "") -> None:
+    """Writes into the incomplete folder why no dataset is published.
+
+    Args:
+        options: of the conversion.
+        reason: the sentence.
+        run: id of the run, as for `commit`.
+
+    Raises:
+        UserError: another run has claimed the folder.
+        OSError: the file cannot be written.
+    """
+    claims.check(options.incomplete, run)
+    storage.write(f"{options.incomplete}/{FAILURE}", json.dumps({"message": reason}))
 
 
 def now() -> str:

@@ -17,7 +17,7 @@ from apache_beam.runners.runner import PipelineRunner
 
 import multihot
 from converter.duplicates import lookalikes, neighbours
-from converter.job import claims, commit, graph, leftovers, publishing, runners, sizing
+from converter.job import claims, commit, failures, graph, leftovers, publishing, runners, sizing, watching
 from converter.options import ConvertOptions
 from converter.shards import writing
 from converter.system import processes, progress
@@ -52,11 +52,10 @@ def convert(
     """
     beam_options = beam_options or PipelineOptions([])
     runner = runners.runner(beam_options)
-    for _, path in options.csv_files:
-        runners.check_paths(beam_options, {"csv": path, "images": options.images, "output": options.output})
     csvs = [path for _, path in options.csv_files]
     for path in filter(None, (*csvs, options.images, options.output, options.schema)):
         storage.check(path)
+    runners.check(beam_options, options)
     with _hint(options):
         tables = read_tables(options)
         rows.check_splits(options, tables)
@@ -66,6 +65,8 @@ def convert(
     with contextlib.nullcontext() if described else publishing.locked(posixpath.dirname(options.dataset)):
         _check_output(options)
         if described:
+            if runners.is_left_running(beam_options):
+                _clear(options)  # What an earlier job has left would be taken for the result of this one.
             return _run(options, beam_options, runner, tables, max_processes, run="")
         run = uuid.uuid4().hex
         left = functools.partial(leftovers.describe, options, runners.elsewhere(beam_options))
@@ -107,15 +108,18 @@ def _run(
         processes.started(number, memory, modules=[each.__name__ for each in (writing, neighbours, lookalikes)]),
     ):
         runners.stage(beam_options, staged)
-        pipeline = beam.Pipeline(runner=runner, options=beam_options)
+        pipeline = runners.pipeline(runner, beam_options)
         graph.build(pipeline, options, tables, num_rows, _description(options), run)
         try:
             result = pipeline.run()
+            if said := runners.submitted(beam_options, result):
+                print(said, flush=True)
             if runners.is_only_described(beam_options):
                 return None
-            result.wait_until_finish()
+            with contextlib.nullcontext() if here else watching.watched(result, options):
+                result.wait_until_finish()
         except Exception as error:
-            raise _original(error) if here else UserError(f"The job failed: {error}") from error
+            raise _original(error) if here else UserError(failures.reason(str(error))) from error
     failure = commit.read_failure(options)
     if failure:
         raise UserError(failure)
@@ -170,6 +174,9 @@ def _check_input(options: ConvertOptions) -> None:
     """Checks the paths of the input before any file is changed."""
     if storage.is_local(options.images) and not storage.exists(f"{options.images}/."):  # A file has no ".".
         raise UserError(f"--images: there is no folder {options.images}")
+    # The first page of a listing, instead of a job that finds all images missing.
+    if not storage.is_local(options.images) and not storage.folder_exists(options.images):
+        raise UserError(f"--images: there is no file in {options.images}")
     for flag, path in (*(("csv", path) for _, path in options.csv_files), ("images", options.images)):
         for folder in options.folders:
             if storage.relative(path, folder) is not None:

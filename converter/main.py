@@ -34,7 +34,7 @@ def main(parsed: tuple[ConvertOptions, Any]) -> None:
     gc.freeze()
     gc.set_threshold(100_000)
     options, beam_options = parsed
-    logs.set_up(runners.runs_here(beam_options))
+    logs.set_up(is_quiet=runners.runs_here(beam_options) or runners.is_portable(beam_options))
     info = pipeline.convert(options, beam_options, max_processes=min(options.threads, machine.usable_cores()))
     if info is None:
         print("The job was built or submitted, as asked: there is no dataset yet.")

@@ -12,6 +12,8 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.
 def lock(folder: str | Path) -> int | None:
     """Locks a folder against other processes of this machine. On a file system without locks, it has no effect.
 
+    If another process has the lock, there are two ways: this function returns at once, and `wait` waits.
+
     The system releases the lock when the returned descriptor is closed, and when the process ends in any way. No file
     is left behind.
 
@@ -21,9 +23,35 @@ def lock(folder: str | Path) -> int | None:
     Raises:
         OSError: the folder cannot be opened.
     """
+    return _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def wait(folder: str | Path) -> int:
+    """Locks a folder like `lock`, as soon as no other process has the lock.
+
+    Returns:
+        A descriptor to close.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it was deleted or renamed meanwhile.
+        OSError: the folder cannot be opened.
+    """
+    while True:
+        handle = _lock(folder, fcntl.LOCK_EX)
+        assert handle is not None
+        try:
+            if os.path.samestat(os.fstat(handle), os.stat(folder)):
+                return handle
+        except OSError:
+            os.close(handle)
+            raise
+        os.close(handle)  # A new folder has come in its place.
+
+
+def _lock(folder: str | Path, operation: int) -> int | None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, operation)
     except BlockingIOError:
         os.close(handle)
         return None

@@ -16,6 +16,7 @@
         attempts/train-00000-of-00008/0a1b.tfrecord    an attempt to write a shard, with its index and its note:
         index/attempts/train-00000-of-00008/0a1b.tfindex
         made_from/attempts/train-00000-of-00008/0a1b.json
+        assembled/                                     on this machine, the dataset before it gets its name
 
 Paths are strings with '/': they may lie in a store (`gs://...`).
 """
@@ -85,6 +86,14 @@ def dataset_dir(root: str, name: str, version: str) -> str:
 def incomplete_dir(dataset: str) -> str:
     """Returns the folder of an unfinished dataset, whose name no reader takes for a version."""
     return f"{dataset}.incomplete"
+
+
+def assembled_dir(incomplete: str) -> str:
+    """Returns the folder, in an unfinished dataset of this machine, in which the last step assembles the dataset.
+
+    Attempts to write a shard never write into it, however late they are.
+    """
+    return f"{incomplete}/assembled"
 
 
 def replaced_dir(dataset: str) -> str:

@@ -3,11 +3,12 @@
 Two conversions that write into one folder would publish a mixture, or delete the files of each other. So a file in the
 folder has the id of the run whose results may be published:
 
-- On this machine the folder is locked, too, for as long as the process lives (publishing.locked).
+- On this machine the folder of all versions is locked, too, for as long as the process lives (publishing.locked).
 - In a store, the program that has started the conversion renews the file. Another one that finds it waits, and is told
   if it changes; if it does not, the first one has ended.
 
-The step that publishes looks at it, wherever it runs and however late: a run that has lost its claim publishes nothing.
+The steps that write shards and publish look at it, wherever they run and however late: a run that has lost its claim
+does nothing more.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from multihot import storage
+from multihot import locking, storage
 from multihot.errors import UserError
 from multihot.storage import Version, objects
 
@@ -40,8 +41,13 @@ def held(folder: str, run: str) -> Iterator[None]:
     """
     path = f"{folder}/{FILE}"
     if storage.is_local(folder):
-        storage.write(path, _text(run, 0))
-        yield
+        with _locked(folder, make=True):
+            storage.write(path, _text(run, 0))
+        try:
+            yield
+        except KeyboardInterrupt:
+            _release(folder, run)
+            raise
         return
     version = _taken(path, run)
     ended = threading.Event()
@@ -49,6 +55,9 @@ def held(folder: str, run: str) -> Iterator[None]:
     renewing.start()
     try:
         yield
+    except KeyboardInterrupt:
+        _release(folder, run)
+        raise
     finally:
         ended.set()
         renewing.join(_RENEWED_SECONDS)
@@ -58,8 +67,31 @@ def held(folder: str, run: str) -> Iterator[None]:
             storage.delete(path)
 
 
+def _release(folder: str, run: str) -> None:
+    """Lets nothing be published for a run that was interrupted, whatever its workers still do."""
+    with contextlib.suppress(UserError, OSError), _locked(folder, make=False):
+        check(folder, run)
+        storage.write(f"{folder}/{FILE}", _text("", 0))
+
+
+@contextlib.contextmanager
+def alone(folder: str, run: str) -> Iterator[None]:
+    """Lets one attempt at the last step of a run work at a time. In a store, they may work beside each other.
+
+    On this machine, no other conversion can claim the folder meanwhile.
+
+    Raises:
+        UserError: the run has lost its claim.
+    """
+    with _locked(folder, make=not run):
+        check(folder, run)
+        yield
+
+
 def check(folder: str, run: str) -> None:
-    """Checks that a run has not lost its claim. If there is none, it was not lost.
+    """Checks that a run has not lost its claim.
+
+    In a store it is not lost if there is none, since the program that has started the conversion deletes it in the end.
 
     Raises:
         UserError: another run has it.
@@ -68,12 +100,49 @@ def check(folder: str, run: str) -> None:
     try:
         holder = json.loads(storage.read(path)).get("run")
     except FileNotFoundError:
+        if run and storage.is_local(folder):
+            raise _gone(folder) from None
         return
+    if run and not holder:
+        raise UserError(f"This conversion (run {run}) was interrupted. It publishes nothing.")
     if holder != run:
         raise UserError(
             f"{folder} was taken over by another conversion (run {holder}) while this one (run {run}) was under way. "
             "This one publishes nothing."
         )
+
+
+@contextlib.contextmanager
+def _locked(folder: str, *, make: bool) -> Iterator[None]:
+    """Locks a folder of this machine.
+
+    Args:
+        folder: of the unfinished dataset.
+        make: whether to make the folder if there is none.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not storage.is_local(folder):
+        yield
+        return
+    handle = None
+    while handle is None:
+        if make:
+            storage.make_folder(folder)
+        try:
+            handle = locking.wait(folder)
+        except FileNotFoundError as error:  # The end of another conversion has deleted it.
+            if not make:
+                raise _gone(folder) from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _gone(folder: str) -> UserError:
+    return UserError(f"{folder} was deleted, or its dataset published, while this conversion was under way.")
 
 
 def _text(run: str, renewals: int) -> str:
@@ -118,6 +187,8 @@ def _has_ended(content: bytes) -> bool:
     """Whether the claim is that of a process of this machine which does not run any more."""
     try:
         claim = json.loads(content)
+        if not claim["run"]:
+            return True
         if claim["host"] != socket.gethostname():
             return False
         os.kill(claim["process"], 0)

@@ -5,6 +5,7 @@ raise an error for a fault that it finds, since a runner would retry the step: i
 the command line reads.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import itertools
@@ -26,6 +27,7 @@ from converter.shards import matching
 from converter.shards.writing import ShardResult
 from converter.table import suggestions
 from multihot import storage
+from multihot.errors import UserError
 from schemas import derived, layout
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
@@ -137,14 +139,32 @@ def commit(
         OSError: a file that was written is missing, or has other contents.
     """
     info = _info(options, classes, conversion_result)
-    incomplete, manifest = options.incomplete, info.to_json().encode()
+    incomplete = options.incomplete
     # A template may run several times, at once too: its runs have no id of their own.
     attempt = run or uuid.uuid4().hex
     place = None if storage.is_local(incomplete) else publishing.Place(options.dataset, layout.MANIFEST, attempt)
-    if _is_published(options, info, place, run):
-        _clear(incomplete)
-        return
-    claims.check(incomplete, run)
+    try:
+        with claims.alone(incomplete, run):
+            if _is_published(options, info, place, run) or _publish(
+                options, info, conversion_result, conversion, place, run
+            ):
+                _clear(incomplete)
+    except (UserError, OSError):
+        # Another attempt at this step may have ended meanwhile.
+        if place or not _is_published(options, info, place, run):
+            raise
+
+
+def _publish(
+    options: ConvertOptions,
+    info: DatasetInfo,
+    conversion_result: ConversionResult,
+    conversion: Mapping[str, Any],
+    place: publishing.Place | None,
+    run: str,
+) -> bool:
+    """Publishes the dataset, or writes the reason why not. Returns whether it is published."""
+    incomplete, manifest = options.incomplete, info.to_json().encode()
     lists: dict[str, str | bytes] = {
         layout.REJECTS: to_csv(conversion_result.rejects),
         layout.UNLISTED: unlisted_csv(conversion_result.unlisted),
@@ -154,7 +174,7 @@ def commit(
     failure = _failure(options, conversion_result, place)
     if failure:
         fail(options, failure, run)
-        return
+        return False
     files: dict[str, str | bytes] = {
         **lists,
         **derived.files(info),
@@ -163,18 +183,20 @@ def commit(
     if conversion_result.damaged:
         files[layout.DAMAGED] = damaged_csv(conversion_result.damaged)
     shards = gathering.Shards(incomplete, _final(conversion_result), conversion_result.results)
-    shards.check()
+    folder = options.dataset if place else layout.assembled_dir(incomplete)
+    shards.check(folder)
     shards.renumber()
     for name, content in files.items():
         storage.write(f"{incomplete}/{name}", content)
     if place:
         place.begin()
-    folder = options.dataset if place else incomplete
     shards.gather(folder)
     publishing.copy(incomplete, folder, files)
     # The page shows what is in these files and shards.
     page, report_failure = report_page.attempt(folder, info, options.limits)
     notes = {**conversion, "finished": now(), "shards": conversion_result.shards, "report_failure": report_failure}
+    if run:
+        notes["run"] = run
     last = {layout.REPORT: page, layout.CONVERSION: json.dumps(notes, indent=1, ensure_ascii=False) + "\n"}
     for name, content in last.items():
         storage.write(f"{incomplete}/{name}", content)
@@ -184,12 +206,13 @@ def commit(
         place.keep_only(names)
         place.finish(manifest)
         storage.write(f"{incomplete}/{_PUBLISHED}", run)
-        _clear(incomplete)
     else:
-        storage.keep_only(incomplete, names)
-        storage.write(f"{incomplete}/{layout.MANIFEST}", manifest)
+        storage.write(f"{folder}/{layout.MANIFEST}", manifest)
+        storage.keep_only(folder, {*names, layout.MANIFEST})
+        gathering.check_complete(folder, {*names, layout.MANIFEST})
         backup = layout.replaced_dir(options.dataset)
-        publishing.publish(incomplete, options.dataset, commit_marker=layout.MANIFEST, backup=backup)
+        publishing.publish(folder, options.dataset, commit_marker=layout.MANIFEST, backup=backup)
+    return True
 
 
 def fail(options: ConvertOptions, reason: str, run: str = "") -> None:
@@ -217,12 +240,18 @@ def _clear(incomplete: str) -> None:
     """Deletes what a published dataset has left. The claim goes last: until then, nobody else writes here."""
     if not storage.is_local(incomplete):
         storage.keep_only(incomplete, [_PUBLISHED, claims.FILE])
-    storage.delete(incomplete)
+        storage.delete(incomplete)
+        return
+    with contextlib.suppress(OSError):  # A late attempt to write a shard has just made a file.
+        storage.keep_only(incomplete, [claims.FILE])
+        storage.delete(incomplete)
 
 
 def _is_published(options: ConvertOptions, info: DatasetInfo, place: publishing.Place | None, run: str) -> bool:
     """Whether an earlier attempt at this step succeeded: a runner that lost its result repeats the step."""
     if place and run and _read(f"{options.incomplete}/{_PUBLISHED}") == run.encode():
+        return True
+    if run and not place and _run_of(options) == run:
         return True
     path = f"{options.dataset}/{layout.MANIFEST}"
     manifest = place.manifest if place else _read(path)
@@ -232,6 +261,14 @@ def _is_published(options: ConvertOptions, info: DatasetInfo, place: publishing.
     # damaged, although its manifest is the same.
     waiting = any(file.name.endswith(layout.SHARD_ENDING) for file in storage.list_files(options.incomplete))
     return not (waiting and options.overwrite)
+
+
+def _run_of(options: ConvertOptions) -> str:
+    """Returns the id of the run that has published the dataset; "" if it is not known."""
+    try:
+        return str(_notes(options).get("run", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def _read(path: str) -> bytes | None:

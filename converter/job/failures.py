@@ -6,7 +6,6 @@ writes the reason why nothing is published (commit.py), and the command line pri
 """
 
 import errno
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -34,11 +33,6 @@ _LASTING = frozenset(
         errno.EFBIG,
     )
 )
-# The last line of a traceback, and the step that Beam adds to it.
-_RAISED = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Interrupt)): ", re.MULTILINE)
-_OF_USERS = ("UserError", "StoreError", "OSError", "PermissionError")
-_STEP = re.compile(r" \[while running .*\Z", re.DOTALL)
-_OF_SYSTEM = re.compile(r"\[Errno \d+\] (.*): '(.*)'\Z", re.DOTALL)
 
 
 def handed_on(outputs: Iterable[Any]) -> Iterator[Any]:
@@ -66,21 +60,3 @@ def may_pass(error: BaseException) -> bool:
             return cause.errno not in _LASTING
         cause = cause.__cause__ or cause.__context__
     return not isinstance(error, UserError | OSError)
-
-
-def reason(text: str) -> str:
-    """Returns the sentence about a remote job that failed: for a mistake of the user, that of the error alone.
-
-    Args:
-        text: from the runner, such as the traceback of a worker.
-    """
-    return sentence(text) or f"The job failed: {text}"
-
-
-def sentence(text: str) -> str:
-    """Returns the message of the error in a traceback, if it says what to mend; "" for a defect."""
-    raised = list(_RAISED.finditer(text))
-    if not raised or raised[-1][1] not in _OF_USERS:
-        return ""
-    message = _STEP.sub("", text[raised[-1].end() :].strip())
-    return _OF_SYSTEM.sub(r"\2: \1", message)

@@ -14,6 +14,23 @@ from schemas.metadata import ShardInfo
 _THREADS = 32
 
 
+def check_complete(folder: str, names: Collection[str]) -> None:
+    """Checks that a dataset of this machine has these files, before it is published.
+
+    Where a file system has no locks, several attempts at the last step may have taken files from each other.
+
+    Raises:
+        OSError: files are missing.
+    """
+    missing = set(names) - {file.name for file in storage.list_files(folder)}
+    if missing:
+        raise _missing(folder, missing)
+
+
+def _missing(folder: str, names: Iterable[str]) -> OSError:
+    return OSError(f"{folder}: files that were written are missing: {', '.join(sorted(names))}")
+
+
 class Shards:
     """The shards of a conversion."""
 
@@ -52,26 +69,30 @@ class Shards:
         """The paths of all files of shards in the dataset."""
         return self._attempts.keys()
 
-    def check(self) -> None:
+    def check(self, folder: str) -> None:
         """Checks that the files of all attempts are there, before any file of a dataset is changed.
+
+        Args:
+            folder: to which they will be brought. An interrupted attempt at this step may have moved some already.
 
         Raises:
             OSError: one is missing, or has another size or, where that can be seen at once, another digest.
         """
         found = {file.name: file.size for file in storage.list_files(self._incomplete)}
+        moved = {file.name: file.size for file in storage.list_files(folder)} if storage.is_local(folder) else {}
         lost = []
         for path, attempt in self._attempts.items():
-            at = attempt if attempt in found else path
-            is_there = at in found and found[at] == self._sizes.get(path, found[at])
-            if not is_there or (at == path and not self._is_moved(path)):
+            size = found.get(attempt, moved.get(path))
+            is_there = size is not None and size == self._sizes.get(path, size)
+            if not is_there or (attempt not in found and not self._is_moved(f"{folder}/{path}", path)):
                 lost.append(attempt)
         if lost:
-            raise OSError(f"{self._incomplete}: files that were written are missing: {', '.join(sorted(lost))}")
+            raise _missing(self._incomplete, lost)
 
-    def _is_moved(self, path: str) -> bool:
-        """Whether an interrupted attempt at this step has brought the very file to its place on this machine."""
+    def _is_moved(self, at: str, path: str) -> bool:
+        """Whether the file of this path in the dataset is the very file that was written."""
         digest = self._digests.get(path)
-        return digest is None or storage.sha256(f"{self._incomplete}/{path}") == digest
+        return digest is None or storage.sha256(at) == digest
 
     def renumber(self) -> None:
         """Writes the final numbers of shards into the notes about them, before these are gathered."""
@@ -89,7 +110,7 @@ class Shards:
         """Brings all files to their place: on this machine they are renamed, in a store copied.
 
         Args:
-            folder: on this machine, the unfinished dataset; in a store, the dataset.
+            folder: on this machine, that of the assembled dataset; in a store, the dataset.
         """
         pairs = [(f"{self._incomplete}/{attempt}", f"{folder}/{path}") for path, attempt in self._attempts.items()]
         if not storage.is_local(folder):

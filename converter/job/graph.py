@@ -28,7 +28,7 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 from converter.duplicates import grouping
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.grouping import Member
-from converter.job import failures, parallel, sizing, watching, workers
+from converter.job import claims, failures, parallel, sizing, watching, workers
 from converter.job.commit import ConversionResult, commit, fail
 from converter.job.duplicates import FindGroups
 from converter.job.parallel import InProcesses
@@ -105,7 +105,7 @@ def build(
     sources = _assign_splits(matched.sources, options, num_parts, num_buckets)
     results = (
         by_shard(sources, options)  # (Shard, [packed [Source]])
-        | "WriteShards" >> beam.ParDo(InProcesses(_begin_shard, options))
+        | "WriteShards" >> beam.ParDo(InProcesses(_begin_shard, options, run))
     )  # ShardResult
     copies = (
         results
@@ -342,7 +342,8 @@ def _group(row: Row) -> str:
     return row.group
 
 
-def _begin_shard(group: tuple[Shard, Iterable[bytes]], options: ConvertOptions) -> Callable[[], ShardResult]:
+def _begin_shard(group: tuple[Shard, Iterable[bytes]], options: ConvertOptions, run: str) -> Callable[[], ShardResult]:
+    claims.check(options.incomplete, run)
     (split, index, num_shards, has_unknown), sources = group
     begun = processes.begin(
         writing.write_shard,

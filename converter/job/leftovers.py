@@ -3,6 +3,7 @@
 import posixpath
 import shlex
 
+from converter.job.remote import Job
 from converter.options import ConvertOptions
 from multihot import signals, storage, usage
 from schemas import layout
@@ -11,17 +12,17 @@ from schemas import layout
 _DELETE = {"gs": "gcloud storage rm --recursive", "s3": "aws s3 rm --recursive"}
 
 
-def describe(options: ConvertOptions, runner: str = "") -> str:
+def describe(options: ConvertOptions, job: Job | None = None) -> str:
     """Returns a description of the incomplete folder as it is now; "" if there is none.
 
     Args:
         options: of the conversion.
-        runner: name of the runner, if it is on other machines.
+        job: the job, if it is outside of this process.
     """
     names = [file.name for file in storage.list_files(options.incomplete)]
     lines = []
-    if runner:
-        lines.append(f"If the job was submitted to {runner}, it may still run there. Cancel it there.")
+    if job and job.left:
+        lines.append(job.left)
     if names or storage.exists(options.incomplete):
         # A shard may have been written in several attempts.
         finished = len({posixpath.dirname(name) for name in names if name.startswith(f"{layout.MADE_FROM}/")})

@@ -17,7 +17,7 @@ from apache_beam.runners.runner import PipelineRunner
 
 import multihot
 from converter.duplicates import lookalikes, neighbours
-from converter.job import claims, commit, failures, graph, leftovers, publishing, runners, sizing, watching
+from converter.job import claims, commit, engines, graph, leftovers, publishing, remote, runners, sizing
 from converter.options import ConvertOptions
 from converter.shards import writing
 from converter.system import processes, progress
@@ -56,23 +56,25 @@ def convert(
     for path in filter(None, (*csvs, options.images, options.output, options.schema)):
         storage.check(path)
     runners.check(beam_options, options)
+    engines.check(beam_options)
     with _hint(options):
         tables = read_tables(options)
         rows.check_splits(options, tables)
     _check_input(options)
     described = runners.is_only_described(beam_options)
+    job = None if runners.runs_here(beam_options) else remote.Job(beam_options)
     # Two conversions that write into one folder at the same time would mix their files.
     with contextlib.nullcontext() if described else publishing.locked(posixpath.dirname(options.dataset)):
         _check_output(options)
         if described:
             if runners.is_left_running(beam_options):
                 _clear(options)  # What an earlier job has left would be taken for the result of this one.
-            return _run(options, beam_options, runner, tables, max_processes, run="")
+            return _run(options, beam_options, runner, tables, max_processes, "", job)
         run = uuid.uuid4().hex
-        left = functools.partial(leftovers.describe, options, runners.elsewhere(beam_options))
+        left = functools.partial(leftovers.describe, options, job)
         with claims.held(options.incomplete, run), command.leaves(left):
             _clear(options)
-            return _run(options, beam_options, runner, tables, max_processes, run)
+            return _run(options, beam_options, runner, tables, max_processes, run, job)
 
 
 @contextlib.contextmanager
@@ -96,34 +98,38 @@ def _run(
     tables: Sequence[Table],
     max_processes: int,
     run: str,
+    job: remote.Job | None,
 ) -> DatasetInfo | None:
     """Runs the job, and returns the dataset; None if the job was only described or left running."""
-    here = runners.runs_here(beam_options)
     memory = machine.available_memory()
     num_rows = sizing.num_rows(tables)
-    number = sizing.num_processes(num_rows, max_processes, memory) if here else 1
+    number = 1 if job else sizing.num_processes(num_rows, max_processes, memory)
     with (
         tempfile.TemporaryDirectory() as staged,
-        progress.bar() if here else contextlib.nullcontext(),
+        contextlib.nullcontext() if job else progress.bar(),
         processes.started(number, memory, modules=[each.__name__ for each in (writing, neighbours, lookalikes)]),
     ):
         runners.stage(beam_options, staged)
+        runners.set_timeout(beam_options)
         pipeline = runners.pipeline(runner, beam_options)
         graph.build(pipeline, options, tables, num_rows, _description(options), run)
-        try:
-            result = pipeline.run()
-            if said := runners.submitted(beam_options, result):
-                print(said, flush=True)
-            if runners.is_only_described(beam_options):
-                return None
-            with contextlib.nullcontext() if here else watching.watched(result, options):
-                result.wait_until_finish()
-        except Exception as error:
-            raise _original(error) if here else UserError(failures.reason(str(error))) from error
+        if job:
+            job.run(pipeline, options)
+        else:
+            _run_here(pipeline)
+    if runners.is_only_described(beam_options):
+        return None
     failure = commit.read_failure(options)
     if failure:
         raise UserError(failure)
     return DatasetInfo.from_json(storage.read(f"{options.dataset}/{layout.MANIFEST}").decode())
+
+
+def _run_here(pipeline: beam.Pipeline) -> None:
+    try:
+        pipeline.run().wait_until_finish()
+    except Exception as error:
+        raise _original(error) from error
 
 
 def _original(error: Exception) -> BaseException:

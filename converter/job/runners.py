@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import importlib.metadata
+import importlib.util
 import posixpath
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,15 @@ from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options import pipeline_options
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions, WorkerOptions
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+    SetupOptions,
+    SparkRunnerOptions,
+    StandardOptions,
+    WorkerOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, create_runner
 
@@ -19,10 +28,15 @@ from converter.options import ConvertOptions
 from multihot.errors import UserError
 
 _DISTRIBUTION = "multihot"
+# Beam's default is five minutes, after which a job that is still running counts as failed. This is ten years.
+_NO_TIMEOUT_SECONDS = 315_360_000
+# Workers of these kinds import the packages that they find, and install none.
+_WITH_PACKAGES = ("LOOPBACK", "EXTERNAL")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 # These runners pass options on to a job server, which may know more options than Beam's Python package.
-_PORTABLE = ("flinkrunner", "portablerunner", "sparkrunner", "prismrunner")
+_PRISM = "prismrunner"
+_PORTABLE = ("flinkrunner", "portablerunner", "sparkrunner", _PRISM)
 _DATAFLOW = "dataflowrunner"
 _LOCAL = ("", "fnapirunner", "directrunner", "bundlebaseddirectrunner", "switchingdirectrunner")
 
@@ -79,6 +93,43 @@ def runner(options: PipelineOptions) -> PipelineRunner:
         return create_runner(name)
     except (ValueError, ImportError, AttributeError) as error:
         raise UserError(f"--runner={name} is not available: {error}") from error
+
+
+def is_portable(options: PipelineOptions) -> bool:
+    """Whether the job is given to a job server, by Beam's portable protocol."""
+    return _name(options) in _PORTABLE
+
+
+def is_prism(options: PipelineOptions) -> bool:
+    """Whether the job runs on Prism, which is started by this process if no job server is named."""
+    return _name(options) == _PRISM
+
+
+def needs_endpoint(options: PipelineOptions) -> bool:
+    """Whether the runner starts no engine, and has no job server of its own."""
+    return _name(options) == "portablerunner"
+
+
+def set_timeout(options: PipelineOptions) -> None:
+    """Lets a job of a portable runner take as long as it does, unless the options have a limit."""
+    names = ("--job_server_timeout", "--job-server-timeout")
+    if is_portable(options) and not any(flag.startswith(names) for flag in getattr(options, "_flags", None) or ()):
+        options.view_as(PortableOptions).job_server_timeout = _NO_TIMEOUT_SECONDS
+
+
+def workers(options: PipelineOptions) -> str:
+    """Returns the kind of workers of a portable runner: LOOPBACK, EXTERNAL, PROCESS or DOCKER."""
+    given = options.view_as(PortableOptions).environment_type
+    if given:
+        return str(given).upper()
+    # As the runners themselves decide.
+    flink, spark = options.view_as(FlinkRunnerOptions), options.view_as(SparkRunnerOptions)
+    is_local = {
+        _PRISM: True,
+        "flinkrunner": flink.flink_master in ("[auto]", "[local]"),
+        "sparkrunner": spark.spark_master_url.startswith("local"),
+    }
+    return "LOOPBACK" if is_local.get(_name(options)) else "DOCKER"
 
 
 def runs_here(options: PipelineOptions) -> bool:
@@ -143,18 +194,28 @@ def pipeline(runner: PipelineRunner, options: PipelineOptions) -> beam.Pipeline:
 def stage(options: PipelineOptions, directory: str) -> None:
     """Adds this package to the packages that the workers of a remote runner install.
 
-    Nothing is added if options name packages already, or an image, which has this package.
+    Nothing is added if options name packages already, or an image, which has this package, or if workers install none.
 
     Args:
         options: of the job; changed.
         directory: for the file of the package, until the job is submitted.
+
+    Raises:
+        UserError: the package cannot be made here.
     """
     setup = options.view_as(SetupOptions)
     has_image = options.view_as(WorkerOptions).sdk_container_image
     if runs_here(options) or has_image or setup.setup_file or setup.extra_packages:
         return
+    if is_portable(options) and workers(options) in _WITH_PACKAGES:
+        return
     project = _CHECKOUT / "pyproject.toml"
     if project.exists():
+        if not importlib.util.find_spec("build"):
+            raise UserError(
+                "Workers install this package, which is made of the checkout by the package `build`, and that is not "
+                "installed: pip install build 'setuptools>=77'"
+            )
         setup.setup_file = str(project)
     else:
         setup.extra_packages = [_wheel_of_installed(directory)]

@@ -154,17 +154,18 @@ def _reuse(
 def _earlier(directory: str, published: str, planned: str) -> Iterator[tuple[str, str, Provenance]]:
     """Yields the notes of earlier runs about a shard, each with its folder and its attempt.
 
-    The attempt is "" where a shard is in its place in the dataset: in the published one, or in the unfinished one if
-    its last step was interrupted.
+    The attempt is "" where a shard is in its place in the dataset: in the published one, or in the assembled one if
+    the last step was interrupted.
     """
+    assembled = [layout.assembled_dir(directory)] if storage.is_local(directory) else []
     notes = f"{directory}/{layout.MADE_FROM}/{layout.attempt(planned, '')}"
     for file in sorted(storage.list_files(notes)):
         attempt = file.name.removesuffix(".json")
         if made := Provenance.read(directory, layout.attempt(planned, attempt)):
             yield directory, attempt, made
-            if storage.is_local(directory):
-                yield directory, "", made
-    for folder in (directory, published) if storage.is_local(directory) else (published,):
+            for folder in assembled:
+                yield folder, "", made
+    for folder in (*assembled, published):
         if made := Provenance.read(folder, planned):
             yield folder, "", made
 

@@ -1,11 +1,13 @@
 """The message of a conversion that did not end well names the files that it leaves."""
 
 import itertools
+import types
 from pathlib import Path
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
-from converter.job import leftovers, pipeline
+from converter.job import leftovers, pipeline, remote
 from converter.options import ConvertOptions
 from multihot.errors import UserError
 from schemas import layout
@@ -46,9 +48,27 @@ def test_nothing_is_said_of_nothing(tmp_path: Path) -> None:
     assert leftovers.describe(_options(str(tmp_path))) == ""
 
 
-def test_a_job_on_other_machines_may_go_on(tmp_path: Path) -> None:
-    said = leftovers.describe(_options(str(tmp_path)), "DataflowRunner")
-    assert said == "If the job was submitted to DataflowRunner, it may still run there. Cancel it there."
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (
+            ["--runner=DataflowRunner"],
+            "If the job was submitted to DataflowRunner, it may still run there. Cancel it there.",
+        ),
+        (
+            ["--runner=PortableRunner", "--job_endpoint=host:8073"],
+            "If the job was submitted to host:8073, it may still run there, and publish the dataset. It can be "
+            "cancelled there; if the same command is run again, it publishes nothing.",
+        ),
+    ],
+)
+def test_a_job_on_other_machines_may_go_on(flags: list[str], sentence: str, tmp_path: Path) -> None:
+    job = remote.Job(PipelineOptions(flags))
+    assert leftovers.describe(_options(str(tmp_path)), job) == ""
+    pipeline_ = types.SimpleNamespace(run=lambda: exec("raise KeyboardInterrupt"))
+    with pytest.raises(KeyboardInterrupt):
+        job.run(pipeline_)
+    assert leftovers.describe(_options(str(tmp_path)), job) == sentence
 
 
 @pytest.mark.parametrize(

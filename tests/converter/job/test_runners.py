@@ -1,7 +1,9 @@
 """Flags that go to Beam, and the runner that they choose."""
 
+from pathlib import Path
+
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, SetupOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from converter.job import runners
@@ -72,3 +74,48 @@ def test_nothing_is_staged_without_need(flags: list[str], tmp_path: object) -> N
     before = options.get_all_options()
     runners.stage(options, str(tmp_path))
     assert options.view_as(SetupOptions).get_all_options() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "seconds"),
+    [
+        (["--runner=PrismRunner"], runners._NO_TIMEOUT_SECONDS),
+        (["--runner=FlinkRunner"], runners._NO_TIMEOUT_SECONDS),
+        (["--runner=FlinkRunner", "--job_server_timeout=300"], 300),
+        (["--runner=PortableRunner", "--job-server-timeout=7"], 7),
+        (["--runner=DataflowRunner"], 300),
+        ([], 300),
+    ],
+)
+def test_a_job_takes_as_long_as_it_does(flags: list[str], seconds: int) -> None:
+    options = PipelineOptions(flags)
+    runners.set_timeout(options)
+    assert options.view_as(PortableOptions).job_server_timeout == seconds
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        (["--runner=PrismRunner"], "LOOPBACK"),
+        (["--runner=PrismRunner", "--environment_type=DOCKER"], "DOCKER"),
+        (["--runner=PortableRunner"], "DOCKER"),
+        (["--runner=PortableRunner", "--environment_type=EXTERNAL"], "EXTERNAL"),
+        (["--runner=FlinkRunner"], "LOOPBACK"),
+        (["--runner=FlinkRunner", "--flink_master=host:8081"], "DOCKER"),
+        (["--runner=SparkRunner"], "LOOPBACK"),
+        (["--runner=SparkRunner", "--spark_master_url=spark://host:7077"], "DOCKER"),
+    ],
+)
+def test_only_workers_that_install_packages_are_given_ours(
+    flags: list[str], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = PipelineOptions(flags)
+    assert runners.workers(options) == kind
+    monkeypatch.setattr(runners.importlib.util, "find_spec", lambda name: None)
+    if kind == "DOCKER":
+        with pytest.raises(UserError, match="by the package `build`, and that is not installed: pip install build"):
+            runners.stage(options, str(tmp_path))
+    else:
+        runners.stage(options, str(tmp_path))
+    setup = options.view_as(SetupOptions)
+    assert (setup.setup_file, setup.extra_packages) == (None, None)

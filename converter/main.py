@@ -1,7 +1,6 @@
 """Defines the command line of the converter: flags become ConvertOptions, and a conversion starts."""
 
 import gc
-import logging
 from typing import Any
 
 from multihot import command, flags, machine
@@ -12,7 +11,7 @@ from multihot.usage import Usage
 with quiet():  # Beam tells of packages for Google Cloud that are not there.
     from converter import known_layouts
     from converter.dataset import summary
-    from converter.job import commit, pipeline, runners
+    from converter.job import commit, logs, pipeline, runners
     from converter.known_layouts import LayoutOptions
     from converter.options import ConvertOptions
 
@@ -35,10 +34,7 @@ def main(parsed: tuple[ConvertOptions, Any]) -> None:
     gc.freeze()
     gc.set_threshold(100_000)
     options, beam_options = parsed
-    # A runner in this process also raises the errors that it logs, and so does an engine. The page of a job in a cloud
-    # shows its log.
-    is_quiet = runners.runs_here(beam_options) or runners.is_portable(beam_options)
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL if is_quiet else logging.INFO)
+    logs.set_up(is_quiet=runners.runs_here(beam_options) or runners.is_portable(beam_options))
     info = pipeline.convert(options, beam_options, max_processes=min(options.threads, machine.usable_cores()))
     if info is None:
         print("The job was built or submitted, as asked: there is no dataset yet.")

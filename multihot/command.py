@@ -57,7 +57,7 @@ def run(
             _exit(signals.status(number) if number else 130)
         if not isinstance(error, mendable):
             raise
-        _say(f"error: {_sentence(error)}", error)
+        _say(f"error: {sentence(error)}", error)
         _exit(error.status if isinstance(error, UsageError) else status)
 
 
@@ -125,7 +125,7 @@ def _exit(status: object) -> NoReturn:
     os._exit(status or 0)
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
     """Returns the text of an error; for an error of the system, the file and the reason."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"

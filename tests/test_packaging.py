@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 _ROOT = Path(__file__).parents[1]
 
@@ -85,3 +86,20 @@ def test_the_docstring_of_each_package_lists_its_modules_and_folders() -> None:
             folders = [f"{path.parent.name}/" for path in init.parent.glob("*/__init__.py")]
             assert {*modules, *folders} <= {*listed}, f"{init.relative_to(_ROOT)} does not list all"
             assert all((init.parent / name).exists() for name in listed), f"{init.relative_to(_ROOT)} lists too much"
+
+
+def test_the_image_of_workers_has_the_beam_and_the_packages_of_this_checkout() -> None:
+    lines = (_ROOT / "Dockerfile").read_text().splitlines()
+    arguments = dict(re.findall(r"^ARG (\w+)=(.+)$", "\n".join(lines), re.MULTILINE))
+    # An older one is installed by `scripts/test --lowest`.
+    assert Version(arguments["BEAM"]) >= Version(importlib.metadata.version("apache-beam"))
+    assert arguments["BEAM"] in next(each.specifier for each in _DIRECT if each.name == "apache-beam")
+    assert arguments["PYTHON"] in SpecifierSet(_setup()["options"]["python_requires"])
+    (base,) = (line for line in lines if line.startswith("FROM "))
+    assert base == "FROM apache/beam_python${PYTHON}_sdk:${BEAM}"
+    copied = {name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]}
+    assert [name for name in copied if not (_ROOT / name).exists()] == []
+    assert copied == set(re.findall(r"^!(.+)$", (_ROOT / ".dockerignore").read_text(), re.MULTILINE))
+    # What pip needs to install the package.
+    found = {line.partition(".")[0] for line in _setup()["options.packages.find"]["include"].split()}
+    assert copied == found | {"LICENSE", "README.md", "pyproject.toml", "setup.cfg"}

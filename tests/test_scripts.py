@@ -65,3 +65,44 @@ def test_the_closing_line_of_pytest_is_the_last_line_of_a_test_run() -> None:
 def test_no_page_installs_the_package_from_an_index() -> None:
     pages = [_ROOT / "README.md", _ROOT / "CONTRIBUTING.md", *(_ROOT / "docs").glob("*.md")]
     assert not [page.name for page in pages if re.search(r"pip install '?multihot", page.read_text())]
+
+
+def _on_dataflow(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Runs the script with an environment whose Python prints its arguments."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (venv / "bin" / "python").chmod(0o755)
+    files = "".join((_ROOT / name).read_text() for name in ("setup.cfg", "pyproject.toml"))
+    (venv / ".installed-gcp").write_text(f"{_ROOT}\n{files}")
+    return subprocess.run(
+        [_ROOT / "scripts" / "run_on_dataflow", *flags],
+        env={**os.environ, "MULTIHOT_VENV": str(venv)}, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bucket", "folder"), [("b", "gs://b/dataflow"), ("gs://b", "gs://b/dataflow"), ("gs://b/x/", "gs://b/x")]
+)
+def test_a_job_for_dataflow_gets_the_flags_of_its_script_and_all_others(
+    bucket: str, folder: str, tmp_path: Path
+) -> None:
+    given = ["--csv=gs://b/l a.csv", "--project=p", f"--bucket={bucket}", "--region=r", "--image=i", "--name=n"]
+    done = _on_dataflow(tmp_path, *given)
+    assert done.stdout.splitlines() == [
+        "-m",
+        "converter",
+        "--runner=DataflowRunner",
+        f"--temp_location={folder}",
+        "--project=p",
+        "--region=r",
+        "--sdk_container_image=i",
+        "--csv=gs://b/l a.csv",
+        "--name=n",
+    ], done.stderr
+
+
+def test_the_script_for_dataflow_without_a_bucket_prints_its_usage(tmp_path: Path) -> None:
+    done = _on_dataflow(tmp_path, "--project=p")
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: scripts/run_on_dataflow --project=PROJECT --region=REGION --bucket=BUCKET")

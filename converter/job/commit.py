@@ -173,7 +173,7 @@ def _publish(
         storage.write(f"{incomplete}/{name}", content)
     failure = _failure(options, conversion_result, place)
     if failure:
-        storage.write(f"{incomplete}/{FAILURE}", json.dumps({"message": failure}))
+        fail(options, failure, run)
         return False
     files: dict[str, str | bytes] = {
         **lists,
@@ -213,6 +213,22 @@ def _publish(
         backup = layout.replaced_dir(options.dataset)
         publishing.publish(folder, options.dataset, commit_marker=layout.MANIFEST, backup=backup)
     return True
+
+
+def fail(options: ConvertOptions, reason: str, run: str = "") -> None:
+    """Writes into the incomplete folder why no dataset is published.
+
+    Args:
+        options: of the conversion.
+        reason: the sentence.
+        run: id of the run, as for `commit`.
+
+    Raises:
+        UserError: another run has claimed the folder.
+        OSError: the file cannot be written.
+    """
+    claims.check(options.incomplete, run)
+    storage.write(f"{options.incomplete}/{FAILURE}", json.dumps({"message": reason}))
 
 
 def now() -> str:

@@ -12,7 +12,8 @@ from multihot.errors import UserError
 _ERROR = re.compile(r"^([\w.]+(?:Error|Exception|Interrupt|Exit))(?:: |$)", re.MULTILINE)
 _STEP = re.compile(r" ?\[while running '.*", re.DOTALL)
 # Errors of ours whose messages are for the user.
-_OF_USERS = ("UserError", "StoreError", "FileTooLargeError")
+_OF_USERS = ("UserError", "StoreError", "FileTooLargeError", "OSError", "PermissionError")
+_OF_SYSTEM = re.compile(r"\[Errno \d+\] (.*): '(.*)'", re.DOTALL)
 # Engines put the name of the job before the reason, and Prism also that of a bundle.
 _BEFORE = re.compile(r"^Pipeline \S+ failed in state \w+: (bundle \w+ stage-\d+ failed:)?")
 
@@ -44,18 +45,24 @@ def failure(text: str, what: str = "The job failed") -> UserError:
         text: of the engine.
         what: the beginning of a sentence about anything that is not known.
     """
-    name, sentence = _parsed(text)
+    name, message = _parsed(text)
     if name in _OF_USERS:
-        return UserError(sentence)
+        return UserError(message)
     if name in ("ModuleNotFoundError", "ImportError"):
-        return UserError(f"The workers lack a package ({sentence}). They need this one and all that it needs.")
+        return UserError(f"The workers lack a package ({message}). They need this one and all that it needs.")
     for pattern, known in _KNOWN if not name else ():
-        if found := pattern.fullmatch(sentence):
+        if found := pattern.fullmatch(message):
             return UserError(known.format(*filter(None, found.groups())))
-    error = UserError(f"{what}: {': '.join(filter(None, (name, sentence)))}")
+    error = UserError(f"{what}: {': '.join(filter(None, (name, message)))}")
     if name and not issubclass(getattr(builtins, name, Exception), OSError | MemoryError):
         error.add_note(text.strip())  # A defect, for which the traceback is of use.
     return error
+
+
+def sentence(text: str) -> str:
+    """Returns the message of the error in a text, if it says what to mend; "" for a defect."""
+    name, message = _parsed(text)
+    return message if name in _OF_USERS else ""
 
 
 def _parsed(text: str) -> tuple[str, str]:
@@ -64,6 +71,8 @@ def _parsed(text: str) -> tuple[str, str]:
     if not found:
         return "", next((_BEFORE.sub("", line.strip()) for line in text.splitlines() if line.strip()), "")
     message = text[found[-1].end() :]
-    sentence, is_with_step = _STEP.subn("", message)
+    said, is_with_step = _STEP.subn("", message)
     # Where a message ends is not known, if it has several lines and no step behind it.
-    return found[-1][1].rpartition(".")[2], sentence if is_with_step else message.partition("\n")[0]
+    said = said if is_with_step else message.partition("\n")[0]
+    of_system = _OF_SYSTEM.fullmatch(said.strip())
+    return found[-1][1].rpartition(".")[2], f"{of_system[2]}: {of_system[1]}" if of_system else said

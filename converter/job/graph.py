@@ -12,6 +12,8 @@ shard. Per-element overhead in Beam exceeds the cost of our work, so rows, files
 A bucket is a range of positions, which are hashes of names (splits/assignment.py): a row and the file that it names are
 always in the same bucket. Splits that depend on several images (stratified, near duplicates) are assigned after the
 join.
+
+Mistakes of the user that a step finds go to the last step, which publishes nothing (failures.py).
 """
 
 import functools
@@ -26,8 +28,8 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 from converter.duplicates import grouping
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.grouping import Member
-from converter.job import claims, parallel, sizing
-from converter.job.commit import ConversionResult, commit
+from converter.job import claims, failures, parallel, sizing, watching, workers
+from converter.job.commit import ConversionResult, commit, fail
 from converter.job.duplicates import FindGroups
 from converter.job.parallel import InProcesses
 from converter.options import ConvertOptions
@@ -73,15 +75,20 @@ def build(
         run: id of the run, under which it has claimed the folder of the unfinished dataset.
     """
     num_parts, num_classes = sizing.num_parts(num_rows), len(tables[0].classes)
-    files = (
+    csvs = [table.path for table in tables]
+    parts = (
         pipeline
         | "Images" >> beam.Create([options.images])
-        | "ListingParts" >> beam.FlatMap(storage.parts)
+        | "ListingParts"
+        >> beam.ParDo(_listing_parts, options, csvs, workers.version()).with_outputs(failures.FAILURES, main="parts")
+    )
+    listed = (
+        parts.parts
         | "ToWorkers" >> beam.Reshuffle()
-        | "ListFiles" >> beam.FlatMap(_list_images, options, [table.path for table in tables])
+        | "ListFiles" >> beam.ParDo(_list_files, options, csvs).with_outputs(failures.FAILURES, main="files")
     )  # [File]
     num_buckets = AsSingleton(
-        files
+        listed.files
         | "CountFiles" >> beam.Map(len)
         | "AllFiles" >> beam.CombineGlobally(sum)
         | "NumBuckets" >> beam.Map(lambda num_files: sizing.num_buckets(num_rows, num_files, num_classes))
@@ -89,10 +96,12 @@ def build(
     read = (
         pipeline
         | "Csv" >> beam.Create(tables)
-        | "ReadRows" >> beam.ParDo(_read_rows, options, num_buckets).with_outputs(_ROWS_READ, main="rows")
+        | "ReadRows"
+        >> beam.ParDo(_read_rows, options, num_buckets).with_outputs(_ROWS_READ, failures.FAILURES, main="rows")
     )  # (bucket, [Row or Reject])
-    filed = files | "FilesByBucket" >> beam.FlatMap(_files_by_bucket, options, num_buckets)  # (bucket, [File])
-    matched = join(read.rows, filed, options)
+    filed = listed.files | "FilesByBucket" >> beam.FlatMap(_files_by_bucket, options, num_buckets)  # (bucket, [File])
+    failed = tuple(each[failures.FAILURES] for each in (parts, listed, read)) | "Failures" >> beam.Flatten()  # str
+    matched = join(read.rows, filed, options, failed)
     sources = _assign_splits(matched.sources, options, num_parts, num_buckets)
     results = (
         by_shard(sources, options)  # (Shard, [packed [Source]])
@@ -120,6 +129,7 @@ def build(
             options,
             tables[0],
             run,
+            failed=AsIter(failed),
             duplicates=AsIter(duplicates),
             results=AsIter(results | "WithoutFingerprints" >> beam.Map(ShardResult.without_fingerprints)),
             rejects=AsIter(matched[_REJECTS]),
@@ -132,13 +142,14 @@ def build(
     )
 
 
-def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOptions) -> Any:
+def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOptions, failed: beam.PCollection) -> Any:
     """Joins rows with the files that they name.
 
     Args:
         rows: (bucket, [Row or Reject])
         files: (bucket, [File])
         options: of the conversion, with the limit for the size of a file.
+        failed: the reasons why nothing will be published. If there is one, nothing is joined, and no shard is written.
 
     Returns:
         `sources`: [Source]; and as further outputs [Reject] and [name of an unlisted file], both packed, and numbers of
@@ -147,7 +158,8 @@ def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOption
     return (
         {"rows": rows, "files": files}
         | "JoinByBucket" >> beam.CoGroupByKey()  # (bucket, {"rows": [[Row]], "files": [[File]]})
-        | "Match" >> beam.ParDo(_match, options).with_outputs(_REJECTS, _UNLISTED, _MERGED, main="sources")
+        | "Match"
+        >> beam.ParDo(_match, options, AsIter(failed)).with_outputs(_REJECTS, _UNLISTED, _MERGED, main="sources")
     )
 
 
@@ -200,7 +212,8 @@ def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Itera
             num_rows += 1
             yield row
 
-    yield from buckets.fill(counted(), lambda row: key(row.filename), num_buckets, _num_bytes)
+    filled = buckets.fill(counted(), lambda row: key(row.filename), num_buckets, _num_bytes)
+    yield from failures.handed_on(filled)
     yield TaggedOutput(_ROWS_READ, num_rows)
 
 
@@ -208,10 +221,25 @@ def _num_bytes(row: Row | Reject) -> int:
     return len(row.labels if isinstance(row, Row) else row.detail)
 
 
-def _list_images(part: storage.Part, options: ConvertOptions, csvs: Sequence[str]) -> Iterator[Batch[storage.File]]:
-    files = listing.images(options, csvs, part)
-    while batch := Batch(itertools.islice(files, _LISTED)):
-        yield batch
+def _listing_parts(folder: str, options: ConvertOptions, csvs: Sequence[str], version: str) -> Iterator[Any]:
+    """Folder -> parts of its listing. The only element of the first step: a worker checks here what it may do."""
+
+    def parts() -> Iterator[storage.Part]:
+        workers.check(options.incomplete, version)
+        if first := next(listing.images(options, csvs), None):
+            workers.check_readable(first.path)
+        yield from storage.parts(folder)
+
+    return failures.handed_on(parts())
+
+
+def _list_files(part: storage.Part, options: ConvertOptions, csvs: Sequence[str]) -> Iterator[Any]:
+    def batches() -> Iterator[Batch[storage.File]]:
+        files = listing.images(options, csvs, part)
+        while batch := Batch(itertools.islice(files, _LISTED)):
+            yield batch
+
+    return failures.handed_on(batches())
 
 
 def _files_by_bucket(
@@ -221,7 +249,11 @@ def _files_by_bucket(
     return buckets.fill(files, lambda file: key(nfc(file.name)), num_buckets)
 
 
-def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: ConvertOptions) -> Iterator[Any]:
+def _match(
+    joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: ConvertOptions, failed: Iterable[str]
+) -> Iterator[Any]:
+    if any(failed):
+        return
     _, bucket = joined
     sources, rejects, unlisted = Batch[Source](), Batch[Reject](), Batch[str]()
     num_merged = 0
@@ -235,6 +267,7 @@ def _match(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: Conv
             rejects.append(found)
         else:
             unlisted.append(found.name)
+    watching.count(rejected=len(rejects))
     yield sources
     yield TaggedOutput(_REJECTS, rejects.packed())
     yield TaggedOutput(_UNLISTED, unlisted.packed())
@@ -250,6 +283,7 @@ def _versions(sources: Batch[Source], num_parts: int) -> Iterable[tuple[int, Bat
 def _plan(sizes: tuple[str, tuple[int, int, int]], options: ConvertOptions) -> tuple[str, tuple[int, bool]]:
     split, (num_images, num_bytes, num_unknown) = sizes
     progress.expect(num_images)
+    watching.count(planned=num_images)
     asked = options.num_shards.get(split) or options.num_shards.get("")
     num_shards = asked or assignment.num_shards(
         num_examples=num_images, num_bytes=num_bytes, shard_bytes=options.shard_bytes
@@ -330,6 +364,7 @@ def _written(begun: Callable[[], ShardResult]) -> ShardResult:
     result = begun()
     if processes.number() > 1:  # With one process, the bar has been advanced image by image.
         progress.advance(result.num_rows)
+    watching.count(done=result.num_rows, rejected=len(result.rejects))
     return result
 
 
@@ -339,6 +374,7 @@ def _commit(
     table: Table,
     run: str,
     *,
+    failed: Iterable[str],
     num_rows: Iterable[int],
     num_merged: Iterable[int],
     num_augmented: Iterable[int],
@@ -346,6 +382,10 @@ def _commit(
     unlisted: Iterable[bytes],
     **found: Any,
 ) -> None:
+    reason = min(failed, default="")
+    if reason:
+        fail(options, reason, run)
+        return
     result = ConversionResult.of(
         num_rows=sum(num_rows),
         num_merged=sum(num_merged),

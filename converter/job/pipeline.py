@@ -52,12 +52,11 @@ def convert(
     """
     beam_options = beam_options or PipelineOptions([])
     runner = runners.runner(beam_options)
-    for _, path in options.csv_files:
-        runners.check_paths(beam_options, {"csv": path, "images": options.images, "output": options.output})
-    engines.check(beam_options)
     csvs = [path for _, path in options.csv_files]
     for path in filter(None, (*csvs, options.images, options.output, options.schema)):
         storage.check(path)
+    runners.check(beam_options, options)
+    engines.check(beam_options)
     with _hint(options):
         tables = read_tables(options)
         rows.check_splits(options, tables)
@@ -68,6 +67,8 @@ def convert(
     with contextlib.nullcontext() if described else publishing.locked(posixpath.dirname(options.dataset)):
         _check_output(options)
         if described:
+            if runners.is_left_running(beam_options):
+                _clear(options)  # What an earlier job has left would be taken for the result of this one.
             return _run(options, beam_options, runner, tables, max_processes, "", job)
         run = uuid.uuid4().hex
         left = functools.partial(leftovers.describe, options, job)
@@ -110,10 +111,10 @@ def _run(
     ):
         runners.stage(beam_options, staged)
         runners.set_timeout(beam_options)
-        pipeline = beam.Pipeline(runner=runner, options=beam_options)
+        pipeline = runners.pipeline(runner, beam_options)
         graph.build(pipeline, options, tables, num_rows, _description(options), run)
         if job:
-            job.run(pipeline)
+            job.run(pipeline, options)
         else:
             _run_here(pipeline)
     if runners.is_only_described(beam_options):
@@ -179,6 +180,9 @@ def _check_input(options: ConvertOptions) -> None:
     """Checks the paths of the input before any file is changed."""
     if storage.is_local(options.images) and not storage.exists(f"{options.images}/."):  # A file has no ".".
         raise UserError(f"--images: there is no folder {options.images}")
+    # The first page of a listing, instead of a job that finds all images missing.
+    if not storage.is_local(options.images) and not storage.folder_exists(options.images):
+        raise UserError(f"--images: there is no file in {options.images}")
     for flag, path in (*(("csv", path) for _, path in options.csv_files), ("images", options.images)):
         for folder in options.folders:
             if storage.relative(path, folder) is not None:

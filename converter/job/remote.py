@@ -12,7 +12,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, PortableOption
 from apache_beam.portability.api import beam_job_api_pb2
 from apache_beam.runners.worker import sdk_worker
 
-from converter.job import engine_text, runners
+from converter.job import engine_text, runners, watching
+from converter.options import ConvertOptions
 from multihot.errors import UserError
 
 # Seconds for a job server to cancel a job. An interrupted program ends after five.
@@ -39,8 +40,12 @@ class Job:
         """A sentence about the job, if it may go on when this process has ended; "" otherwise."""
         return self._left
 
-    def run(self, pipeline: beam.Pipeline) -> None:
+    def run(self, pipeline: beam.Pipeline, conversion: ConvertOptions) -> None:
         """Runs the job, and waits for its end, unless it is only described.
+
+        Args:
+            pipeline: the job.
+            conversion: options of the conversion.
 
         Raises:
             UserError: the job failed, or what it needs is not there.
@@ -51,9 +56,10 @@ class Job:
             _silence_beam()
         try:
             self._result = pipeline.run()
+            self._say_where()
             if not runners.is_only_described(self._options):
-                self._say_where()
-                self._result.wait_until_finish()
+                with watching.watched(self._result, conversion):
+                    self._result.wait_until_finish()
             self._left = ""
         except KeyboardInterrupt:
             self._cancel()
@@ -65,8 +71,11 @@ class Job:
 
     def _say_where(self) -> None:
         self._left = self._may_run()
+        said = runners.submitted(self._options, self._result)
         if runners.is_portable(self._options) and self._endpoint:
-            print(f"The job is {self._result._job_id} of {self._endpoint}.", flush=True)
+            said = f"The job is {self._result._job_id} of {self._endpoint}."
+        if said:
+            print(said, flush=True)
 
     def _cancel(self) -> None:
         """Cancels the job where the engine takes a request for it, and notes whether it did."""

@@ -6,9 +6,10 @@ import importlib.metadata
 import importlib.util
 import posixpath
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import apache_beam as beam
 from apache_beam.options import pipeline_options
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
@@ -17,10 +18,13 @@ from apache_beam.options.pipeline_options import (
     SetupOptions,
     SparkRunnerOptions,
     StandardOptions,
+    WorkerOptions,
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.runners.runner import PipelineRunner, create_runner
+from apache_beam.runners.runner import PipelineResult, PipelineRunner, create_runner
 
+from converter.job import dataflow
+from converter.options import ConvertOptions
 from multihot.errors import UserError
 
 _DISTRIBUTION = "multihot"
@@ -33,6 +37,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 # These runners pass options on to a job server, which may know more options than Beam's Python package.
 _PRISM = "prismrunner"
 _PORTABLE = ("flinkrunner", "portablerunner", "sparkrunner", _PRISM)
+_DATAFLOW = "dataflowrunner"
 _LOCAL = ("", "fnapirunner", "directrunner", "bundlebaseddirectrunner", "switchingdirectrunner")
 
 
@@ -87,8 +92,7 @@ def runner(options: PipelineOptions) -> PipelineRunner:
     try:
         return create_runner(name)
     except (ValueError, ImportError, AttributeError) as error:
-        extra = " In the checkout, install it with: pip install '.[gcp]'" if "dataflow" in name.lower() else ""
-        raise UserError(f"--runner={name} is not available: {error}.{extra}") from error
+        raise UserError(f"--runner={name} is not available: {error}") from error
 
 
 def is_portable(options: PipelineOptions) -> bool:
@@ -144,29 +148,53 @@ def is_only_described(options: PipelineOptions) -> bool:
     return bool(given["dry_run"] or given["template_location"] or given["no_wait_until_finish"])
 
 
-def check_paths(options: PipelineOptions, paths: Mapping[str, str]) -> None:
-    """Checks that a job on other machines has no paths of this machine.
+def is_left_running(options: PipelineOptions) -> bool:
+    """Whether the job is submitted, and this process does not wait for its end."""
+    given = options.get_all_options()
+    return bool(given["no_wait_until_finish"] and not given["dry_run"] and not given["template_location"])
+
+
+def check(options: PipelineOptions, conversion: ConvertOptions) -> None:
+    """Checks what can be checked of a job on other machines, within seconds, before any work.
 
     Args:
         options: of the job.
-        paths: by the name of their flag.
+        conversion: options of the conversion.
 
     Raises:
-        UserError: a path is local, so that the workers of Dataflow could not open it.
+        UserError: the job could not be submitted, or its workers could not do their work.
     """
-    if _name(options) != "dataflowrunner" or is_only_described(options):
-        return
-    for flag, path in paths.items():
-        if "://" not in path:
-            raise UserError(
-                f"--{flag} must be a path that the workers of Dataflow can open, such as gs://... Received: {path!r}"
-            )
+    if _name(options) == _DATAFLOW:
+        dataflow.check(options, conversion)
+        dataflow.check_services(options)
+
+
+def submitted(options: PipelineOptions, result: PipelineResult) -> str:
+    """Returns lines about a job that was submitted: where it can be watched. "" where there is nothing to say."""
+    if _name(options) != _DATAFLOW or not getattr(result, "has_job", False):
+        return ""
+    return dataflow.submitted(options, result.job_id())
+
+
+def pipeline(runner: PipelineRunner, options: PipelineOptions) -> beam.Pipeline:
+    """Returns an empty pipeline.
+
+    Raises:
+        UserError: Beam finds a mistake in its options.
+    """
+    setup = options.view_as(SetupOptions)
+    if setup.save_main_session is None:
+        setup.save_main_session = False  # All steps are in modules, which workers import.
+    try:
+        return beam.Pipeline(runner=runner, options=options)
+    except ValueError as error:
+        raise UserError(f"Flags of Beam: {' '.join(str(error).split())}") from error
 
 
 def stage(options: PipelineOptions, directory: str) -> None:
     """Adds this package to the packages that the workers of a remote runner install.
 
-    Options that name packages already are left as they are, and so are those of workers that install no packages.
+    Nothing is added if options name packages already, or an image, which has this package, or if workers install none.
 
     Args:
         options: of the job; changed.
@@ -176,7 +204,8 @@ def stage(options: PipelineOptions, directory: str) -> None:
         UserError: the package cannot be made here.
     """
     setup = options.view_as(SetupOptions)
-    if runs_here(options) or setup.setup_file or setup.extra_packages:
+    has_image = options.view_as(WorkerOptions).sdk_container_image
+    if runs_here(options) or has_image or setup.setup_file or setup.extra_packages:
         return
     if is_portable(options) and workers(options) in _WITH_PACKAGES:
         return

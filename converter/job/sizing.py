@@ -12,7 +12,7 @@ _MANY_BUCKETS, _BUCKET_BYTES = 1 << 12, 1 << 27
 # Memory of a row, or of a file, beside the labels.
 _ITEM_BYTES = 500
 # Images whose fingerprints are compared in one task.
-_PART_IMAGES = 300_000
+_PART_IMAGES = 1_000_000
 # Largest number of parts: most bands have one of 512 values.
 _MAX_PARTS = 1 << 12
 # Rows below which starting processes takes longer than their work saves.

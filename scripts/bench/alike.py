@@ -21,6 +21,7 @@ from typing import NamedTuple
 from PIL import Image
 
 import drawings
+import drawn_hashes
 from converter.duplicates import lookalikes, neighbours
 from converter.duplicates.components import Groups, Links
 from converter.duplicates.fingerprints import Fingerprint, digest, fingerprints, views
@@ -172,9 +173,15 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=80, help="pictures of each kind; default: 80")
     parser.add_argument("--images", type=Path, help="folder of photographs; default: that in MIML_DATASET, else none")
     parser.add_argument("--crowd", type=int, default=0, help="also time so many figures on one ground; default: none")
+    parser.add_argument(
+        "--hashes", type=int, nargs="+", help="only time the search for candidates among so many drawn hashes"
+    )
     args = parser.parse_args()
     folder = args.images or (Path(os.environ["MIML_DATASET"]) / "images" if "MIML_DATASET" in os.environ else None)
     photographs = sorted(folder.iterdir())[1::5] if folder else []
+    if args.hashes:
+        drawn_hashes.report(args.hashes, photographs)
+        return
     kinds = [PHOTOGRAPHS] * bool(photographs) + list(drawings.KINDS)
     with multiprocessing.Pool(len(os.sched_getaffinity(0))) as pool:
         found = pool.starmap(measure, [(kind, args.number, photographs) for kind in kinds], chunksize=1)

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 import alike
+import drawn_hashes
 from converter.duplicates import components, lookalikes, neighbours
 from converter.duplicates.components import Groups, Links
-from converter.duplicates.fingerprints import Fingerprint, _projection, digest, fingerprints, views
+from converter.duplicates.fingerprints import Fingerprint, _phashes, _projection, digest, fingerprints, views
 from converter.duplicates.grouping import Leaks, Member, leaks, members, to_csv
 from converter.duplicates.neighbours import MAX_DISTANCE
 from converter.images.prove import Preparation, prepare
@@ -253,12 +254,12 @@ def test_links_of_n_images_that_are_all_near_are_n_minus_1() -> None:
 def _crowd(number: int) -> NDArray[np.uint64]:
     """Returns hashes that agree in the first band, but for the second half: those of the first, changed a little."""
     rng = np.random.default_rng(0)
-    hashes = rng.integers(0, 1 << 64, number, np.uint64) & ~np.uint64(neighbours._BANDS[0])
+    crowd = rng.integers(0, 1 << 64, number, np.uint64) & ~np.uint64(neighbours._BANDS[0])
     changes = np.zeros(number // 2, np.uint64)
     for _ in range(rng.integers(1, MAX_DISTANCE + 1)):
         changes |= np.uint64(1) << rng.integers(0, 64, number // 2).astype(np.uint64)
-    hashes[number // 2 :] = hashes[: number // 2] ^ changes
-    return hashes
+    crowd[number // 2 :] = crowd[: number // 2] ^ changes
+    return crowd
 
 
 @pytest.mark.parametrize("number", [6, 600, 4000])
@@ -272,6 +273,19 @@ def test_groups_of_images_that_agree_in_a_band_are_those_of_all_pairs(
     expected = _connected([[(f"{a:04}", f"{b:04}") for a, b in zip(ones, others, strict=True)]])
     assert len(expected) >= number // 2
     assert _candidates(_with(f"{i:04}", phash) for i, phash in enumerate(hashes.tolist())) == expected
+
+
+def test_drawn_hashes_are_as_alike_as_those_of_photographs(miml: Path) -> None:
+    """So that scripts/bench_duplicates tells the time of photographs."""
+    like = drawn_hashes.frequencies(sorted((miml / "images").iterdir())[:500])
+    real, drawn = _phashes(like), drawn_hashes.drawn(5000, like)
+
+    def agreeing(ones: NDArray[np.uint64]) -> float:
+        """Returns the mean number of bands in which two of the images agree."""
+        pairs = [np.unique(ones & np.uint64(band), return_counts=True)[1] for band in neighbours._BANDS]
+        return float(sum((count * (count - 1)).sum() for count in pairs) / len(ones) / (len(ones) - 1))
+
+    assert agreeing(drawn) == pytest.approx(agreeing(real), rel=0.1)
 
 
 @pytest.mark.parametrize("width", [0, 24, 64])

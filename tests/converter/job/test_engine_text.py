@@ -37,8 +37,13 @@ def _worker(error: str, step: str = " [while running 'ReadRows-ptransform-12']\n
         ),
         pytest.param(
             _worker("OSError: [Errno 28] No space left on device: '/data/x'"),
-            "The job failed: OSError: [Errno 28] No space left on device: '/data/x'",
+            "/data/x: No space left on device",
             id="of the system",
+        ),
+        pytest.param(
+            _worker("multihot.storage.files.StoreError: [Errno 5] the store's words: 'gs://b/x'"),
+            "gs://b/x: the store's words",
+            id="of the system, from a store",
         ),
         pytest.param(_worker("KeyError: 'a'"), "The job failed: KeyError: 'a'", id="a defect"),
         pytest.param(_worker("MemoryError", ""), "The job failed: MemoryError", id="without a message"),
@@ -84,3 +89,9 @@ def test_the_text_of_an_engine_becomes_a_sentence(text: str, sentence: str) -> N
     assert str(failure) == sentence
     # Only of a defect, the traceback is shown.
     assert hasattr(failure, "__notes__") == ("KeyError" in text)
+
+
+def test_a_log_has_the_sentence_about_a_mistake_and_a_defect_as_it_is() -> None:
+    assert engine_text.sentence(_worker("multihot.errors.UserError: mend this.")) == "mend this."
+    assert engine_text.sentence(_worker("KeyError: 'a'")) == ""
+    assert engine_text.sentence("Job 1 is in state JOB_STATE_RUNNING") == ""

@@ -60,21 +60,13 @@ def test_a_runner_that_there_is_not() -> None:
         runners.runner(PipelineOptions(["--runner=NoSuchRunner"]))
 
 
-def test_workers_elsewhere_are_not_given_paths_of_this_machine() -> None:
-    remote, local = PipelineOptions(list(_DATAFLOW)), PipelineOptions([])
-    paths = {"csv": "gs://bucket/labels.csv", "images": "photos"}
-    with pytest.raises(UserError, match=r"^--images must be a path that the workers of Dataflow can open"):
-        runners.check_paths(remote, paths)
-    runners.check_paths(remote, {"csv": "gs://bucket/labels.csv"})
-    runners.check_paths(local, paths)
-
-
 @pytest.mark.parametrize(
     "flags",
     [
         pytest.param([], id="in this process"),
         pytest.param([*_DATAFLOW, "--extra_package=x.whl"], id="with a package of the user's"),
         pytest.param([*_DATAFLOW, "--setup_file=/x/setup.py"], id="with a setup file of the user's"),
+        pytest.param([*_DATAFLOW, "--sdk_container_image=x"], id="with an image, which has it"),
     ],
 )
 def test_nothing_is_staged_without_need(flags: list[str], tmp_path: object) -> None:

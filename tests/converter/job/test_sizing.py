@@ -22,7 +22,9 @@ def test_buckets_are_of_some_hundred_rows_and_never_large(rows: int, files: int,
     assert sizing.num_buckets(rows, files, classes) == expected
 
 
-@pytest.mark.parametrize(("rows", "expected"), [(0, 1), (599_999, 1), (600_000, 2), (10_000_000, 33), (1 << 50, 4096)])
+@pytest.mark.parametrize(
+    ("rows", "expected"), [(0, 1), (1_999_999, 1), (2_000_000, 2), (10_000_000, 10), (1 << 50, 4096)]
+)
 def test_parts_are_of_some_hundred_thousand_images(rows: int, expected: int) -> None:
     assert sizing.num_parts(rows) == expected
 

@@ -126,6 +126,14 @@ def test_an_object_that_goes_after_the_listing_is_one_reject(
     assert b"3.jpg" in _there(server)["rejects.csv"]
 
 
+def test_a_folder_without_an_image_is_one_sentence_before_any_work(
+    scenes_in_store: str, server: Server, convert: Convert
+) -> None:
+    with pytest.raises(UserError, match=r"^--images: there is no file in \w+://bucket/imgs$"):
+        convert(**_in_store(scenes_in_store, images=f"{scenes_in_store}/imgs"))
+    assert not _there(server, "out/")
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets no request be repeated for long."""

@@ -1,0 +1,131 @@
+"""Says how far a job on other machines is: images, rate, time left and rejects.
+
+The steps count images in counters of Beam, which engines such as Dataflow and Prism tell while the job runs. Where an
+engine does not, the shards that are finished are counted, by a listing of the unfinished dataset.
+"""
+
+import contextlib
+import posixpath
+import re
+import threading
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from apache_beam.metrics.metric import Metrics, MetricsFilter
+from apache_beam.runners.runner import PipelineResult
+
+from converter.options import ConvertOptions
+from multihot import storage
+from schemas import layout
+
+_NAMESPACE = "multihot"
+# Counters: of images in shards that are planned, of those in shards that are finished, and of rejected rows.
+_PLANNED, _DONE, _REJECTED = "planned", "done", "rejected"
+# Seconds between two lines, and those in which the rate is measured.
+_SECONDS, _RATE_SECONDS = 30.0, 300.0
+_SHARD = re.compile(r"(.+)-\d+-of-(\d+)")
+
+
+class Progress(NamedTuple):
+    """How far a job is.
+
+    Attributes:
+        unit: what is counted: images, or shards.
+        done: how many are done.
+        planned: how many there are, as far as it is known; 0 if it is not.
+        rejected: number of rejected rows; None if it is not known.
+    """
+
+    unit: str
+    done: int
+    planned: int
+    rejected: int | None
+
+
+def count(*, planned: int = 0, done: int = 0, rejected: int = 0) -> None:
+    """Adds to the counters, in a step of the job."""
+    for name, number in ((_PLANNED, planned), (_DONE, done), (_REJECTED, rejected)):
+        if number:
+            Metrics.counter(_NAMESPACE, name).inc(number)
+
+
+@contextlib.contextmanager
+def watched(result: PipelineResult, options: ConvertOptions) -> Iterator[None]:
+    """Prints a line about the job from time to time, while the context is open and if anything has changed."""
+    ended = threading.Event()
+    watching = threading.Thread(target=_watch, args=(result, options, ended), name="watching", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _watch(result: PipelineResult, options: ConvertOptions, ended: threading.Event) -> None:
+    seen: list[tuple[float, Progress]] = []
+    while not ended.wait(_SECONDS):
+        now = None
+        # What cannot be asked now can be asked later, and harms no job.
+        with contextlib.suppress(Exception):
+            now = of_counters(result)
+        with contextlib.suppress(OSError):
+            now = now or of_shards(options)
+        if now and not ended.is_set() and (not seen or now != seen[-1][1]):
+            seen = [each for each in seen if time.monotonic() - each[0] < _RATE_SECONDS]
+            seen.append((time.monotonic(), now))
+            print(line(now, _rate(seen)), flush=True)
+
+
+def _rate(seen: list[tuple[float, Progress]]) -> float:
+    """Returns how many were done in a second lately; 0 if it is not known."""
+    (first, start), (last, end) = seen[0], seen[-1]
+    return max(0.0, (end.done - start.done) / (last - first)) if last > first and start.unit == end.unit else 0.0
+
+
+def of_counters(result: PipelineResult) -> Progress | None:
+    """Returns what the engine tells; None if it tells nothing."""
+    result._metrics = None  # A portable runner keeps its first answer.
+    found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE))["counters"]
+    # An image whose step is repeated may be counted twice in what is attempted.
+    sums = {name: sum(each.result or 0 for each in found if each.key.metric.name == name) for name in (_DONE, _PLANNED)}
+    if not sums[_PLANNED]:
+        return None
+    rejected = sum(each.result or 0 for each in found if each.key.metric.name == _REJECTED)
+    return Progress("images", sums[_DONE], sums[_PLANNED], rejected)
+
+
+def of_shards(options: ConvertOptions) -> Progress | None:
+    """Returns how many shards are finished; None if none is. A split of which none is finished is not known yet."""
+    notes = f"{options.incomplete}/{layout.MADE_FROM}"
+    found = {posixpath.basename(posixpath.dirname(file.path)) for file in storage.list_files(notes)}
+    shards = [match for name in found if (match := _SHARD.fullmatch(name))]
+    if not shards:
+        return None
+    return Progress("shards", len(shards), sum({match[1]: int(match[2]) for match in shards}.values()), None)
+
+
+def line(now: Progress, rate: float) -> str:
+    """Returns the line about a job.
+
+    Args:
+        now: how far it is.
+        rate: how many are done in a second; 0 if it is not known.
+    """
+    words = [f"{now.done} of {now.planned} {now.unit}"]
+    if rate:
+        words += [f"{_shown(rate)} {now.unit}/s", f"{_duration((now.planned - now.done) / rate)} left"]
+    if now.rejected is not None:
+        words.append(f"{now.rejected} {'row' if now.rejected == 1 else 'rows'} rejected")
+    return ", ".join(words)
+
+
+def _shown(rate: float) -> str:
+    return f"{rate:.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return (
+        f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min" if minutes else "less than 1 min"
+    )

@@ -17,6 +17,8 @@ from hostile import Engine
 from schemas import metadata
 from schemas.metadata import DatasetInfo
 
+pytestmark = pytest.mark.slow
+
 Draw = Callable[..., bytes]
 WriteCsv = Callable[..., Path]
 
@@ -108,9 +110,7 @@ def run_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[FnApiRunner, ConvertOpt
     return convert
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=() if kind == "rows that agree" else pytest.mark.slow) for kind in _KINDS]
-)
+@pytest.mark.parametrize("kind", _KINDS)
 def test_bundles_that_are_repeated_change_nothing(
     kind: str, rows: Rows, expected: Any, run_on: Any, tmp_path: Path
 ) -> None:
@@ -119,7 +119,6 @@ def test_bundles_that_are_repeated_change_nothing(
     assert _files(options.dataset) == expected(kind)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("kind", _KINDS)
 def test_the_dataset_is_the_same(kind: str, seed: int, rows: Rows, expected: Any, run_on: Any, tmp_path: Path) -> None:
@@ -134,7 +133,6 @@ def test_the_dataset_is_the_same(kind: str, seed: int, rows: Rows, expected: Any
     assert engine.counts["died"] + engine.counts["late"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_attempts_of_an_earlier_conversion_harm_no_later_one(
     seed: int, rows: Rows, expected: Any, run_on: Any, tmp_path: Path

@@ -67,7 +67,7 @@ def test_a_job_on_other_machines_may_go_on(flags: list[str], sentence: str, tmp_
     assert leftovers.describe(_options(str(tmp_path)), job) == ""
     pipeline_ = types.SimpleNamespace(run=lambda: exec("raise KeyboardInterrupt"))
     with pytest.raises(KeyboardInterrupt):
-        job.run(pipeline_)
+        job.run(pipeline_, _options(str(tmp_path)))
     assert leftovers.describe(_options(str(tmp_path)), job) == sentence
 
 

@@ -70,6 +70,7 @@ class Job:
             raise self._failure(error) from error
 
     def _say_where(self) -> None:
+        self._left = self._may_run()
         said = runners.submitted(self._options, self._result)
         if runners.is_portable(self._options) and self._endpoint:
             said = f"The job is {self._result._job_id} of {self._endpoint}."
@@ -91,11 +92,12 @@ class Job:
             self._left = ""  # The engine is a child of this process, and ends with it.
 
     def _may_run(self) -> str:
-        how = "If the job was submitted"
         if not runners.is_portable(self._options):
-            return f"{how} to {self._engine}, it may still run there. Cancel it there."
+            return f"If the job was submitted to {self._engine}, it may still run there. Cancel it there."
+        where = self._endpoint or self._engine
+        how = f"The job {self._result._job_id} of" if self._result else "If the job was submitted to"
         return (
-            f"{how} to {self._endpoint or self._engine}, it may still run there, and publish the dataset. It can be "
+            f"{how} {where}{'' if self._result else ', it'} may still run there, and publish the dataset. It can be "
             "cancelled there; if the same command is run again, it publishes nothing."
         )
 
@@ -109,6 +111,7 @@ class Job:
             return error if isinstance(error, UserError) else engine_text.failure(text, what)
         code, details = error.code(), error.details() or ""
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            self._cancel()
             seconds = self._options.view_as(PortableOptions).job_server_timeout
             return UserError(f"The job has not ended in {seconds} s (--job_server_timeout).")
         if code == grpc.StatusCode.UNAVAILABLE:

@@ -108,7 +108,9 @@ def run_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[FnApiRunner, ConvertOpt
     return convert
 
 
-@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind == "rows that agree" else pytest.mark.slow) for kind in _KINDS]
+)
 def test_bundles_that_are_repeated_change_nothing(
     kind: str, rows: Rows, expected: Any, run_on: Any, tmp_path: Path
 ) -> None:

@@ -237,6 +237,17 @@ def test_a_signal_cancels_the_job(
     assert [path.name for path in (output / "dataset").iterdir()] == ["1.0.0.incomplete"]
 
 
+def test_a_job_that_takes_longer_than_it_may_is_cancelled(many: Path, engine: str, tmp_path: Path) -> None:
+    output = tmp_path / "there"
+    flags = ["--environment_type=LOOPBACK", "--job_server_timeout=1"]
+    status, said = _convert(_flags(many, output, engine, *flags))
+    assert status == 1
+    sentences = ["error: The job has not ended in 1 s (--job_server_timeout).", "The job was cancelled."]
+    assert said.splitlines()[:2] == sentences
+    status, said = _convert(_flags(many, output, engine, *flags[:1]))
+    assert status == 0, said
+
+
 def test_a_job_that_cannot_be_cancelled_publishes_nothing(
     many: Path, prism: str, pool: tuple[str, int], tmp_path: Path
 ) -> None:
@@ -251,8 +262,8 @@ def test_a_job_that_cannot_be_cancelled_publishes_nothing(
         assert process.returncode == 143
         assert said[:2] == [
             "Interrupted.",
-            f"If the job was submitted to localhost:{port}, it may still run there, and publish the dataset. It can be "
-            "cancelled there; if the same command is run again, it publishes nothing.",
+            f"The job job-001 of localhost:{port} may still run there, and publish the dataset. It can be cancelled "
+            "there; if the same command is run again, it publishes nothing.",
         ]
         time.sleep(8)
     assert [path.name for path in (output / "dataset").iterdir()] == ["1.0.0.incomplete"]

@@ -61,6 +61,7 @@ def build(
     options: ConvertOptions,
     tables: Sequence[Table],
     num_rows: int,
+    num_parts: int,
     conversion: Mapping[str, Any],
     run: str = "",
 ) -> None:
@@ -71,10 +72,11 @@ def build(
         options: of the conversion.
         tables: the files of the table.
         num_rows: of all these files, estimated.
+        num_parts: of each band of fingerprints.
         conversion: facts about this run for conversion.json.
         run: id of the run, under which it has claimed the folder of the unfinished dataset.
     """
-    num_parts, num_classes = sizing.num_parts(num_rows), len(tables[0].classes)
+    num_classes = len(tables[0].classes)
     csvs = [table.path for table in tables]
     parts = (
         pipeline

@@ -103,6 +103,8 @@ def _run(
     """Runs the job, and returns the dataset; None if the job was only described or left running."""
     memory = machine.available_memory()
     num_rows = sizing.num_rows(tables)
+    # Parts are for many workers. Here, each would be one more copy of all fingerprints in the memory of this process.
+    num_parts = sizing.num_parts(num_rows) if job else 1
     number = 1 if job else sizing.num_processes(num_rows, max_processes, memory)
     with (
         tempfile.TemporaryDirectory() as staged,
@@ -112,7 +114,7 @@ def _run(
         runners.stage(beam_options, staged)
         runners.set_timeout(beam_options)
         pipeline = runners.pipeline(runner, beam_options)
-        graph.build(pipeline, options, tables, num_rows, _description(options), run)
+        graph.build(pipeline, options, tables, num_rows, num_parts, _description(options), run)
         if job:
             job.run(pipeline, options)
         else:

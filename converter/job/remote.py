@@ -76,6 +76,8 @@ class Job:
             said = f"The job is {self._result._job_id} of {self._endpoint}."
         if said:
             print(said, flush=True)
+        if command := runners.cancel_command(self._options, self._result):
+            self._left = f"The job may still run, and publish the dataset. To cancel it: {command}"
 
     def _cancel(self) -> None:
         """Cancels the job where the engine takes a request for it, and notes whether it did."""

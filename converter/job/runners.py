@@ -176,6 +176,13 @@ def submitted(options: PipelineOptions, result: PipelineResult) -> str:
     return dataflow.submitted(options, result.job_id())
 
 
+def cancel_command(options: PipelineOptions, result: PipelineResult) -> str:
+    """Returns the command that cancels a job that was submitted; "" where there is none."""
+    if _name(options) != _DATAFLOW or not getattr(result, "has_job", False):
+        return ""
+    return dataflow.cancel(options, result.job_id())
+
+
 def pipeline(runner: PipelineRunner, options: PipelineOptions) -> beam.Pipeline:
     """Returns an empty pipeline.
 

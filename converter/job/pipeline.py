@@ -101,8 +101,8 @@ def _run(
     job: remote.Job | None,
 ) -> DatasetInfo | None:
     """Runs the job, and returns the dataset; None if the job was only described or left running."""
-    memory = machine.available_memory()
     num_rows = sizing.num_rows(tables)
+    memory = sizing.memory_left(num_rows, machine.available_memory())
     # Parts are for many workers. Here, each would be one more copy of all fingerprints in the memory of this process.
     num_parts = sizing.num_parts(num_rows) if job else 1
     number = 1 if job else sizing.num_processes(num_rows, max_processes, memory)

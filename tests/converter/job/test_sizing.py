@@ -29,6 +29,12 @@ def test_parts_are_of_some_hundred_thousand_images(rows: int, expected: int) -> 
     assert sizing.num_parts(rows) == expected
 
 
+def test_rows_leave_less_memory_for_processes() -> None:
+    assert sizing.memory_left(0, 2_000_000_000) == 2_000_000_000
+    assert sizing.memory_left(1_000_000, 2_000_000_000) == 900_000_000
+    assert sizing.memory_left(10_000_000, 2_000_000_000) == 500_000_000
+
+
 @pytest.mark.parametrize(
     ("max_processes", "memory", "expected"),
     [

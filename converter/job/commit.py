@@ -169,14 +169,12 @@ def _publish(
         layout.REJECTS: to_csv(conversion_result.rejects),
         layout.UNLISTED: unlisted_csv(conversion_result.unlisted),
     }
-    for name, content in lists.items():
-        storage.write(f"{incomplete}/{name}", content)
+    _write(incomplete, lists)
     failure = _failure(options, conversion_result, place)
     if failure:
         fail(options, failure, run)
         return False
     files: dict[str, str | bytes] = {
-        **lists,
         **derived.files(info),
         layout.DUPLICATES: grouping.to_csv(conversion_result.duplicates),
     }
@@ -186,22 +184,20 @@ def _publish(
     folder = options.dataset if place else layout.assembled_dir(incomplete)
     shards.check(folder)
     shards.renumber()
-    for name, content in files.items():
-        storage.write(f"{incomplete}/{name}", content)
+    _write(incomplete, files)
     if place:
         place.begin()
     shards.gather(folder)
-    publishing.copy(incomplete, folder, files)
+    publishing.copy(incomplete, folder, {*lists, *files})
     # The page shows what is in these files and shards.
     page, report_failure = report_page.attempt(folder, info, options.limits)
     notes = {**conversion, "finished": now(), "shards": conversion_result.shards, "report_failure": report_failure}
     if run:
         notes["run"] = run
     last = {layout.REPORT: page, layout.CONVERSION: json.dumps(notes, indent=1, ensure_ascii=False) + "\n"}
-    for name, content in last.items():
-        storage.write(f"{incomplete}/{name}", content)
+    _write(incomplete, last)
     publishing.copy(incomplete, folder, last)
-    names = {*shards.paths, *files, *last}
+    names = {*shards.paths, *lists, *files, *last}
     if place:
         place.keep_only(names)
         place.finish(manifest)
@@ -213,6 +209,11 @@ def _publish(
         backup = layout.replaced_dir(options.dataset)
         publishing.publish(folder, options.dataset, commit_marker=layout.MANIFEST, backup=backup)
     return True
+
+
+def _write(folder: str, files: Mapping[str, str | bytes]) -> None:
+    with storage.in_parallel(folder) as threads:
+        list(threads.map(lambda name: storage.write(f"{folder}/{name}", files[name]), files))
 
 
 def fail(options: ConvertOptions, reason: str, run: str = "") -> None:

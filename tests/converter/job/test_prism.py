@@ -142,8 +142,7 @@ _KINDS = {
 }
 
 
-@pytest.mark.parametrize("workers", ["LOOPBACK", "EXTERNAL"])
-@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize(("kind", "workers"), [("plain", "LOOPBACK"), *((kind, "EXTERNAL") for kind in _KINDS)])
 def test_the_dataset_is_the_same(
     kind: str, workers: str, scenes: Path, engine: str, pool: tuple[str, int], tmp_path: Path
 ) -> None:
@@ -219,8 +218,9 @@ def test_after_its_launcher_was_killed_a_job_harms_no_later_one(
     assert [path.name for path in (output / "dataset").iterdir()] == ["1.0.0"]
 
 
-@pytest.mark.parametrize("workers", ["LOOPBACK", "EXTERNAL"])
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "status", "workers"), [(signal.SIGINT, 130, "EXTERNAL"), (signal.SIGTERM, 143, "LOOPBACK")]
+)
 def test_a_signal_cancels_the_job(
     sent: int, status: int, workers: str, many: Path, engine: str, pool: tuple[str, int], tmp_path: Path
 ) -> None:

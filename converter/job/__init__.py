@@ -2,8 +2,11 @@
 
 pipeline.py   runs a conversion: checks the folders, runs the Beam job, and returns the resulting dataset
 graph.py      builds the graph of the Beam job, as one expression
-sizing.py     determines the numbers of buckets, parts and processes of a job from the size of the CSV
+joining.py    adds the steps that read the table and list the images, and join rows with the files that they name
+sizing.py     determines the numbers of buckets, parts and processes of a job from the numbers of its rows and files
 duplicates.py adds the steps that find images that are the same or nearly the same
+results.py    defines ConversionResult, the results of all steps before the commit, and makes the manifest of them
+refusals.py   says why a conversion publishes no dataset: counts that do not add up, or too many rejected rows
 commit.py     ends a conversion: reconciles the counts, writes the metadata, and publishes the dataset
 gathering.py  brings shards from the attempts that wrote them to their place in the dataset
 publishing.py moves a finished dataset into its place

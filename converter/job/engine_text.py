@@ -18,7 +18,7 @@ _OF_SYSTEM = re.compile(r"\[Errno \d+\] (.*): '(.*)'", re.DOTALL)
 _BEFORE = re.compile(r"^Pipeline \S+ failed in state \w+: (bundle \w+ stage-\d+ failed:)?")
 
 _LOST_WORKER = "A worker has ended during its work: it was killed, or there was no memory left."
-# What Beam and engines say of what is not there, and the sentence that says what to do, with their groups.
+# Messages of Beam and of engines about something that is missing; and the sentence for each, which takes their groups.
 _KNOWN = (
     (
         re.compile(r"(?s).*docker.*err: (.*)|.*(Cannot connect to the Docker daemon.*)", re.IGNORECASE),

@@ -23,37 +23,28 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
+from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 
 from converter.duplicates import grouping
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.grouping import Member
-from converter.job import claims, failures, parallel, sizing, watching, workers
-from converter.job.commit import ConversionResult, commit, fail
+from converter.job import claims, joining, parallel, watching
+from converter.job.commit import commit, fail
 from converter.job.duplicates import FindGroups
+from converter.job.joining import Joined
 from converter.job.parallel import InProcesses
+from converter.job.results import ConversionResult
 from converter.options import ConvertOptions
 from converter.rejects import Reject
-from converter.shards import buckets, listing, planning, reading, writing
+from converter.shards import buckets, planning, reading, writing
 from converter.shards.batches import Batch, Packed
-from converter.shards.matching import Matcher, Merged, Source
+from converter.shards.matching import Source
 from converter.shards.planning import Shard
 from converter.shards.writing import ShardResult
 from converter.splits import assignment, augmented, stratify
 from converter.system import processes, progress
-from converter.table import filenames, rows
 from converter.table.header import Table
 from converter.table.row import Row
-from converter.text import nfc
-from multihot import storage
-
-_REJECTS = "rejects"
-_ROWS_READ = "rows_read"
-_UNLISTED = "unlisted"
-_MERGED = "merged"
-
-# Files of a listing that travel together.
-_LISTED = 10_000
 
 
 def build(
@@ -76,35 +67,8 @@ def build(
         conversion: facts about this run for conversion.json.
         run: id of the run, under which it has claimed the folder of the unfinished dataset.
     """
-    num_classes = len(tables[0].classes)
-    csvs = [table.path for table in tables]
-    parts = (
-        pipeline
-        | "Images" >> beam.Create([options.images])
-        | "ListingParts"
-        >> beam.ParDo(_listing_parts, options, csvs, workers.version()).with_outputs(failures.FAILURES, main="parts")
-    )
-    listed = (
-        parts.parts
-        | "ToWorkers" >> beam.Reshuffle()
-        | "ListFiles" >> beam.ParDo(_list_files, options, csvs).with_outputs(failures.FAILURES, main="files")
-    )  # [File]
-    num_buckets = AsSingleton(
-        listed.files
-        | "CountFiles" >> beam.Map(len)
-        | "AllFiles" >> beam.CombineGlobally(sum)
-        | "NumBuckets" >> beam.Map(lambda num_files: sizing.num_buckets(num_rows, num_files, num_classes))
-    )
-    read = (
-        pipeline
-        | "Csv" >> beam.Create(tables)
-        | "ReadRows"
-        >> beam.ParDo(_read_rows, options, num_buckets).with_outputs(_ROWS_READ, failures.FAILURES, main="rows")
-    )  # (bucket, [Row or Reject])
-    filed = listed.files | "FilesByBucket" >> beam.FlatMap(_files_by_bucket, options, num_buckets)  # (bucket, [File])
-    failed = tuple(each[failures.FAILURES] for each in (parts, listed, read)) | "Failures" >> beam.Flatten()  # str
-    matched = join(read.rows, filed, options, failed)
-    sources = _assign_splits(matched.sources, options, num_parts, num_buckets)
+    joined = joining.read(pipeline, options, tables, num_rows)
+    sources = _assign_splits(joined, options, num_parts)
     results = (
         by_shard(sources, options)  # (Shard, [packed [Source]])
         | "WriteShards" >> beam.ParDo(InProcesses(_begin_shard, options, run))
@@ -131,37 +95,16 @@ def build(
             options,
             tables[0],
             run,
-            failed=AsIter(failed),
+            failed=AsIter(joined.failed),
             duplicates=AsIter(duplicates),
             results=AsIter(results | "WithoutFingerprints" >> beam.Map(ShardResult.without_fingerprints)),
-            rejects=AsIter(matched[_REJECTS]),
+            rejects=AsIter(joined.rejects),
             # A number for each file, bucket and part: a step that adds few numbers takes longer than adding them here.
-            num_rows=AsIter(read[_ROWS_READ]),
-            num_merged=AsIter(matched[_MERGED]),
+            num_rows=AsIter(joined.num_rows),
+            num_merged=AsIter(joined.num_merged),
             num_augmented=AsIter(num_augmented),
-            unlisted=AsIter(matched[_UNLISTED]),
+            unlisted=AsIter(joined.unlisted),
         )
-    )
-
-
-def join(rows: beam.PCollection, files: beam.PCollection, options: ConvertOptions, failed: beam.PCollection) -> Any:
-    """Joins rows with the files that they name.
-
-    Args:
-        rows: (bucket, [Row or Reject])
-        files: (bucket, [File])
-        options: of the conversion, with the limit for the size of a file.
-        failed: the reasons why nothing will be published. If there is one, nothing is joined, and no shard is written.
-
-    Returns:
-        `sources`: [Source]; and as further outputs [Reject] and [name of an unlisted file], both packed, and numbers of
-        rows that have been merged with others.
-    """
-    return (
-        {"rows": rows, "files": files}
-        | "JoinByBucket" >> beam.CoGroupByKey()  # (bucket, {"rows": [[Row]], "files": [[File]]})
-        | "Match"
-        >> beam.ParDo(_match, options, AsIter(failed)).with_outputs(_REJECTS, _UNLISTED, _MERGED, main="sources")
     )
 
 
@@ -176,10 +119,9 @@ def by_shard(sources: beam.PCollection, options: ConvertOptions) -> beam.PCollec
     return sources | "AssignShards" >> beam.FlatMap(_assign, AsDict(plans)) | "GroupByShard" >> beam.GroupByKey()
 
 
-def _assign_splits(
-    sources: beam.PCollection, options: ConvertOptions, num_parts: int, num_buckets: AsSingleton
-) -> beam.PCollection:
+def _assign_splits(joined: Joined, options: ConvertOptions, num_parts: int) -> beam.PCollection:
     """Assigns the splits that depend on several images. Other splits follow from a row alone, and are set already."""
+    sources, num_buckets = joined.sources, joined.num_buckets
     if options.split_method == "stratified":
         splits = (
             sources
@@ -201,79 +143,6 @@ def _assign_splits(
         )  # {group: the first of the groups that are joined with it}
         return sources | "KeepTogether" >> beam.Map(planning.keep_together, options, AsSingleton(groups))
     return sources
-
-
-def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Iterator[Any]:
-    """CSV -> rows, rejected ones among them, since the files that they name are listed; and the number of rows."""
-    num_rows = 0
-    key = filenames.key(options.filename_match)
-
-    def counted() -> Iterator[Row | Reject]:
-        nonlocal num_rows
-        for row in rows.read_rows(options, table):
-            num_rows += 1
-            yield row
-
-    filled = buckets.fill(counted(), lambda row: key(row.filename), num_buckets, _num_bytes)
-    yield from failures.handed_on(filled)
-    yield TaggedOutput(_ROWS_READ, num_rows)
-
-
-def _num_bytes(row: Row | Reject) -> int:
-    return len(row.labels if isinstance(row, Row) else row.detail)
-
-
-def _listing_parts(folder: str, options: ConvertOptions, csvs: Sequence[str], version: str) -> Iterator[Any]:
-    """Folder -> parts of its listing. The only element of the first step: a worker checks here what it may do."""
-
-    def parts() -> Iterator[storage.Part]:
-        workers.check(options.incomplete, version)
-        if first := next(listing.images(options, csvs), None):
-            workers.check_readable(first.path)
-        yield from storage.parts(folder)
-
-    return failures.handed_on(parts())
-
-
-def _list_files(part: storage.Part, options: ConvertOptions, csvs: Sequence[str]) -> Iterator[Any]:
-    def batches() -> Iterator[Batch[storage.File]]:
-        files = listing.images(options, csvs, part)
-        while batch := Batch(itertools.islice(files, _LISTED)):
-            yield batch
-
-    return failures.handed_on(batches())
-
-
-def _files_by_bucket(
-    files: Batch[storage.File], options: ConvertOptions, num_buckets: int
-) -> Iterable[tuple[int, Batch[storage.File]]]:
-    key = filenames.key(options.filename_match)
-    return buckets.fill(files, lambda file: key(nfc(file.name)), num_buckets)
-
-
-def _match(
-    joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: ConvertOptions, failed: Iterable[str]
-) -> Iterator[Any]:
-    if any(failed):
-        return
-    _, bucket = joined
-    sources, rejects, unlisted = Batch[Source](), Batch[Reject](), Batch[str]()
-    num_merged = 0
-    rows_, files = (itertools.chain.from_iterable(bucket[name]) for name in ("rows", "files"))
-    for found in Matcher(options).match_all(rows_, files):
-        if isinstance(found, Source):
-            sources.append(found)
-        elif isinstance(found, Merged):
-            num_merged += 1
-        elif isinstance(found, Reject):
-            rejects.append(found)
-        else:
-            unlisted.append(found.name)
-    watching.count(rejected=len(rejects))
-    yield sources
-    yield TaggedOutput(_REJECTS, rejects.packed())
-    yield TaggedOutput(_UNLISTED, unlisted.packed())
-    yield TaggedOutput(_MERGED, num_merged)
 
 
 def _versions(sources: Batch[Source], num_parts: int) -> Iterable[tuple[int, Batch[tuple[str, str]]]]:

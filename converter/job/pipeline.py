@@ -68,7 +68,7 @@ def convert(
         _check_output(options)
         if described:
             if runners.is_left_running(beam_options):
-                _clear(options)  # What an earlier job has left would be taken for the result of this one.
+                _clear(options)  # The failure of an earlier job would be taken for the result of this one.
             return _run(options, beam_options, runner, tables, max_processes, "", job)
         run = uuid.uuid4().hex
         left = functools.partial(leftovers.describe, options, job)
@@ -103,8 +103,7 @@ def _run(
     """Runs the job, and returns the dataset; None if the job was only described or left running."""
     num_rows = sizing.num_rows(tables)
     memory = sizing.memory_left(num_rows, machine.available_memory())
-    # Parts are for many workers. Here, each would be one more copy of all fingerprints in the memory of this process.
-    num_parts = sizing.num_parts(num_rows) if job else 1
+    num_parts = sizing.num_parts(num_rows, is_here=job is None)
     number = 1 if job else sizing.num_processes(num_rows, max_processes, memory)
     with (
         tempfile.TemporaryDirectory() as staged,

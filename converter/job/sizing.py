@@ -41,9 +41,15 @@ def num_buckets(num_rows: int, num_files: int, num_classes: int) -> int:
     return max(1, min(_MANY_BUCKETS, max(num_rows, num_files) // _BUCKET_ITEMS), num_bytes // _BUCKET_BYTES)
 
 
-def num_parts(num_rows: int) -> int:
-    """Returns the number of parts to cut each band of fingerprints into."""
-    return max(1, min(_MAX_PARTS, num_rows // _PART_IMAGES))
+def num_parts(num_rows: int, is_here: bool) -> int:
+    """Returns the number of parts to cut each band of fingerprints into.
+
+    Args:
+        num_rows: of the table.
+        is_here: whether the job runs in this process. Parts are for many workers: with several, each fingerprint is
+            sent once for each band, and this process would hold all these copies.
+    """
+    return 1 if is_here else max(1, min(_MAX_PARTS, num_rows // _PART_IMAGES))
 
 
 def memory_left(num_rows: int, memory: int) -> int:

@@ -66,7 +66,7 @@ def _watch(result: PipelineResult, options: ConvertOptions, ended: threading.Eve
     seen: list[tuple[float, Progress]] = []
     while not ended.wait(_SECONDS):
         now = None
-        # What cannot be asked now can be asked later, and harms no job.
+        # The engine may not answer now. The next line asks it again.
         with contextlib.suppress(Exception):
             now = of_counters(result)
         with contextlib.suppress(OSError):

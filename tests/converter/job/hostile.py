@@ -38,7 +38,7 @@ class DiedError(BaseException):
 
 
 class _Fate:
-    """What happens to an attempt when it touches its n-th file in a folder; at 0, before it begins."""
+    """The fate of an attempt when it touches its n-th file in a folder; at 0, before it begins."""
 
     def __init__(self, moment: int, folder: str, happens: Callable[[], None]) -> None:
         self._left, self._folder, self._happens = moment, folder, happens

@@ -10,7 +10,7 @@ import pytest
 
 from converter.images import prove
 from converter.job import claims, commit, gathering, publishing
-from converter.job.commit import ConversionResult
+from converter.job.results import ConversionResult
 from converter.options import ConvertOptions
 from converter.shards import writing
 from converter.shards.writing import ShardResult, Source

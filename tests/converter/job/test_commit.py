@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from converter.images import prove
-from converter.job.commit import FAILURE, ConversionResult, commit, read_failure
+from converter.job.commit import FAILURE, commit, read_failure
+from converter.job.results import ConversionResult
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
 from converter.shards import writing

@@ -99,7 +99,7 @@ def expected(rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
 def run_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[FnApiRunner, ConvertOptions], DatasetInfo]:
     """Returns the function that converts on an engine, with several buckets and parts."""
     monkeypatch.setattr(sizing, "num_buckets", lambda *_: 5)
-    monkeypatch.setattr(sizing, "num_parts", lambda *_: 3)
+    monkeypatch.setattr(sizing, "num_parts", lambda *_, **__: 3)
 
     def convert(engine: FnApiRunner, options: ConvertOptions) -> DatasetInfo:
         monkeypatch.setattr(runners, "runner", lambda _: engine)

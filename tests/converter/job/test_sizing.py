@@ -25,8 +25,9 @@ def test_buckets_are_of_some_hundred_rows_and_never_large(rows: int, files: int,
 @pytest.mark.parametrize(
     ("rows", "expected"), [(0, 1), (1_999_999, 1), (2_000_000, 2), (10_000_000, 10), (1 << 50, 4096)]
 )
-def test_parts_are_of_some_hundred_thousand_images(rows: int, expected: int) -> None:
-    assert sizing.num_parts(rows) == expected
+def test_parts_are_of_a_million_images_or_more(rows: int, expected: int) -> None:
+    assert sizing.num_parts(rows, is_here=False) == expected
+    assert sizing.num_parts(rows, is_here=True) == 1
 
 
 def test_rows_leave_less_memory_for_processes() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from converter.job import claims, commit, gathering, pipeline, publishing
-from converter.job.commit import ConversionResult
+from converter.job.results import ConversionResult
 from converter.options import ConvertOptions
 from converter.shards import writing
 from converter.shards.writing import ShardResult, Source

@@ -1,0 +1,184 @@
+"""Adds the steps that read the table and list the images, and join rows with the files that they name.
+
+folder -> parts of its listing -> [File] -> number of files -> number of buckets
+|                             |
+`-> (bucket, [File]) <--------+--------> (bucket, [Row or Reject]) <- CSV text
+`--------- join by bucket ---------'
+v
+[Source], and rejects, unlisted files, numbers of merged rows
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.pvalue import AsIter, AsSingleton, TaggedOutput
+
+from converter.job import failures, sizing, watching, workers
+from converter.options import ConvertOptions
+from converter.rejects import Reject
+from converter.shards import buckets, listing
+from converter.shards.batches import Batch
+from converter.shards.matching import Matcher, Merged, Source
+from converter.table import filenames, rows
+from converter.table.header import Table
+from converter.table.row import Row
+from converter.text import nfc
+from multihot import storage
+
+_REJECTS = "rejects"
+_ROWS_READ = "rows_read"
+_UNLISTED = "unlisted"
+_MERGED = "merged"
+
+# Files of a listing that travel together.
+_LISTED = 10_000
+
+
+class Joined(NamedTuple):
+    """The results of these steps.
+
+    Attributes:
+        sources: [Source]
+        rejects: [Reject], packed.
+        unlisted: [name of a file that no row names], packed.
+        num_rows: numbers of rows that were read.
+        num_merged: numbers of rows that have been merged with others.
+        failed: the reasons why nothing will be published. If there is one, nothing is joined, and no shard is written.
+        num_buckets: the number of buckets, for further joins.
+    """
+
+    sources: beam.PCollection
+    rejects: beam.PCollection
+    unlisted: beam.PCollection
+    num_rows: beam.PCollection
+    num_merged: beam.PCollection
+    failed: beam.PCollection
+    num_buckets: AsSingleton
+
+
+def read(pipeline: beam.Pipeline, options: ConvertOptions, tables: Sequence[Table], num_rows: int) -> Joined:
+    """Adds the steps to an empty pipeline.
+
+    Args:
+        pipeline: to which they are added.
+        options: of the conversion.
+        tables: the files of the table.
+        num_rows: of all these files, estimated.
+    """
+    num_classes = len(tables[0].classes)
+    csvs = [table.path for table in tables]
+    parts = (
+        pipeline
+        | "Images" >> beam.Create([options.images])
+        | "ListingParts"
+        >> beam.ParDo(_listing_parts, options, csvs, workers.version()).with_outputs(failures.FAILURES, main="parts")
+    )
+    listed = (
+        parts.parts
+        | "ToWorkers" >> beam.Reshuffle()
+        | "ListFiles" >> beam.ParDo(_list_files, options, csvs).with_outputs(failures.FAILURES, main="files")
+    )  # [File]
+    num_buckets = AsSingleton(
+        listed.files
+        | "CountFiles" >> beam.Map(len)
+        | "AllFiles" >> beam.CombineGlobally(sum)
+        | "NumBuckets" >> beam.Map(lambda num_files: sizing.num_buckets(num_rows, num_files, num_classes))
+    )
+    rows_read = (
+        pipeline
+        | "Csv" >> beam.Create(tables)
+        | "ReadRows"
+        >> beam.ParDo(_read_rows, options, num_buckets).with_outputs(_ROWS_READ, failures.FAILURES, main="rows")
+    )  # (bucket, [Row or Reject])
+    filed = listed.files | "FilesByBucket" >> beam.FlatMap(_files_by_bucket, options, num_buckets)  # (bucket, [File])
+    failed = tuple(each[failures.FAILURES] for each in (parts, listed, rows_read)) | "Failures" >> beam.Flatten()  # str
+    joined = (
+        {"rows": rows_read.rows, "files": filed}
+        | "JoinByBucket" >> beam.CoGroupByKey()  # (bucket, {"rows": [[Row]], "files": [[File]]})
+        | "Match"
+        >> beam.ParDo(_match, options, AsIter(failed)).with_outputs(_REJECTS, _UNLISTED, _MERGED, main="sources")
+    )
+    return Joined(
+        sources=joined.sources,
+        rejects=joined[_REJECTS],
+        unlisted=joined[_UNLISTED],
+        num_rows=rows_read[_ROWS_READ],
+        num_merged=joined[_MERGED],
+        failed=failed,
+        num_buckets=num_buckets,
+    )
+
+
+def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Iterator[Any]:
+    """CSV -> rows, rejected ones among them, since the files that they name are listed; and the number of rows."""
+    num_rows = 0
+    key = filenames.key(options.filename_match)
+
+    def counted() -> Iterator[Row | Reject]:
+        nonlocal num_rows
+        for row in rows.read_rows(options, table):
+            num_rows += 1
+            yield row
+
+    filled = buckets.fill(counted(), lambda row: key(row.filename), num_buckets, _num_bytes)
+    yield from failures.handed_on(filled)
+    yield TaggedOutput(_ROWS_READ, num_rows)
+
+
+def _num_bytes(row: Row | Reject) -> int:
+    return len(row.labels if isinstance(row, Row) else row.detail)
+
+
+def _listing_parts(folder: str, options: ConvertOptions, csvs: Sequence[str], version: str) -> Iterator[Any]:
+    """Folder -> parts of its listing. The only element of the first step: a worker checks here what it may do."""
+
+    def parts() -> Iterator[storage.Part]:
+        workers.check(options.incomplete, version)
+        if first := next(listing.images(options, csvs), None):
+            workers.check_readable(first.path)
+        yield from storage.parts(folder)
+
+    return failures.handed_on(parts())
+
+
+def _list_files(part: storage.Part, options: ConvertOptions, csvs: Sequence[str]) -> Iterator[Any]:
+    def batches() -> Iterator[Batch[storage.File]]:
+        files = listing.images(options, csvs, part)
+        while batch := Batch(itertools.islice(files, _LISTED)):
+            yield batch
+
+    return failures.handed_on(batches())
+
+
+def _files_by_bucket(
+    files: Batch[storage.File], options: ConvertOptions, num_buckets: int
+) -> Iterable[tuple[int, Batch[storage.File]]]:
+    key = filenames.key(options.filename_match)
+    return buckets.fill(files, lambda file: key(nfc(file.name)), num_buckets)
+
+
+def _match(
+    joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]], options: ConvertOptions, failed: Iterable[str]
+) -> Iterator[Any]:
+    if any(failed):
+        return
+    _, bucket = joined
+    sources, rejects, unlisted = Batch[Source](), Batch[Reject](), Batch[str]()
+    num_merged = 0
+    rows_, files = (itertools.chain.from_iterable(bucket[name]) for name in ("rows", "files"))
+    for found in Matcher(options).match_all(rows_, files):
+        if isinstance(found, Source):
+            sources.append(found)
+        elif isinstance(found, Merged):
+            num_merged += 1
+        elif isinstance(found, Reject):
+            rejects.append(found)
+        else:
+            unlisted.append(found.name)
+    watching.count(rejected=len(rejects))
+    yield sources
+    yield TaggedOutput(_REJECTS, rejects.packed())
+    yield TaggedOutput(_UNLISTED, unlisted.packed())
+    yield TaggedOutput(_MERGED, num_merged)

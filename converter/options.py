@@ -126,6 +126,13 @@ class ConvertOptions:
     schema: str = field(
         default="", metadata=setting("Dataset, or its manifest.json, whose classes and order this one is to have.")
     )
+    corrections: str = field(
+        default="",
+        metadata=setting(
+            "CSV of labels to correct, as trainer.suspects and its page write it: filename, class, given, corrected.",
+            value="FILE",
+        ),
+    )
     label_delimiter: str = field(
         default="",
         metadata=setting(

@@ -7,6 +7,8 @@ Both packages take every key, dtype, shape and file name from here, and neither 
     tfrecord.py    writes and reads shards, and the text of their indexes
     layout.py      defines every file name of a dataset
     metadata.py    defines DatasetInfo, the content of manifest.json
+    rows.py        reads from which row of which table each example of a shard was made
+    corrections.py defines the columns of a CSV of corrected labels
     statistics.py  counts the examples of a shard, a split or a dataset
     tfds.py        writes the JSON files that tensorflow-datasets reads
     tfx.py         writes the schema and the statistics that TFX and TFDV read

@@ -82,6 +82,7 @@ class DatasetInfo:
         damaged: number of damaged JPEGs that were kept.
         merged_rows: number of rows whose labels have become part of those of an earlier row, which names the same file.
         augmented: number of images that have, by the names of the files, augmented versions in several splits.
+        corrected: number of labels that were corrected, so that they differ from those of the table.
         background: the colour on which images with transparency were laid; "" if there are none.
     """
 
@@ -97,6 +98,7 @@ class DatasetInfo:
     damaged: int = 0
     merged_rows: int = dataclasses.field(default=0, metadata=typed.SPARSE)
     augmented: int = dataclasses.field(default=0, metadata=typed.SPARSE)
+    corrected: int = dataclasses.field(default=0, metadata=typed.SPARSE)
     background: str = dataclasses.field(default="", metadata=typed.SPARSE)
 
     @property

@@ -86,6 +86,8 @@ def summary(
         )
     if info.merged_rows:
         lines.append(f"Rows whose labels were merged with those of an earlier row of the same file: {info.merged_rows}")
+    if info.corrected:
+        lines.append(f"Labels corrected: {info.corrected} (--corrections)")
     if info.unlisted:
         lines.append(f"Files in the folder that no row names: {info.unlisted}: {directory}/{layout.UNLISTED}")
     lines += [f"Note: {sentence}" for sentence in remarks.of_classes(info.classes)]

@@ -38,6 +38,7 @@ from converter.options import ConvertOptions
 from converter.rejects import Reject
 from converter.shards import buckets, planning, reading, writing
 from converter.shards.batches import Batch, Packed
+from converter.shards.corrections import Corrections
 from converter.shards.matching import Source
 from converter.shards.planning import Shard
 from converter.shards.writing import ShardResult
@@ -51,6 +52,7 @@ def build(
     pipeline: beam.Pipeline,
     options: ConvertOptions,
     tables: Sequence[Table],
+    corrections: Corrections,
     num_rows: int,
     num_parts: int,
     conversion: Mapping[str, Any],
@@ -62,15 +64,17 @@ def build(
         pipeline: empty.
         options: of the conversion.
         tables: the files of the table.
+        corrections: of labels.
         num_rows: of all these files, estimated.
         num_parts: of each band of fingerprints.
         conversion: facts about this run for conversion.json.
         run: id of the run, under which it has claimed the folder of the unfinished dataset.
     """
     joined = joining.read(pipeline, options, tables, num_rows)
-    sources = _assign_splits(joined, options, num_parts)
+    # Corrected labels move no image to another split.
+    sources, failed = joining.correct(pipeline, _assign_splits(joined, options, num_parts), corrections, joined.failed)
     results = (
-        by_shard(sources, options)  # (Shard, [packed [Source]])
+        by_shard(sources, options, failed)  # (Shard, [packed [Source]])
         | "WriteShards" >> beam.ParDo(InProcesses(_begin_shard, options, run))
     )  # ShardResult
     copies = (
@@ -95,7 +99,8 @@ def build(
             options,
             tables[0],
             run,
-            failed=AsIter(joined.failed),
+            len(corrections),
+            failed=AsIter(failed),
             duplicates=AsIter(duplicates),
             results=AsIter(results | "WithoutFingerprints" >> beam.Map(ShardResult.without_fingerprints)),
             rejects=AsIter(joined.rejects),
@@ -108,15 +113,22 @@ def build(
     )
 
 
-def by_shard(sources: beam.PCollection, options: ConvertOptions) -> beam.PCollection:
-    """Plans the shards, and groups the sources by shard: [Source] -> (Shard, [packed [Source]])."""
+def by_shard(sources: beam.PCollection, options: ConvertOptions, failed: beam.PCollection) -> beam.PCollection:
+    """Plans the shards, and groups the sources by shard: [Source] -> (Shard, [packed [Source]]).
+
+    After a failure there is no shard: nothing would be published.
+    """
     plans = (
         sources
         | "Sizes" >> beam.FlatMap(planning.sizes)
         | "SumSizes" >> beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum, sum))
         | "PlanShards" >> beam.Map(_plan, options)
     )  # (split, (number of shards, whether there are unknown labels))
-    return sources | "AssignShards" >> beam.FlatMap(_assign, AsDict(plans)) | "GroupByShard" >> beam.GroupByKey()
+    return (
+        sources
+        | "AssignShards" >> beam.FlatMap(_assign, AsDict(plans), AsIter(failed))
+        | "GroupByShard" >> beam.GroupByKey()
+    )
 
 
 def _assign_splits(joined: Joined, options: ConvertOptions, num_parts: int) -> beam.PCollection:
@@ -166,7 +178,11 @@ def _labels(sources: Batch[Source]) -> tuple[Batch[str], bytes]:
     return Batch(row.group for row, _ in sources), b"".join(row.labels for row, _ in sources)
 
 
-def _assign(sources: Batch[Source], plans: Mapping[str, tuple[int, bool]]) -> Iterator[tuple[Shard, bytes]]:
+def _assign(
+    sources: Batch[Source], plans: Mapping[str, tuple[int, bool]], failed: Iterable[str]
+) -> Iterator[tuple[Shard, bytes]]:
+    if any(failed):
+        return
     for shard, some in planning.assign(sources, plans):
         yield shard, some.packed()
 
@@ -244,6 +260,7 @@ def _commit(
     options: ConvertOptions,
     table: Table,
     run: str,
+    num_corrected: int,
     *,
     failed: Iterable[str],
     num_rows: Iterable[int],
@@ -261,6 +278,7 @@ def _commit(
         num_rows=sum(num_rows),
         num_merged=sum(num_merged),
         num_augmented=sum(num_augmented),
+        num_corrected=num_corrected,
         rejects=Packed(rejects),
         unlisted=Packed(unlisted),
         **found,

@@ -1,4 +1,4 @@
-"""Adds the steps that read the table and list the images, and join rows with the files that they name.
+"""Adds the steps that read the table and list the images, join rows with the files that they name, and correct labels.
 
 folder -> parts of its listing -> [File] -> number of files -> number of buckets
 |                             |
@@ -20,6 +20,7 @@ from converter.options import ConvertOptions
 from converter.rejects import Reject
 from converter.shards import buckets, listing
 from converter.shards.batches import Batch
+from converter.shards.corrections import Corrections
 from converter.shards.matching import Matcher, Merged, Source
 from converter.table import filenames, rows
 from converter.table.header import Table
@@ -31,6 +32,7 @@ _REJECTS = "rejects"
 _ROWS_READ = "rows_read"
 _UNLISTED = "unlisted"
 _MERGED = "merged"
+_USED = "used"
 
 # Files of a listing that travel together.
 _LISTED = 10_000
@@ -109,6 +111,48 @@ def read(pipeline: beam.Pipeline, options: ConvertOptions, tables: Sequence[Tabl
         failed=failed,
         num_buckets=num_buckets,
     )
+
+
+def correct(
+    pipeline: beam.Pipeline, sources: beam.PCollection, corrections: Corrections, failed: beam.PCollection
+) -> tuple[beam.PCollection, beam.PCollection]:
+    """Adds the steps that correct labels: [Source] -> [Source].
+
+    Args:
+        pipeline: of the steps.
+        sources: with their splits.
+        corrections: of labels.
+        failed: the reasons why nothing will be published.
+
+    Returns:
+        The sources, and these reasons with further ones: a row has changed, or a correction was not used.
+    """
+    if not corrections:
+        return sources, failed
+    corrected = sources | "Correct" >> beam.ParDo(_correct, corrections).with_outputs(
+        _USED, failures.FAILURES, main="sources"
+    )
+    failed = (failed, corrected[failures.FAILURES]) | "RowsHaveChanged" >> beam.Flatten()
+    unused = (
+        pipeline
+        | "Corrections" >> beam.Create([corrections])
+        | "FindUnused" >> beam.FlatMap(_unused, AsIter(corrected[_USED]), AsIter(failed))
+    )  # str
+    return corrected.sources, (failed, unused) | "CorrectionsUnused" >> beam.Flatten()
+
+
+def _correct(sources: Batch[Source], corrections: Corrections) -> Iterator[Any]:
+    def outputs() -> Iterator[Any]:
+        yield corrections.applied(sources)
+        yield TaggedOutput(_USED, corrections.used(sources))
+
+    return failures.handed_on(outputs())
+
+
+def _unused(corrections: Corrections, used: Iterable[Batch[str]], failed: Iterable[str]) -> Iterator[str]:
+    # Images that no step has looked at are not missing.
+    if not any(failed) and (sentence := corrections.unused(itertools.chain.from_iterable(used))):
+        yield sentence
 
 
 def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Iterator[Any]:

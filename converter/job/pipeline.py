@@ -19,7 +19,8 @@ import multihot
 from converter.duplicates import lookalikes, neighbours
 from converter.job import claims, commit, engines, graph, leftovers, publishing, remote, runners, sizing
 from converter.options import ConvertOptions
-from converter.shards import writing
+from converter.shards import corrections, writing
+from converter.shards.corrections import Corrections
 from converter.system import processes, progress
 from converter.table import rows
 from converter.table.header import Table
@@ -53,13 +54,14 @@ def convert(
     beam_options = beam_options or PipelineOptions([])
     runner = runners.runner(beam_options)
     csvs = [path for _, path in options.csv_files]
-    for path in filter(None, (*csvs, options.images, options.output, options.schema)):
+    for path in filter(None, (*csvs, options.images, options.output, options.schema, options.corrections)):
         storage.check(path)
     runners.check(beam_options, options)
     engines.check(beam_options)
     with _hint(options):
         tables = read_tables(options)
         rows.check_splits(options, tables)
+    corrected = corrections.read(options, tables[0].classes)
     _check_input(options)
     described = runners.is_only_described(beam_options)
     job = None if runners.runs_here(beam_options) else remote.Job(beam_options)
@@ -69,12 +71,12 @@ def convert(
         if described:
             if runners.is_left_running(beam_options):
                 _clear(options)  # The failure of an earlier job would be taken for the result of this one.
-            return _run(options, beam_options, runner, tables, max_processes, "", job)
+            return _run(options, beam_options, runner, tables, corrected, max_processes, "", job)
         run = uuid.uuid4().hex
         left = functools.partial(leftovers.describe, options, job)
         with claims.held(options.incomplete, run), command.leaves(left):
             _clear(options)
-            return _run(options, beam_options, runner, tables, max_processes, run, job)
+            return _run(options, beam_options, runner, tables, corrected, max_processes, run, job)
 
 
 @contextlib.contextmanager
@@ -96,6 +98,7 @@ def _run(
     beam_options: PipelineOptions,
     runner: PipelineRunner,
     tables: Sequence[Table],
+    corrected: Corrections,
     max_processes: int,
     run: str,
     job: remote.Job | None,
@@ -113,7 +116,7 @@ def _run(
         runners.stage(beam_options, staged)
         runners.set_timeout(beam_options)
         pipeline = runners.pipeline(runner, beam_options)
-        graph.build(pipeline, options, tables, num_rows, num_parts, _description(options), run)
+        graph.build(pipeline, options, tables, corrected, num_rows, num_parts, _description(options), run)
         if job:
             job.run(pipeline, options)
         else:
@@ -156,6 +159,7 @@ def _description(options: ConvertOptions) -> dict[str, Any]:
         "csv": options.csv,
         "images": options.images,
         "schema": options.schema,
+        "corrections": options.corrections,
         "split_method": options.split_method,
         "group_column": options.group_column,
         "group_pattern": options.group_pattern,

@@ -34,6 +34,7 @@ class ConversionResult:
         duplicates: images that are the same as others or nearly the same, sorted by group and name.
         num_merged: number of rows that have been merged with others.
         num_augmented: number of images that have augmented versions in several splits.
+        num_corrected: number of labels that were corrected.
     """
 
     results: tuple[ShardResult, ...]
@@ -43,6 +44,7 @@ class ConversionResult:
     duplicates: tuple[Member, ...]
     num_merged: int = 0
     num_augmented: int = 0
+    num_corrected: int = 0
 
     @classmethod
     def of(
@@ -55,6 +57,7 @@ class ConversionResult:
         duplicates: Iterable[Member] = (),
         num_merged: int = 0,
         num_augmented: int = 0,
+        num_corrected: int = 0,
     ) -> Self:
         """Sorts results, which runners deliver in any order; `rejects` are rows rejected before images were read."""
         results = tuple(sorted(results, key=lambda result: (result.split, result.index)))
@@ -66,6 +69,7 @@ class ConversionResult:
             duplicates=tuple(sorted(duplicates)),
             num_merged=num_merged,
             num_augmented=num_augmented,
+            num_corrected=num_corrected,
         )
 
     @property
@@ -138,4 +142,5 @@ def info(options: ConvertOptions, classes: tuple[str, ...], conversion_result: C
         background=options.background if any(split.statistics.transparent for split in splits) else "",
         merged_rows=conversion_result.num_merged,
         augmented=conversion_result.num_augmented,
+        corrected=conversion_result.num_corrected,
     )

@@ -2,7 +2,8 @@
 
 The bytes of a shard depend only on its sources and settings, so a digest of names, labels, sizes and times of
 modification identifies it. The note is the last file of an attempt to be written: one without a note is not finished.
-No line numbers are noted, so that a shard stays valid when rows of the CSV change their order.
+The lines of the rows are noted too, but are no part of the digest: when rows of the CSV change their order, a shard
+stays valid, and only its note is written again.
 """
 
 import dataclasses
@@ -17,8 +18,9 @@ from converter.shards.batches import Batch
 from converter.shards.matching import Source
 from multihot import storage
 from schemas import digest as note_digest
-from schemas import layout, typed
+from schemas import layout, rows, typed
 from schemas.metadata import ShardInfo
+from schemas.rows import RowPlace
 from schemas.statistics import Statistics
 
 # To be raised when the format of the note changes, or the bytes of a shard for the same sources.
@@ -48,6 +50,7 @@ class Provenance:
         index_sha256: hex digest of its index.
         statistics: of its examples.
         fingerprints: of its images, in their order.
+        rows: from which its examples were made, in their order.
         rejected: file names of its sources whose image could not be used.
         damaged: file names of its examples whose image is damaged and was kept, with the words of libjpeg.
     """
@@ -57,6 +60,7 @@ class Provenance:
     index_sha256: str
     statistics: Statistics
     fingerprints: Batch[Fingerprint]
+    rows: Batch[RowPlace]
     rejected: tuple[str, ...]
     damaged: tuple[tuple[str, str], ...] = ()
 
@@ -65,10 +69,15 @@ class Provenance:
         """The path of the shard in the published dataset; "" if there is none."""
         return self.shard.path if self.shard else ""
 
+    def without_examples(self) -> Self:
+        """Returns the note without the fingerprints and the rows, which are most of its bytes."""
+        return dataclasses.replace(self, fingerprints=Batch(), rows=Batch())
+
     def write(self, directory: str, path: str) -> None:
         """Writes the note about a shard at this path in a folder."""
-        fields = typed.plain(dataclasses.replace(self, fingerprints=Batch()))
+        fields = typed.plain(self.without_examples())
         fields["fingerprints"] = [fingerprint.to_json() for fingerprint in self.fingerprints]
+        fields[rows.ROWS] = rows.plain(self.rows)
         # Without a digest of the note itself, a flipped bit in a count would end up in the manifest.
         text = json.dumps(note_digest.add(fields, escaped=False), ensure_ascii=False)
         storage.write(f"{directory}/{layout.shard_origin(path)}", f"{text}\n")
@@ -90,6 +99,7 @@ class Provenance:
                 index_sha256=fields["index_sha256"],
                 statistics=typed.build(fields["statistics"], Statistics),
                 fingerprints=Batch(Fingerprint.from_json(*values) for values in fields["fingerprints"]),
+                rows=Batch(rows.build(fields[rows.ROWS])) if rows.ROWS in fields else Batch(),
                 rejected=tuple(fields["rejected"]),
                 damaged=tuple((name, detail) for name, detail in fields["damaged"]),
             )

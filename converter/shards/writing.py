@@ -21,6 +21,7 @@ from converter.system import progress
 from multihot import storage
 from schemas import example, layout
 from schemas.metadata import ShardInfo
+from schemas.rows import RowPlace
 from schemas.statistics import Statistics
 from schemas.tfrecord import ShardWriter
 
@@ -36,7 +37,7 @@ class ShardResult:
         index: number of the shard in the split, from 0 over all planned shards.
         num_shards: number of shards planned for the split.
         attempt: the name of the attempt that wrote it, see layout.attempt.
-        provenance: the note about the shard, with the digest of its sources.
+        provenance: the note about the shard, with the digest of its sources, without its rows.
         rejects: rows whose image could not be used.
         reused: whether the shard of an earlier run was kept.
         damaged: rows whose image is damaged and was kept.
@@ -63,7 +64,7 @@ class ShardResult:
 
     def without_fingerprints(self) -> Self:
         """Returns the result without the fingerprints, which are most of its bytes."""
-        return dataclasses.replace(self, provenance=dataclasses.replace(self.provenance, fingerprints=Batch()))
+        return dataclasses.replace(self, provenance=self.provenance.without_examples())
 
     @property
     def planned(self) -> str:
@@ -113,7 +114,7 @@ def write_shard(
         index=index,
         num_shards=num_shards,
         attempt=attempt,
-        provenance=made,
+        provenance=dataclasses.replace(made, rows=Batch()),
         rejects=tuple(rejects),
         reused=found is not None,
         damaged=_damaged(made, ordered),
@@ -145,8 +146,12 @@ def _reuse(
         if len(rejects) < len(rejected):
             return None  # An image that was rejected before can be read now.
         progress.advance(len(sources))
+        places = _rows(made.fingerprints, sources)
         if not attempt:
-            attempt, made = _take_over(made, folder, directory, planned)
+            attempt, made = _take_over(made, places, folder, directory, planned)
+        elif made.rows != places:
+            made = dataclasses.replace(made, rows=places)
+            made.write(directory, layout.attempt(planned, attempt))
         return attempt, made, rejects
     return None
 
@@ -170,14 +175,16 @@ def _earlier(directory: str, published: str, planned: str) -> Iterator[tuple[str
             yield folder, "", made
 
 
-def _take_over(made: Provenance, folder: str, directory: str, planned: str) -> tuple[str, Provenance]:
+def _take_over(
+    made: Provenance, places: Batch[RowPlace], folder: str, directory: str, planned: str
+) -> tuple[str, Provenance]:
     """Links a shard that is in its place in a folder to an attempt, and writes its note there."""
     attempt = uuid.uuid4().hex
     path = layout.attempt(planned, attempt)
     if made.shard:
         names = zip(layout.shard_files(made.shard.path), layout.shard_files(path), strict=True)
         storage.link((f"{folder}/{old}", f"{directory}/{new}") for old, new in names)
-    taken = dataclasses.replace(made, shard=made.shard and dataclasses.replace(made.shard, path=planned))
+    taken = dataclasses.replace(made, shard=made.shard and dataclasses.replace(made.shard, path=planned), rows=places)
     taken.write(directory, path)
     return attempt, taken
 
@@ -216,6 +223,7 @@ def _write(
         index_sha256=hashlib.sha256(writer.index.encode()).hexdigest(),
         statistics=statistics,
         fingerprints=fingerprints,
+        rows=_rows(fingerprints, sources),
         rejected=tuple(reject.filename for reject in rejects),
         damaged=tuple(damaged),
     )
@@ -226,6 +234,15 @@ def _write(
         raise OSError(errno.EIO, "does not read back as it was written", written)
     made.write(directory, path)
     return attempt, made, rejects
+
+
+def _rows(fingerprints: Iterable[Fingerprint], sources: Sequence[Source]) -> Batch[RowPlace]:
+    """Returns the row of each example, in the order of the examples."""
+    row_of = {row.filename: row for row, _ in sources}
+    named = (row_of[one.filename] for one in fingerprints)
+    return Batch(
+        RowPlace(row.filename, row.csv, row.line, row.group if row.group != row.filename else "") for row in named
+    )
 
 
 def _has_size(path: str, shard: ShardInfo | None) -> bool:

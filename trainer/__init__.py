@@ -5,6 +5,7 @@ A folder is a wing of the trainer: one idea. A wing imports only from what stand
 main.py        defines the command line of the trainer: flags become TrainConfig, and a training starts
 train.py       runs a training: the order of its steps, and nothing else
 runs.py        compares runs side by side: `python -m trainer.runs`
+finished_run.py opens a finished run, for the programs that use its model
 loading.py     gives the pipeline to a loop of the user's own: `trainer.load`
 training/      trains a model: phases, epochs and steps, checkpoints, and the place from which a run goes on
 report/        describes a run for its readers: config.json, the model card, pictures, TensorBoard
@@ -20,6 +21,7 @@ phases.py      divides a run into phases: first the head, then the upper layers;
 config.py      defines TrainConfig: every setting of a run, with its checks
 recipes.py     holds the values that settings have by default, by the model and its weights
 earlier_run.py reads the settings of an earlier run, from whose weights a run starts
+model_file.py  notes inside model.keras all that a program needs to use the model
 run_folder.py  claims the folder of a run for one run at a time, names its files, and writes them whole or not at all
 experiments/   holds named recipes, for --flagfile
 """

@@ -1,6 +1,7 @@
 """Defines TrainConfig: every setting of a training run, with its help and its checks."""
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Iterable
@@ -336,3 +337,13 @@ _LEAST = {
 }
 # The values of a setting that has choices, by its name.
 CHOICES = choices(TrainConfig)
+
+
+@functools.cache
+def older_defaults() -> dict[str, Any]:
+    """Returns the value of each setting in a run whose config.json does not name it."""
+    fields = dataclasses.fields(TrainConfig)
+    defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    # Older runs had the same defaults for all models: those of models without weights and without a recipe today.
+    plain = recipes.complete({**dict.fromkeys(defaults), "model": "vgg16", "weights": "none"})
+    return {**defaults, **plain, "model": recipes.SMALL_RESNET}

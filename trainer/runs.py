@@ -22,8 +22,8 @@ from multihot.errors import UserError
 from multihot.printable import printable
 from multihot.settings import setting
 from multihot.usage import Usage
-from trainer import recipes, run_folder
-from trainer.config import TrainConfig
+from trainer import run_folder
+from trainer.config import older_defaults
 from trainer.run_folder import CONFIG, EVALUATION
 
 DEFAULT_SORT = "mean_average_precision"
@@ -142,21 +142,11 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     versions = config.get("versions")
     given = {
         name: value
-        for name, value in {**_defaults(), **config}.items()
+        for name, value in {**older_defaults(), **config}.items()
         if name not in _NOT_COMPARED and not isinstance(value, dict)
     }
     given |= {f"versions.{name}": value for name, value in versions.items()} if isinstance(versions, dict) else {}
     return {name: _text(value) for name, value in given.items()}
-
-
-@functools.cache
-def _defaults() -> dict[str, Any]:
-    """Returns the value of each setting in a run that does not name it."""
-    fields = dataclasses.fields(TrainConfig)
-    defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
-    # Older runs had the same defaults for all models: those of models without weights and without a recipe today.
-    plain = recipes.complete({**dict.fromkeys(defaults), "model": "vgg16", "weights": "none"})
-    return {**defaults, **plain, "model": recipes.SMALL_RESNET}
 
 
 def _text(value: Any) -> Any:

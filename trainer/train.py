@@ -8,12 +8,13 @@ from typing import Any
 import keras
 
 from multihot import command, signals
-from trainer import checks, metrics, phases, run_folder, sources
+from trainer import checks, losses, metrics, model_file, phases, run_folder, sources
 from trainer.config import TrainConfig
 from trainer.inference import Predictor
 from trainer.input import pipeline
 from trainer.input.caching import Plan
 from trainer.metrics import Predictions
+from trainer.model_file import ModelInfo
 from trainer.models import model, pretrained
 from trainer.phases import Phase
 from trainer.report import description, model_card, plots
@@ -221,6 +222,20 @@ class _Run:
         compilation.compile_network(network, config, self._data)
         return network
 
+    def _info(self) -> ModelInfo:
+        """Returns what the model takes, and what its outputs mean."""
+        config, data = self._config, self._data
+        return ModelInfo(
+            classes=data.classes,
+            image_size=config.image_size,
+            resize=config.resize,
+            decode=config.decode,
+            softmax=config.loss == losses.SOFTMAX,
+            flip=config.test_time_flip,
+            thresholds=(metrics.THRESHOLD,) * len(data.classes),
+            fingerprints=tuple(source.info.fingerprint for source in data.each),
+        )
+
     @property
     def _num_validated(self) -> int:
         return self._data.split(self._config.validation_split).num_examples
@@ -237,6 +252,7 @@ class _Run:
                 predictions = predict()
         with run_folder.atomic_file(output / run_folder.MODEL) as path:
             network.save(path)
+            model_file.add(path, self._info())
         with run_folder.atomic_file(output / "training.png") as path:
             plots.training(self._progress.history, str(path), plots.beginnings(config))
         pictures = pipeline.decoded_chunks(config, data, config.validation_split, config.image_size)

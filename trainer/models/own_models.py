@@ -54,7 +54,7 @@ def build(name: str, image_shape: tuple[int, int, int], num_classes: int, *, sof
     Raises:
         UserError: there is no such function, it raises an exception, or it returns anything but such a model.
     """
-    function = _function(name)
+    function = find(name)
     network = _called(name, function, image_shape, num_classes)
     if not isinstance(network, keras.Model):
         raise UserError(f"--model={name} must return a Keras model. It has returned: {type(network).__name__}")
@@ -71,7 +71,15 @@ def build(name: str, image_shape: tuple[int, int, int], num_classes: int, *, sof
     return OwnModel(network, has_head=True)
 
 
-def _function(name: str) -> Callable[..., Any]:
+def find(name: str) -> Callable[..., Any]:
+    """Imports a function, from the current folder too.
+
+    Args:
+        name: MODULE:FUNCTION.
+
+    Raises:
+        UserError: there is no such function, or its module cannot be imported.
+    """
     module_name, _, function_name = name.partition(":")
     if not _NAME.fullmatch(name) or module_name.endswith(".py"):
         raise UserError(

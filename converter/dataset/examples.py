@@ -3,12 +3,13 @@
     shards of a split     |---------|---------|---------|     each a range of positions (splits/assignment.py), in order
     records of a shard    |.|..|.|..|                         in order of position, at the offsets that its index lists
 
-So two binary searches find a name: the first among the first records of the shards, the second among the records of one
-shard. They are repeated in each split, since the split of an image does not always follow from its name.
+So two searches find a name: the first among the first records of the shards, the second among the records of one shard.
+They are repeated in each split, since the split of an image does not always follow from its name. Positions are uniform
+and say about where a name is: an interpolation search reads a few records, each of which is a request in a store.
 """
 
-import bisect
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from converter.limits import DEFAULT, Limits
@@ -19,6 +20,9 @@ from schemas import example, layout
 from schemas.example import Example
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.tfrecord import RecordError, ShardReader
+
+# The key by which the examples of a split are sorted: position and file name.
+_Order = tuple[int, str]
 
 
 class Located(NamedTuple):
@@ -76,50 +80,82 @@ def read_shard(
         raise UserError(f"{path} is not the shard in the manifest. `python -m converter.verify` has details.")
 
 
-def find(directory: str, info: DatasetInfo, filename: str, limits: Limits = DEFAULT) -> Iterator[Located]:
+def find(
+    directory: str, info: DatasetInfo, filename: str, limits: Limits = DEFAULT, *, splits: Sequence[str] = ()
+) -> Iterator[Located]:
     """Yields the example of this name in each split: at most one in all, unless the dataset is faulty.
 
-    In each split with n examples in s shards, it reads one index and about log2(n) + log2(s) records.
+    In each split it reads one index and a few records: about log2(log2(n)) of n examples.
 
     Args:
         directory: of the dataset, local or in a store.
         info: its manifest.
         filename: the normalized file name: relative, with '/', in composed characters.
         limits: of an image.
+        splits: names of those to search; by default all.
 
     Raises:
         UserError: an index, or a record that the search reads, is damaged.
         OSError: a shard or an index cannot be read.
     """
     for split in info.splits:
-        found = _find(directory, info, split, filename, limits)
-        if found:
-            yield found
+        if not splits or split.name in splits:
+            found = _find(directory, info, split, filename, limits)
+            if found:
+                yield found
 
 
 def _find(directory: str, info: DatasetInfo, split: SplitInfo, filename: str, limits: Limits) -> Located | None:
-    wanted = _order(filename)
+    wanted, num_shards = _order(filename), len(split.shards)
 
-    def first_of(shard: ShardInfo) -> tuple[int, str]:
-        path = _path(directory, shard.path)
+    def first_of(i: int) -> Example:
+        path = _path(directory, split.shards[i].path)
         with storage.open_binary(path) as file:
-            return _order(read_at(file, path, 0, info, limits).filename)
+            return read_at(file, path, 0, info, limits)
 
-    before = bisect.bisect_right(split.shards, wanted, key=first_of)
-    if not before:
+    place, first = _last(range(num_shards), (0, 1 << 64), wanted, first_of)
+    if not first:
         return None
-    shard = split.shards[before - 1]
+    shard = split.shards[place]
     path, offsets = _path(directory, shard.path), _offsets(directory, shard)
+    # Some shards may be missing, since empty ones are left out: the range is about that of the shard.
+    bounds = assignment.position(first.filename), ((place + 1) << 64) // num_shards
     with storage.open_binary(path) as file:
-        # The last record that does not come after the name.
-        i = bisect.bisect_right(
-            offsets, wanted, key=lambda offset: _order(read_at(file, path, offset, info, limits).filename)
-        )
-        one = read_at(file, path, offsets[i - 1], info, limits)
-    return Located(split.name, shard.path, offsets[i - 1], one) if one.filename == filename else None
+        i, one = _last(range(1, len(offsets)), bounds, wanted, lambda i: read_at(file, path, offsets[i], info, limits))
+    i, one = (i, one) if one else (0, first)
+    return Located(split.name, shard.path, offsets[i], one) if one.filename == filename else None
 
 
-def _order(filename: str) -> tuple[int, str]:
+def _last(
+    items: range, bounds: tuple[int, int], wanted: _Order, read: Callable[[int], Example]
+) -> tuple[int, Example | None]:
+    """Returns the last of some sorted items that does not come after a name, and its example; None if all come after.
+
+    Args:
+        items: their numbers.
+        bounds: positions between which theirs are, about.
+        wanted: order of the name.
+        read: returns the example of an item.
+    """
+    (low, high), (below, above) = (items.start, items.stop), bounds
+    result: tuple[int, Example | None] = (low, None)
+    steps = itertools.count()
+    while low < high:
+        guess = low + (wanted[0] - below) * (high - low) // max(1, above - below)
+        # Every third step halves, so that no order of positions takes many steps.
+        i = (low + high) // 2 if next(steps) % 3 == 2 else min(max(low, guess), high - 1)
+        one = read(i)
+        order = _order(one.filename)
+        if order > wanted:
+            high, above = i, order[0]
+            continue
+        low, below, result = i + 1, order[0], (i, one)
+        if order == wanted:
+            break
+    return result
+
+
+def _order(filename: str) -> _Order:
     """Returns the key by which the examples of a split are sorted."""
     return assignment.position(filename), filename
 

@@ -40,9 +40,10 @@ def convert(
     Args:
         options: of the conversion.
         beam_options: the runner and its options; by default the job runs in this process.
-        max_processes: largest number of processes that write shards beside this one. They are started only if the job
-            runs on this machine, and is large enough. Each imports the main module of the program, as
-            always with `multiprocessing`: it must have an `if __name__ == "__main__"`.
+        max_processes: largest number of processes that write shards beside this one, where the files are on this
+            machine; half as many again in stores. They are started only if the job runs here, and is large enough.
+            Each imports the main module of the program, as always with `multiprocessing`: it must have an
+            `if __name__ == "__main__"`.
 
     Returns:
         The dataset; None if the job was only described (`--template_location`, `--dry_run`) or left running.
@@ -107,7 +108,8 @@ def _run(
     num_rows = sizing.num_rows(tables)
     memory = sizing.memory_left(num_rows, machine.available_memory())
     num_parts = sizing.num_parts(num_rows, is_here=job is None)
-    number = 1 if job else sizing.num_processes(num_rows, max_processes, memory)
+    in_store = not all(map(storage.is_local, (options.images, options.output)))
+    number = 1 if job else sizing.num_processes(num_rows, max_processes, memory, in_store=in_store)
     with (
         tempfile.TemporaryDirectory() as staged,
         contextlib.nullcontext() if job else progress.bar(),

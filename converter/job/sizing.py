@@ -62,12 +62,16 @@ def memory_left(num_rows: int, memory: int) -> int:
     return max(memory // 4, memory - num_rows * _HELD_BYTES)
 
 
-def num_processes(num_rows: int, max_processes: int, memory: int) -> int:
+def num_processes(num_rows: int, max_processes: int, memory: int, *, in_store: bool) -> int:
     """Returns the number of processes that write shards: 1 if more would not be faster.
 
     Args:
         num_rows: of the table.
-        max_processes: largest number of processes to start.
+        max_processes: largest number of processes to start beside files of this machine.
         memory: available bytes on this machine. Processes take at most half of them; the rest is left for images.
+        in_store: whether images or shards are in a store. Between two shards, a process waits for some requests, one
+            after the other: half as many processes again have work for the cores meanwhile.
     """
-    return max(1, min(max_processes, memory // 2 // _PROCESS_BYTES)) if num_rows >= _PROCESSES_ROWS else 1
+    if num_rows < _PROCESSES_ROWS or max_processes < 2:
+        return 1
+    return max(1, min(-(-3 * max_processes // 2) if in_store else max_processes, memory // 2 // _PROCESS_BYTES))

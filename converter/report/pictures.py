@@ -104,9 +104,8 @@ def _numbers(labels: tuple[int, ...]) -> tuple[int, ...]:
 def find(directory: str, info: DatasetInfo, limits: Limits, split: str, name: str) -> Place | None:
     """Returns the position of an image in a split, by its name in a CSV of the dataset, where formulas are escaped."""
     for filename in dict.fromkeys((formulas.unescaped(name), name)):
-        for one in examples.find(directory, info, filename, limits):
-            if one.split == split:
-                return Place(one.shard, one.offset)
+        for one in examples.find(directory, info, filename, limits, splits=[split]):
+            return Place(one.shard, one.offset)
     return None
 
 

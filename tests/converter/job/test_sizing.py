@@ -48,4 +48,18 @@ def test_rows_leave_less_memory_for_processes() -> None:
     ],
 )
 def test_processes_take_half_of_the_memory_at_most(max_processes: int, memory: int, expected: int) -> None:
-    assert sizing.num_processes(1 << 20, max_processes, memory) == expected
+    assert sizing.num_processes(1 << 20, max_processes, memory, in_store=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "max_processes", "memory", "expected"),
+    [
+        pytest.param(1 << 20, 2, 1 << 40, 3, id="two cores"),
+        pytest.param(1 << 20, 64, 1 << 40, 96, id="many"),
+        pytest.param(1 << 20, 8, 3_200_000_000, 4, id="little memory"),
+        pytest.param(1 << 20, 1, 1 << 40, 1, id="one thread is asked for"),
+        pytest.param(100, 8, 1 << 40, 1, id="few rows"),
+    ],
+)
+def test_stores_have_more_processes_than_cores(rows: int, max_processes: int, memory: int, expected: int) -> None:
+    assert sizing.num_processes(rows, max_processes, memory, in_store=True) == expected

@@ -87,8 +87,8 @@ def test_nobody_waits_for_them_after_an_exception() -> None:
 
 
 def test_a_small_csv_starts_none() -> None:
-    assert sizing.num_processes(1 << 10, 8, 1 << 40) == 1
-    assert sizing.num_processes(1 << 20, 8, 1 << 40) == 8
+    assert sizing.num_processes(1 << 10, 8, 1 << 40, in_store=False) == 1
+    assert sizing.num_processes(1 << 20, 8, 1 << 40, in_store=False) == 8
 
 
 @pytest.mark.slow

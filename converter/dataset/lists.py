@@ -8,9 +8,8 @@ import functools
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from converter import formulas
 from converter.rejects import Damaged, Reject
-from multihot import storage
+from multihot import formulas, storage
 from multihot.errors import UserError
 from multihot.printable import printable
 

@@ -18,12 +18,12 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from converter.dataset.lists import DUPLICATES_COLUMNS, first_of_each, read_csv
-from converter.limits import DEFAULT, LimitOptions, Limits
 from converter.rejects import Reject
 from converter.report import charts, pictures, sheets
 from converter.report.pictures import Place, SampledExample
 from converter.report.sheets import Sheet
 from multihot import command, flags, storage
+from multihot.limits import DEFAULT, LimitOptions, Limits
 from multihot.printable import printable
 from multihot.settings import setting
 from multihot.usage import Usage

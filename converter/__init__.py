@@ -11,17 +11,15 @@ inspect/         shows the summary of a dataset, or chosen examples of it: `pyth
 diff.py          compares two datasets, whatever shards they are cut into: `python -m converter.diff A B`
 shards/          turns rows, and the image files that they name, into whole shards
 duplicates/      finds images that are the same or nearly the same, and groups them
-images/          proves that the bytes of an image decode, and prepares the bytes that are stored
 table/           reads a CSV or a Parquet file, and turns each of its rows into a Row or a Reject
 dataset/         reads the examples of a dataset, writes and reads the lists beside its shards, and summarizes it
 splits/          assigns images to splits, shards and positions, from their names and labels
-system/          opens files and stores, starts processes, shares memory among them, and shows the progress bar
-rejects.py       defines why a row is rejected: Reject, and the closed list of reasons
+system/          opens files and stores, starts processes, and shows the progress bar
+rejects.py       defines a rejected row: Reject
 text.py          compares and shows names: composed characters, control characters, lists of names in messages
 options.py       defines ConvertOptions: every setting of a conversion, with its checks
 known_layouts.py finds the flags for tables of known layouts; the folder `layouts` has a file of flags for each
 parsing.py       reads the values of flags that have a syntax of their own
-limits.py        defines the limits of one image, in bytes and pixels, for conversions and for all that reads a dataset
 """
 
 import sys

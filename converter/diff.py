@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from converter.dataset.examples import read_shard
-from converter.limits import DEFAULT, LimitOptions, Limits
 from multihot import command, flags, storage
 from multihot.errors import UserError
+from multihot.limits import DEFAULT, LimitOptions, Limits
 from multihot.printable import printable
 from multihot.settings import setting
 from multihot.usage import Usage

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from dataclasses import field
 from fractions import Fraction
 
-from converter import limits
 from converter.parsing import (
     DEFAULT_SPLITS,
     check_pattern,
     parse_cells,
-    parse_colour,
     parse_csv,
     parse_delimiter,
     parse_max_rejects,
@@ -18,14 +16,11 @@ from converter.parsing import (
     parse_num_shards,
     parse_splits,
 )
-from multihot import machine
+from multihot import limits, machine
 from multihot.errors import UserError
+from multihot.images.background import parse_colour
 from multihot.settings import setting
 from schemas import layout
-
-# Of photographs that are encoded anew, with all of their colours (4:4:4).
-JPEG_QUALITY = 95
-
 
 # Shards of 100 to 200 MB are what tf.data's performance guide advises for reading from disk and from object stores; a
 # shard is also the unit that one worker writes and repeats after a failure: ten thousand photographs of 12 kB, some

@@ -1,4 +1,4 @@
-"""Reads the values of flags that have a syntax of their own: splits, numbers of shards, limits, cells, colours."""
+"""Reads the values of flags that have a syntax of their own: splits, numbers of shards, limits, cells."""
 
 import re
 from collections.abc import Mapping
@@ -45,21 +45,6 @@ def parse_splits(text: str) -> tuple[tuple[str, Fraction], ...]:
     if sum(splits.values()) != 1:
         raise UserError(f"--splits must sum to 1. Received: {text!r}, which sums to {float(sum(splits.values())):g}")
     return tuple(splits.items())
-
-
-def parse_colour(text: str) -> tuple[int, int, int]:
-    """Returns red, green and blue, from 0 to 255, of `white`, `black`, or a colour as `#ff8800`.
-
-    Raises:
-        UserError: something else was received.
-    """
-    digits = {"white": "ffffff", "black": "000000"}.get(text, text.removeprefix("#"))
-    if not re.fullmatch("[0-9a-fA-F]{6}", digits) or text == digits:
-        raise UserError(
-            f"--background must be white, black, or # and six digits from 0 to f, as in #ff8800. Received: {text!r}"
-        )
-    red, green, blue = bytes.fromhex(digits)
-    return red, green, blue
 
 
 def parse_num_shards(text: str) -> dict[str, int]:

@@ -11,6 +11,9 @@ How a program runs and ends:
     command.py   runs a program and ends its process: messages and exit status
     signals.py   handles Ctrl-C and SIGTERM, while modules are imported and later
     errors.py    defines UserError: an error that the user can correct
+    reasons.py   defines the closed list of reasons for which a row or an image cannot be used
+    formulas.py  keeps spreadsheets from running a cell of a CSV as a formula
+    limits.py    defines the limits of one image, in bytes and pixels, for all that decodes images
     printable.py escapes control characters in text from the input, before it is printed
     formulas.py  keeps spreadsheets from running a cell of a CSV as a formula
     markdown.py  writes text and tables in Markdown, so that names from the input stay text
@@ -20,6 +23,9 @@ How a program runs and ends:
     quiet.py     hides the output of native libraries, and imports TensorFlow when it is first needed
     machine.py   returns the cores, the memory and the disk space that this process may use
     locking.py   locks a folder against other processes
+
+What is done with images:
+    images/      proves that the bytes of an image decode, and prepares them
 
 Where files are:
     storage/     opens, lists and moves files on this machine and in stores (`gs://`, `s3://`, `az://`)

@@ -18,6 +18,7 @@ _PROGRAMS = {
     "convert": _Program("converter.__main__", "turn a CSV and a folder of images into a dataset"),
     "look": _Program("converter.look.program", "say how a table and a folder would be read, before a conversion"),
     "train": _Program("trainer.__main__", "train a model on datasets, and evaluate it"),
+    "predict": _Program("trainer.predict", "predict the labels of images with a trained model"),
     "verify": _Program("converter.verify.dataset_checks", "read a dataset again, and report every fault in it"),
     "inspect": _Program("converter.inspect.selection", "show the summary of a dataset, or some of its examples"),
     "diff": _Program("converter.diff", "compare two datasets"),

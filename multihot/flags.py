@@ -53,7 +53,9 @@ def read(usage: Usage, argv: Sequence[str], others: list[str] | None = None) -> 
     given: dict[str, Any] = {}
     for field, setting in usage.fields().items():
         if setting.positional:
-            given[field.name] = rest.pop(0) if rest else None
+            several = typing.get_origin(field.type) is tuple
+            given[field.name] = tuple(rest) if several else rest.pop(0) if rest else None
+            rest = [] if several else rest
             continue
         try:
             given[field.name] = _value(setting, values[flag_name(field)].value)

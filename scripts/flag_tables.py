@@ -13,6 +13,7 @@ from converter.report.page import ReportOptions
 from converter.verify.dataset_checks import VerifyOptions
 from multihot import tables
 from trainer.config import TrainConfig
+from trainer.predict import PredictOptions
 from trainer.runs import RunsOptions
 
 _DOCS = Path(__file__).parents[1] / "docs"
@@ -20,6 +21,7 @@ _PAGES: dict[str, tuple[type, ...]] = {
     "converting.md": (ConvertOptions, LookOptions, ReportOptions, VerifyOptions, DiffOptions),
     "inspecting.md": (InspectOptions,),
     "training.md": (TrainConfig, RunsOptions),
+    "using.md": (PredictOptions,),
 }
 
 

@@ -13,7 +13,7 @@ _MODULES = sorted(
 )
 _FILES = {value for name, value in vars(layout).items() if name.isupper() and isinstance(value, str)}
 _KEYS = {feature.key for feature in example.features(1)}
-# Words that are something else there: fields of a row, columns of a list, the order of lines on a terminal.
+# Words that are something else there: fields of a row, columns of a list, outputs, the order of lines on a terminal.
 _OTHERWISE = {
     "converter/duplicates/grouping.py": {"filename"},
     "converter/inspect/gallery.py": {"filename"},
@@ -25,7 +25,9 @@ _OTHERWISE = {
     "converter/shards/matching.py": {"labels"},
     "converter/table/rows.py": {"labels"},
     "converter/verify/dataset_checks.py": {"filename"},
+    "trainer/exporting/serving.py": {"labels"},
     "trainer/input/caching.py": {"labels"},
+    "trainer/prediction/table.py": {"labels"},
 }
 
 

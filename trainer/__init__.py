@@ -7,6 +7,9 @@ train.py       runs a training: the order of its steps, and nothing else
 runs.py        compares runs side by side: `python -m trainer.runs`
 evaluate.py    evaluates the model of a run on any dataset: `python -m trainer.evaluate`
 evaluation/    computes the figures of such an evaluation, and builds its page
+predict.py     predicts on files, folders and stores: `python -m trainer.predict`
+exporting/     writes a model in the forms that other runtimes take
+prediction/    predicts on images that are in no dataset: the rows of a folder, and `trainer.load_model`
 finished_run.py opens a finished run, for the programs that use its model
 loading.py     gives the pipeline to a loop of the user's own: `trainer.load`
 training/      trains a model: phases, epochs and steps, checkpoints, and the place from which a run goes on
@@ -39,8 +42,12 @@ from multihot import signals
 
 if TYPE_CHECKING:
     from trainer.loading import load
+    from trainer.prediction.loaded import load_model
 
-__all__ = ["load"]
+__all__ = ["load", "load_model"]
+
+# The modules of the functions that are for the code of others.
+_MODULES = {"load": "trainer.loading", "load_model": "trainer.prediction.loaded"}
 
 # Keras reads it once, when it is imported; the models are Keras on TensorFlow, whatever else it is set up for.
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -52,14 +59,12 @@ if sys.argv[:1] == ["-m"]:
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Imports `load` when it is first used: TensorFlow takes seconds."""
-        if name == "load":
+        """Imports a function when it is first used: TensorFlow takes seconds."""
+        if name in __all__:
             # PyTorch imports Triton with its first optimizer, if it is there. After TensorFlow 2.20 or 2.21, that ends
             # the process: both have an LLVM, and TensorFlow lets others use its own.
             if "torch" in sys.modules and "tensorflow" not in sys.modules:
                 with contextlib.suppress(ImportError):
                     importlib.import_module("triton")
-            from trainer.loading import load
-
-            return load
+            return getattr(importlib.import_module(_MODULES[name]), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -34,6 +34,9 @@ class ModelInfo:
         flip: whether a score is the mean of the outputs for an image and its mirror image.
         thresholds: for each class, the score from which on an image counts as having it.
         fingerprints: of the datasets that the model was trained on.
+        background: the colour on which images with transparency were laid before the training.
+        rescale_16bit: whether the values of images of 16 bits were mapped to the range of 8 bits.
+        resize_shorter: pixels to which the shorter side of larger images was reduced before the training; 0: none was.
     """
 
     classes: tuple[str, ...]
@@ -46,6 +49,9 @@ class ModelInfo:
     flip: bool
     thresholds: tuple[float, ...]
     fingerprints: tuple[str, ...]
+    background: str = "white"
+    rescale_16bit: bool = False
+    resize_shorter: int = 0
 
 
 def add(path: Path, info: ModelInfo) -> None:

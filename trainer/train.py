@@ -234,6 +234,10 @@ class _Run:
             flip=config.test_time_flip,
             thresholds=(metrics.THRESHOLD,) * len(data.classes),
             fingerprints=tuple(source.info.fingerprint for source in data.each),
+            # Of several datasets that were prepared in several ways, the first one counts.
+            background=next((source.info.background for source in data.each if source.info.background), "white"),
+            rescale_16bit=any(split.statistics.rescaled for source in data.each for split in source.info.splits),
+            resize_shorter=data.each[0].info.resize_shorter,
         )
 
     @property

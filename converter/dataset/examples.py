@@ -12,10 +12,10 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-from converter.limits import DEFAULT, Limits
 from converter.splits import assignment
 from multihot import storage
 from multihot.errors import UserError
+from multihot.limits import DEFAULT, Limits
 from schemas import example, layout
 from schemas.example import Example
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo

@@ -19,9 +19,9 @@ from converter.duplicates import components, likeness, neighbours
 from converter.duplicates.components import Links
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.likeness import SIDE
-from converter.images import prove
-from converter.images.prove import Image
 from converter.system import processes
+from multihot.images import prove
+from multihot.images.prove import Image
 
 # A cell of the grey thumbnail is plain if it differs from each cell beside it by fewer levels than this. Nearly all
 # drawings of the kinds of scripts/bench_duplicates have a plain cell, also as JPEG; 22 % of photographs (MIML) have.

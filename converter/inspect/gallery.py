@@ -11,13 +11,13 @@ import PIL.Image
 from matplotlib.figure import Figure
 
 from converter.dataset.examples import Located
-from converter.images import decoders, prove
-from converter.images.headers import ImageError, read_header
-from converter.limits import DEFAULT
 from converter.rejects import Reason
 from converter.text import CONTROL, nfc
 from multihot import formulas, storage
 from multihot.errors import UserError
+from multihot.images import decoders, prove
+from multihot.images.headers import ImageError, read_header
+from multihot.limits import DEFAULT
 from schemas.example import UNKNOWN, Example
 
 # Largest number of pictures in a grid. Drawing more takes seconds, and more cannot be seen at a glance.

@@ -20,14 +20,14 @@ from dataclasses import field
 from converter.dataset.examples import Located, find, read_split
 from converter.dataset.lists import escaped_cell, read_csv
 from converter.dataset.summary import summary
-from converter.images import headers
 from converter.inspect import gallery
-from converter.limits import DEFAULT, LimitOptions, Limits
 from converter.rejects import Reject
 from converter.table import filenames
 from converter.text import nfc, some
 from multihot import command, flags, storage
 from multihot.errors import UserError
+from multihot.images import headers
+from multihot.limits import DEFAULT, LimitOptions, Limits
 from multihot.printable import printable
 from multihot.settings import setting
 from multihot.usage import Usage

@@ -9,10 +9,11 @@ from typing import Self
 
 from converter.duplicates import grouping
 from converter.duplicates.grouping import Member
-from converter.options import JPEG_QUALITY, ConvertOptions
+from converter.options import ConvertOptions
 from converter.rejects import Damaged, Reject
 from converter.shards import matching
 from converter.shards.writing import ShardResult
+from multihot.images.prove import JPEG_QUALITY
 from schemas import layout
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics

@@ -17,13 +17,13 @@ from dataclasses import field
 import numpy as np
 
 from converter.dataset.lists import first_of_each, read_csv
-from converter.limits import DEFAULT, LimitOptions, Limits
 from converter.rejects import Reject
 from converter.report import charts, pictures, sheets
 from converter.report.pictures import Place, SampledExample
 from converter.report.sheets import Sheet
 from multihot import command, flags, pages, storage
 from multihot.charts import NUM_COLOURS
+from multihot.limits import DEFAULT, LimitOptions, Limits
 from multihot.settings import setting
 from multihot.usage import Usage
 from schemas import layout, metadata

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from converter.limits import Limits
 from converter.report import pictures
 from converter.report.pictures import Place, SampledExample
 from multihot import storage
+from multihot.limits import Limits
 from schemas.metadata import DatasetInfo
 
 # A small picture has 5 kB, and all of them together 2 MB with thirty classes, 0.6 MB with five.

@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from converter import limits
 from converter.options import ConvertOptions
 from converter.rejects import Reason, Reject
 from converter.table import filenames, places
 from converter.table.row import Row
 from converter.text import nfc
+from multihot import limits
 from multihot.storage import File
 from schemas.example import UNKNOWN
 

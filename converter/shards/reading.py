@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 from converter.duplicates import fingerprints, lookalikes
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.lookalikes import Picture
-from converter.images import prove
-from converter.images.decoders import DecoderError
-from converter.images.prove import Image, ImageError, Preparation
 from converter.options import ConvertOptions
-from converter.parsing import parse_colour
 from converter.rejects import Reason, Reject
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
 from converter.table.row import Row
 from multihot import storage
 from multihot.errors import UserError
+from multihot.images import prove
+from multihot.images.background import parse_colour
+from multihot.images.decoders import DecoderError
+from multihot.images.prove import Image, ImageError, Preparation
 from multihot.storage import ahead
 
 _T = TypeVar("_T")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Self
 
 from converter.duplicates.fingerprints import Fingerprint
-from converter.images.prove import Preparation
 from converter.rejects import Damaged, Reject
 from converter.shards import provenance, reading
 from converter.shards.batches import Batch
@@ -19,6 +18,7 @@ from converter.shards.reading import PreparedRow
 from converter.splits import assignment
 from converter.system import progress
 from multihot import storage
+from multihot.images.prove import Preparation
 from schemas import example, layout
 from schemas.metadata import ShardInfo
 from schemas.rows import RowPlace

@@ -20,9 +20,9 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, resource_tracker
 from typing import ParamSpec, TypeVar
 
-from converter.system import room
 from multihot import machine
 from multihot.errors import UserError
+from multihot.images import room
 from multihot.quiet import quiet
 
 _P = ParamSpec("_P")

@@ -18,11 +18,11 @@ from dataclasses import field
 from converter.dataset.lists import read_csv
 from converter.duplicates import grouping
 from converter.duplicates.grouping import Member
-from converter.limits import DEFAULT, LimitOptions, Limits
 from converter.rejects import Damaged, Reject
 from converter.verify.shard_checks import Checked, Problem, check_shard
 from multihot import command, flags, machine, storage
 from multihot.errors import UserError
+from multihot.limits import DEFAULT, LimitOptions, Limits
 from multihot.settings import setting
 from multihot.storage import File
 from multihot.usage import Usage

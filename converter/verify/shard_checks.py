@@ -5,11 +5,11 @@ import posixpath
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from converter.images import decoders, headers, prove
-from converter.limits import DEFAULT, Limits
 from converter.rejects import Reason
 from multihot import storage
 from multihot.errors import UserError
+from multihot.images import decoders, headers, prove
+from multihot.limits import DEFAULT, Limits
 from multihot.printable import printable
 from schemas import example
 from schemas.example import Example

@@ -26,7 +26,7 @@ from converter.duplicates import lookalikes, neighbours
 from converter.duplicates.components import Groups, Links
 from converter.duplicates.fingerprints import Fingerprint, digest, fingerprints, views
 from converter.duplicates.lookalikes import Picture
-from converter.images.prove import Preparation, prepare
+from multihot.images.prove import Preparation, prepare
 
 PHOTOGRAPHS = "photographs"
 # Index of the first drawing. The constants of converter/duplicates/likeness.py were chosen on drawings of smaller

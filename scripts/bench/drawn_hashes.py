@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converter.duplicates import fingerprints, neighbours
-from converter.images.prove import Preparation, prepare
+from multihot.images.prove import Preparation, prepare
 
 _CHUNK = 100_000
 # Values that a band of nine bits has.

@@ -11,18 +11,17 @@ import psutil
 import pytest
 from PIL import Image
 
-from converter import limits
 from converter.dataset.examples import Located
 from converter.inspect import gallery, selection
 from converter.job import pipeline
-from converter.limits import LimitOptions, Limits
 from converter.options import ConvertOptions
 from converter.parsing import parse_splits
 from converter.rejects import Reject
 from converter.report import page, pictures
 from converter.verify import dataset_checks
-from multihot import flags
+from multihot import flags, limits
 from multihot.errors import UserError
+from multihot.limits import LimitOptions, Limits
 from multihot.usage import Usage
 from schemas import example, layout, metadata
 from schemas.duplicates import DUPLICATES_COLUMNS

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from converter.images import headers, jpeg
+from multihot.images import headers, jpeg
 
 Damage = Callable[[bytes, bytes, random.Random], bytes]
 Draw = Callable[..., bytes]

@@ -13,5 +13,6 @@ buffers.py    decides how many examples a pipeline holds at a time, and how many
 decoding.py   turns serialized examples into images of one size, and labels
 colour.py     changes colours at random, and mixes images
 cropping.py   draws random crops and flips, and cuts them out of images
+matrices.py  resizes images by products of matrices, for runtimes without the operations of TensorFlow
 resizing.py   resizes an image to a square
 """

@@ -24,7 +24,7 @@ from converter.duplicates.components import Groups, Links
 from converter.duplicates.fingerprints import Fingerprint, _phashes, _projection, digest, fingerprints, views
 from converter.duplicates.grouping import Leaks, Member, leaks, members, to_csv
 from converter.duplicates.neighbours import MAX_DISTANCE
-from converter.images.prove import Preparation, prepare
+from multihot.images.prove import Preparation, prepare
 
 Draw = Callable[..., bytes]
 

@@ -13,8 +13,8 @@ from converter.duplicates import likeness, lookalikes
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.likeness import SIDE
 from converter.duplicates.lookalikes import Picture
-from converter.images import prove
-from converter.images.prove import Preparation
+from multihot.images import prove
+from multihot.images.prove import Preparation
 
 _NUMBER = 12
 

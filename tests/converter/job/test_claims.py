@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from converter.images import prove
 from converter.job import claims, commit, gathering, publishing
 from converter.job.results import ConversionResult
 from converter.options import ConvertOptions
@@ -18,6 +17,7 @@ from converter.table.row import Row
 from converter.verify import dataset_checks
 from multihot import storage
 from multihot.errors import UserError
+from multihot.images import prove
 from schemas import metadata
 
 Draw = Callable[..., bytes]

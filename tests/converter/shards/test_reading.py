@@ -16,9 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from converter.images import prove
-from converter.images.decoders import DecoderError
-from converter.images.prove import Preparation
 from converter.rejects import Reason, Reject
 from converter.shards import reading
 from converter.shards.matching import Source
@@ -26,6 +23,9 @@ from converter.shards.reading import PreparedRow
 from converter.table.row import Row
 from multihot import storage
 from multihot.errors import UserError
+from multihot.images import prove
+from multihot.images.decoders import DecoderError
+from multihot.images.prove import Preparation
 from multihot.storage import File, objects
 
 Draw = Callable[..., bytes]
@@ -310,7 +310,7 @@ def test_too_many_open_files(folder: Path, no_more_files: list[int], monkeypatch
 _SCARCE = """
 import resource, sys
 from pathlib import Path
-from converter.images import prove
+from multihot.images import prove
 from converter.shards import reading
 from converter.shards.matching import Source
 from converter.table.row import Row

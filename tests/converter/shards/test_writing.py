@@ -14,14 +14,14 @@ import pytest
 import tensorflow as tf
 from PIL import ExifTags, Image
 
-from converter.images import prove
-from converter.images.prove import Preparation
 from converter.rejects import Reason, Reject
 from converter.shards import writing
 from converter.shards.writing import ShardResult, Source
 from converter.splits import assignment
 from converter.table.row import Row
 from multihot import storage
+from multihot.images import prove
+from multihot.images.prove import Preparation
 from schemas import example
 from schemas.metadata import ShardInfo
 from schemas.statistics import Statistics

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.images import prove
 from converter.verify import dataset_checks
 from converter.verify.shard_checks import check_shard
 from multihot.errors import UserError
+from multihot.images import prove
 from schemas import derived, example, layout, metadata
 from schemas.example import Example
 from schemas.metadata import DatasetInfo, ShardInfo

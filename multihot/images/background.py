@@ -4,12 +4,31 @@ Decoders differ in what they make of transparency: TensorFlow drops it, and show
 which no viewer shows; others show black, white or a checkerboard.
 """
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 from PIL.ImageFile import ImageFile
 
+from multihot.errors import UserError
+
 # Values in rows that are laid on the background at a time: their products take twice their bytes.
 _BLOCK = 1 << 20
+
+
+def parse_colour(text: str) -> tuple[int, int, int]:
+    """Returns red, green and blue, from 0 to 255, of `white`, `black`, or a colour as `#ff8800`.
+
+    Raises:
+        UserError: something else was received.
+    """
+    digits = {"white": "ffffff", "black": "000000"}.get(text, text.removeprefix("#"))
+    if not re.fullmatch("[0-9a-fA-F]{6}", digits) or text == digits:
+        raise UserError(
+            f"--background must be white, black, or # and six digits from 0 to f, as in #ff8800. Received: {text!r}"
+        )
+    red, green, blue = bytes.fromhex(digits)
+    return red, green, blue
 
 
 def may_be_transparent(image_format: str, header: ImageFile) -> bool:

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converter.images.headers import ImageError, check_memory
-from converter.rejects import Reason
 from multihot.errors import UserError
+from multihot.images.headers import JPEG, ImageError, check_memory
 from multihot.quiet import tensorflow
-from schemas.statistics import JPEG
+from multihot.reasons import Reason
 
 # An image of 16 bits whose largest value is below this uses at most 13 of them: training takes the upper 8 bits, and
 # would see at most 32 of 256 levels. (12 bits in 16 are common in medicine and microscopy, and would leave 16 levels.)

@@ -24,9 +24,10 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from converter.rejects import Reason
-from schemas.statistics import JPEG
+from multihot.reasons import Reason
 
+# The name of the most common format, which training decodes by an operation of its own.
+JPEG = "jpeg"
 # The first bytes of the formats that TensorFlow decodes...
 _SUPPORTED = (
     (JPEG, rb"\xff\xd8\xff"),

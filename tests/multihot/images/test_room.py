@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from converter.images import prove
-from converter.images.prove import Preparation
-from converter.system import room
-from converter.system.room import Room
+from multihot.images import prove, room
+from multihot.images.prove import Preparation
+from multihot.images.room import Room
 
 _MB = 1 << 20
 
@@ -49,7 +48,7 @@ def test_room_is_given_back_after_an_exception() -> None:
 # Each of two processes enters when the other one has left.
 _PROGRAM = """
 import multiprocessing, sys, time
-from converter.system import room
+from multihot.images import room
 
 def work(space, inside, most):
     room.share(space)

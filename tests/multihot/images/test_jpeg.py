@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
-from converter.images import jpeg
+from multihot.images import jpeg
 
 Draw = Callable[..., bytes]
 

@@ -13,10 +13,10 @@ import simplejpeg
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from converter.images import complaints, jpeg, prove
-from converter.images.headers import ImageError
-from converter.images.prove import Preparation
 from converter.rejects import Reason
+from multihot.images import complaints, jpeg, prove
+from multihot.images.headers import ImageError
+from multihot.images.prove import Preparation
 
 Draw = Callable[..., bytes]
 

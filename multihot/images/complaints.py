@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import simplejpeg
 
-from converter.images import jpeg
+from multihot.images import jpeg
 
 _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
 # The end of the codes of a scan: a marker that is neither a stuffed byte nor a restart. FF may precede it.

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
-from converter.images.prove import Image as Prepared
-from converter.images.prove import ImageError, Preparation, prepare
 from converter.rejects import Reason
+from multihot.images.prove import Image as Prepared
+from multihot.images.prove import ImageError, Preparation, prepare
 from schemas import example
 from trainer.input.decoding import Decoder
 
@@ -463,7 +463,7 @@ def test_pillow_warns_nobody(draw: Draw, tmp_path: Path) -> None:
     path = tmp_path / "image.jpg"
     path.write_bytes(draw(exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\1\x10\0\2\0\0"))
     script = (
-        "import sys; from pathlib import Path; from converter.images import headers; data = "
+        "import sys; from pathlib import Path; from multihot.images import headers; data = "
         "Path(sys.argv[1]).read_bytes(); "
         "print(headers.orientation(*headers.read_header(data, 10**6), data))"
     )

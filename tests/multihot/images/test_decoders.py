@@ -10,12 +10,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
-from converter.images import decoders, prove
-from converter.images.headers import ImageError
-from converter.images.prove import Preparation
 from converter.rejects import Reason
 from converter.report import pictures
 from multihot.errors import UserError
+from multihot.images import decoders, prove
+from multihot.images.headers import ImageError
+from multihot.images.prove import Preparation
 from schemas import example
 from trainer.input.decoding import Decoder
 

@@ -24,16 +24,16 @@ import PIL.Image
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
-from converter import limits
-from converter.images import background, complaints, decoders, jpeg
-from converter.images.headers import ImageError, corrupt, has_16_bits, orientation, read_header
-from converter.options import JPEG_QUALITY
-from converter.rejects import Reason
-from converter.system import room
-from schemas.statistics import JPEG
+from multihot import limits
+from multihot.images import background, complaints, decoders, jpeg, room
+from multihot.images.headers import JPEG, ImageError, corrupt, has_16_bits, orientation, read_header
+from multihot.reasons import Reason
 
-__all__ = ["Image", "ImageError", "Preparation", "decode", "picture", "prepare", "size"]
+__all__ = ["JPEG_QUALITY", "Image", "ImageError", "Preparation", "decode", "picture", "prepare", "size"]
 
+
+# Of photographs that are encoded anew, with all of their colours (4:4:4).
+JPEG_QUALITY = 95
 
 # Smallest side of `Image.grey`, in pixels. Of the copies described in duplicates/neighbours.py, 97.5 % are within 6
 # bits with 32 pixels, 98.3 % with 48, 98.4 % with 64; decoding an image of 570 x 470 takes 99, 99 and 116 us.

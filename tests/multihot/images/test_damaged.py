@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from converter.images import complaints
 from converter.job import pipeline
 from converter.options import ConvertOptions
 from multihot.errors import UserError
+from multihot.images import complaints
 from schemas import metadata
 from schemas.metadata import DatasetInfo
 

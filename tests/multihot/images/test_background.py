@@ -12,13 +12,13 @@ import tensorflow as tf
 from PIL import ExifTags, Image
 
 from converter.dataset.summary import summary
-from converter.images import background
-from converter.images.prove import ImageError, Preparation, prepare
 from converter.options import ConvertOptions
-from converter.parsing import parse_colour
 from converter.rejects import Reason
 from converter.verify.dataset_checks import verify
 from multihot.errors import UserError
+from multihot.images import background
+from multihot.images.background import parse_colour
+from multihot.images.prove import ImageError, Preparation, prepare
 
 _ORANGE = (255, 136, 0)
 _ON_ORANGE = Preparation(max_pixels=10**6, background=_ORANGE)

@@ -1,0 +1,55 @@
+"""Finds the files that paths, folders and patterns name, in an order that is always the same."""
+
+import posixpath
+from collections.abc import Iterator, Sequence
+
+from multihot import storage
+from multihot.errors import UserError
+from multihot.storage import File
+
+
+def files(places: Sequence[str]) -> Iterator[File]:
+    """Yields the files that are named, in the order of the places; those of a folder or a pattern by name.
+
+    A folder stands for all files in it and below it, but those whose names, or whose folders' names, begin with a dot.
+    Of a folder on this machine, the names are held in memory.
+
+    Args:
+        places: paths of files, of folders, or patterns such as `photos/*.jpg`; on this machine or in stores.
+
+    Raises:
+        UserError: a place does not exist, or a pattern matches nothing.
+        OSError: a folder cannot be listed.
+    """
+    for place in places:
+        storage.check(place)
+        yield from _at(place)
+
+
+def _at(place: str) -> Iterator[File]:
+    if storage.folder_exists(place):
+        for name in _names(place):
+            yield _file(posixpath.join(place, name))
+    elif storage.exists(place):
+        yield _file(place)
+    elif any(wildcard in place for wildcard in "*?["):
+        found = storage.match(place)
+        if not found:
+            raise UserError(f"No file matches {place!r}. Check the folder and the pattern.")
+        yield from map(_file, found)
+    else:
+        raise UserError(f"There is no file and no folder {place!r}. Check the path.")
+
+
+def _names(folder: str) -> Iterator[str]:
+    """Yields the names of the files in a folder, sorted. A listing of a store is sorted, and is not held."""
+    found = (file.name for file in storage.list_files(folder) if not _is_hidden(file.name))
+    yield from sorted(found) if storage.is_local(folder) else found
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def _file(path: str) -> File:
+    return File(posixpath.basename(path), path, 0)

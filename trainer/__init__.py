@@ -13,6 +13,7 @@ prediction/    predicts on images that are in no dataset: the rows of a folder, 
 finished_run.py opens a finished run, for the programs that use its model
 loading.py     gives the pipeline to a loop of the user's own: `trainer.load`
 training/      trains a model: phases, epochs and steps, checkpoints, and the place from which a run goes on
+thresholds.py  chooses for each class the score from which on it counts as predicted
 out_of_fold.py scores images by heads that were trained without them, on the features of a model
 report/        describes a run for its readers: config.json, the model card, pictures, TensorBoard
 models/        builds the model of a run: backbones, their trained weights, heads, and the layers that are trained

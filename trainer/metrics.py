@@ -35,7 +35,9 @@ class Predictions:
         return Predictions(labels=self.labels[part], scores=self.scores[part], known=known)
 
 
-def evaluate(predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]:
+def evaluate(
+    predictions: Predictions, classes: Sequence[str], thresholds: Sequence[float] | None = None
+) -> dict[str, Any]:
     """Computes the metrics over all examples at once, never as a mean over batches.
 
     Average precision, label-ranking average precision, coverage and ranking loss are as scikit-learn defines them (see
@@ -48,11 +50,13 @@ def evaluate(predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]
     Args:
         predictions: of the split.
         classes: names of the classes.
+        thresholds: for each class, the score from which on it counts as predicted; by default 0.5.
 
     Returns:
         The contents of evaluation.json. A class without a positive or without a negative example has no average
         precision: None, and the mean is over the others. One-error is over the examples that have a label. Metrics that
-        would be over no example are None. If labels are unknown, their number by class is there too.
+        would be over no example are None. F1 is the mean over the classes with a positive; it and hamming loss are at
+        the thresholds, and `hamming_loss_at_half` is at 0.5. If labels are unknown, their number by class is there.
     """
     precisions = average_precisions(predictions)
     num_examples = len(predictions.labels)
@@ -62,6 +66,7 @@ def evaluate(predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]
         unknown = {"unknown_labels": dict(zip(classes, (~known).sum(axis=0).tolist(), strict=True))}
         predictions, known = _with_unknown_last(predictions)
     labels, scores = predictions.labels, predictions.scores
+    limits = np.array([THRESHOLD] * len(classes) if thresholds is None else thresholds, np.float32)
     labelled = labels.any(axis=1)
     highest = scores.argmax(axis=1)
     hits = labels[np.arange(len(labels)), highest][labelled]
@@ -75,7 +80,9 @@ def evaluate(predictions: Predictions, classes: Sequence[str]) -> dict[str, Any]
         "one_error": float(1 - hits.mean()) if labelled.any() else None,
         "coverage": ranking[1],
         "ranking_loss": ranking[2],
-        "hamming_loss": _hamming(labels, scores, known),
+        "f1": mean(_f1s(labels, scores, known, limits)),
+        "hamming_loss": _hamming(labels, scores, known, limits),
+        "hamming_loss_at_half": _hamming(labels, scores, known, np.full_like(limits, THRESHOLD)),
     }
 
 
@@ -91,9 +98,23 @@ def _with_unknown_last(predictions: Predictions) -> tuple[Predictions, np.ndarra
     return Predictions(labels=(labels > 0) & known, scores=np.where(known, scores, np.float32(-1.0))), known
 
 
-def _hamming(labels: np.ndarray, scores: np.ndarray, known: np.ndarray | None) -> float | None:
-    """Returns the share of the known labels that are wrong at the threshold."""
-    wrong = (scores >= THRESHOLD) != labels
+def _f1s(
+    labels: np.ndarray, scores: np.ndarray, known: np.ndarray | None, thresholds: np.ndarray
+) -> list[float | None]:
+    """Returns the F1 score of each class at its threshold; None without a positive."""
+    positive, predicted = labels > 0, scores >= thresholds
+    if known is not None:  # Unknown labels have no positive score.
+        predicted &= known
+    hits, totals = (positive & predicted).sum(axis=0), positive.sum(axis=0) + predicted.sum(axis=0)
+    return [
+        float(2 * hit / total) if some else None
+        for hit, total, some in zip(hits, totals, positive.any(axis=0), strict=True)
+    ]
+
+
+def _hamming(labels: np.ndarray, scores: np.ndarray, known: np.ndarray | None, thresholds: np.ndarray) -> float | None:
+    """Returns the share of the known labels that are wrong at the thresholds."""
+    wrong = (scores >= thresholds) != labels
     if known is None:
         return float(np.mean(wrong))
     return float(wrong[known].mean()) if known.any() else None
@@ -204,6 +225,7 @@ def table(evaluation: dict[str, Any]) -> str:
         "one-error": evaluation["one_error"],
         "coverage": evaluation["coverage"],
         "ranking loss": evaluation["ranking_loss"],
+        "F1": evaluation["f1"],
         "hamming loss": evaluation["hamming_loss"],
     }
     wide = max(map(len, rows))

@@ -21,9 +21,9 @@ from trainer.models import model
 NUM_FOLDS = 5
 # Weight of the squared coefficients in the loss of a head, whose features have a standard deviation of 1. Measured:
 # docs/evaluating.md.
-DECAY = 0.03
-# Steps of L-BFGS, which a head on two thousand images needs less of.
-_MOST_STEPS = 200
+DECAY = 0.3
+# Bounds of L-BFGS: on its steps, and on the part by which a step makes the loss smaller, which is the last one then.
+_MOST_STEPS, _TOLERANCE = 200, 1e-7
 # Weight of the squared distance of the intercept from that of the frequency of the class: it stays finite where all
 # labels are the same.
 _PULL = 1e-4
@@ -135,7 +135,7 @@ def _scores(features: np.ndarray, labels: np.ndarray, others: np.ndarray, decay:
         return value + float(np.sum(penalty * (weights - start))) / 2, (slopes_of_all + penalty).ravel()
 
     found = scipy.optimize.minimize(
-        loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _MOST_STEPS}
+        loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _MOST_STEPS, "ftol": _TOLERANCE}
     ).x.reshape(shape)
     scaled = ((others - mean) / deviation).astype(np.float32)
     return scipy.special.expit(scaled @ found[:-1] + found[-1]).astype(np.float32)

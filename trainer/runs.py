@@ -29,7 +29,7 @@ from trainer.run_folder import CONFIG, EVALUATION
 DEFAULT_SORT = "mean_average_precision"
 _LOSS = "val_loss"
 # For all other metrics, more is better.
-_LESS_IS_BETTER = (_LOSS, "one_error", "coverage", "ranking_loss", "hamming_loss")
+_LESS_IS_BETTER = (_LOSS, "one_error", "coverage", "ranking_loss", "hamming_loss", "hamming_loss_at_half")
 # Settings that differ in all runs, or that another column shows better or is made from.
 _NOT_COMPARED = ("output", "overwrite", "data", "dataset", "datasets", "versions", "classes_used", "commands")
 _COUNT = "num_examples"

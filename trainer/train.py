@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from multihot import command, signals
-from trainer import checks, losses, metrics, model_file, phases, run_folder, sources
+from trainer import checks, losses, metrics, model_file, phases, run_folder, sources, thresholds
 from trainer.config import TrainConfig
 from trainer.inference import Predictor
 from trainer.input import pipeline
@@ -222,8 +222,8 @@ class _Run:
         compilation.compile_network(network, config, self._data)
         return network
 
-    def _info(self) -> ModelInfo:
-        """Returns what the model takes, and what its outputs mean."""
+    def _info(self, limits: tuple[float, ...]) -> ModelInfo:
+        """Returns what the model takes, and what its outputs mean, with the thresholds of the classes."""
         config, data = self._config, self._data
         return ModelInfo(
             classes=data.classes,
@@ -232,7 +232,7 @@ class _Run:
             decode=config.decode,
             softmax=config.loss == losses.SOFTMAX,
             flip=config.test_time_flip,
-            thresholds=(metrics.THRESHOLD,) * len(data.classes),
+            thresholds=limits,
             fingerprints=tuple(source.info.fingerprint for source in data.each),
             # Of several datasets that were prepared in several ways, the first one counts.
             background=next((source.info.background for source in data.each if source.info.background), "white"),
@@ -254,16 +254,18 @@ class _Run:
             predict = Predictor(network, validation, self._num_validated, flip=config.test_time_flip)
             with memory.explained(config, "the evaluation", _flags(setup.plan)):
                 predictions = predict()
+        with memory.explained(config, "the thresholds", ("batch_size", "image_size", "model")):
+            limits = thresholds.of_run(network, config, data)
         with run_folder.atomic_file(output / run_folder.MODEL) as path:
             network.save(path)
-            model_file.add(path, self._info())
+            model_file.add(path, self._info(limits))
         with run_folder.atomic_file(output / "training.png") as path:
             plots.training(self._progress.history, str(path), plots.beginnings(config))
         pictures = pipeline.decoded_chunks(config, data, config.validation_split, config.image_size)
         images = next(pictures.unbatch().batch(_NUM_SAMPLES).as_numpy_iterator())[0]
         with run_folder.atomic_file(output / "samples.png") as path:
-            plots.samples(images, predictions[: len(images)], data.classes, str(path))
-        result = metrics.evaluate(predictions, data.classes)
+            plots.samples(images, predictions[: len(images)], data.classes, limits, str(path))
+        result = metrics.evaluate(predictions, data.classes, limits)
         model_card.write(output, result, data)
         self._tensorboard.write_results(result, output / "samples.png", self._progress.epoch)
         run_folder.write_text(output / run_folder.EVALUATION, json.dumps(result, indent=1) + "\n")

@@ -45,7 +45,9 @@ def test_the_keys_are_those_that_others_read() -> None:
         "mean_average_precision",
         "average_precision",
         "label_ranking_average_precision",
+        "f1",
         "hamming_loss",
+        "hamming_loss_at_half",
         "one_error",
         "coverage",
         "ranking_loss",
@@ -178,6 +180,24 @@ def test_the_table_names_every_class_and_metric() -> None:
         "one-error",
         "coverage",
         "ranking loss",
+        "F1",
         "hamming loss",
     ]
     assert lines[1].endswith("1.0000")
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_f1_and_hamming_loss_are_at_the_thresholds_of_the_classes(unknown: bool) -> None:
+    rng = np.random.default_rng(0)
+    labels, scores = rng.random((40, 3)) < 0.4, rng.random((40, 3)).astype(np.float32)
+    labels[:, 2] = False
+    known = rng.random((40, 3)) < 0.7 if unknown else np.ones((40, 3), bool)
+    predictions = Predictions(labels=labels, scores=scores, known=known if unknown else None)
+    limits = (0.2, 0.7, 0.9)
+    found = metrics.evaluate(predictions, ABC, limits)
+    predicted = scores >= np.float32(limits)
+    f1s = [sklearn.metrics.f1_score(labels[known[:, i], i], predicted[known[:, i], i]) for i in range(2)]
+    assert found["f1"] == pytest.approx(np.mean(f1s))
+    assert found["hamming_loss"] == pytest.approx((predicted != labels)[known].mean())
+    assert found["hamming_loss_at_half"] == pytest.approx(((scores >= 0.5) != labels)[known].mean())
+    assert found["hamming_loss_at_half"] == metrics.evaluate(predictions, ABC)["hamming_loss"]

@@ -15,8 +15,8 @@ from trainer.metrics import Predictions
 
 LEVEL = 0.95
 _MOST_REPLICATES, _LEAST_REPLICATES = 1000, 200
-# Labels times replicates that are weighed: minutes. Beyond it there are fewer replicates, and then fewer images.
-_MOST_WEIGHED = 4_000_000_000
+# Labels times replicates that are weighed. Beyond it there are fewer replicates, and then fewer images.
+_MOST_WEIGHED = 1_000_000_000
 # Images times replicates: bytes of the weights.
 _MOST_WEIGHTS = 200_000_000
 # Largest share of replicates in which a figure may be undefined, as that of a class with few positives is.

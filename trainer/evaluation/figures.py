@@ -23,7 +23,6 @@ from trainer.metrics import Predictions
 # Figures of an evaluation, and whether less of them is better.
 HEADLINE: Mapping[str, bool] = {
     "mean_average_precision": False,
-    "micro_average_precision": False,
     "label_ranking_average_precision": False,
     "f1_macro": False,
     "f1_micro": False,
@@ -78,14 +77,13 @@ class Weighable:
         Args:
             predictions: of n images and k classes.
             thresholds: float32 [k], from which scores on a class is predicted.
-            keep: whether the levels of all scores are kept, 8 bytes for each, to be weighed more than once.
+            keep: whether the levels of all scores are kept, 4 bytes for each, to be weighed more than once.
         """
         self._predictions, self._thresholds, self._keep = predictions, thresholds, keep
         self._of_images = _of_images(predictions, thresholds)
-        self._kept: dict[tuple[int, bool], np.ndarray] = {}
+        self._kept: dict[int, np.ndarray] = {}
         columns = [self._column(i) for i in range(len(thresholds))]
         self._levels = [np.unique(scores[positive]) for scores, positive, _ in columns]
-        self._all_levels = np.unique(np.concatenate(self._levels)) if columns else np.empty(0)
 
     def __call__(self, weights: np.ndarray) -> Figures:
         """Returns the figures for weights [n, r], whole numbers."""
@@ -100,24 +98,19 @@ class Weighable:
         k, r = len(self._thresholds), weights.shape[1]
         precisions = np.full((r, k), np.nan)
         counts = _Counts(*(np.zeros((r, k)) for _ in _Counts._fields))
-        at_levels, positive_at_levels = (np.zeros((len(self._all_levels) + 1, r)) for _ in range(2))
         for i in range(k):
             scores, positive, known = self._column(i)
             flags = np.stack([known, positive, (scores >= self._thresholds[i]) & known])
             flags = np.concatenate([flags, flags[1:2] & flags[2:3]])
             for all_of, one in zip(counts, flags.astype(np.float64) @ weights, strict=True):
                 all_of[:, i] = one
-            here = (known, positive)
-            precisions[:, i] = _average_precision(*self._at_levels(i, here, weights, micro=False))
-            for all_of, one in zip(
-                (at_levels, positive_at_levels), self._at_levels(i, here, weights, micro=True), strict=True
-            ):
-                all_of += one
+            places = self._places(i)
+            precisions[:, i] = _average_precision(
+                *(_at_levels(places, flags, len(self._levels[i]), weights) for flags in (known, positive))
+            )
         # Without a negative, the average precision is 1 whatever the scores.
         precisions[counts.positive == counts.known] = np.nan
-        micro = _average_precision(at_levels, positive_at_levels)
-        micro[counts.positive.sum(axis=1) == counts.known.sum(axis=1)] = np.nan
-        return _figures(precisions, micro, counts, self._of_images, weights)
+        return _figures(precisions, counts, self._of_images, weights)
 
     def _column(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns the scores of a class, float32 [n], and which of its labels are positive, and known, bool [n]."""
@@ -125,22 +118,31 @@ class Weighable:
         is_known = np.ones(len(labels), bool) if known is None else known[:, i] > 0
         return scores[:, i], (labels[:, i] > 0) & is_known, is_known
 
-    def _at_levels(
-        self, i: int, here: tuple[np.ndarray, np.ndarray], weights: np.ndarray, *, micro: bool
-    ) -> Iterator[np.ndarray]:
-        """Yields the weight of the known labels of a class at each level, and of the positive ones: [L + 1, r]."""
-        levels = self._all_levels if micro else self._levels[i]
-        places = self._kept.get((i, micro))
+    def _places(self, i: int) -> np.ndarray:
+        """Returns the level of each score of a class, int32 [n]: how many levels of positives are at most as high."""
+        places = self._kept.get(i)
         if places is None:
-            places = np.searchsorted(levels, self._predictions.scores[:, i], side="right").astype(np.int32)
+            places = np.searchsorted(self._levels[i], self._predictions.scores[:, i], side="right").astype(np.int32)
             if self._keep:
-                self._kept[i, micro] = places
-        for flags in here:
-            # A column has one element, in the row of its level: the product adds up the weights of each level.
-            matrix = scipy.sparse.csc_array(
-                (flags.astype(np.float64), places, np.arange(len(places) + 1)), (len(levels) + 1, len(places))
-            )
-            yield matrix @ weights
+                self._kept[i] = places
+        return places
+
+
+def _at_levels(places: np.ndarray, flags: np.ndarray, num_levels: int, weights: np.ndarray) -> np.ndarray:
+    """Returns the weight of the images with a flag at each level, the lowest first, [L + 1, r].
+
+    Args:
+        places: level of each image, int32 [n].
+        flags: bool [n].
+        num_levels: L.
+        weights: float64 [n, r].
+    """
+    here = np.flatnonzero(flags)
+    if len(here) < len(flags):
+        places, weights = places[here], weights[here]
+    # A column has one element, in the row of its level: the product adds up the weights of each level.
+    shape = (num_levels + 1, len(places))
+    return scipy.sparse.csc_array((np.ones(len(places)), places, np.arange(len(places) + 1)), shape) @ weights
 
 
 def _parts(weights: np.ndarray) -> Iterator[slice]:
@@ -167,9 +169,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray, empty: float = np.nan) -> np.nda
     return np.divide(part, whole, out=result, where=whole > 0)
 
 
-def _figures(
-    precisions: np.ndarray, micro: np.ndarray, counts: _Counts, of_images: np.ndarray, weights: np.ndarray
-) -> Figures:
+def _figures(precisions: np.ndarray, counts: _Counts, of_images: np.ndarray, weights: np.ndarray) -> Figures:
     precision, recall, f1 = _at_thresholds(counts.positive, counts.predicted, counts.hits)
     totals = _Counts(*(one.sum(axis=1) for one in counts))
     micro_precision, micro_recall, micro_f1 = _at_thresholds(totals.positive, totals.predicted, totals.hits)
@@ -177,7 +177,6 @@ def _figures(
     of_samples = dict(zip(_IMAGE_FIGURES, _ratio(sums[::2], sums[1::2]), strict=True))
     headline = {
         "mean_average_precision": _mean(precisions),
-        "micro_average_precision": micro,
         "f1_macro": _mean(f1),
         "f1_micro": micro_f1,
         "precision_macro": _mean(precision),

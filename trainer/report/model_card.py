@@ -26,6 +26,7 @@ _METRICS = {
     "one_error": "one-error",
     "coverage": "coverage",
     "ranking_loss": "ranking loss",
+    "f1": "F1",
     "hamming_loss": "hamming loss",
 }
 _LESS_IS_BETTER = ("one_error", "coverage", "ranking_loss", "hamming_loss")
@@ -119,7 +120,7 @@ def _details(description: Mapping[str, Any], data: Sources) -> list[str]:
     outputs = (
         "one probability for each class; they add up to 1 (softmax)"
         if card_limits.is_softmax(description)
-        else "one probability for each class, on its own (sigmoid); a label counts as predicted from 0.5 on"
+        else "one probability for each class, on its own (sigmoid); a label counts as predicted from its threshold on"
     )
     rows = {
         "architecture": escape(description["model"]) + (f", {count['total']:,} weights" if count else ""),
@@ -271,7 +272,8 @@ def _evaluation(description: Mapping[str, Any], evaluation: Mapping[str, Any], d
         markdown.table(["metric", "value", "better"], rows),
         "Average precision, label-ranking average precision, coverage and ranking loss are as scikit-learn defines "
         "them. One-error is the share of images whose highest score is of a class that they do not show, hamming loss "
-        "that of wrong labels at a threshold of 0.5.",
+        "that of wrong labels. It and F1, the mean over the classes, are at the thresholds of the classes "
+        f"(`{run_folder.MODEL}` has them in its entry `multihot.json`).",
         "Average precision of each class; random scores reach about its share of the images:",
         markdown.table(["class", "average precision", "positive images", "share"], classes)
         + _more(len(data.classes), "evaluation.json"),

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from trainer import phases
 from trainer.config import TrainConfig
-from trainer.metrics import THRESHOLD, Predictions
+from trainer.metrics import Predictions
 
 _COLUMNS = 6
 
@@ -72,25 +72,29 @@ def _mark(panel: Axes, beginnings: Sequence[tuple[int, str]]) -> None:
     above.tick_params(length=2, pad=1, color="tab:gray")
 
 
-def samples(images: np.ndarray, predictions: Predictions, classes: Sequence[str], path: str) -> None:
+def samples(
+    images: np.ndarray, predictions: Predictions, classes: Sequence[str], thresholds: Sequence[float], path: str
+) -> None:
     """Draws images with their true labels above, and what the model says below: green if all is right, red if not.
 
     Args:
         images: uint8 [n, height, width, 3].
         predictions: for these n images.
         classes: names of the classes.
+        thresholds: for each class, the score from which on it counts as predicted.
         path: of the PNG.
     """
+    limits = np.array(thresholds, np.float32)
     known = np.ones_like(predictions.labels, np.bool_) if predictions.known is None else predictions.known
     true = [_lines(_true(*row, classes)) for row in zip(predictions.labels, known, strict=True)]
-    predicted = [_lines(_predicted(scores, classes)) for scores in predictions.scores]
+    predicted = [_lines(_predicted(scores, classes, limits)) for scores in predictions.scores]
     most_lines = max(text.count("\n") for text in true) + max(text.count("\n") for text in predicted) + 2
     rows = -(-len(images) // _COLUMNS)
     figure = Figure(figsize=(2.2 * _COLUMNS, (2.3 + 0.15 * most_lines) * rows + 0.4), layout="constrained")
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for panel in panels[len(images) :]:
         panel.axis("off")
-    right = np.all(((predictions.labels > 0) == (predictions.scores >= THRESHOLD)) | ~known, axis=1)
+    right = np.all(((predictions.labels > 0) == (predictions.scores >= limits)) | ~known, axis=1)
     for i, (panel, image) in enumerate(zip(panels, images, strict=False)):
         colour = "tab:green" if right[i] else "tab:red"
         panel.imshow(image)
@@ -115,10 +119,12 @@ def _true(labels: np.ndarray, known: np.ndarray, classes: Sequence[str]) -> str:
     return names if known.all() else f"{names} ({np.count_nonzero(~known)} unknown)"
 
 
-def _predicted(scores: np.ndarray, classes: Sequence[str]) -> str:
+def _predicted(scores: np.ndarray, classes: Sequence[str], thresholds: np.ndarray) -> str:
     """Returns the predicted classes with their probabilities, the most probable first."""
-    ranked = [f"{classes[i]} {scores[i]:.0%}" for i in np.argsort(-scores)]
-    return ", ".join(ranked[: int((scores >= THRESHOLD).sum())]) or f"none (highest: {ranked[0]})"
+    order = np.argsort(-scores)
+    ranked = [f"{classes[i]} {scores[i]:.0%}" for i in order]
+    predicted = [text for i, text in zip(order, ranked, strict=True) if scores[i] >= thresholds[i]]
+    return ", ".join(predicted) or f"none (highest: {ranked[0]})"
 
 
 def _lines(text: str) -> str:

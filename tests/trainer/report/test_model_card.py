@@ -80,6 +80,7 @@ EVALUATION: dict[str, Any] = {
     "one_error": 0.125,
     "coverage": 1.5,
     "ranking_loss": 0.0625,
+    "f1": 0.7,
     "hamming_loss": 0.1,
 }
 

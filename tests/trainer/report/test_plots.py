@@ -89,7 +89,9 @@ def test_samples_shows_each_image_in_its_place(n: int, tmp_path: Path) -> None:
     images = np.repeat(shades, 16 * 16, axis=0).reshape(n, 16, 16, 3)
     labels = np.random.default_rng(n).integers(0, 2, (n, 5))
     path = tmp_path / "samples.png"
-    plots.samples(images, Predictions(labels=labels, scores=labels * 0.8 + 0.1), CLASSES, str(path))
+    plots.samples(
+        images, Predictions(labels=labels, scores=labels * 0.8 + 0.1), CLASSES, (0.5,) * len(CLASSES), str(path)
+    )
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     height, width = pixels.shape[:2]
@@ -119,7 +121,7 @@ def test_an_image_is_framed_by_whether_all_is_right(
 ) -> None:
     path = tmp_path / "samples.png"
     predictions = Predictions(labels=np.array([labels]), scores=np.array([scores], np.float32))
-    plots.samples(np.zeros((1, 8, 8, 3), np.uint8), predictions, CLASSES, str(path))
+    plots.samples(np.zeros((1, 8, 8, 3), np.uint8), predictions, CLASSES, (0.5,) * len(CLASSES), str(path))
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     assert (pixels == colour).all(axis=-1).sum() > 1000
@@ -129,7 +131,9 @@ def test_an_image_is_framed_by_whether_all_is_right(
 def test_names_of_classes_may_be_long_or_look_like_formulas(tmp_path: Path) -> None:
     classes = ["$x_1$ costs $2", "a name that goes on and on " * 9, "c", "d", "e"]
     predictions = Predictions(labels=np.ones((3, 5), int), scores=np.full((3, 5), 0.9, np.float32))
-    plots.samples(np.zeros((3, 8, 8, 3), np.uint8), predictions, classes, str(tmp_path / "samples.png"))
+    plots.samples(
+        np.zeros((3, 8, 8, 3), np.uint8), predictions, classes, (0.5,) * len(classes), str(tmp_path / "samples.png")
+    )
     width, height = _size(tmp_path / "samples.png")
     assert height < width / 2
 
@@ -138,4 +142,12 @@ def test_a_name_in_a_script_that_the_font_has_not_does_not_warn(tmp_path: Path) 
     predictions = Predictions(labels=np.ones((1, 1), int), scores=np.full((1, 1), 0.9, np.float32))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plots.samples(np.zeros((1, 8, 8, 3), np.uint8), predictions, ("\u65e5\u672c",), str(tmp_path / "samples.png"))
+        plots.samples(
+            np.zeros((1, 8, 8, 3), np.uint8), predictions, ("\u65e5\u672c",), (0.5,), str(tmp_path / "samples.png")
+        )
+
+
+def test_samples_are_predicted_from_the_threshold_of_their_class_on() -> None:
+    scores, limits = np.float32([0.4, 0.6, 0.9]), np.float32([0.3, 0.7, 0.5])
+    assert plots._predicted(scores, ("a", "b", "c"), limits) == "c 90%, a 40%"
+    assert plots._predicted(scores, ("a", "b", "c"), np.ones(3)) == "none (highest: c 90%)"

@@ -213,6 +213,7 @@ def test_the_end_has_settings_final_metrics_and_samples(made: Callable[..., Tens
         np.zeros((2, 8, 8, 3), np.uint8),
         Predictions(labels=LABELS[:2], scores=SCORES[:2]),
         CLASSES,
+        (0.5,) * len(CLASSES),
         str(tmp_path / "samples.png"),
     )
     board.write_results(

@@ -1,0 +1,70 @@
+"""Chooses for each class the score from which on it counts as predicted: the one with the best F1 on training images.
+
+The scores of the model itself are no guide, since it was trained on these images. Those of heads that were trained
+without an image are nearer to the scores of new images. docs/evaluating.md has how much better the metrics are.
+"""
+
+import keras
+import numpy as np
+
+from schemas.example import UNKNOWN
+from trainer import losses, metrics, out_of_fold
+from trainer.config import TrainConfig
+from trainer.input import pipeline
+from trainer.models import model
+from trainer.sources import Sources
+
+# Images of the training split that are scored, the first ones: they are in a random order on disk.
+_MOST_IMAGES = 2000
+# With fewer images, or fewer positives or negatives of a class, its best threshold is chance.
+_LEAST_IMAGES, _LEAST_LABELS = 200, 20
+_DIGITS = 4
+
+
+def of_run(network: keras.Model, config: TrainConfig, data: Sources) -> tuple[float, ...]:
+    """Returns the thresholds of a trained model.
+
+    They are 0.5 for a softmax, whose scores are not those of the heads, for a model with a head of its own, and for
+    classes that too few images have.
+
+    Args:
+        network: the model.
+        config: of the run.
+        data: its datasets.
+    """
+    default = (metrics.THRESHOLD,) * len(data.classes)
+    num_images = min(data.split(config.train_split).num_examples, _MOST_IMAGES)
+    if num_images < _LEAST_IMAGES or config.loss == losses.SOFTMAX or model.backbone_of(network) is None:
+        return default
+    batches = pipeline.evaluation_dataset(config, data, config.train_split)
+    features, labels = out_of_fold.features(network, batches.take(-(-num_images // config.batch_size)))
+    return tune(out_of_fold.probabilities(features, labels, seed=config.seed), labels)
+
+
+def tune(scores: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
+    """Returns the threshold of each class with the best F1.
+
+    Args:
+        scores: float32 [n, k].
+        labels: [n, k]: 0, 1 or UNKNOWN.
+
+    Returns:
+        for each class a number halfway between two scores; 0.5 with few positives or few negatives.
+    """
+    return tuple(
+        _best(column[known != UNKNOWN], known[known != UNKNOWN] == 1)
+        for column, known in zip(scores.T, labels.T, strict=True)
+    )
+
+
+def _best(scores: np.ndarray, positive: np.ndarray) -> float:
+    num_positive = int(positive.sum())
+    if min(num_positive, len(positive) - num_positive) < _LEAST_LABELS:
+        return metrics.THRESHOLD
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order].astype(np.float64)
+    f1 = 2 * np.cumsum(positive[order]) / (np.arange(1, len(order) + 1) + num_positive)
+    # Images of one score are predicted together.
+    last = int(np.argmax(np.where(np.append(ranked[1:] < ranked[:-1], True), f1, 0)))
+    below = ranked[last + 1] if last + 1 < len(ranked) else 0.0
+    return round(float(ranked[last] + below) / 2, _DIGITS)

@@ -6,6 +6,7 @@ main.py        defines the command line of the trainer: flags become TrainConfig
 train.py       runs a training: the order of its steps, and nothing else
 runs.py        compares runs side by side: `python -m trainer.runs`
 predict.py     predicts on files, folders and stores: `python -m trainer.predict`
+export.py      exports the model of a run: `python -m trainer.export`
 exporting/     writes a model in the forms that other runtimes take
 prediction/    predicts on images that are in no dataset: the rows of a folder, and `trainer.load_model`
 finished_run.py opens a finished run, for the programs that use its model

@@ -88,26 +88,25 @@ def main(options: ExportOptions) -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
-        from trainer import finished_run
+        from trainer import finished_run, run_folder
         from trainer.exporting import compare, formats
     native_stderr.filter_libjpeg()
     run = finished_run.find(options.run)
     network = run.load_model()
     options.folder.mkdir(parents=True, exist_ok=True)
     try:
-        images = compare.Images(network, run.info, list(_encoded(run, options.compare)))
+        images = compare.Images(network, run.info, *_examples(run, options.compare))
     except UserError as error:
         images = None
         print(f"Files are not compared with the model: {error}")
-    written: dict[str, Any] = {}
+    formats.write_notes(run.info, options.folder / _NOTES)
+    result = options.folder / _RESULT
+    written: dict[str, Any] = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
     for name in options.formats:
         _write(name, run, network, options.folder / FORMATS[name])
         written[name] = _described(name, run, options.folder / FORMATS[name], images)
+        run_folder.write_text(result, json.dumps(written, indent=1) + "\n")
         print(_line(name, written[name]), flush=True)
-    formats.write_notes(run.info, options.folder / _NOTES)
-    result = options.folder / _RESULT
-    earlier = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
-    result.write_text(json.dumps({**earlier, **written}, indent=1) + "\n", encoding="utf-8")
     print(f"Export: {options.folder} ({_RESULT} has the differences, {_NOTES} the classes and thresholds)")
 
 
@@ -149,23 +148,36 @@ def _line(name: str, written: dict[str, Any]) -> str:
     return (
         f"{size}; {written['runtime']}: probabilities differ from the trainer's by {written['largest_difference']:.2g} "
         f"at most, {written['mean_difference']:.2g} on average; other labels for "
-        f"{written['images_with_other_labels']} of {written['images']} images."
+        f"{written['images_with_other_labels']} of {written['images']} images; mean average precision "
+        f"{_number(written['mean_average_precision'])} instead of "
+        f"{_number(written['mean_average_precision_of_the_trainer'])}."
     )
 
 
-def _encoded(run: "FinishedRun", count: int) -> Iterator[bytes]:
-    """Yields the encoded images of the validation split, as the dataset has them."""
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _examples(run: "FinishedRun", count: int) -> "tuple[list[bytes], npt.NDArray[np.float32]]":
+    """Returns encoded images of the validation split, as the dataset has them, and labels float32 [n, k]."""
+    import numpy as np
+    import numpy.typing as npt
     import tensorflow as tf
 
     from schemas import example
     from trainer.input import reading
 
-    found = 0
-    for source in run.sources().having(run.config.validation_split):
-        spec = example.parse_spec(len(source.info.classes), (example.IMAGE,))
-        for record in reading.records(source, run.config.validation_split).take(count - found):
-            found += 1
-            yield tf.io.parse_single_example(record, spec)[example.IMAGE].numpy()
+    split = run.config.validation_split
+    images, labels = list[bytes](), list[npt.NDArray[np.float32]]()
+    for source in run.sources().having(split):
+        names = (example.IMAGE, example.LABELS, example.KNOWN)
+        spec = example.parse_spec(len(source.info.classes), names, source.has_unknown)
+        for record in reading.records(source, split).take(count - len(images)):
+            parsed = tf.io.parse_single_example(record, spec)
+            images.append(parsed[example.IMAGE].numpy())
+            known = parsed[example.KNOWN].numpy() if source.has_unknown else np.ones(len(source.info.classes))
+            labels.append((parsed[example.LABELS].numpy() + example.UNKNOWN * (1 - known))[list(source.labels)])
+    return images, np.array(labels, np.float32)
 
 
 def _calibrating(run: "FinishedRun") -> "Iterator[npt.NDArray[np.uint8]]":

@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from schemas.example import UNKNOWN
+from trainer import metrics
 from trainer.exporting import formats
 from trainer.exporting.serving import BYTES, IMAGES, PROBABILITIES
+from trainer.metrics import Predictions
 from trainer.model_file import ModelInfo
 from trainer.prediction import scoring
 from trainer.prediction.reading import Reader
@@ -25,21 +28,23 @@ Run = Callable[[bytes], npt.NDArray[np.float32]]
 class Images:
     """Images on which files are compared, with the probabilities that the trainer predicts."""
 
-    def __init__(self, network: keras.Model, info: ModelInfo, encoded: Sequence[bytes]) -> None:
+    def __init__(
+        self, network: keras.Model, info: ModelInfo, encoded: Sequence[bytes], labels: npt.NDArray[np.float32]
+    ) -> None:
         """Predicts on images.
 
         Args:
             network: images -> probabilities [batch, k].
             info: what it takes.
             encoded: the images, as a dataset has them.
+            labels: of the images, float32 [n, k]; they may be unknown.
         """
-        self.encoded, self._info = encoded, info
+        self.encoded, self._info, self._labels = encoded, info, labels
         reader, scores = Reader(info), Scores(network, info)
-        batches = (reader.batch([("", lambda data=data: data)]) for data in encoded)
-        self.expected = np.concatenate([scores(batch.images) for batch in batches])
+        self.expected = np.concatenate([scores(reader.decoded(data)) for data in encoded])
 
-    def difference(self, predicted: npt.NDArray[np.float32]) -> dict[str, float]:
-        """Returns how far probabilities, float32 [n, k], are from those of the trainer."""
+    def difference(self, predicted: npt.NDArray[np.float32]) -> dict[str, float | None]:
+        """Returns how far probabilities, float32 [n, k], are from those of the trainer, and what that costs."""
         differences = np.abs(predicted - self.expected)
         labels = [scoring.labels(each, self._info) for each in (*predicted, *self.expected)]
         pairs = zip(labels[: len(predicted)], labels[len(predicted) :], strict=True)
@@ -48,7 +53,16 @@ class Images:
             "largest_difference": float(f"{differences.max():.3g}"),
             "mean_difference": float(f"{differences.mean():.3g}"),
             "images_with_other_labels": sum(one != other for one, other in pairs),
+            "mean_average_precision": self._precision(predicted),
+            "mean_average_precision_of_the_trainer": self._precision(self.expected),
         }
+
+    def _precision(self, scores: npt.NDArray[np.float32]) -> float | None:
+        """Returns the mean average precision; None if it is undefined."""
+        known = self._labels < UNKNOWN
+        predictions = Predictions(labels=(self._labels > 0) & known, scores=scores, known=known, loss=None)
+        mean: float | None = metrics.evaluate(predictions, self._info.classes)["mean_average_precision"]
+        return mean
 
 
 def predicted(run: Run, encoded: Sequence[bytes]) -> npt.NDArray[np.float32]:
@@ -75,13 +89,17 @@ def runtime(name: str, path: Path, info: ModelInfo) -> tuple[str, Run] | None:
 
 def _saved_model(path: Path, info: ModelInfo) -> tuple[str, Run]:
     signature = tf.saved_model.load(str(path / "1")).signatures["serving_default"]
-    run: Run = lambda data: signature(**{BYTES: tf.constant([data])})[PROBABILITIES][0].numpy()  # noqa: E731
+
+    def run(data: bytes) -> npt.NDArray[np.float32]:
+        scores: npt.NDArray[np.float32] = signature(**{BYTES: tf.constant([data])})[PROBABILITIES][0].numpy()
+        return scores
+
     return f"tensorflow {tf.__version__}", run
 
 
 def _keras(path: Path, info: ModelInfo) -> tuple[str, Run]:
     scores, reader = Scores(keras.saving.load_model(path, compile=False), info), Reader(info)
-    return f"keras {keras.__version__}", lambda data: scores(reader.batch([("", lambda: data)]).images)[0]
+    return f"keras {keras.__version__}", lambda data: scores(reader.decoded(data))[0]
 
 
 def _onnx(path: Path, info: ModelInfo) -> tuple[str, Run]:
@@ -97,7 +115,7 @@ def _litert(path: Path, info: ModelInfo) -> tuple[str, Run]:
 
     def run(data: bytes) -> npt.NDArray[np.float32]:
         is_any = -1 in given["shape_signature"]
-        pixels = _pixels(data) if is_any else reader.batch([("", lambda: data)]).images
+        pixels = _pixels(data) if is_any else reader.decoded(data)
         interpreter.resize_tensor_input(given["index"], pixels.shape)
         interpreter.allocate_tensors()
         interpreter.set_tensor(given["index"], pixels)

@@ -41,7 +41,8 @@ def write_saved_model(network: keras.Model, info: ModelInfo, folder: Path) -> No
         "serving_default": served.of_bytes.get_concrete_function(),
         IMAGES: served.of_images.get_concrete_function(),
     }
-    tf.saved_model.save(served, str(folder / "1"), signatures=signatures)
+    with quiet():
+        tf.saved_model.save(served, str(folder / "1"), signatures=signatures)
 
 
 def write_onnx(network: keras.Model, info: ModelInfo, path: Path) -> None:

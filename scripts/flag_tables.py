@@ -13,6 +13,7 @@ from converter.report.page import ReportOptions
 from converter.verify.dataset_checks import VerifyOptions
 from multihot import tables
 from trainer.config import TrainConfig
+from trainer.export import ExportOptions
 from trainer.predict import PredictOptions
 from trainer.runs import RunsOptions
 
@@ -21,6 +22,7 @@ _PAGES: dict[str, tuple[type, ...]] = {
     "converting.md": (ConvertOptions, LookOptions, ReportOptions, VerifyOptions, DiffOptions),
     "inspecting.md": (InspectOptions,),
     "training.md": (TrainConfig, RunsOptions),
+    "serving.md": (ExportOptions,),
     "using.md": (PredictOptions,),
 }
 

@@ -57,13 +57,15 @@ def next_steps(output: str) -> str:
     Args:
         output: folder of the run.
     """
-    runs = shlex.quote(os.path.dirname(os.path.normpath(output)) or ".")
-    program = "multihot runs" if usage.program("").startswith("multihot") else "python -m trainer.runs"
+    run, runs = shlex.quote(output), shlex.quote(os.path.dirname(os.path.normpath(output)) or ".")
+    program = "multihot " if usage.program("").startswith("multihot") else "python -m trainer."
     return "\n".join(
         [
             f"Run: {output} (model.keras, evaluation.json, training.png, samples.png)",
             f"To load the model:  {os.path.join(output, 'MODEL_CARD.md')}",
-            f"To compare runs:    {program} {runs}",
+            f"To predict:         {program}predict --run={run} photo.jpg folder/",
+            f"To export it:       {program}export --run={run} --formats=saved_model,onnx,litert,keras",
+            f"To compare runs:    {program}runs {runs}",
             f"To see its curves:  tensorboard --logdir={runs}",
         ]
     )

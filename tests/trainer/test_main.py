@@ -140,6 +140,8 @@ def test_help_names_every_flag(command: Command) -> None:
             [
                 "Run: runs/first (model.keras, evaluation.json, training.png, samples.png)",
                 "To load the model:  runs/first/MODEL_CARD.md",
+                "To predict:         python -m trainer.predict --run=runs/first photo.jpg folder/",
+                "To export it:       python -m trainer.export --run=runs/first --formats=saved_model,onnx,litert,keras",
                 "To compare runs:    python -m trainer.runs runs",
                 "To see its curves:  tensorboard --logdir=runs",
             ],
@@ -151,6 +153,8 @@ def test_help_names_every_flag(command: Command) -> None:
             [
                 "Run: /my runs/first/ (model.keras, evaluation.json, training.png, samples.png)",
                 "To load the model:  /my runs/first/MODEL_CARD.md",
+                "To predict:         multihot predict --run='/my runs/first/' photo.jpg folder/",
+                "To export it:       multihot export --run='/my runs/first/' --formats=saved_model,onnx,litert,keras",
                 "To compare runs:    multihot runs '/my runs'",
                 "To see its curves:  tensorboard --logdir='/my runs'",
             ],
@@ -166,8 +170,8 @@ def test_the_end_names_the_commands_that_one_needs_next(
 ) -> None:
     monkeypatch.setattr(sys, "argv", [name])
     found = main.next_steps(output).splitlines()
-    assert len(found) == 4
-    assert found == expected if len(expected) == 4 else set(expected) <= set(found)
+    assert len(found) == 6
+    assert found == expected if len(expected) == 6 else set(expected) <= set(found)
 
 
 def test_a_folder_above_the_dataset_names_the_dataset(command: Command, data: Path, tmp_path: Path) -> None:

@@ -130,6 +130,10 @@ class Reader:
         images, faults = self._decoded(prepared)
         return Batch([name for name, _ in items], images, faults)
 
+    def decoded(self, data: bytes) -> npt.NDArray[np.uint8]:
+        """Returns an encoded image, which must be sound, in the size of the model: uint8 [1, size, size, 3]."""
+        return self.batch([("", lambda: data)]).images
+
     def fit(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Returns an image of the size of the model: uint8 [height, width, 3] -> uint8 [size, size, 3]."""
         fitted: npt.NDArray[np.uint8] = self._fit(pixels).numpy()

@@ -18,11 +18,14 @@ class Scores:
             network: images -> probabilities [batch, k].
             info: what the model takes.
         """
+        self._num_classes = len(info.classes)
         spec = tf.TensorSpec([None, info.image_size, info.image_size, 3], tf.uint8)
         self._step = tf.function(lambda images: probabilities(network, info, images), input_signature=[spec])
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Returns the probabilities of the classes, float32 [n, k], of images uint8 [n, size, size, 3]."""
+        if not len(images):  # Layers of Keras fail for a batch of none.
+            return np.zeros((0, self._num_classes), np.float32)
         scores: npt.NDArray[np.float32] = self._step(images).numpy()
         return scores
 

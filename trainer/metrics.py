@@ -108,7 +108,7 @@ def _f1s(
     hits, totals = (positive & predicted).sum(axis=0), positive.sum(axis=0) + predicted.sum(axis=0)
     return [
         float(2 * hit / total) if some else None
-        for hit, total, some in zip(hits, totals, positive.any(axis=0), strict=True)
+        for hit, total, some in zip(hits, totals, np.any(positive, axis=0).tolist(), strict=True)
     ]
 
 

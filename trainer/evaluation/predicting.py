@@ -103,12 +103,13 @@ def predict(network: keras.Model, subject: Subject) -> Predictions:
     num = data.split(subject.split).num_examples
     num_outputs, outputs = len(subject.run.info.classes), list(subject.outputs)
 
-    @tf.function(reduce_retracing=True)
-    def step(images: tf.Tensor) -> tf.Tensor:
+    def scores_of(images: tf.Tensor) -> tf.Tensor:
         scores = network(images, training=False)
         if subject.run.info.flip:
             scores = (scores + network(tf.reverse(images, [2]), training=False)) / 2
         return scores if outputs == list(range(num_outputs)) else tf.gather(scores, outputs, axis=1)
+
+    step = tf.function(scores_of, reduce_retracing=True)
 
     shape = (num, len(outputs))
     labels, scores = np.empty(shape, np.bool_), np.empty(shape, np.float32)

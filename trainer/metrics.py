@@ -102,7 +102,7 @@ def _f1s(
     labels: np.ndarray, scores: np.ndarray, known: np.ndarray | None, thresholds: np.ndarray
 ) -> list[float | None]:
     """Returns the F1 score of each class at its threshold; None without a positive."""
-    positive, predicted = labels > 0, scores >= thresholds
+    positive, predicted = np.asarray(labels > 0), np.asarray(scores >= thresholds)
     if known is not None:  # Unknown labels have no positive score.
         predicted &= known
     hits, totals = (positive & predicted).sum(axis=0), positive.sum(axis=0) + predicted.sum(axis=0)

@@ -105,11 +105,8 @@ def _f1s(
     positive, predicted = np.asarray(labels > 0), np.asarray(scores >= thresholds)
     if known is not None:  # Unknown labels have no positive score.
         predicted &= known
-    hits, totals = (positive & predicted).sum(axis=0), positive.sum(axis=0) + predicted.sum(axis=0)
-    return [
-        float(2 * hit / total) if some else None
-        for hit, total, some in zip(hits, totals, positive.any(axis=0), strict=True)
-    ]
+    counts = (each.sum(axis=0).tolist() for each in (positive & predicted, positive, predicted))
+    return [2 * hit / (have + found) if have else None for hit, have, found in zip(*counts, strict=True)]
 
 
 def _hamming(labels: np.ndarray, scores: np.ndarray, known: np.ndarray | None, thresholds: np.ndarray) -> float | None:

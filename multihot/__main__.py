@@ -24,6 +24,7 @@ _PROGRAMS = {
     "inspect": _Program("converter.inspect.selection", "show the summary of a dataset, or some of its examples"),
     "diff": _Program("converter.diff", "compare two datasets"),
     "report": _Program("converter.report.page", "write the page that shows what is in a dataset"),
+    "evaluate": _Program("trainer.evaluate", "say how good the model of a training is, and where it fails"),
     "runs": _Program("trainer.runs", "compare trainings side by side"),
 }
 

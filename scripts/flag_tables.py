@@ -13,6 +13,7 @@ from converter.report.page import ReportOptions
 from converter.verify.dataset_checks import VerifyOptions
 from multihot import tables
 from trainer.config import TrainConfig
+from trainer.evaluate import EvaluateOptions
 from trainer.export import ExportOptions
 from trainer.predict import PredictOptions
 from trainer.runs import RunsOptions
@@ -20,6 +21,7 @@ from trainer.runs import RunsOptions
 _DOCS = Path(__file__).parents[1] / "docs"
 _PAGES: dict[str, tuple[type, ...]] = {
     "converting.md": (ConvertOptions, LookOptions, ReportOptions, VerifyOptions, DiffOptions),
+    "evaluating.md": (EvaluateOptions,),
     "inspecting.md": (InspectOptions,),
     "training.md": (TrainConfig, RunsOptions),
     "serving.md": (ExportOptions,),

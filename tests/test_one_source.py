@@ -26,6 +26,7 @@ _OTHERWISE = {
     "converter/table/rows.py": {"labels"},
     "converter/verify/dataset_checks.py": {"filename"},
     "trainer/exporting/serving.py": {"labels"},
+    "trainer/evaluation/worst.py": {"filename", "labels"},
     "trainer/input/caching.py": {"labels"},
     "trainer/prediction/table.py": {"labels"},
 }

@@ -102,14 +102,11 @@ def _f1s(
     labels: np.ndarray, scores: np.ndarray, known: np.ndarray | None, thresholds: np.ndarray
 ) -> list[float | None]:
     """Returns the F1 score of each class at its threshold; None without a positive."""
-    positive, predicted = labels > 0, scores >= thresholds
+    positive, predicted = np.asarray(labels > 0), np.asarray(scores >= thresholds)
     if known is not None:  # Unknown labels have no positive score.
         predicted &= known
-    hits, totals = (positive & predicted).sum(axis=0), positive.sum(axis=0) + predicted.sum(axis=0)
-    return [
-        float(2 * hit / total) if some else None
-        for hit, total, some in zip(hits, totals, np.any(positive, axis=0).tolist(), strict=True)
-    ]
+    counts = (each.sum(axis=0).tolist() for each in (positive & predicted, positive, predicted))
+    return [2 * hit / (have + found) if have else None for hit, have, found in zip(*counts, strict=True)]
 
 
 def _hamming(labels: np.ndarray, scores: np.ndarray, known: np.ndarray | None, thresholds: np.ndarray) -> float | None:

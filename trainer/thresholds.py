@@ -1,4 +1,4 @@
-"""Chooses for each class the score from which on it counts as predicted: the one with the best F1 on training images.
+"""Chooses for each class the score from which on it counts as predicted, by F1 on training images.
 
 The scores of the model itself are no guide, since it was trained on these images. Those of heads that were trained
 without an image are nearer to the scores of new images. docs/evaluating.md has how much better the metrics are.
@@ -18,7 +18,9 @@ from trainer.sources import Sources
 _MOST_IMAGES = 2000
 # With fewer images, or fewer positives or negatives of a class, its best threshold is chance.
 _LEAST_IMAGES, _LEAST_LABELS = 200, 20
-_DIGITS = 4
+# Thresholds that are tried, and the difference of F1 below which two of them are as good: the best one alone depends on
+# single images. Measured: docs/evaluating.md.
+_LEVELS, _NEARLY = np.linspace(0.01, 0.99, 99), 0.01
 
 
 def of_run(network: keras.Model, config: TrainConfig, data: Sources) -> tuple[float, ...]:
@@ -42,14 +44,15 @@ def of_run(network: keras.Model, config: TrainConfig, data: Sources) -> tuple[fl
 
 
 def tune(scores: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
-    """Returns the threshold of each class with the best F1.
+    """Returns a threshold of each class whose F1 is the best, or at most 0.01 less.
 
     Args:
         scores: float32 [n, k].
         labels: [n, k]: 0, 1 or UNKNOWN.
 
     Returns:
-        for each class a number halfway between two scores; 0.5 with few positives or few negatives.
+        for each class the middle of the thresholds, in steps of 0.01, around the best one that are nearly as good; 0.5
+        with few positives or few negatives.
     """
     return tuple(
         _best(column[known != UNKNOWN], known[known != UNKNOWN] == 1)
@@ -58,13 +61,14 @@ def tune(scores: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
 
 
 def _best(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Returns the middle of the thresholds around the best one whose F1 is nearly the same."""
     num_positive = int(positive.sum())
     if min(num_positive, len(positive) - num_positive) < _LEAST_LABELS:
         return metrics.THRESHOLD
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order].astype(np.float64)
-    f1 = 2 * np.cumsum(positive[order]) / (np.arange(1, len(order) + 1) + num_positive)
-    # Images of one score are predicted together.
-    last = int(np.argmax(np.where(np.append(ranked[1:] < ranked[:-1], True), f1, 0)))
-    below = ranked[last + 1] if last + 1 < len(ranked) else 0.0
-    return round(float(ranked[last] + below) / 2, _DIGITS)
+    levels = _LEVELS.astype(np.float32)
+    predicted, hits = (len(one) - np.searchsorted(np.sort(one), levels) for one in (scores, scores[positive]))
+    f1 = 2 * hits / (predicted + num_positive)
+    far = np.flatnonzero(f1 < f1.max() - _NEARLY)
+    best = int(np.argmax(f1))
+    first, end = far[far < best].max(initial=-1) + 1, far[far > best].min(initial=len(levels))
+    return round(float(_LEVELS[first:end].mean()), 4)

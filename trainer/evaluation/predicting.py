@@ -103,14 +103,13 @@ def predict(network: keras.Model, subject: Subject) -> Predictions:
     num = data.split(subject.split).num_examples
     num_outputs, outputs = len(subject.run.info.classes), list(subject.outputs)
 
-    def scores_of(images: tf.Tensor) -> tf.Tensor:
+    def step(images: tf.Tensor) -> tf.Tensor:
         scores = network(images, training=False)
         if subject.run.info.flip:
             scores = (scores + network(tf.reverse(images, [2]), training=False)) / 2
         return scores if outputs == list(range(num_outputs)) else tf.gather(scores, outputs, axis=1)
 
-    step = tf.function(scores_of, reduce_retracing=True)
-
+    traced = tf.function(step, reduce_retracing=True)
     shape = (num, len(outputs))
     labels, scores = np.empty(shape, np.bool_), np.empty(shape, np.float32)
     known = np.empty(shape, np.bool_) if data.has_unknown else None
@@ -118,7 +117,7 @@ def predict(network: keras.Model, subject: Subject) -> Predictions:
     for images, batch in pipeline.evaluation_dataset(config, data, subject.split):
         signals.check()
         part = slice(done, done + len(batch))
-        scores[part], labels[part] = step(images).numpy(), batch.numpy() == 1
+        scores[part], labels[part] = traced(images).numpy(), batch.numpy() == 1
         if known is not None:
             known[part] = batch.numpy() < example.UNKNOWN
         done = part.stop

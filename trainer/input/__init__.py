@@ -6,6 +6,7 @@ caching.py    chooses what is kept between epochs, in memory or on disk, and fil
 diskcache.py  keeps arrays on disk, for this run and later ones
 features.py   computes the features of a frozen backbone, which are cached instead of images
 pipeline.py   turns shards, or cached examples, into shuffled and augmented batches, in the graph only
+listing.py    lists the names and sizes of the examples of a split
 reading.py    reads the records of shards, or numbers of cached examples, in the order of an epoch
 fetching.py   brings the shards of a dataset in a store to this machine
 buffers.py    decides how many examples a pipeline holds at a time, and how many bytes they take

@@ -18,7 +18,6 @@ splits/          assigns images to splits, shards and positions, from their name
 system/          opens files and stores, starts processes, shares memory among them, and shows the progress bar
 rejects.py       defines why a row is rejected: Reject, and the closed list of reasons
 text.py          compares and shows names: composed characters, control characters, lists of names in messages
-formulas.py      keeps spreadsheets from running a cell of a CSV as a formula
 options.py       defines ConvertOptions: every setting of a conversion, with its checks
 known_layouts.py finds the flags for tables of known layouts; the folder `layouts` has a file of flags for each
 parsing.py       reads the values of flags that have a syntax of their own

@@ -12,8 +12,11 @@ How a program runs and ends:
     signals.py   handles Ctrl-C and SIGTERM, while modules are imported and later
     errors.py    defines UserError: an error that the user can correct
     printable.py escapes control characters in text from the input, before it is printed
+    formulas.py  keeps spreadsheets from running a cell of a CSV as a formula
     markdown.py  writes text and tables in Markdown, so that names from the input stay text
     native_stderr.py  removes the warnings of libjpeg from standard error
+    charts.py    draws charts as SVG that takes the colours and fonts of the page around it
+    pages.py     renders self-contained pages from templates, in one style
     quiet.py     hides the output of native libraries, and imports TensorFlow when it is first needed
     machine.py   returns the cores, the memory and the disk space that this process may use
     locking.py   locks a folder against other processes

@@ -8,6 +8,7 @@ Both packages take every key, dtype, shape and file name from here, and neither 
     layout.py      defines every file name of a dataset
     metadata.py    defines DatasetInfo, the content of manifest.json
     rows.py        reads from which row of which table each example of a shard was made
+    duplicates.py  reads the list of images that are the same as others, or nearly
     corrections.py defines the columns of a CSV of corrected labels
     statistics.py  counts the examples of a shard, a split or a dataset
     tfds.py        writes the JSON files that tensorflow-datasets reads

@@ -8,14 +8,10 @@ import functools
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from converter import formulas
 from converter.rejects import Damaged, Reject
-from multihot import storage
+from multihot import formulas, storage
 from multihot.errors import UserError
 from multihot.printable import printable
-
-# Columns of duplicates.csv.
-DUPLICATES_COLUMNS = ("group", "filename", "split", "kind")
 
 
 def damaged_csv(damaged: Iterable[Damaged]) -> str:

@@ -8,8 +8,9 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from converter.dataset.lists import DUPLICATES_COLUMNS, escaped_csv
+from converter.dataset.lists import escaped_csv
 from converter.duplicates.fingerprints import Fingerprint
+from schemas.duplicates import DUPLICATES_COLUMNS
 
 
 class Member(NamedTuple):

@@ -10,14 +10,13 @@ from collections.abc import Collection, Iterable, Sequence
 import PIL.Image
 from matplotlib.figure import Figure
 
-from converter import formulas
 from converter.dataset.examples import Located
 from converter.images import decoders, prove
 from converter.images.headers import ImageError, read_header
 from converter.limits import DEFAULT
 from converter.rejects import Reason
 from converter.text import CONTROL, nfc
-from multihot import storage
+from multihot import formulas, storage
 from multihot.errors import UserError
 from schemas.example import UNKNOWN, Example
 

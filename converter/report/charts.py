@@ -3,79 +3,22 @@
 Names of classes are text in the SVG, in any script, and never markup.
 """
 
-import io
 import itertools
-import re
-import unicodedata
-import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from multihot.printable import printable
+from multihot import charts
 
-# Placeholders for the colours of the page, which depend on its light or dark scheme. matplotlib writes them into the
-# SVG, where `_inline` replaces them by variables of CSS.
-_INK, _LINE, _ACCENT = "#000001", "#000002", "#000003"
-NUM_COLOURS = 6
-_SPLITS = [f"#00001{i}" for i in range(NUM_COLOURS)]
-_ON_PAGE = {_INK: "var(--ink)", _LINE: "var(--line)", _ACCENT: "var(--accent)"}
-_ON_PAGE |= {colour: f"var(--split{i})" for i, colour in enumerate(_SPLITS)}
-
-_STYLE = {
-    "text.parse_math": False,  # A dollar sign in the name of a class does not start a formula.
-    "svg.fonttype": "none",
-    "font.size": 9.5,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _LINE,
-    "xtick.color": _LINE,
-    "xtick.labelcolor": _INK,
-    "ytick.color": _LINE,
-    "ytick.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "grid.color": _LINE,
-    "axes.axisbelow": True,
-    "path.simplify": False,
-}
-# Width in inches of 72 pixels: about that of the page on a phone, where letters then have the size of font.size.
-_WIDTH = 4.4
 # Largest number of classes for which the numbers fit into the cells of the heat map.
 _MAX_NUMBERS = 12
 # Largest number of different image sizes in the chart, the most frequent ones. Each takes 100 bytes of the page.
 _MAX_SIZES = 500
-
-
-def _chart(name: str, draw: Callable[[Axes], None], height: float = 2.6, width: float = _WIDTH) -> str:
-    """Returns an SVG element of this height and width in inches: the same bytes for the same drawing."""
-    svg = io.StringIO()
-    style: Any = {**_STYLE, "svg.hashsalt": name}
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        # matplotlib warns of letters that its fonts lack (the page's have them), and of names too wide for the layout.
-        warnings.simplefilter("ignore", UserWarning)
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure.add_subplot())
-        figure.savefig(svg, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = svg.getvalue()
-    return re.sub("<[^>]+>", _inline, text[text.index("<svg") :])
-
-
-def _inline(tag: re.Match[str]) -> str:
-    """Returns a tag for use inside a page: without ids and the attributes of a file, and with the page's colours."""
-    text = re.sub(r' xmlns(:xlink)?="[^"]*"| version="[^"]*"', "", tag[0])
-    text = re.sub(r'^<g id="[^"]*"', "<g", text)
-    return re.sub("#0000[01][0-9]", lambda colour: _ON_PAGE.get(colour[0], colour[0]), text)
 
 
 def positives(names: Sequence[str], counts: Sequence[Sequence[int]], num_examples: int) -> str:
@@ -92,16 +35,18 @@ def positives(names: Sequence[str], counts: Sequence[Sequence[int]], num_example
         ends = np.cumsum(np.array(counts, np.int64).reshape(len(names), -1), axis=1)
         for i in range(ends.shape[1]):
             before = ends[:, i - 1] if i else 0
-            axes.barh(rows + 0.4, ends[:, i] - before, height=0.28, left=before, color=_SPLITS[i % NUM_COLOURS])
+            axes.barh(
+                rows + 0.4, ends[:, i] - before, height=0.28, left=before, color=charts.COLOURS[i % charts.NUM_COLOURS]
+            )
         for row, name in enumerate(names):
             total = int(ends[row, -1])
-            axes.text(0, row, _short(name, 36), va="center")
+            axes.text(0, row, charts.short(name, 36), va="center")
             told = f"{total:,} · {total / max(1, num_examples):.1%}"
             axes.text(1, row, told, va="center", ha="right", transform=axes.get_yaxis_transform())
         axes.set(xlim=(0, max(1, ends[:, -1].max(initial=0))), ylim=(len(names) - 0.35, -0.35))
         axes.set_axis_off()
 
-    return _chart("positives", draw, 0.1 + 0.42 * len(names))
+    return charts.chart("positives", draw, 0.1 + 0.42 * len(names))
 
 
 def cooccurrence(names: Sequence[str], shares: NDArray[np.float64]) -> str:
@@ -113,12 +58,12 @@ def cooccurrence(names: Sequence[str], shares: NDArray[np.float64]) -> str:
     """
     size = len(names)
     few = size <= _MAX_NUMBERS
-    short = [_short(name, 14) for name in names]
+    short = [charts.short(name, 14) for name in names]
     # Inches for the longest name, if all letters are as wide as a W.
     room = 0.3 + 0.13 * max(map(len, short), default=0)
 
     def draw(axes: Axes) -> None:
-        red_green_blue = to_rgb(_ACCENT)
+        red_green_blue = to_rgb(charts.ACCENT)
         fading = LinearSegmentedColormap.from_list("fading", [(*red_green_blue, 0.0), (*red_green_blue, 0.6)])
         axes.pcolormesh(np.ma.array(shares, mask=np.eye(size) + (shares == 0)), cmap=fading, vmin=0, vmax=1)
         axes.set(xlim=(0, size), ylim=(size, 0))
@@ -134,8 +79,8 @@ def cooccurrence(names: Sequence[str], shares: NDArray[np.float64]) -> str:
                 axes.text(column + 0.5, row + 0.5, number, ha="center", va="center")
 
     if few:
-        return _chart("cooccurrence", draw, room + 0.3 * size)
-    return _chart("cooccurrence", draw, 1.1 + 0.18 * size, 1.1 + 0.18 * max(size, 24))
+        return charts.chart("cooccurrence", draw, room + 0.3 * size)
+    return charts.chart("cooccurrence", draw, 1.1 + 0.18 * size, 1.1 + 0.18 * max(size, 24))
 
 
 def cardinality(numbers: Sequence[int]) -> str:
@@ -144,12 +89,12 @@ def cardinality(numbers: Sequence[int]) -> str:
     def draw(axes: Axes) -> None:
         most = max(numbers, default=0)
         step = most // 20 + 1
-        axes.hist(numbers, [edge - 0.5 for edge in range(0, most + step + 1, step)], color=_ACCENT, rwidth=0.9)
+        axes.hist(numbers, [edge - 0.5 for edge in range(0, most + step + 1, step)], color=charts.ACCENT, rwidth=0.9)
         axes.set(xlabel="labels of an image")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         _count_images(axes)
 
-    return _chart("cardinality", draw)
+    return charts.chart("cardinality", draw)
 
 
 def sizes(widths: Sequence[int], heights: Sequence[int]) -> str:
@@ -159,12 +104,12 @@ def sizes(widths: Sequence[int], heights: Sequence[int]) -> str:
         common = Counter(zip(widths, heights, strict=True)).most_common(_MAX_SIZES)
         for digits, group in itertools.groupby(common, key=lambda item: len(str(item[1]))):
             x, y = zip(*(size for size, _ in group), strict=True)
-            axes.plot(x, y, ".", color=_ACCENT, alpha=0.5, markersize=3 + 4 * digits, markeredgewidth=0)
+            axes.plot(x, y, ".", color=charts.ACCENT, alpha=0.5, markersize=3 + 4 * digits, markeredgewidth=0)
         axes.set(xlabel="width, pixels", ylabel="height, pixels", xlim=(0, None), ylim=(0, None))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.grid(linewidth=0.5)
 
-    return _chart("sizes", draw)
+    return charts.chart("sizes", draw)
 
 
 def aspect_ratios(widths: Sequence[int], heights: Sequence[int]) -> str:
@@ -173,14 +118,14 @@ def aspect_ratios(widths: Sequence[int], heights: Sequence[int]) -> str:
     def draw(axes: Axes) -> None:
         ratios = np.log2(np.array(widths, float) / np.array(heights, float))
         # The last bars at both ends have all ratios from 8:1 on.
-        axes.hist(np.clip(ratios, -3, 3), np.linspace(-3.125, 3.125, 26).tolist(), color=_ACCENT, rwidth=0.9)
+        axes.hist(np.clip(ratios, -3, 3), np.linspace(-3.125, 3.125, 26).tolist(), color=charts.ACCENT, rwidth=0.9)
         ticks = {-3: "≤ 1:8", -2: "1:4", -1: "1:2", 0: "1:1", 1: "2:1", 2: "4:1", 3: "≥ 8:1"}
         axes.set_xticks(list(ticks), list(ticks.values()))
         narrowest, widest = min(-1, ratios.min(initial=0)), max(1, ratios.max(initial=0))
         axes.set(xlabel="width : height", xlim=(max(-3, narrowest) - 0.25, min(3, widest) + 0.25))
         _count_images(axes)
 
-    return _chart("aspect_ratios", draw)
+    return charts.chart("aspect_ratios", draw)
 
 
 def _count_images(axes: Axes) -> None:
@@ -188,13 +133,3 @@ def _count_images(axes: Axes) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.grid(axis="y", linewidth=0.5)
-
-
-def _short(name: str, width: int) -> str:
-    """Returns a name cut to a width in letters, where the letters of some scripts count twice."""
-    name, used = printable(name), 0
-    for i, letter in enumerate(name):
-        used += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        if used > width:
-            return f"{name[: max(0, i - 1)]}…"
-    return name

@@ -15,19 +15,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from converter.dataset.lists import DUPLICATES_COLUMNS, first_of_each, read_csv
+from converter.dataset.lists import first_of_each, read_csv
 from converter.limits import DEFAULT, LimitOptions, Limits
 from converter.rejects import Reject
 from converter.report import charts, pictures, sheets
 from converter.report.pictures import Place, SampledExample
 from converter.report.sheets import Sheet
-from multihot import command, flags, storage
-from multihot.printable import printable
+from multihot import command, flags, pages, storage
+from multihot.charts import NUM_COLOURS
 from multihot.settings import setting
 from multihot.usage import Usage
 from schemas import layout, metadata
+from schemas.duplicates import DUPLICATES_COLUMNS
 from schemas.metadata import DatasetInfo
 
 # If there are more classes than these two numbers together, charts and sheets show this many of the most frequent
@@ -90,7 +90,9 @@ def attempt(directory: str, info: DatasetInfo, limits: Limits) -> tuple[str, str
     except Exception as error:  # A defect of ours, or a store that did not answer.
         failure = "".join(traceback.format_exception(error))
         sentence = f"{type(error).__name__}: {error}"
-        return _environment().get_template("failure.html.jinja").render(info=info, sentence=sentence), failure
+        return pages.environment("converter.report").get_template("failure.html.jinja").render(
+            info=info, sentence=sentence
+        ), failure
 
 
 def collect(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> Report:
@@ -120,20 +122,8 @@ def collect(directory: str, info: DatasetInfo, limits: Limits = DEFAULT) -> Repo
 
 def render(report: Report) -> str:
     """Returns the page. All strings from the dataset are escaped, so that none of them is markup."""
-    template = _environment().get_template("report.html.jinja")
-    return template.render(report=report, info=report.info, num_colours=charts.NUM_COLOURS, max_rows=MAX_ROWS)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("converter.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["printable"] = printable
-    return environment
+    template = pages.environment("converter.report").get_template("report.html.jinja")
+    return template.render(report=report, info=report.info, num_colours=NUM_COLOURS, max_rows=MAX_ROWS)
 
 
 def _shown(positives: Sequence[int]) -> tuple[int, ...]:

@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 from PIL.Image import Resampling
 
-from converter import formulas
 from converter.dataset import examples
 from converter.images.headers import ImageError, in_rgb, read_header
 from converter.limits import DEFAULT, Limits
 from converter.splits import assignment
-from multihot import storage
+from multihot import formulas, storage
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 
 # Largest part of a dataset that is read. The standard deviation of the share of a class that one in a hundred examples

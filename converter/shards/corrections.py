@@ -11,12 +11,12 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from converter import formulas
 from converter.options import ConvertOptions
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
 from converter.table import records
 from converter.text import nfc, some
+from multihot import formulas
 from multihot.errors import UserError
 from schemas import example
 from schemas.corrections import COLUMNS

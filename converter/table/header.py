@@ -16,14 +16,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from converter import formulas
 from converter.options import ConvertOptions
 from converter.table import filenames, misfits
 from converter.table import records as files
 from converter.table.dialect import Record
 from converter.table.labels import Kind, LabelColumn, Meanings
 from converter.text import CONTROL, nfc, some
-from multihot import storage
+from multihot import formulas, storage
 from multihot.errors import UserError
 from schemas import example
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field
 
-from converter.dataset.lists import DUPLICATES_COLUMNS, read_csv
+from converter.dataset.lists import read_csv
 from converter.duplicates import grouping
 from converter.duplicates.grouping import Member
 from converter.limits import DEFAULT, LimitOptions, Limits
@@ -27,6 +27,7 @@ from multihot.settings import setting
 from multihot.storage import File
 from multihot.usage import Usage
 from schemas import derived, layout, metadata
+from schemas.duplicates import DUPLICATES_COLUMNS
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
 

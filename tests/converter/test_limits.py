@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from converter import limits
-from converter.dataset import lists
 from converter.dataset.examples import Located
 from converter.inspect import gallery, selection
 from converter.job import pipeline
@@ -26,6 +25,7 @@ from multihot import flags
 from multihot.errors import UserError
 from multihot.usage import Usage
 from schemas import example, layout, metadata
+from schemas.duplicates import DUPLICATES_COLUMNS
 from schemas.example import Example
 from schemas.metadata import DatasetInfo, ShardInfo, SplitInfo
 from schemas.statistics import Statistics
@@ -98,7 +98,7 @@ def bomb(tmp_path: Path) -> Path:
     (tmp_path / layout.MANIFEST).write_text(info.to_json())
     for name, columns in ((layout.REJECTS, Reject._fields), (layout.UNLISTED, ["filename"])):
         (tmp_path / name).write_text(",".join(columns) + "\n")
-    (tmp_path / layout.DUPLICATES).write_text(",".join(lists.DUPLICATES_COLUMNS) + "\n")
+    (tmp_path / layout.DUPLICATES).write_text(",".join(DUPLICATES_COLUMNS) + "\n")
     return tmp_path
 
 

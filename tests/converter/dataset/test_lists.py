@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter import formulas
 from converter.dataset.lists import to_csv
 from converter.rejects import Reason, Reject
+from multihot import formulas
 
 
 def test_no_rejects_leave_the_header() -> None:

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter import formulas
 from converter.dataset import lists
 from converter.dataset.examples import Located, read_split
 from converter.inspect import gallery
 from converter.job import pipeline
 from converter.options import ConvertOptions
+from multihot import formulas
 from schemas import example
 
 SIGNS = "=+-@＝＋－＠"

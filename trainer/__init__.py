@@ -5,6 +5,8 @@ A folder is a wing of the trainer: one idea. A wing imports only from what stand
 main.py        defines the command line of the trainer: flags become TrainConfig, and a training starts
 train.py       runs a training: the order of its steps, and nothing else
 runs.py        compares runs side by side: `python -m trainer.runs`
+evaluate.py    evaluates the model of a run on any dataset: `python -m trainer.evaluate`
+evaluation/    computes the figures of such an evaluation, and builds its page
 finished_run.py opens a finished run, for the programs that use its model
 loading.py     gives the pipeline to a loop of the user's own: `trainer.load`
 training/      trains a model: phases, epochs and steps, checkpoints, and the place from which a run goes on

@@ -29,7 +29,7 @@ class Predictions:
     known: np.ndarray | None = None
     loss: float | None = None
 
-    def __getitem__(self, part: slice) -> "Predictions":
+    def __getitem__(self, part: slice | np.ndarray) -> "Predictions":
         """Returns the predictions for some of the examples, without a loss."""
         known = None if self.known is None else self.known[part]
         return Predictions(labels=self.labels[part], scores=self.scores[part], known=known)

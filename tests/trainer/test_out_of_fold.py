@@ -1,4 +1,4 @@
-"""Heads on features score each image without its label: against scikit-learn, and where there is little to learn from."""
+"""Heads on features score each image without its label, as those of scikit-learn do."""
 
 from collections.abc import Callable
 

@@ -178,7 +178,7 @@ def decoded_chunks(
     parts = [
         reading.records(source, split, keep=keep_encoded)
         .batch(planned.chunk_size)
-        .map(_decoder(config, source, split, size), num_parallel_calls=planned.load_calls)
+        .map(decoder_of(config, source, split, size), num_parallel_calls=planned.load_calls)
         for source in sources.having(split)
     ]
     return functools.reduce(tf.data.Dataset.concatenate, parts).with_options(_options())
@@ -339,8 +339,8 @@ def _loader(
     Images come out as they would from a cache of decoded ones, unless crops are cut from the originals.
     """
     if config.crops_originals:
-        return _decoder(config, source, config.train_split, size)
-    decoder = _decoder(config, source, config.train_split, cached_image_size(config))
+        return decoder_of(config, source, config.train_split, size)
+    decoder = decoder_of(config, source, config.train_split, cached_image_size(config))
 
     def load(records: tf.Tensor, crops: Crops | None) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = decoder(records)
@@ -371,7 +371,8 @@ def _as_large(inputs: tf.Tensor, numbers: tf.Tensor, crops: Crops | None, config
     return cropping.crop_and_resize(inputs, numbers, crops or cropping.whole(tf.size(numbers)), size)
 
 
-def _decoder(config: TrainConfig, source: Source, split: str, size: int) -> Decoder:
+def decoder_of(config: TrainConfig, source: Source, split: str, size: int) -> Decoder:
+    """Returns the decoder for the records of a split of a dataset, to images of a size and labels of the run."""
     return Decoder(
         num_classes=len(source.info.classes),
         labels=source.labels,

@@ -1,0 +1,100 @@
+"""Parts a split into slices: by the size of the images, their group, or the table of their rows."""
+
+import posixpath
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from multihot.errors import UserError
+from schemas import rows
+from trainer.input.listing import Listing
+from trainer.sources import Sources
+
+BY = ("image_size", "group", "csv")
+# Slices of a kind. The rest is one more slice.
+_MOST_SLICES = 30
+
+
+class Slice(NamedTuple):
+    """Some images of a split.
+
+    Attributes:
+        name: for people.
+        images: their numbers in the split, ascending.
+    """
+
+    name: str
+    images: np.ndarray
+
+
+def find(by: str, listing: Listing, sources: Sources, split: str) -> list[Slice]:
+    """Returns the slices of a split: each image is in one of them.
+
+    Args:
+        by: `image_size`, `group` or `csv`.
+        listing: the examples of the split.
+        sources: the datasets.
+        split: its name.
+
+    Raises:
+        UserError: no dataset has notes about groups, or about the rows of its examples.
+    """
+    if by == "image_size":
+        return _by_size(listing.sizes)
+    return _by_name(_names(by, listing, sources, split))
+
+
+def _by_size(sizes: np.ndarray) -> list[Slice]:
+    """Returns up to four slices of about as many images each, by the shorter side of the image."""
+    shorter = sizes.min(axis=1)
+    edges = np.unique(np.quantile(shorter, [0.25, 0.5, 0.75], method="higher"))
+    places = np.searchsorted(edges, shorter, side="right")
+    found = []
+    for place in np.unique(places):
+        inside = np.flatnonzero(places == place)
+        least, most = shorter[inside].min(), shorter[inside].max()
+        extent = f"{least} pixels" if least == most else f"{least} to {most} pixels"
+        found.append(Slice(f"shorter side {extent}", inside))
+    return found
+
+
+def _names(by: str, listing: Listing, sources: Sources, split: str) -> list[str]:
+    """Returns the name of the slice of each image."""
+    result = [""] * len(listing.filenames)
+    noted = False
+    for i, source in enumerate(sources.each):
+        places = rows.read(source.directory, [split])
+        several = f"{posixpath.basename(source.directory.rstrip('/'))}: " if len(sources.each) > 1 else ""
+        noted |= any(place.group for place in places.values()) if by == "group" else bool(places)
+        for number in np.flatnonzero(listing.sources == i):
+            place = places.get(listing.filenames[number])
+            name = "" if place is None else place.group if by == "group" else place.csv
+            result[number] = f"{several}{name}" if name else ""
+    if not noted:
+        folders = ", ".join(source.directory for source in sources.each)
+        missing = (
+            "it was converted without groups (--group_column, --group_pattern), or by a version of multihot that did "
+            "not note them"
+            if by == "group"
+            else "it was converted by a version of multihot that did not note them"
+        )
+        raise UserError(
+            f"--slice_by={by}: {folders} has no notes about {'groups' if by == 'group' else 'the rows of its images'}: "
+            f"{missing}. Convert again, or leave the flag out."
+        )
+    return result
+
+
+def _by_name(names: Sequence[str]) -> list[Slice]:
+    """Returns a slice for each name, the most frequent first, and one for the rest and for images without a name."""
+    counts = Counter(name for name in names if name)
+    common = sorted(counts.most_common(_MOST_SLICES), key=lambda item: (-item[1], item[0]))
+    places = {name: i for i, (name, _) in enumerate(common)}
+    numbers = np.array([places.get(name, -1) for name in names], np.int64)
+    found = [Slice(name, np.flatnonzero(numbers == i)) for i, (name, _) in enumerate(common)]
+    rest = np.flatnonzero(numbers < 0)
+    more = len(counts) - len(common)
+    name = f"{more:,} more" if more > 0 else "not noted"
+    return [*found, *([Slice(name, rest)] if len(rest) else [])]

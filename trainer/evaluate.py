@@ -123,7 +123,7 @@ def _output(options: EvaluateOptions, each: Sequence["Source"], split: str) -> P
     output = Path(options.output or os.path.join(options.run, "-".join(["evaluation", *names, split])))
     if (output / run_folder.CONFIG).exists():
         raise UserError(
-            f"--output: {output} is the folder of a run, which has an evaluation.json of its own. Name another."
+            f"--output: {output} is the folder of a run, whose {run_folder.EVALUATION} it would replace. Name another."
         )
     if output.exists() and not output.is_dir():
         raise UserError(f"--output: {output} is a file. Name a folder.")

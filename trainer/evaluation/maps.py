@@ -53,7 +53,7 @@ def compute(network: keras.Model, images: np.ndarray, classes: Sequence[int]) ->
         return Maps(tf.einsum("nhwc,nc->nhw", tf.cast(maps, tf.float32), columns).numpy(), exact=True)
     try:
         return Maps(_by_gradient(network, images, classes), exact=False)
-    except (AttributeError, LookupError, TypeError, ValueError):  # A model of the user may be anything.
+    except (AttributeError, LookupError, StopIteration, TypeError, ValueError):  # A model of the user may be anything.
         return None
 
 

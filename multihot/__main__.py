@@ -22,6 +22,7 @@ _PROGRAMS = {
     "inspect": _Program("converter.inspect.selection", "show the summary of a dataset, or some of its examples"),
     "diff": _Program("converter.diff", "compare two datasets"),
     "report": _Program("converter.report.page", "write the page that shows what is in a dataset"),
+    "suspects": _Program("trainer.suspects.program", "find labels that may be wrong, and make a page for their review"),
     "runs": _Program("trainer.runs", "compare trainings side by side"),
 }
 

@@ -7,6 +7,7 @@ train.py       runs a training: the order of its steps, and nothing else
 runs.py        compares runs side by side: `python -m trainer.runs`
 evaluate.py    evaluates the model of a run on any dataset: `python -m trainer.evaluate`
 evaluation/    computes the figures of such an evaluation, and builds its page
+suspects/      finds labels that may be wrong, and builds the page for their review: `python -m trainer.suspects`
 finished_run.py opens a finished run, for the programs that use its model
 loading.py     gives the pipeline to a loop of the user's own: `trainer.load`
 training/      trains a model: phases, epochs and steps, checkpoints, and the place from which a run goes on

@@ -1,0 +1,79 @@
+"""Computes the features by which suspects are found, of all images of all splits.
+
+The layers of a backbone that a run has trained remember labels of its images, wrong ones too. So the features are those
+of the weights that the run started from, if they were trained on other images; otherwise those of the run.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from multihot import machine
+from multihot.errors import UserError
+from trainer import out_of_fold
+from trainer.finished_run import FinishedRun
+from trainer.input import pipeline
+from trainer.models import model
+from trainer.out_of_fold import FeaturedSplit
+from trainer.sources import Sources
+from trainer.suspects import scores
+from trainer.suspects.examples import Examples
+
+# A number that few backbones have more features than.
+_FEATURES = 2048
+
+
+def network(run: FinishedRun, data: Sources) -> keras.Model:
+    """Returns the model whose features are used.
+
+    Raises:
+        UserError: the model, or its weights, cannot be had.
+    """
+    if run.config.weights != "imagenet":
+        return run.load_model()
+    return model.build(run.config, data.split(data.each[0].info.splits[0].name).statistics, data.classes)
+
+
+def compute(
+    run: FinishedRun, network: keras.Model, data: Sources, folders: Sequence[str], splits: Sequence[str]
+) -> FeaturedSplit:
+    """Returns the features of all images: means of those of each image and of its mirror image.
+
+    Args:
+        run: whose settings decide how images are read.
+        network: the model.
+        data: the datasets.
+        folders: of the datasets; by default those of the run.
+        splits: names of the splits, in the order of the result.
+    """
+    parts, labels = [], []
+    for split in splits:
+        print(f"Computing the features of {data.split(split).num_examples} images of {split} ...", flush=True)
+        batches = pipeline.evaluation_dataset(run.config_for(split, folders), data, split)
+        found = out_of_fold.features(network, batches)
+        mirrored = out_of_fold.features(network, batches.map(_mirrored))
+        parts.append((found.features + mirrored.features) / 2)
+        labels.append(found.labels)
+    return FeaturedSplit(np.concatenate(parts), np.concatenate(labels))
+
+
+def _mirrored(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.reverse(images, [2]), labels
+
+
+def check_memory(run: FinishedRun, examples: Examples) -> None:
+    """Refuses more images than fit into memory: features three times, their map, and scores and labels of all classes.
+
+    Raises:
+        UserError: there is not enough memory.
+    """
+    number, classes = len(examples.filenames), len(examples.classes)
+    needed = number * (3 * 4 * _FEATURES + 4 * scores.LANDMARKS + 24 * classes)
+    free = machine.available_memory()
+    if needed > free:
+        raise UserError(
+            f"The memory of this machine is too small: suspects among {number} images of {classes} classes take about "
+            f"{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free. Name a smaller dataset with --data."
+        )

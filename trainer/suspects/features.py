@@ -1,7 +1,7 @@
-"""Computes the features by which suspects are found, of all images of all splits.
+"""Computes the features by which suspects are found, of all images of all splits, by the model of a run.
 
-The layers of a backbone that a run has trained remember labels of its images, wrong ones too. So the features are those
-of the weights that the run started from, if they were trained on other images; otherwise those of the run.
+The model has been trained on labels that may be wrong. Its features still find more of them than those of a model that
+has not: docs/suspects.md has the measurement.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,6 @@ from multihot.errors import UserError
 from trainer import out_of_fold
 from trainer.finished_run import FinishedRun
 from trainer.input import pipeline
-from trainer.models import model
 from trainer.out_of_fold import FeaturedSplit
 from trainer.sources import Sources
 from trainer.suspects import scores
@@ -23,17 +22,6 @@ from trainer.suspects.examples import Examples
 
 # A number that few backbones have more features than.
 _FEATURES = 2048
-
-
-def network(run: FinishedRun, data: Sources) -> keras.Model:
-    """Returns the model whose features are used.
-
-    Raises:
-        UserError: the model, or its weights, cannot be had.
-    """
-    if run.config.weights != "imagenet":
-        return run.load_model()
-    return model.build(run.config, data.split(data.each[0].info.splits[0].name).statistics, data.classes)
 
 
 def compute(

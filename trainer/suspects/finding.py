@@ -3,7 +3,7 @@
 label      the label contradicts the probability of its class (confident.py)
 swap       of a softmax: the class of the image, and the one that it probably has
 no_class   all labels of the image contradict the probabilities, and no other class is suggested
-duplicate  the image is nearly the same as others, and they do not have the same label
+duplicate  the image is nearly the same as others, and they do not have the same label; of a softmax it is a swap
 """
 
 from typing import NamedTuple
@@ -70,13 +70,12 @@ def find(
         softmax: whether an image has one class. Another class is then suggested in place of the one it has.
     """
     doubted = confident.doubted(labels, probabilities) | _improbable(labels, probabilities)
-    found = _duplicates(labels, probabilities, groups)
-    for suspect in found:
-        doubted[suspect.example, suspect.changes[0].label] = False
     if softmax:
-        found += _swaps(labels, probabilities, doubted)
-    elif labels.shape[1] > 1:
-        found += _of_no_class(labels, probabilities, doubted)
+        found = _swaps(labels, probabilities, doubted)
+    else:
+        found = _duplicates(labels, probabilities, groups, doubted)
+        if labels.shape[1] > 1:
+            found += _of_no_class(labels, probabilities, doubted)
     found += _labels(labels, probabilities, doubted)
     return sorted(found, key=lambda suspect: (-suspect.confidence, suspect.example, suspect.changes))[:_MOST]
 
@@ -116,7 +115,7 @@ def _of_no_class(
         columns = np.flatnonzero(has[example]).tolist()
         doubted[example] = False
         changes = tuple(Change(label, 1, 0) for label in columns)
-        found.append(Suspect(example, changes, 1 - float(probabilities[example].max()), NO_CLASS))
+        found.append(Suspect(example, changes, 1 - float(probabilities[example, columns].max()), NO_CLASS))
     return found
 
 
@@ -135,20 +134,28 @@ def _swaps(labels: NDArray[np.uint8], probabilities: NDArray[np.floating], doubt
 
 
 def _duplicates(
-    labels: NDArray[np.uint8], probabilities: NDArray[np.floating], groups: NDArray[np.int64]
+    labels: NDArray[np.uint8],
+    probabilities: NDArray[np.floating],
+    groups: NDArray[np.int64],
+    doubted: NDArray[np.bool_],
 ) -> list[Suspect]:
-    """Returns the labels that differ from those of duplicates, where the mean probability favours the latter."""
+    """Returns the labels that differ from those of duplicates, where the mean probability favours the latter.
+
+    They are not doubted then.
+    """
     found: list[Suspect] = []
-    names, sizes = np.unique(groups, return_counts=True)
-    for name in names[sizes > 1].tolist():
-        members = np.flatnonzero(groups == name)
+    sizes = np.unique(groups, return_counts=True)[1]
+    order = np.argsort(groups, kind="stable")
+    for members in (np.sort(part) for part in np.split(order, np.cumsum(sizes)[:-1]) if len(part) > 1):
         own = labels[members]
         for label in np.flatnonzero((own == 0).any(axis=0) & (own == 1).any(axis=0)).tolist():
             mean = float(probabilities[members, label].mean())
             favoured = int(mean > 0.5)
             others = tuple(members[own[:, label] == favoured].tolist())
+            wrong = members[own[:, label] == 1 - favoured]
+            doubted[wrong, label] = False
+            change = Change(label, 1 - favoured, favoured)
             found.extend(
-                Suspect(example, (Change(label, 1 - favoured, favoured),), max(mean, 1 - mean), DUPLICATE, others)
-                for example in members[own[:, label] == 1 - favoured].tolist()
+                Suspect(example, (change,), max(mean, 1 - mean), DUPLICATE, others) for example in wrong.tolist()
             )
     return found

@@ -79,8 +79,7 @@ def main(options: SuspectsOptions) -> None:
     with sources.damaged_shards_named(run.config_for("", options.data), data):
         listed = examples.collect(data)
         features.check_memory(run, listed)
-        network = features.network(run, data)
-        found = features.compute(run, network, data, options.data, listed.splits)
+        found = features.compute(run, run.load_model(), data, options.data, listed.splits)
         probabilities = scores.probabilities(found.features, found.labels, listed.groups, softmax=run.info.softmax)
         suspects = finding.find(found.labels, probabilities, listed.groups, softmax=run.info.softmax)
         html = page.build(suspects[: options.review], data, listed, found.labels, found.features)

@@ -44,9 +44,14 @@ def probabilities(
     """
     scores = _ridge(kernel_map(features), labels, _folds(groups))
     result = np.empty(labels.shape, np.float32)
+    empty = (labels == 0).all(axis=1)
     for label in range(labels.shape[1]):
         signals.check()
-        result[:, label] = _calibrated(_inputs(scores, label), labels[:, label])
+        inputs = _inputs(scores, label)
+        result[:, label] = _calibrated(inputs, labels[:, label])
+        if empty.any() and labels.shape[1] > 1:
+            is_absent = (np.delete(labels, label, axis=1) == 0).all(axis=1)
+            result[empty, label] = _calibrated(_with_absence(inputs, is_absent), labels[:, label])[empty]
     return result / np.maximum(result.sum(axis=1, keepdims=True), _LEAST) if softmax else result
 
 
@@ -109,8 +114,21 @@ def _ridge(mapped: NDArray[np.float32], labels: NDArray[np.uint8], folds: NDArra
 
 
 def _inputs(scores: NDArray[np.float64], label: int) -> NDArray[np.float64]:
-    """Returns what the probability of a class depends on: its score, float64 [n, 1]."""
-    return scores[:, [label]]
+    """Returns what the probability of a class depends on, float64 [n, 1 or 3]: its score, and the highest other one."""
+    own = scores[:, [label]]
+    if scores.shape[1] == 1:
+        return own
+    highest = np.delete(scores, label, axis=1).max(axis=1, keepdims=True)
+    return np.hstack([own, highest, own * highest])
+
+
+def _with_absence(inputs: NDArray[np.float64], is_absent: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Returns inputs by which a probability also depends on whether an image has no other label, float64 [n, 7].
+
+    It is used for images without any label alone. In images that have a label, a wrong one would speak for itself.
+    """
+    column = is_absent[:, None].astype(np.float64)
+    return np.hstack([inputs, column, column * inputs])
 
 
 def _calibrated(inputs: NDArray[np.float64], labels: NDArray[np.uint8]) -> NDArray[np.float64]:

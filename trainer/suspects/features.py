@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from multihot import machine
+from multihot import machine, signals
 from multihot.errors import UserError
-from trainer import out_of_fold
 from trainer.finished_run import FinishedRun
 from trainer.input import pipeline
+from trainer.models import model
 from trainer.out_of_fold import FeaturedSplit
 from trainer.sources import Sources
 from trainer.suspects import scores
@@ -36,29 +36,35 @@ def compute(
         folders: of the datasets; by default those of the run.
         splits: names of the splits, in the order of the result.
     """
-    parts, labels = [], []
+    extractor, _ = model.extractor_and_head(network)
+
+    def both(images: tf.Tensor) -> tf.Tensor:
+        return (extractor(images, training=False) + extractor(tf.reverse(images, [2]), training=False)) / 2
+
+    extract = tf.function(both, reduce_retracing=True)
+    number = sum(data.split(split).num_examples for split in splits)
+    # Of their full size from the start: parts that are put together take twice the memory.
+    features = np.empty((number, extractor.output.shape[1]), np.float32)
+    labels = np.empty((number, len(data.classes)), np.uint8)
+    done = 0
     for split in splits:
         print(f"Computing the features of {data.split(split).num_examples} images of {split} ...", flush=True)
-        batches = pipeline.evaluation_dataset(run.config_for(split, folders), data, split)
-        found = out_of_fold.features(network, batches)
-        mirrored = out_of_fold.features(network, batches.map(_mirrored))
-        parts.append((found.features + mirrored.features) / 2)
-        labels.append(found.labels)
-    return FeaturedSplit(np.concatenate(parts), np.concatenate(labels))
-
-
-def _mirrored(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.reverse(images, [2]), labels
+        for images, of_images in pipeline.evaluation_dataset(run.config_for(split, folders), data, split):
+            signals.check()
+            part = slice(done, done + len(of_images))
+            features[part], labels[part] = extract(images), of_images
+            done = part.stop
+    return FeaturedSplit(features, labels)
 
 
 def check_memory(run: FinishedRun, examples: Examples) -> None:
-    """Refuses more images than fit into memory: features three times, their map, and scores and labels of all classes.
+    """Refuses more images than fit into memory: features twice, their map, and scores and labels of all classes.
 
     Raises:
         UserError: there is not enough memory.
     """
     number, classes = len(examples.filenames), len(examples.classes)
-    needed = number * (3 * 4 * _FEATURES + 4 * scores.LANDMARKS + 24 * classes)
+    needed = number * (2 * 4 * _FEATURES + 4 * scores.LANDMARKS + 24 * classes)
     free = machine.available_memory()
     if needed > free:
         raise UserError(

@@ -1,7 +1,6 @@
 """The page of a review in a real browser: decided by keys, undone, kept over a reload, and saved as corrections."""
 
 import csv
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,6 @@ from trainer.suspects.finding import DUPLICATE, LABEL, SWAP, Change, Suspect
 
 pytestmark = pytest.mark.slow
 
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 _HOSTILE = "</script><b>=1+1"
 
 
@@ -52,19 +50,6 @@ def made(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Made:
     path = tmp_path_factory.mktemp("review") / "review.html"
     path.write_text(html, encoding="utf-8")
     return Made(path, suspects, listed)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Returns a browser without a window; without one the tests are skipped."""
-    api = pytest.importorskip("playwright.sync_api", reason="install playwright to look at the review in a browser")
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    if not executable:
-        pytest.skip("install chromium to look at the review in a browser")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -14,11 +14,13 @@ from converter.verify.dataset_checks import VerifyOptions
 from multihot import tables
 from trainer.config import TrainConfig
 from trainer.runs import RunsOptions
+from trainer.suspects.program import SuspectsOptions
 
 _DOCS = Path(__file__).parents[1] / "docs"
 _PAGES: dict[str, tuple[type, ...]] = {
     "converting.md": (ConvertOptions, LookOptions, ReportOptions, VerifyOptions, DiffOptions),
     "inspecting.md": (InspectOptions,),
+    "suspects.md": (SuspectsOptions,),
     "training.md": (TrainConfig, RunsOptions),
 }
 

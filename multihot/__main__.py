@@ -25,6 +25,7 @@ _PROGRAMS = {
     "diff": _Program("converter.diff", "compare two datasets"),
     "report": _Program("converter.report.page", "write the page that shows what is in a dataset"),
     "evaluate": _Program("trainer.evaluate", "say how good the model of a training is, and where it fails"),
+    "suspects": _Program("trainer.suspects.program", "find labels that may be wrong, and make a page for their review"),
     "runs": _Program("trainer.runs", "compare trainings side by side"),
 }
 

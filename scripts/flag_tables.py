@@ -17,12 +17,14 @@ from trainer.evaluate import EvaluateOptions
 from trainer.export import ExportOptions
 from trainer.predict import PredictOptions
 from trainer.runs import RunsOptions
+from trainer.suspects.program import SuspectsOptions
 
 _DOCS = Path(__file__).parents[1] / "docs"
 _PAGES: dict[str, tuple[type, ...]] = {
     "converting.md": (ConvertOptions, LookOptions, ReportOptions, VerifyOptions, DiffOptions),
     "evaluating.md": (EvaluateOptions,),
     "inspecting.md": (InspectOptions,),
+    "suspects.md": (SuspectsOptions,),
     "training.md": (TrainConfig, RunsOptions),
     "serving.md": (ExportOptions,),
     "using.md": (PredictOptions,),

@@ -9,6 +9,7 @@ evaluate.py    evaluates the model of a run on any dataset: `python -m trainer.e
 evaluation/    computes the figures of such an evaluation, and builds its page
 predict.py     predicts on files, folders and stores: `python -m trainer.predict`
 export.py      exports the model of a run: `python -m trainer.export`
+suspects/      finds labels that may be wrong, and builds the page for their review: `python -m trainer.suspects`
 exporting/     writes a model in the forms that other runtimes take
 prediction/    predicts on images that are in no dataset: the rows of a folder, and `trainer.load_model`
 finished_run.py opens a finished run, for the programs that use its model

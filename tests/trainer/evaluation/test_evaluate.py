@@ -1,6 +1,7 @@
 """The program evaluates a run on any dataset with its classes, and writes figures, a table and a page."""
 
 import csv
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -155,6 +156,22 @@ def test_a_run_is_compared_with_another_one(finished: Path, tmp_path: Path, caps
     assert "lower (95 % interval of the difference: -0." in capsys.readouterr().out
     same = _evaluate(finished, tmp_path / "same", compare=str(finished))["comparison"]
     assert {one["verdict"] for one in same["headline"].values()} <= {"noise", "undefined"}
+
+
+def test_runs_with_their_classes_in_another_order_are_compared_class_by_class(finished: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(finished, tmp_path / "second"))
+    run = finished_run.find(str(other))
+    network = run.load_model()
+    head = network.get_layer("labels")
+    order = [2, 0, 3, 1]
+    head.kernel.assign(np.asarray(head.kernel)[:, order])
+    head.bias.assign(np.asarray(head.bias)[order])
+    network.save(other / "model.keras")
+    classes = tuple(run.info.classes[i] for i in order)
+    model_file.add(other / "model.keras", dataclasses.replace(run.info, classes=classes))
+    found = _evaluate(finished, tmp_path / "out", compare=str(other))["comparison"]
+    assert all(one["value"] == pytest.approx(0, abs=1e-6) for one in found["average_precision"].values())
+    assert found["headline"]["brier"]["value"] == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,7 @@ class Weighable:
 
     def __call__(self, weights: np.ndarray) -> Figures:
         """Returns the figures for weights [n, r], whole numbers."""
-        parts = [weights[:, part].astype(np.float64) for part in _parts(weights)]
-        found = [self._weigh(part) for part in parts]
+        found = [self._weigh(weights[:, part].astype(np.float64)) for part in _parts(weights)]
         headline = {name: np.concatenate([one.headline[name] for one in found]) for name in HEADLINE}
         return Figures(headline, *(np.concatenate(each) for each in zip(*(one[1:] for one in found), strict=True)))
 

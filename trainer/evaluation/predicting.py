@@ -28,7 +28,7 @@ class Subject(NamedTuple):
     Attributes:
         run: the run.
         config: the settings with which the split is read: the classes are the shared ones.
-        data: the datasets, with the shared classes in the order of the model.
+        data: the datasets, with the shared classes in the order of the evaluation.
         outputs: numbers of the shared classes among the outputs of the model.
         only_model: classes that the model alone has.
         only_data: classes that the datasets alone have.
@@ -59,14 +59,14 @@ def subject(run: FinishedRun, data: Sequence[str], split: str, classes: Sequence
         run: whose model is evaluated.
         data: folders of datasets; by default those of the run.
         split: its name.
-        classes: to which the shared classes are restricted.
+        classes: to which the shared classes are restricted, in this order; by default that of the model.
 
     Raises:
         UserError: a folder holds no dataset, no class is shared, or no image is in the split.
     """
     folders = tuple(data) or run.config.data
     infos = [(folder, metadata.load(folder)) for folder in folders]
-    of_model = run.info.classes if classes is None else [name for name in run.info.classes if name in classes]
+    of_model = run.info.classes if classes is None else [name for name in classes if name in run.info.classes]
     shared = tuple(name for name in of_model if all(name in info.classes for _, info in infos))
     if not shared:
         theirs = "; ".join(f"{folder} has {sources.some(info.classes)}" for folder, info in infos)

@@ -1,6 +1,7 @@
 """The program evaluates a run on any dataset with its classes, and writes figures, a table and a page."""
 
 import csv
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -79,6 +80,7 @@ def test_on_the_validation_split_the_figures_are_those_of_the_run(
     assert page.count("data:image/jpeg") == 2 * 21
 
 
+@pytest.mark.slow
 def test_the_files_lie_in_the_folder_of_the_run_by_default(finished: Path, data: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "first"))
     evaluate.main(EvaluateOptions(run=str(run), split="jpegs"))
@@ -89,6 +91,7 @@ def test_the_files_lie_in_the_folder_of_the_run_by_default(finished: Path, data:
     assert finished_run.find(str(run))
 
 
+@pytest.mark.slow
 def test_classes_in_another_order_and_classes_of_one_side_alone(
     finished: Path, run: FinishedRun, converted: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +111,7 @@ def test_classes_in_another_order_and_classes_of_one_side_alone(
     assert "The data has no green, red: these classes of the model are left out." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_unknown_labels_and_a_class_without_positives(
     finished: Path, converted: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +135,7 @@ def test_unknown_labels_and_a_class_without_positives(
     assert "No image has red: the figures of these classes are undefined, and no part of the means." in out
 
 
+@pytest.mark.slow
 def test_the_split_that_a_model_was_trained_on_is_said(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +144,7 @@ def test_the_split_that_a_model_was_trained_on_is_said(
     assert "The model was trained on these images" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_is_compared_with_another_one(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = Path(shutil.copytree(finished, tmp_path / "second"))
     run = finished_run.find(str(other))
@@ -155,6 +161,23 @@ def test_a_run_is_compared_with_another_one(finished: Path, tmp_path: Path, caps
     assert "lower (95 % interval of the difference: -0." in capsys.readouterr().out
     same = _evaluate(finished, tmp_path / "same", compare=str(finished))["comparison"]
     assert {one["verdict"] for one in same["headline"].values()} <= {"noise", "undefined"}
+
+
+@pytest.mark.slow
+def test_runs_with_their_classes_in_another_order_are_compared_class_by_class(finished: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(finished, tmp_path / "second"))
+    run = finished_run.find(str(other))
+    network = run.load_model()
+    head = network.get_layer("labels")
+    order = [2, 0, 3, 1]
+    head.kernel.assign(np.asarray(head.kernel)[:, order])
+    head.bias.assign(np.asarray(head.bias)[order])
+    network.save(other / "model.keras")
+    classes = tuple(run.info.classes[i] for i in order)
+    model_file.add(other / "model.keras", dataclasses.replace(run.info, classes=classes))
+    found = _evaluate(finished, tmp_path / "out", compare=str(other))["comparison"]
+    assert all(one["value"] == pytest.approx(0, abs=1e-6) for one in found["average_precision"].values())
+    assert found["headline"]["brier"]["value"] == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +215,7 @@ def test_losses_are_the_cross_entropy_of_scikit_learn() -> None:
     assert found.sum(axis=1).mean() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_evaluated_is_one_sentence(finished: Path, data: Path, converted: Callable[..., str]) -> None:
     def fails(match: str, **options: Any) -> None:
         with pytest.raises(UserError, match=match):

@@ -26,6 +26,8 @@ _OTHERWISE = {
     "converter/table/rows.py": {"labels"},
     "converter/verify/dataset_checks.py": {"filename"},
     "trainer/input/caching.py": {"labels"},
+    "trainer/suspects/files.py": {"filename"},
+    "trainer/suspects/page.py": {"filename", "labels"},
 }
 
 

@@ -29,6 +29,8 @@ _OTHERWISE = {
     "trainer/evaluation/worst.py": {"filename", "labels"},
     "trainer/input/caching.py": {"labels"},
     "trainer/prediction/table.py": {"labels"},
+    "trainer/suspects/files.py": {"filename"},
+    "trainer/suspects/page.py": {"filename", "labels"},
 }
 
 

@@ -1,7 +1,7 @@
-"""Computes the features by which suspects are found, of all images of all splits, by the model of a run.
+"""Computes the features by which suspects are found, of all images of all splits.
 
-The model has been trained on labels that may be wrong. Its features still find more of them than those of a model that
-has not: docs/suspects.md has the measurement.
+A model whose backbone was trained on wrong labels remembers them: its features find fewer (docs/suspects.md has the
+measurement). So the features of a run with --weights=imagenet are those of the weights that it started from.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,17 @@ from trainer.suspects.examples import Examples
 
 # A number that few backbones have more features than.
 _FEATURES = 2048
+
+
+def network(run: FinishedRun, data: Sources) -> keras.Model:
+    """Returns the model whose features are used: that of the run, with the weights of ImageNet if it started from them.
+
+    Raises:
+        UserError: the model, or its weights, cannot be had.
+    """
+    if run.config.weights != "imagenet":
+        return run.load_model()
+    return model.build(run.config, data.split(data.each[0].info.splits[0].name).statistics, data.classes)
 
 
 def compute(

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from multihot import pages
@@ -116,6 +115,6 @@ def _suspect(
     }
 
 
-def _script(data: Mapping[str, Any]) -> Markup:
+def _script(data: Mapping[str, Any]) -> str:
     """Returns the JSON of an element <script>, which no text in it ends."""
-    return Markup(json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"))
+    return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")

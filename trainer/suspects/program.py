@@ -79,7 +79,7 @@ def main(options: SuspectsOptions) -> None:
     with sources.damaged_shards_named(run.config_for("", options.data), data):
         listed = examples.collect(data)
         features.check_memory(run, listed)
-        found = features.compute(run, run.load_model(), data, options.data, listed.splits)
+        found = features.compute(run, features.network(run, data), data, options.data, listed.splits)
         probabilities = scores.probabilities(found.features, found.labels, listed.groups, softmax=run.info.softmax)
         suspects = finding.find(found.labels, probabilities, listed.groups, softmax=run.info.softmax)
         html = page.build(suspects[: options.review], data, listed, found.labels, found.features)

@@ -103,9 +103,11 @@ def test_the_circle_is_closed_by_keys_alone(circle: Circle, source: Path, browse
     assert len(accepted) >= 4
     with page.expect_download() as download:
         page.keyboard.press("c")
+    corrections = circle.folder / files.CORRECTIONS
+    download.value.save_as(corrections)
     page.close()
     output = circle.folder / "corrected"
-    options = _options(circle.folder / "labels.csv", source / "images", output, corrections=str(download.value.path()))
+    options = _options(circle.folder / "labels.csv", source / "images", output, corrections=str(corrections))
     info = pipeline.convert(options)
     assert info is not None
     assert info.corrected == len(accepted)

@@ -25,6 +25,7 @@ _OTHERWISE = {
     "converter/shards/matching.py": {"labels"},
     "converter/table/rows.py": {"labels"},
     "converter/verify/dataset_checks.py": {"filename"},
+    "trainer/exporting/compare.py": {"index"},
     "trainer/exporting/serving.py": {"labels"},
     "trainer/evaluation/worst.py": {"filename", "labels"},
     "trainer/input/caching.py": {"labels"},

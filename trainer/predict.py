@@ -96,7 +96,7 @@ def main(options: PredictOptions) -> None:
     print(f"{num_files - num_done - num_faults:,} images predicted, {rate:.0f} images/s.")
     if faults:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in faults.most_common())
-        print(f"{num_faults:,} files could not be used: {reasons}. The column `reason` names them.")
+        print(f"Could not be used: {num_faults:,} of the files ({reasons}). The column `reason` names the cause.")
     print(f"Rows: {printable(options.output)}")
 
 

@@ -125,7 +125,7 @@ def test_files_that_cannot_be_used_are_rows_with_their_reason(
     assert all(bool(row["detail"]) == bool(row["reason"]) == (row["p_blue"] == "") for row in rows)
     said = capsys.readouterr().out
     assert "3 images predicted" in said
-    assert "4 files could not be used: corrupt_image 1, empty_file 1" in said
+    assert "Could not be used: 4 of the files (corrupt_image 1, empty_file 1" in said
 
 
 def test_places_that_are_not_there_are_one_sentence(predict_on: Predict, tmp_path: Path) -> None:

@@ -299,6 +299,11 @@ class TrainConfig:
                 raise UserError(f"--train_sizes must be at most --image_size. Received: {size} and {self.image_size}")
 
     @property
+    def splits(self) -> tuple[str, str]:
+        """The splits that are read: to train on, and to evaluate on."""
+        return self.train_split, self.validation_split
+
+    @property
     def cache_folder(self) -> str:
         """Folder of all caches on disk."""
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")

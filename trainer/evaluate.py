@@ -94,7 +94,7 @@ def main(options: EvaluateOptions) -> None:
         subject = predicting.subject(run, options.data, split, other.data.classes)
         other = predicting.subject(other.run, subject.config.data, split, subject.data.classes)
     output = _output(options, subject.data.each, split)
-    with sources.damaged_shards_named(subject.config, subject.data):
+    with sources.damaged_shards_named(subject.data, [subject.split]):
         network = run.load_model()
         predictions = predicting.predict(network, subject)
         examples = listing.examples(subject.data, split)

@@ -123,7 +123,7 @@ def load(
         )
         found = sources.load(config)
         _check_split(found, split)
-        with sources.damaged_shards_named(config, found):
+        with sources.damaged_shards_named(found, [split]):
             dataset = _training(config, found, first_epoch, skip_batches) if training else _evaluation(config, found)
     dataset.class_names = list(found.classes)
     return dataset

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from multihot import storage
 from multihot.errors import UserError
@@ -139,12 +139,12 @@ def some(names: Sequence[str]) -> str:
 
 
 @contextlib.contextmanager
-def damaged_shards_named(config: TrainConfig, data: Sources) -> Iterator[None]:
+def damaged_shards_named(data: Sources, splits: Collection[str]) -> Iterator[None]:
     """Checks all shards when reading has failed: the error of TensorFlow does not name the file.
 
     Args:
-        config: of the run.
-        data: its datasets.
+        data: the datasets.
+        splits: names of those that are read.
 
     Raises:
         UserError: names the shards that are missing or damaged.
@@ -161,8 +161,8 @@ def damaged_shards_named(config: TrainConfig, data: Sources) -> Iterator[None]:
     ):
         print("Reading the dataset failed: checking its shards ...")
         for source in data.each:
-            splits = {split.name for split in source.info.splits} & {config.train_split, config.validation_split}
-            check_shards(source.directory, source.info, sorted(splits))
+            there = {split.name for split in source.info.splits}.intersection(splits)
+            check_shards(source.directory, source.info, sorted(there))
         raise
 
 

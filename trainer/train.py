@@ -50,7 +50,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
         left = Leftovers(config, folder)
         with command.leaves(left.describe), signals.deferred(), memory.watched(config):
             print(devices.describe(devices.precision_of(config)))
-            with sources.damaged_shards_named(config, data):
+            with sources.damaged_shards_named(data, config.splits):
                 return _Run(config, data, folder, left).train_and_evaluate()
 
 
@@ -61,7 +61,7 @@ def benchmark_input(config: TrainConfig) -> Throughput:
         UserError: the dataset or the configuration are at fault.
     """
     data = checks.load(config)
-    with signals.deferred(), memory.watched(config), sources.damaged_shards_named(config, data):
+    with signals.deferred(), memory.watched(config), sources.damaged_shards_named(data, config.splits):
         network = _build(config, data)
         # The last phase takes nearly all of the time.
         phase = phases.of_run(config)[-1]

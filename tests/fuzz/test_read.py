@@ -30,7 +30,7 @@ def _images(folder: Path, info: DatasetInfo) -> list[bytes]:
     """Reads every example as training does; returns images and labels."""
     config = TrainConfig(data=(str(folder),), output="unused", image_size=8, batch_size=50)
     sources = combine([(str(folder), info)])
-    with damaged_shards_named(config, sources):
+    with damaged_shards_named(sources, config.splits):
         return [
             tensor.numpy().tobytes()
             for split in info.splits

@@ -76,7 +76,8 @@ def main(options: SuspectsOptions) -> None:
     native_stderr.filter_libjpeg()
     run = finished_run.find(options.run)
     data = run.sources(options.data)
-    with sources.damaged_shards_named(run.config_for("", options.data), data):
+    splits = {split.name for source in data.each for split in source.info.splits}
+    with sources.damaged_shards_named(data, splits):
         listed = examples.collect(data)
         features.check_memory(run, listed)
         found = features.compute(run, features.network(run, data), data, options.data, listed.splits)

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,7 +77,7 @@ def test_wrong_labels_are_found_and_have_their_rows(circle: Circle) -> None:
     assert tuple(rows[0]) == files.COLUMNS
     found = {(row["filename"], row["class"], row["given"]) for row in rows}
     # The model is small, and was trained for seconds.
-    assert len(circle.wrong & found) >= 4
+    assert len(circle.wrong & found) >= 3
     with (circle.folder / "labels.csv").open(newline="") as file:
         lines = list(csv.reader(file))
     for row in rows:
@@ -85,6 +86,14 @@ def test_wrong_labels_are_found_and_have_their_rows(circle: Circle) -> None:
         assert (line[0], line[1]) == (row["filename"], row["split"])
         assert line[lines[0].index(row["class"])] == row["given"] == str(1 - int(row["suggested"]))
     assert {row["split"] for row in rows} <= {"train", "validation", "jpegs", "modes"}
+
+
+def test_a_damaged_shard_is_one_sentence(circle: Circle, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(circle.right, tmp_path / "1.0.0"))
+    shard = next(copy.glob("jpegs/*.tfrecord"))
+    shard.write_bytes(shard.read_bytes()[:-5])
+    with pytest.raises(UserError, match=rf"differ from the manifest: jpegs/{shard.name}"):
+        program.main(SuspectsOptions(run=str(circle.run), data=(str(copy),)))
 
 
 def test_the_circle_is_closed_by_keys_alone(circle: Circle, source: Path, browser: Any) -> None:
@@ -100,7 +109,7 @@ def test_the_circle_is_closed_by_keys_alone(circle: Circle, source: Path, browse
         cells = {(row["filename"], row["class"], row["given"]) for row in rows}
         page.keyboard.press("a" if cells <= circle.wrong else "k")
         accepted |= cells & circle.wrong if cells <= circle.wrong else set()
-    assert len(accepted) >= 4
+    assert len(accepted) >= 3
     with page.expect_download() as download:
         page.keyboard.press("c")
     corrections = circle.folder / files.CORRECTIONS

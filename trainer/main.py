@@ -63,6 +63,7 @@ def next_steps(output: str) -> str:
         [
             f"Run: {output} (model.keras, evaluation.json, training.png, samples.png)",
             f"To load the model:  {os.path.join(output, 'MODEL_CARD.md')}",
+            f"To evaluate it:     {program}evaluate --run={run}",
             f"To predict:         {program}predict --run={run} photo.jpg folder/",
             f"To export it:       {program}export --run={run} --formats=saved_model,onnx,litert,keras",
             f"To compare runs:    {program}runs {runs}",

@@ -140,6 +140,7 @@ def test_help_names_every_flag(command: Command) -> None:
             [
                 "Run: runs/first (model.keras, evaluation.json, training.png, samples.png)",
                 "To load the model:  runs/first/MODEL_CARD.md",
+                "To evaluate it:     python -m trainer.evaluate --run=runs/first",
                 "To predict:         python -m trainer.predict --run=runs/first photo.jpg folder/",
                 "To export it:       python -m trainer.export --run=runs/first --formats=saved_model,onnx,litert,keras",
                 "To compare runs:    python -m trainer.runs runs",
@@ -153,6 +154,7 @@ def test_help_names_every_flag(command: Command) -> None:
             [
                 "Run: /my runs/first/ (model.keras, evaluation.json, training.png, samples.png)",
                 "To load the model:  /my runs/first/MODEL_CARD.md",
+                "To evaluate it:     multihot evaluate --run='/my runs/first/'",
                 "To predict:         multihot predict --run='/my runs/first/' photo.jpg folder/",
                 "To export it:       multihot export --run='/my runs/first/' --formats=saved_model,onnx,litert,keras",
                 "To compare runs:    multihot runs '/my runs'",

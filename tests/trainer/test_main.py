@@ -172,7 +172,7 @@ def test_the_end_names_the_commands_that_one_needs_next(
 ) -> None:
     monkeypatch.setattr(sys, "argv", [name])
     found = main.next_steps(output).splitlines()
-    assert len(found) == 6
+    assert len(found) == 7
     assert found == expected if len(expected) == 6 else set(expected) <= set(found)
 
 

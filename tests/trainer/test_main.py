@@ -173,7 +173,7 @@ def test_the_end_names_the_commands_that_one_needs_next(
     monkeypatch.setattr(sys, "argv", [name])
     found = main.next_steps(output).splitlines()
     assert len(found) == 7
-    assert found == expected if len(expected) == 6 else set(expected) <= set(found)
+    assert found == expected if len(expected) == 7 else set(expected) <= set(found)
 
 
 def test_a_folder_above_the_dataset_names_the_dataset(command: Command, data: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import functools
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,6 +65,32 @@ def _draw(
     file = io.BytesIO()
     image.save(file, file_format, **save)
     return file.getvalue()
+
+
+# A browser that asks for nothing on its own.
+_BROWSER_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+# Of a module: playwright runs an event loop in this thread, and a second one cannot begin before the first has ended.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Returns a browser without a window; without one the tests are skipped."""
+    api = pytest.importorskip("playwright.sync_api", reason="install playwright to look at pages in a browser")
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if not executable:
+        pytest.skip("install chromium to look at pages in a browser")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=list(_BROWSER_FLAGS))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="module")

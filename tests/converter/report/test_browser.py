@@ -1,7 +1,6 @@
 """The page as a person sees it: in a real browser, on a laptop and on a phone, by day and by night."""
 
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,6 @@ from converter.parsing import parse_splits
 from schemas import layout
 
 pytestmark = pytest.mark.slow
-
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 # Texts, and their contrast with what is behind them by WCAG: of HTML its colour, of SVG its fill.
 _CONTRASTS = """() => {
@@ -48,19 +37,6 @@ _CONTRASTS = """() => {
   }
   return found;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Returns a browser without a window; without one the tests are skipped."""
-    api = pytest.importorskip("playwright.sync_api", reason="install playwright to look at the report in a browser")
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    if not executable:
-        pytest.skip("install chromium to look at the report in a browser")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=["few classes", "many classes and hostile names"])

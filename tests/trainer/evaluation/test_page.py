@@ -3,8 +3,7 @@
 import base64
 import io
 import json
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from trainer.model_file import ModelInfo
 from trainer.sources import Source, Sources
 
 HOSTILE = ("<script>throw 1</script>", '"><img src=x onerror=alert(1)>', "W" * 300, "\u202eשלום", "日本語の名前, $x$")
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
 def _evaluation(classes: Sequence[str], *, n: int = 60) -> dict[str, Any]:
@@ -95,19 +93,6 @@ def test_undefined_is_said_and_is_null_in_the_figures() -> None:
     assert nothing["average_precision"] == {"value": None, "low": None, "high": None}
     assert "undefined" in _render(found)
     assert any("No image has nowhere" in line for line in summary.lines(found))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Returns a browser without a window; without one the tests are skipped."""
-    api = pytest.importorskip("playwright.sync_api", reason="install playwright to look at the page in a browser")
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    if not executable:
-        pytest.skip("install chromium to look at the page in a browser")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.slow

@@ -21,14 +21,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import trees
 from converter.job import publishing
 from converter.parsing import DEFAULT_SPLITS, parse_splits
 from converter.splits import assignment
 from multihot import storage
 from multihot.errors import UserError
-from schemas import digest, metadata, tfds, tfx
+from schemas import metadata, tfds, tfx
 from schemas.metadata import DatasetInfo
-from schemas.rows import ROWS
 
 Convert = Callable[..., DatasetInfo]
 Draw = Callable[..., bytes]
@@ -41,19 +41,6 @@ _CLASSES = ("desert", "mountains", "sea", "sunset", "trees")
 
 def _files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def _data(folder: Path) -> dict[str, bytes]:
-    """Returns all files but what says when and from which rows they were made."""
-    files = _files(folder)
-    del files["conversion.json"]
-    return {name: _without_rows(data) if name.startswith("made_from/") else data for name, data in files.items()}
-
-
-def _without_rows(note: bytes) -> bytes:
-    fields, is_intact = digest.remove(json.loads(note), escaped=False)
-    assert is_intact and fields.pop(ROWS)
-    return json.dumps(fields).encode()
 
 
 def _read_all(folder: Path, read_shards: ReadShards) -> dict[str, list[Any]]:
@@ -145,7 +132,7 @@ def test_only_one_file_says_when_and_where_it_was_made(dataset: Path, scenes: Pa
     assert conversion["images"] == f"{scenes}/images"
     assert conversion["started"] <= conversion["finished"]
     assert conversion["splits"] == {"train": "4/5", "validation": "1/5"}
-    for name, content in _data(dataset).items():
+    for name, content in trees.data(dataset).items():
         assert str(scenes).encode() not in content, name
         assert conversion["started"][:10].encode() not in content, name
 
@@ -156,7 +143,7 @@ def test_returns_what_it_wrote(convert: Convert, tmp_path: Path) -> None:
 
 def test_both_kinds_of_csv_give_the_same_dataset(convert: Convert, scenes: Path, tmp_path: Path, dataset: Path) -> None:
     convert(csv=scenes / "names.csv", classes=_CLASSES, num_shards={"train": 3, "validation": 1})
-    assert _data(tmp_path / "out/scenes/1.0.0") == _data(dataset)
+    assert trees.data(tmp_path / "out/scenes/1.0.0") == trees.data(dataset)
 
 
 def test_order_of_rows_and_number_of_threads_do_not_matter(
@@ -166,7 +153,7 @@ def test_order_of_rows_and_number_of_threads_do_not_matter(
     random.Random(0).shuffle(rows)
     path = write_csv(tmp_path / "shuffled.csv", [header, *rows], delimiter=";", lineterminator="\r\n")
     convert(csv=path, num_threads=7, num_shards={"train": 3, "validation": 1})
-    assert _data(tmp_path / "out/scenes/1.0.0") == _data(dataset)
+    assert trees.data(tmp_path / "out/scenes/1.0.0") == trees.data(dataset)
 
 
 def test_a_csv_in_parts_gives_the_same_dataset(
@@ -178,7 +165,7 @@ def test_a_csv_in_parts_gives_the_same_dataset(
         (tmp_path / "parts").mkdir(exist_ok=True)
         write_csv(tmp_path / "parts" / f"{9 - i}.csv", part)
     convert(csv=tmp_path / "parts" / "*.csv", num_shards={"train": 3, "validation": 1})
-    assert _data(tmp_path / "out/scenes/1.0.0") == _data(dataset)
+    assert trees.data(tmp_path / "out/scenes/1.0.0") == trees.data(dataset)
 
 
 def test_parquet_gives_the_same_dataset(convert: Convert, scenes: Path, tmp_path: Path, dataset: Path) -> None:
@@ -189,7 +176,7 @@ def test_parquet_gives_the_same_dataset(convert: Convert, scenes: Path, tmp_path
         tmp_path / "a.parquet",
     )
     convert(csv=tmp_path / "a.parquet", num_shards={"train": 3, "validation": 1})
-    assert _data(tmp_path / "out/scenes/1.0.0") == _data(dataset)
+    assert trees.data(tmp_path / "out/scenes/1.0.0") == trees.data(dataset)
 
 
 def test_order_of_columns_does_not_matter_when_classes_are_given(
@@ -198,7 +185,7 @@ def test_order_of_columns_does_not_matter_when_classes_are_given(
     rows = [row[::-1] for row in csv.reader((scenes / "labels.csv").read_text(encoding="utf-8").splitlines())]
     path = write_csv(tmp_path / "reversed.csv", rows)
     convert(csv=path, filename_column="file", classes=_CLASSES, num_shards={"train": 3, "validation": 1})
-    assert _data(tmp_path / "out/scenes/1.0.0") == _data(dataset)
+    assert trees.data(tmp_path / "out/scenes/1.0.0") == trees.data(dataset)
 
 
 def test_added_rows_move_no_image(
@@ -311,7 +298,7 @@ def test_rows_that_disagree_are_rejected_in_every_order(
         info = convert(csv=write_csv(tmp_path / "twice.csv", [header, *order]), version=version, max_rejects=2)
         assert (info.num_examples, info.rejects) == (23, {"conflicting_rows": 2})
     shards = [
-        {name: content for name, content in _data(tmp_path / "out/scenes" / version).items() if "train" in name}
+        {name: content for name, content in trees.data(tmp_path / "out/scenes" / version).items() if "train" in name}
         for version in ("1.0.0", "2.0.0")
     ]
     assert shards[0] == shards[1]

@@ -21,7 +21,7 @@ _VERSION = 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """What a model takes, and what its outputs mean.
+    """Describes the inputs of a model, and the meaning of its outputs.
 
     Attributes:
         classes: names of the outputs, in their order.

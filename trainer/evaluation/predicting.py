@@ -16,6 +16,7 @@ from trainer.config import TrainConfig
 from trainer.finished_run import FinishedRun
 from trainer.input import pipeline, reading
 from trainer.metrics import Predictions
+from trainer.prediction import scoring
 from trainer.sources import Sources
 
 # A probability whose logarithm is finite.
@@ -23,7 +24,7 @@ _LEAST = 1e-7
 
 
 class Subject(NamedTuple):
-    """What is evaluated: a run on a split of datasets.
+    """Names a run, and the split of datasets on which it is evaluated.
 
     Attributes:
         run: the run.
@@ -104,9 +105,7 @@ def predict(network: keras.Model, subject: Subject) -> Predictions:
     num_outputs, outputs = len(subject.run.info.classes), list(subject.outputs)
 
     def step(images: tf.Tensor) -> tf.Tensor:
-        scores = network(images, training=False)
-        if subject.run.info.flip:
-            scores = (scores + network(tf.reverse(images, [2]), training=False)) / 2
+        scores = scoring.probabilities(network, subject.run.info, images)
         return scores if outputs == list(range(num_outputs)) else tf.gather(scores, outputs, axis=1)
 
     traced = tf.function(step, reduce_retracing=True)

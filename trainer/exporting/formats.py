@@ -23,7 +23,6 @@ from trainer.prediction import scoring
 # Names in the folder of an export.
 SAVED_MODEL, ONNX, KERAS = "saved_model", "model.onnx", "model.keras"
 LITERT, LITERT_INT8 = "model.tflite", "model_int8.tflite"
-NOTES = "classes.json"
 # The version of the operations of ONNX: the newest one that the converter writes.
 _OPSET = 18
 

@@ -21,7 +21,7 @@ _BATCH = 32
 
 
 class Prediction(NamedTuple):
-    """What a model says about an image.
+    """The prediction of a model for an image.
 
     Attributes:
         probabilities: of each class, by its name, in the order of the outputs.

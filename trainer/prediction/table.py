@@ -95,7 +95,7 @@ class Table:
                 numbers = [f"{score:.7g}" for score in one.tolist()]
             rows.append(_line([*map(formulas.escaped, row), *numbers]))
         self._file.write(b"".join(rows))
-        # What is with the system stays there when the process is killed.
+        # Rows that the system has got are kept when the process is killed.
         self._file.flush()
 
     def finish(self) -> None:

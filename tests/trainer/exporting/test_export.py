@@ -1,4 +1,4 @@
-"""What is exported gives the predictions of the trainer, in its own runtime, for every kind of model.
+"""An exported model gives the predictions of the trainer, in its own runtime, for every kind of model.
 
 ONNX and LiteRT need the packages of the extra `export`; without them, these tests are skipped.
 """

@@ -353,6 +353,7 @@ def test_samples_say_how_many_labels_are_unknown(monkeypatch: pytest.MonkeyPatch
         scores=np.full((2, 3), 0.1, np.float32),
         known=np.array([[1, 1, 1], [1, 0, 0]], np.bool_),
     )
-    plots.samples(np.zeros((2, 8, 8, 3), np.uint8), predictions, CLASSES, str(tmp_path / "samples.png"))
+    limits = (0.5,) * len(CLASSES)
+    plots.samples(np.zeros((2, 8, 8, 3), np.uint8), predictions, CLASSES, limits, str(tmp_path / "samples.png"))
     assert titles == ["dark", "none (2 unknown)"]
     assert dataclasses.asdict(predictions[:1])["known"].shape == (1, 3)

@@ -284,7 +284,9 @@ def test_a_run_that_has_lost_its_claim_publishes_nothing(job: Job, server: Serve
 @pytest.mark.parametrize("replaces", [False, True])
 def test_a_step_that_dies_at_any_request_can_be_repeated(replaces: bool, job: Job, server: Server, draw: Draw) -> None:
     names = "abcd"
-    for request in range(200):
+    # The steps of a commit are those of all stores: of the second one, some moments are enough.
+    every = 1 if job.options.output.startswith("s3://") else 4
+    for request in range(0, 200, every):
         for key in server.objects("bucket"):
             server.delete("bucket", key)
         if replaces:
@@ -310,7 +312,7 @@ def test_a_step_that_dies_at_any_request_can_be_repeated(replaces: bool, job: Jo
         assert not _there(server, "out/scenes/1.0.0.incomplete/")
         if not died:
             break
-    assert 20 < request < 199
+    assert 20 < request < 196
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ finished_run.py opens a finished run, for the programs that use its model
 loading.py     gives the pipeline to a loop of the user's own: `trainer.load`
 training/      trains a model: phases, epochs and steps, checkpoints, and the place from which a run goes on
 thresholds.py  chooses for each class the score from which on it counts as predicted
-out_of_fold.py scores images by heads that were trained without them, on the features of a model
+out_of_fold.py scores images by heads on features that were trained without these images
+features.py    computes the features of images by a model
 report/        describes a run for its readers: config.json, the model card, pictures, TensorBoard
 models/        builds the model of a run: backbones, their trained weights, heads, and the layers that are trained
 inference.py   runs a model over batches, and returns the scores of all examples

@@ -81,7 +81,7 @@ def main(options: EvaluateOptions) -> None:
 
         tf.config.list_physical_devices()
         from trainer import finished_run, run_folder, sources
-        from trainer.evaluation import contents, page, predicting, summary, worst
+        from trainer.evaluation import contents, page, predicting, slices, summary, worst
         from trainer.input import listing
     native_stderr.filter_libjpeg()
     run = finished_run.find(options.run)
@@ -95,10 +95,14 @@ def main(options: EvaluateOptions) -> None:
         other = predicting.subject(other.run, subject.config.data, split, subject.data.classes)
     output = _output(options, subject.data.each, split)
     with sources.damaged_shards_named(subject.data, [subject.split]):
+        # Before the predictions, which may take hours.
+        examples = listing.examples(subject.data, split)
+        parts = {by: slices.find(by, examples, subject.data, split) for by in options.slice_by}
+        for line in slices.not_noted(parts):
+            print(line, flush=True)
         network = run.load_model()
         predictions = predicting.predict(network, subject)
-        examples = listing.examples(subject.data, split)
-        found = contents.evaluate(subject, predictions, examples, slice_by=options.slice_by)
+        found = contents.evaluate(subject, predictions, examples, parts)
         if other:
             found["comparison"] = contents.compare(
                 subject, other, predictions, predicting.predict(other.run.load_model(), other)

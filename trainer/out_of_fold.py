@@ -6,17 +6,13 @@ images are not independent of their labels: docs/evaluating.md has how much that
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import keras
 import numpy as np
 import scipy.optimize
 import scipy.special
-import tensorflow as tf
 
 from multihot import signals
 from schemas.example import UNKNOWN
-from trainer.models import model
 
 NUM_FOLDS = 5
 # Weight of the squared coefficients in the loss of a head, whose features have a standard deviation of 1. Measured:
@@ -29,39 +25,6 @@ _MOST_STEPS, _TOLERANCE = 200, 1e-7
 _PULL = 1e-4
 # Least standard deviation of a feature that is divided by it.
 _LEAST_DEVIATION = 1e-6
-
-
-class FeaturedSplit(NamedTuple):
-    """The examples of a split as the head of a model gets them, in the order of evaluation.
-
-    Attributes:
-        features: float32 [n, d].
-        labels: uint8 [n, k]: 0, 1 or UNKNOWN.
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-
-
-def features(network: keras.Model, batches: tf.data.Dataset) -> FeaturedSplit:
-    """Computes the features of a split: what the last layer of a model gets.
-
-    Args:
-        network: a model that `models.model.build` made, or one that was loaded from a run.
-        batches: images uint8 [batch, size, size, 3] and labels float32 [batch, k], as `pipeline.evaluation_dataset`
-            returns them.
-
-    Returns:
-        The features, in the order of the batches. Those of a model with a head of its own are its probabilities.
-    """
-    extractor, _ = model.extractor_and_head(network)
-    extract = tf.function(lambda images: extractor(images, training=False), reduce_retracing=True)
-    found, labels = [], []
-    for images, batch_labels in batches:
-        signals.check()
-        found.append(extract(images).numpy())
-        labels.append(batch_labels.numpy().astype(np.uint8))
-    return FeaturedSplit(np.concatenate(found), np.concatenate(labels))
 
 
 def probabilities(

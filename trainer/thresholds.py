@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from schemas.example import UNKNOWN
-from trainer import losses, metrics, out_of_fold
+from trainer import features, losses, metrics, out_of_fold
 from trainer.config import TrainConfig
 from trainer.input import pipeline
 from trainer.models import model
@@ -39,8 +39,12 @@ def of_run(network: keras.Model, config: TrainConfig, data: Sources) -> tuple[fl
     if num_images < _LEAST_IMAGES or config.loss == losses.SOFTMAX or model.backbone_of(network) is None:
         return default
     batches = pipeline.evaluation_dataset(config, data, config.train_split)
-    features, labels = out_of_fold.features(network, batches.take(-(-num_images // config.batch_size)))
-    return tune(out_of_fold.probabilities(features, labels, seed=config.seed), labels)
+    num_batches = -(-num_images // config.batch_size)
+    extractor = features.of_head(network)
+    found = features.empty(num_batches * config.batch_size, extractor, len(data.classes))
+    num_images = features.compute(extractor, batches.take(num_batches), found)
+    of_features, labels = (one[:num_images] for one in found)
+    return tune(out_of_fold.probabilities(of_features, labels, seed=config.seed), labels)
 
 
 def tune(scores: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:

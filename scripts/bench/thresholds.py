@@ -12,7 +12,7 @@ import sklearn.metrics
 from multihot.quiet import quiet
 
 with quiet():
-    from trainer import finished_run, out_of_fold, thresholds
+    from trainer import features, finished_run, out_of_fold, thresholds
     from trainer.evaluation import predicting
     from trainer.input import pipeline
 
@@ -38,10 +38,15 @@ def _of_run(path: str) -> dict[str, np.ndarray]:
     run = finished_run.find(path)
     network = run.load_model()
     train = predicting.subject(run, (), run.config.train_split)
-    features, labels = out_of_fold.features(network, pipeline.evaluation_dataset(train.config, train.data, train.split))
+    extractor, num = features.of_head(network), train.data.split(train.split).num_examples
+    found = features.empty(num, extractor, len(train.data.classes))
+    features.compute(extractor, pipeline.evaluation_dataset(train.config, train.data, train.split), found)
+    labels = found.labels
     own = predicting.predict(network, train)
     validation = predicting.predict(network, predicting.subject(run, (), run.config.validation_split))
-    folded = [thresholds.tune(out_of_fold.probabilities(features, labels, seed=seed), labels) for seed in _FOLDINGS]
+    folded = [
+        thresholds.tune(out_of_fold.probabilities(found.features, labels, seed=seed), labels) for seed in _FOLDINGS
+    ]
 
     def figures(limits: tuple[float, ...]) -> np.ndarray:
         predicted = validation.scores >= np.array(limits, np.float32)

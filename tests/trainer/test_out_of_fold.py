@@ -1,8 +1,5 @@
 """Heads on features score each image without its label, as those of scikit-learn do."""
 
-from collections.abc import Callable
-
-import keras
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -10,9 +7,6 @@ from sklearn.preprocessing import StandardScaler
 
 from schemas.example import UNKNOWN
 from trainer import out_of_fold
-from trainer.config import TrainConfig
-from trainer.input import listing, pipeline
-from trainer.sources import Sources
 
 
 def _drawn(n: int = 120, d: int = 6, k: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -69,31 +63,3 @@ def test_labels_that_are_all_the_same_or_all_unknown_are_no_error() -> None:
 def test_a_single_image_or_none_has_nothing_to_learn_from(n: int) -> None:
     found = out_of_fold.probabilities(np.ones((n, 2), np.float32), np.ones((n, 3), np.uint8))
     np.testing.assert_array_equal(found, np.full((n, 3), 0.5))
-
-
-def test_the_features_are_those_that_the_head_of_the_model_gets(
-    config: Callable[..., TrainConfig], sources: Sources, compiled: Callable[..., keras.Model]
-) -> None:
-    settings = config(image_size=16, batch_size=16, cache="none")
-    network = compiled(settings, sources)
-    batches = pipeline.evaluation_dataset(settings, sources, "validation")
-    features, labels = out_of_fold.features(network, batches)
-    assert features.shape == (21, network.get_layer("labels").input.shape[1])
-    np.testing.assert_array_equal(labels, np.concatenate([labels for _, labels in batches]))
-    head = network.get_layer("labels")
-    expected = np.concatenate([network(images, training=False) for images, _ in batches])
-    np.testing.assert_allclose(head(features), expected, atol=1e-5)
-
-
-def test_the_listing_has_the_order_of_the_evaluation(config: Callable[..., TrainConfig], sources: Sources) -> None:
-    settings = config(image_size=8, batch_size=8, cache="none")
-    found = listing.examples(sources, "validation")
-    assert sorted(found.filenames) == sorted(f"validation{i:02d}.{'jpg' if i % 3 else 'png'}" for i in range(21))
-    labels = np.concatenate([labels for _, labels in pipeline.evaluation_dataset(settings, sources, "validation")])
-    # The number in a name is that of its mixture of labels.
-    numbers = [int(name[10:12]) % 16 for name in found.filenames]
-    np.testing.assert_array_equal(labels @ [8, 4, 2, 1], numbers)
-    assert found.sizes.shape == (21, 2)
-    assert 36 <= found.sizes.min() <= found.sizes.max() < 72
-    assert not found.sources.any()
-    assert listing.examples(sources, "none of this name").filenames == []

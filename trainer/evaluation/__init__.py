@@ -8,6 +8,7 @@ summary.py    writes an evaluation as lines for a terminal
 contents.py   computes the contents of evaluation.json
 bootstrap.py  computes confidence intervals, of figures and of the differences between two models
 figures.py    computes the figures for weighted images: averages, and those of each class
+of_images.py  computes the part of each image in the figures that are means over images
 curves.py     computes the precision-recall curve and the calibration of a class
 confusions.py counts which classes are predicted instead of a missed one, and which are missed together
 slices.py     parts a split by the size of the images, their group, or the table of their rows

@@ -1,15 +1,17 @@
 """Computes the contents of evaluation.json of `python -m trainer.evaluate`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from trainer.evaluation import bootstrap, confusions, curves, leaks, slices, worst
+from trainer.evaluation import bootstrap, confusions, curves, leaks, worst
 from trainer.evaluation.bootstrap import Interval, Intervals
 from trainer.evaluation.figures import HEADLINE
 from trainer.evaluation.predicting import Subject
+from trainer.evaluation.slices import Slice
 from trainer.input.listing import Listing
 from trainer.metrics import Predictions
 
@@ -20,7 +22,10 @@ SLICE_FIGURES = ("mean_average_precision", "f1_macro", "f1_micro", "hamming_loss
 
 
 def evaluate(
-    subject: Subject, predictions: Predictions, listing: Listing, *, slice_by: Sequence[str] = ()
+    subject: Subject,
+    predictions: Predictions,
+    listing: Listing,
+    parts: Mapping[str, Sequence[Slice]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Returns all figures of a model on a split, as values of JSON. What is undefined is None.
 
@@ -28,10 +33,10 @@ def evaluate(
         subject: what is evaluated.
         predictions: for every image of the split.
         listing: of the same images, in the same order.
-        slice_by: kinds of slices.
+        parts: the slices of the split, by their kind.
 
     Raises:
-        UserError: the datasets have no notes for a kind of slices, or a list of theirs is damaged.
+        UserError: a list of a dataset is damaged.
     """
     run, data, classes = subject.run, subject.data, subject.data.classes
     num = len(predictions.labels)
@@ -62,11 +67,8 @@ def evaluate(
         **confusions.find(predictions, subject.thresholds, classes),
         "leaks": _leaks(subject, predictions, listing),
         "slices": {
-            by: [
-                {"name": one.name, **_part(predictions[one.images], subject)}
-                for one in slices.find(by, listing, data, subject.split)
-            ]
-            for by in slice_by
+            by: [{"name": one.name, **_part(predictions[one.images], subject)} for one in each]
+            for by, each in parts.items()
         },
         "worst": worst.find(subject, predictions, listing),
     }

@@ -6,23 +6,27 @@ sample (bootstrap.py), in which an image occurs as often as its weight says.
     scores of a class -> level of each score: how many of the scores of positives are at most as high
     levels [n], weights [n, r] -> weight at each level [L, r] -> precision at each level -> average precision [r]
 
+The labels of all classes together (micro) have levels of their own, which are a part of those of each class.
+
 A figure that is a mean over images comes from a value of each image. All are those of scikit-learn with
 `sample_weight`, on the known labels, with `zero_division=nan`: what is undefined is NaN, and no part of an average.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
-import scipy.stats
 
 from multihot import signals
+from trainer.evaluation import of_images
+from trainer.evaluation.of_images import ratio
 from trainer.metrics import Predictions
 
 # Figures of an evaluation, and whether less of them is better.
 HEADLINE: Mapping[str, bool] = {
     "mean_average_precision": False,
+    "average_precision_micro": False,
     "label_ranking_average_precision": False,
     "f1_macro": False,
     "f1_micro": False,
@@ -39,6 +43,9 @@ HEADLINE: Mapping[str, bool] = {
 }
 # Elements of the arrays that a step makes at a time.
 _BLOCK = 1 << 22
+# Levels of the scores of all classes together, for the figures and for those of replicates. Beyond them, scores between
+# two levels count as one score. The levels are chosen among as many scores of positives.
+_LEVELS, _KEPT_LEVELS, _DRAWN_LEVELS = 1 << 16, 1 << 10, 1 << 22
 
 
 class Figures(NamedTuple):
@@ -68,6 +75,22 @@ class _Counts(NamedTuple):
     hits: np.ndarray
 
 
+class _Places(NamedTuple):
+    """The levels of the scores of a class.
+
+    Attributes:
+        places: level of each score, int32 [n]: how many levels are at most as high.
+        num_levels: L.
+        used: levels of all classes together that this class has, ascending, int64 [u].
+        first: the first level of the class in each of them, int64 [u].
+    """
+
+    places: np.ndarray
+    num_levels: int
+    used: np.ndarray
+    first: np.ndarray
+
+
 class Weighable:
     """Predictions, prepared to be weighed."""
 
@@ -80,10 +103,11 @@ class Weighable:
             keep: whether the levels of all scores are kept, 4 bytes for each, to be weighed more than once.
         """
         self._predictions, self._thresholds, self._keep = predictions, thresholds, keep
-        self._of_images = _of_images(predictions, thresholds)
-        self._kept: dict[int, np.ndarray] = {}
+        self._parts = of_images.parts(predictions, thresholds)
+        self._kept: dict[int, _Places] = {}
         columns = [self._column(i) for i in range(len(thresholds))]
         self._levels = [np.unique(scores[positive]) for scores, positive, _ in columns]
+        self._pooled = _pooled(self._levels, _KEPT_LEVELS if keep else _LEVELS)
 
     def __call__(self, weights: np.ndarray) -> Figures:
         """Returns the figures for weights [n, r], whole numbers."""
@@ -97,19 +121,23 @@ class Weighable:
         k, r = len(self._thresholds), weights.shape[1]
         precisions = np.full((r, k), np.nan)
         counts = _Counts(*(np.zeros((r, k)) for _ in _Counts._fields))
+        pooled = [np.zeros((len(self._pooled) + 1, r)) for _ in range(2)]
         for i in range(k):
             scores, positive, known = self._column(i)
             flags = np.stack([known, positive, (scores >= self._thresholds[i]) & known])
             flags = np.concatenate([flags, flags[1:2] & flags[2:3]])
             for all_of, one in zip(counts, flags.astype(np.float64) @ weights, strict=True):
                 all_of[:, i] = one
-            places = self._places(i)
-            precisions[:, i] = _average_precision(
-                *(_at_levels(places, flags, len(self._levels[i]), weights) for flags in (known, positive))
-            )
+            places, num_levels, used, first = self._places(i)
+            at_levels = [_at_levels(places, flags, num_levels, weights) for flags in (known, positive)]
+            precisions[:, i] = _average_precision(*at_levels)
+            for all_of, one in zip(pooled, at_levels, strict=True):
+                all_of[used] += np.add.reduceat(one, first, axis=0)
         # Without a negative, the average precision is 1 whatever the scores.
         precisions[counts.positive == counts.known] = np.nan
-        return _figures(precisions, counts, self._of_images, weights)
+        totals = [one.sum(axis=1) for one in (counts.positive, counts.known)]
+        of_all = np.where(np.equal(*totals), np.nan, _average_precision(*pooled))
+        return _figures(precisions, counts, of_all, self._parts, weights)
 
     def _column(self, i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns the scores of a class, float32 [n], and which of its labels are positive, and known, bool [n]."""
@@ -117,14 +145,28 @@ class Weighable:
         is_known = np.ones(len(labels), bool) if known is None else known[:, i] > 0
         return scores[:, i], (labels[:, i] > 0) & is_known, is_known
 
-    def _places(self, i: int) -> np.ndarray:
-        """Returns the level of each score of a class, int32 [n]: how many levels of positives are at most as high."""
-        places = self._kept.get(i)
-        if places is None:
-            places = np.searchsorted(self._levels[i], self._predictions.scores[:, i], side="right").astype(np.int32)
+    def _places(self, i: int) -> _Places:
+        """Returns the levels of the scores of a class."""
+        found = self._kept.get(i)
+        if found is None:
+            scores = self._predictions.scores[:, i]
+            # There are no more levels than images, however many levels the scores of all classes have.
+            used = np.unique(np.searchsorted(self._pooled, scores, side="right"))
+            ends = self._pooled[used[used > 0] - 1]
+            levels = np.union1d(self._levels[i], ends)
+            first = np.append(np.zeros(int((used == 0).sum()), np.int64), np.searchsorted(levels, ends) + 1)
+            places = np.searchsorted(levels, scores, side="right").astype(np.int32)
+            found = _Places(places, len(levels), used, first)
             if self._keep:
-                self._kept[i] = places
-        return places
+                self._kept[i] = found
+        return found
+
+
+def _pooled(levels: Sequence[np.ndarray], most: int) -> np.ndarray:
+    """Returns levels for the scores of all classes together, float32 [at most `most`]."""
+    step = 1 + sum(map(len, levels)) // _DRAWN_LEVELS
+    found = np.unique(np.concatenate([np.empty(0, np.float32), *(one[::step] for one in levels)]))
+    return found[np.linspace(0, len(found) - 1, most).astype(np.int64)] if len(found) > most else found
 
 
 def _at_levels(places: np.ndarray, flags: np.ndarray, num_levels: int, weights: np.ndarray) -> np.ndarray:
@@ -158,31 +200,28 @@ def _average_precision(at_levels: np.ndarray, positive_at_levels: np.ndarray) ->
     """
     hits = np.cumsum(positive_at_levels[::-1], axis=0)
     found = np.cumsum(at_levels[::-1], axis=0)
-    total = np.sum(positive_at_levels[::-1] * _ratio(hits, found, empty=0.0), axis=0)
-    return _ratio(total, hits[-1])
+    total = np.sum(positive_at_levels[::-1] * ratio(hits, found, empty=0.0), axis=0)
+    return ratio(total, hits[-1])
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray, empty: float = np.nan) -> np.ndarray:
-    """Returns the quotient; where the whole is 0, another value."""
-    result = np.full(np.broadcast_shapes(part.shape, whole.shape), empty, np.float64)
-    return np.divide(part, whole, out=result, where=whole > 0)
-
-
-def _figures(precisions: np.ndarray, counts: _Counts, of_images: np.ndarray, weights: np.ndarray) -> Figures:
+def _figures(
+    precisions: np.ndarray, counts: _Counts, pooled: np.ndarray, parts: np.ndarray, weights: np.ndarray
+) -> Figures:
     precision, recall, f1 = _at_thresholds(counts.positive, counts.predicted, counts.hits)
     totals = _Counts(*(one.sum(axis=1) for one in counts))
     micro_precision, micro_recall, micro_f1 = _at_thresholds(totals.positive, totals.predicted, totals.hits)
-    sums = of_images.T @ weights
-    of_samples = dict(zip(_IMAGE_FIGURES, _ratio(sums[::2], sums[1::2]), strict=True))
+    sums = parts.T @ weights
+    of_samples = dict(zip(of_images.NAMES, ratio(sums[::2], sums[1::2]), strict=True))
     headline = {
         "mean_average_precision": _mean(precisions),
+        "average_precision_micro": pooled,
         "f1_macro": _mean(f1),
         "f1_micro": micro_f1,
         "precision_macro": _mean(precision),
         "precision_micro": micro_precision,
         "recall_macro": _mean(recall),
         "recall_micro": micro_recall,
-        "hamming_loss": _ratio(totals.positive + totals.predicted - 2 * totals.hits, totals.known),
+        "hamming_loss": ratio(totals.positive + totals.predicted - 2 * totals.hits, totals.known),
         **of_samples,
     }
     return Figures({name: headline[name] for name in HEADLINE}, precisions, precision, recall, f1)
@@ -194,67 +233,13 @@ def _at_thresholds(
     """Returns precision, recall and F1; all are undefined without a positive, the first also without a prediction."""
     has_positive = np.where(positive > 0, 1.0, np.nan)
     return (
-        _ratio(hits, predicted) * has_positive,
-        _ratio(hits, positive),
-        _ratio(2 * hits, positive + predicted) * has_positive,
+        ratio(hits, predicted) * has_positive,
+        ratio(hits, positive),
+        ratio(2 * hits, positive + predicted) * has_positive,
     )
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
     """Returns the mean over the classes of which a value is defined, float64 [r]."""
     defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
-
-
-# The figures that are means over images.
-_IMAGE_FIGURES = (
-    "label_ranking_average_precision",
-    "one_error",
-    "precision_samples",
-    "recall_samples",
-    "f1_samples",
-    "brier",
-)
-
-
-def _of_images(predictions: Predictions, thresholds: np.ndarray) -> np.ndarray:
-    """Returns what each image adds to the figures that are means over images.
-
-    Returns:
-        float64 [n, 2 * 6]: for each of these figures a numerator and a denominator. The figure is the quotient of their
-            sums.
-    """
-    n, k = predictions.scores.shape
-    size = max(1, _BLOCK // max(1, k))
-    blocks = [_of_block(predictions[i : i + size], thresholds) for i in range(0, n, size)]
-    return np.concatenate([np.empty((0, 2 * len(_IMAGE_FIGURES))), *blocks])
-
-
-def _of_block(predictions: Predictions, thresholds: np.ndarray) -> np.ndarray:
-    scores = predictions.scores
-    known = np.ones(scores.shape, bool) if predictions.known is None else predictions.known > 0
-    positive, predicted = (predictions.labels > 0) & known, (scores >= thresholds) & known
-    # Unknown labels come last, so that no rank of another label counts them.
-    ordered = np.where(known, scores, np.float32(-1))
-    some, has_positive, has_prediction = known.any(axis=1), positive.any(axis=1), predicted.any(axis=1)
-    num_positive, num_predicted, hits = positive.sum(axis=1), predicted.sum(axis=1), (positive & predicted).sum(axis=1)
-    highest = np.take_along_axis(positive, ordered.argmax(axis=1)[:, None], axis=1)[:, 0]
-    squares = np.where(known, (scores.astype(np.float64) - positive) ** 2, 0).sum(axis=1)
-    columns = (
-        (np.where(some, _label_ranking(ordered, positive), 0), some),
-        (~highest & has_positive, has_positive),
-        (_ratio(hits, num_predicted, empty=0), has_prediction),
-        (_ratio(hits, num_positive, empty=0), has_positive),
-        (_ratio(2 * hits, num_positive + num_predicted, empty=0), has_positive | has_prediction),
-        (squares, known.sum(axis=1)),
-    )
-    return np.stack([one for pair in columns for one in pair], axis=1).astype(np.float64)
-
-
-def _label_ranking(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """Returns the label-ranking average precision of each image, float64 [n]; 1 without a positive."""
-    ranks = scipy.stats.rankdata(-scores, method="max", axis=1)
-    among = scipy.stats.rankdata(np.where(positive, -scores, np.inf), method="max", axis=1)
-    num_positive = positive.sum(axis=1)
-    total = np.where(positive, among / ranks, 0).sum(axis=1)
-    return _ratio(total, num_positive.astype(np.float64), empty=1.0)
+    return ratio(np.where(defined, values, 0).sum(axis=1), defined.sum(axis=1).astype(np.float64))

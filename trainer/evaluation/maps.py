@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 from schemas import example
+from trainer.models import model
 
 # A probability whose logit is finite.
 _LEAST = 1e-7
@@ -63,7 +64,7 @@ def _by_gradient(network: keras.Model, images: np.ndarray, classes: Sequence[int
     last = next(one for one in reversed(inner.layers) if len(one.output.shape) == 4)
     to_maps = keras.Model(inner.inputs, last.output)
     to_outputs = keras.Model(last.output, inner.output)
-    before = keras.Model(network.input, _input_of(network, inner))
+    before = keras.Model(network.input, model.input_of(network, inner))
     with tf.GradientTape() as tape:
         maps = to_maps(before(images, training=False), training=False)
         tape.watch(maps)
@@ -74,16 +75,3 @@ def _by_gradient(network: keras.Model, images: np.ndarray, classes: Sequence[int
     places = tf.cast(tf.reduce_prod(tf.shape(maps)[1:3]), tf.float32)
     weights = tf.reduce_mean(tf.cast(gradients, tf.float32), axis=(1, 2)) * places
     return tf.einsum("nhwc,nc->nhw", tf.cast(maps, tf.float32), weights).numpy()
-
-
-def _input_of(network: keras.Model, inner: keras.Model) -> keras.KerasTensor:
-    """Returns the tensor of a model that a model within it gets."""
-    for node in inner._inbound_nodes:
-        found = node.input_tensors[0]
-        if node.operation is inner and node in _nodes(network):
-            return found
-    raise LookupError(inner.name)
-
-
-def _nodes(network: keras.Model) -> list[object]:
-    return [node for nodes in network._nodes_by_depth.values() for node in nodes]

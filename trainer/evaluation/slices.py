@@ -2,7 +2,7 @@
 
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from trainer.sources import Sources
 BY = ("image_size", "group", "csv")
 # Slices of a kind. The rest is one more slice.
 _MOST_SLICES = 30
+_NOT_NOTED = "not noted"
 
 
 class Slice(NamedTuple):
@@ -44,6 +45,20 @@ def find(by: str, listing: Listing, sources: Sources, split: str) -> list[Slice]
     if by == "image_size":
         return _by_size(listing.sizes)
     return _by_name(_names(by, listing, sources, split))
+
+
+def not_noted(parts: Mapping[str, Sequence[Slice]]) -> Iterator[str]:
+    """Yields a sentence for each kind of slices of which some images have no notes.
+
+    Args:
+        parts: the slices, by their kind.
+    """
+    for by, each in parts.items():
+        for one in each:
+            if one.name == _NOT_NOTED:
+                total = sum(len(other.images) for other in each)
+                number = f"{len(one.images):,} of {total:,} images"
+                yield f"--slice_by={by}: {number} have no note about it: they are the slice {_NOT_NOTED!r}."
 
 
 def _by_size(sizes: np.ndarray) -> list[Slice]:
@@ -96,5 +111,5 @@ def _by_name(names: Sequence[str]) -> list[Slice]:
     found = [Slice(name, np.flatnonzero(numbers == i)) for i, (name, _) in enumerate(common)]
     rest = np.flatnonzero(numbers < 0)
     more = len(counts) - len(common)
-    name = f"{more:,} more" if more > 0 else "not noted"
+    name = f"{more:,} more" if more > 0 else _NOT_NOTED
     return [*found, *([Slice(name, rest)] if len(rest) else [])]

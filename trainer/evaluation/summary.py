@@ -9,6 +9,7 @@ from trainer.evaluation.figures import HEADLINE
 
 TITLES: Mapping[str, str] = {
     "mean_average_precision": "mean average precision",
+    "average_precision_micro": "average precision of all labels",
     "label_ranking_average_precision": "label-ranking average precision",
     "f1_macro": "F1, mean of the classes",
     "f1_micro": "F1 of all labels",

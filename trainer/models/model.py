@@ -77,6 +77,19 @@ def backbone_of(network: keras.Model) -> keras.Model | None:
     return next(layer for layer in network.layers if isinstance(layer, keras.Model))
 
 
+def input_of(network: keras.Model, inner: keras.Model) -> keras.KerasTensor:
+    """Returns the tensor of a model that a model within it gets.
+
+    Raises:
+        LookupError: the model within it is not called.
+    """
+    nodes = [node for nodes in network._nodes_by_depth.values() for node in nodes]
+    for node in inner._inbound_nodes:
+        if node.operation is inner and node in nodes:
+            return node.input_tensors[0]
+    raise LookupError(inner.name)
+
+
 def of_size(network: keras.Model, image_size: int) -> keras.Model:
     """Returns a model for images of one size, which shares the weights of a model for images of any size."""
     inputs = keras.Input((image_size, image_size, 3), name=example.IMAGE)

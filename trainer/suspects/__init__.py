@@ -8,6 +8,6 @@ neighbours.py finds the images that are most like a suspect
 finding.py    finds suspects of all kinds in labels and probabilities
 confident.py  finds labels that contradict the probabilities: confident learning
 features.py   computes the features by which suspects are found
-scores.py     computes probabilities of all labels, by models that have not seen the label
+scores.py     computes probabilities of all labels, by regressions without the label
 examples.py   collects labels, names and rows of all images of a run's datasets
 """

@@ -10,18 +10,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from multihot import machine, signals
+from multihot import machine
 from multihot.errors import UserError
+from trainer import features
+from trainer.features import FeaturedSplit
 from trainer.finished_run import FinishedRun
 from trainer.input import pipeline
 from trainer.models import model
-from trainer.out_of_fold import FeaturedSplit
 from trainer.sources import Sources
 from trainer.suspects import scores
 from trainer.suspects.examples import Examples
 
 # A number that few backbones have more features than.
-_FEATURES = 2048
+_FEATURES = 4096
 
 
 def network(run: FinishedRun, data: Sources) -> keras.Model:
@@ -37,8 +38,8 @@ def network(run: FinishedRun, data: Sources) -> keras.Model:
 
 def compute(
     run: FinishedRun, network: keras.Model, data: Sources, folders: Sequence[str], splits: Sequence[str]
-) -> FeaturedSplit:
-    """Returns the features of all images: means of those of each image and of its mirror image.
+) -> tuple[FeaturedSplit, tuple[int, ...]]:
+    """Returns the features of all images, float16: means of those of each image and of its mirror image.
 
     Args:
         run: whose settings decide how images are read.
@@ -46,36 +47,35 @@ def compute(
         data: the datasets.
         folders: of the datasets; by default those of the run.
         splits: names of the splits, in the order of the result.
+
+    Returns:
+        The features, and the number of features of each layer.
     """
-    extractor, _ = model.extractor_and_head(network)
+    extractor = features.of_layers(network, run.config.image_size)
 
     def both(images: tf.Tensor) -> tf.Tensor:
-        return (extractor(images, training=False) + extractor(tf.reverse(images, [2]), training=False)) / 2
+        mean = (extractor.compute(images) + extractor.compute(tf.reverse(images, [2]))) / 2
+        return tf.clip_by_value(mean, tf.float16.min, tf.float16.max)
 
-    extract = tf.function(both, reduce_retracing=True)
     number = sum(data.split(split).num_examples for split in splits)
-    # Of their full size from the start: parts that are put together take twice the memory.
-    features = np.empty((number, extractor.output.shape[1]), np.float32)
-    labels = np.empty((number, len(data.classes)), np.uint8)
+    found = features.empty(number, extractor, len(data.classes), np.float16)
     done = 0
     for split in splits:
         print(f"Computing the features of {data.split(split).num_examples} images of {split} ...", flush=True)
-        for images, of_images in pipeline.evaluation_dataset(run.config_for(split, folders), data, split):
-            signals.check()
-            part = slice(done, done + len(of_images))
-            features[part], labels[part] = extract(images), of_images
-            done = part.stop
-    return FeaturedSplit(features, labels)
+        batches = pipeline.evaluation_dataset(run.config_for(split, folders), data, split)
+        rest = FeaturedSplit(found.features[done:], found.labels[done:])
+        done += features.compute(extractor._replace(compute=both), batches, rest)
+    return found, extractor.widths
 
 
 def check_memory(run: FinishedRun, examples: Examples) -> None:
-    """Refuses more images than fit into memory: features twice, their map, and scores and labels of all classes.
+    """Refuses more images than fit into memory: features, their map, and scores and labels of all classes.
 
     Raises:
         UserError: there is not enough memory.
     """
     number, classes = len(examples.filenames), len(examples.classes)
-    needed = number * (2 * 4 * _FEATURES + 4 * scores.LANDMARKS + 24 * classes)
+    needed = number * (2 * _FEATURES + 4 * scores.LANDMARKS + 24 * classes)
     free = machine.available_memory()
     if needed > free:
         raise UserError(

@@ -34,5 +34,6 @@ def nearest(features: NDArray[np.floating], of: NDArray[np.int64], number: int) 
 
 
 def _units(features: NDArray[np.floating]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return (features / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+    # The square of a float16 may be infinite.
+    values = features.astype(np.float32)
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(np.float32).tiny)

@@ -80,10 +80,13 @@ def main(options: SuspectsOptions) -> None:
     with sources.damaged_shards_named(data, splits):
         listed = examples.collect(data)
         features.check_memory(run, listed)
-        found = features.compute(run, features.network(run, data), data, options.data, listed.splits)
-        probabilities = scores.probabilities(found.features, found.labels, listed.groups, softmax=run.info.softmax)
+        found, widths = features.compute(run, features.network(run, data), data, options.data, listed.splits)
+        probabilities = scores.probabilities(
+            found.features, found.labels, widths=widths, groups=listed.groups, softmax=run.info.softmax
+        )
         suspects = finding.find(found.labels, probabilities, listed.groups, softmax=run.info.softmax)
-        html = page.build(suspects[: options.review], data, listed, found.labels, found.features)
+        # Neighbours are those by the last layer.
+        html = page.build(suspects[: options.review], data, listed, found.labels, found.features[:, : widths[0]])
     options.folder.mkdir(parents=True, exist_ok=True)
     run_folder.write_text(options.folder / files.SUSPECTS, files.suspects_csv(suspects, listed))
     run_folder.write_text(options.folder / _PAGE, html)

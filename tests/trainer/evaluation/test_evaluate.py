@@ -216,7 +216,9 @@ def test_losses_are_the_cross_entropy_of_scikit_learn() -> None:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_evaluated_is_one_sentence(finished: Path, data: Path, converted: Callable[..., str]) -> None:
+def test_what_cannot_be_evaluated_is_one_sentence(
+    finished: Path, data: Path, converted: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(match: str, **options: Any) -> None:
         with pytest.raises(UserError, match=match):
             evaluate.main(EvaluateOptions(**{"run": str(finished), **options}))
@@ -230,4 +232,6 @@ def test_what_cannot_be_evaluated_is_one_sentence(finished: Path, data: Path, co
     classes = r"It has blue, green, red, yellow; .*other.* has sea\."
     fails(rf"has no class of the data\. {classes}", data=(other,), split="test")
     fails(r"--slice_by must be one or several of image_size, group, csv\. Received: 'size'", slice_by=("size",))
+    # Before any prediction.
+    monkeypatch.setattr(predicting, "predict", None)
     fails("--slice_by=group: .* has no notes about groups", slice_by=("group",))

@@ -97,6 +97,11 @@ def test_averages_are_those_of_scikit_learn(case: tuple[Predictions, np.ndarray,
                 )
             _is(found[f"{name}_{average}"], expected)
     flat = known.ravel()
+    if labels.any() and (known & ~labels).any():
+        micro = sklearn.metrics.average_precision_score(labels.ravel()[flat], predictions.scores.ravel()[flat])
+        _is(found["average_precision_micro"], micro)
+    else:
+        assert np.isnan(found["average_precision_micro"])
     if flat.any():
         wrong = labels.ravel()[flat] != predicted.ravel()[flat]
         _is(found["hamming_loss"], float(wrong.mean()))
@@ -147,3 +152,19 @@ def test_many_weights_are_weighed_in_parts(monkeypatch: pytest.MonkeyPatch) -> N
     for name in HEADLINE:
         np.testing.assert_allclose(in_parts.headline[name], at_once.headline[name])
     np.testing.assert_allclose(in_parts.f1, at_once.f1)
+
+
+def test_few_levels_of_all_scores_are_nearly_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.random((4000, 10)) < 0.2
+    scores = (1 / (1 + np.exp(1 - 2 * labels - rng.normal(size=labels.shape)))).astype(np.float32)
+    exact = sklearn.metrics.average_precision_score(labels.ravel(), scores.ravel())
+    weights = np.ones((4000, 1), np.uint8)
+    predictions, half = Predictions(labels=labels, scores=scores), np.full(10, 0.5, np.float32)
+    all_levels = Weighable(predictions, half)(weights)
+    _is(all_levels.headline["average_precision_micro"][0], exact)
+    monkeypatch.setattr("trainer.evaluation.figures._LEVELS", 500)
+    few = Weighable(predictions, half)(weights)
+    assert few.headline["average_precision_micro"][0] == pytest.approx(exact, abs=2e-3)
+    assert few.headline["average_precision_micro"][0] != pytest.approx(exact, abs=1e-9)
+    np.testing.assert_allclose(few.average_precision, all_levels.average_precision)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from schemas.metadata import DatasetInfo
 from trainer.config import TrainConfig
-from trainer.evaluation import contents, page, summary
+from trainer.evaluation import contents, page, slices, summary
 from trainer.evaluation.predicting import Subject
 from trainer.finished_run import FinishedRun
 from trainer.input.listing import Listing
@@ -48,7 +48,7 @@ def _evaluation(classes: Sequence[str], *, n: int = 60) -> dict[str, Any]:
     subject = Subject(run, config, sources, tuple(range(k)), ("<i>only</i>",), ())
     names = [f"<u>{i}</u>{'long' * 40}.jpg" for i in range(n)]
     listing = Listing(names, np.stack([np.arange(n) + 100] * 2, axis=1), np.zeros(n, np.int32))
-    found = contents.evaluate(subject, predictions, listing, slice_by=("image_size",))
+    found = contents.evaluate(subject, predictions, listing, {"image_size": slices._by_size(listing.sizes)})
     worse = Predictions(labels=labels, scores=1 - scores, known=predictions.known)
     found["comparison"] = contents.compare(subject, subject, predictions, worse)
     return found

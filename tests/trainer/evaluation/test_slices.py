@@ -42,6 +42,9 @@ def test_groups_and_tables_are_those_of_the_notes(sources: Sources, monkeypatch:
         ("day", list(range(5))),
         ("not noted", list(range(5, 21))),
     ]
+    assert list(slices.not_noted({"csv": by_csv, "group": by_group})) == [
+        "--slice_by=group: 16 of 21 images have no note about it: they are the slice 'not noted'."
+    ]
 
 
 def test_the_table_of_a_converted_dataset_is_noted(sources: Sources) -> None:

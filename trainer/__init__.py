@@ -6,8 +6,8 @@ main.py        defines the command line of the trainer: flags become TrainConfig
 train.py       runs a training: the order of its steps, and nothing else
 runs.py        compares runs side by side: `python -m trainer.runs`
 evaluate.py    evaluates the model of a run on any dataset: `python -m trainer.evaluate`
-evaluation/    computes the figures of such an evaluation, and builds its page
 predict.py     predicts on files, folders and stores: `python -m trainer.predict`
+evaluation/    computes the figures of such an evaluation, and builds its page
 export.py      exports the model of a run: `python -m trainer.export`
 suspects/      finds labels that may be wrong, and builds the page for their review: `python -m trainer.suspects`
 exporting/     writes a model in the forms that other runtimes take

@@ -1,14 +1,13 @@
 """`python -m trainer.export --run=RUN --formats=saved_model,onnx,litert,keras`: exports the model of a run.
 
 Each file is run by its own runtime, and compared with the predictions of the trainer on images of the validation split:
-export.json has the differences.
+export.json has the differences. It gets its name after that: an export that is killed leaves no part of it.
 """
 
 import dataclasses
 import functools
 import itertools
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
@@ -81,40 +80,56 @@ USAGE = Usage(
 
 def main(options: ExportOptions) -> None:
     """Writes each format, compares it, and prints a line for it."""
-    taken = [name for name in options.formats if (options.folder / FORMATS[name]).exists()]
-    if taken and not options.overwrite:
-        raise UserError(f"{options.folder} has {', '.join(taken)} already. Replace: --overwrite")
+    _refuse_taken(options)  # Before the imports, which take seconds.
     with quiet():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
-        from trainer import finished_run, run_folder
-        from trainer.exporting import compare, formats
+        from trainer import finished_run
+        from trainer.exporting import output
     native_stderr.filter_libjpeg()
     run = finished_run.find(options.run)
     network = run.load_model()
-    options.folder.mkdir(parents=True, exist_ok=True)
+    with output.claimed(options.folder):
+        _refuse_taken(options)
+        _export(options, run, network)
+    print(f"Export: {options.folder} ({_RESULT} has the differences, {_NOTES} the classes and thresholds)")
+
+
+def _refuse_taken(options: ExportOptions) -> None:
+    taken = [name for name in options.formats if (options.folder / FORMATS[name]).exists()]
+    if taken and not options.overwrite:
+        raise UserError(f"{options.folder} has {', '.join(taken)} already. Replace: --overwrite")
+
+
+def _export(options: ExportOptions, run: "FinishedRun", network: "keras.Model") -> None:
+    """Writes and compares the formats, in a folder that is claimed."""
+    from trainer import run_folder
+    from trainer.exporting import compare, formats, output
+
     try:
         images = compare.Images(network, run.info, *_examples(run, options.compare))
     except UserError as error:
         images = None
         print(f"Files are not compared with the model: {error}")
-    formats.write_notes(run.info, options.folder / _NOTES)
+    with output.complete(options.folder / _NOTES) as notes:
+        formats.write_notes(run.info, notes)
     result = options.folder / _RESULT
     written: dict[str, Any] = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
     for name in options.formats:
-        _write(name, run, network, options.folder / FORMATS[name])
-        written[name] = _described(name, run, options.folder / FORMATS[name], images)
+        with output.complete(options.folder / FORMATS[name]) as path:
+            _write(name, run, network, path)
+            described = _described(name, run, path, images)
+            if written.pop(name, None):  # The differences of the file that is replaced.
+                run_folder.write_text(result, json.dumps(written, indent=1) + "\n")
+        written[name] = described
         run_folder.write_text(result, json.dumps(written, indent=1) + "\n")
-        print(_line(name, written[name]), flush=True)
-    print(f"Export: {options.folder} ({_RESULT} has the differences, {_NOTES} the classes and thresholds)")
+        print(_line(name, described), flush=True)
 
 
 def _write(name: str, run: "FinishedRun", network: "keras.Model", path: Path) -> None:
     from trainer.exporting import formats
 
-    if path.is_dir():
-        shutil.rmtree(path)
     if name == "saved_model":
         formats.write_saved_model(network, run.info, path)
     elif name == "onnx":
@@ -128,12 +143,12 @@ def _write(name: str, run: "FinishedRun", network: "keras.Model", path: Path) ->
 
 
 def _described(name: str, run: "FinishedRun", path: Path, images: "Images | None") -> dict[str, Any]:
-    """Returns what export.json has of a format."""
+    """Returns what export.json has of a format, whose file does not have its name yet."""
     from trainer.exporting import compare
 
     files = [file for file in (path, *path.rglob("*")) if file.is_file()]
-    described: dict[str, Any] = {"path": path.name, "bytes": sum(file.stat().st_size for file in files)}
-    found = compare.runtime(path.name, path, run.info) if images else None
+    described: dict[str, Any] = {"path": FORMATS[name], "bytes": sum(file.stat().st_size for file in files)}
+    found = compare.runtime(FORMATS[name], path, run.info) if images else None
     if not found or not images:
         return {**described, "runtime": None}
     runtime, predict = found

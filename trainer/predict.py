@@ -24,9 +24,15 @@ from multihot.settings import setting
 from multihot.usage import Usage
 
 if TYPE_CHECKING:
+    import keras
+
     from multihot.storage import File
     from trainer.finished_run import FinishedRun
     from trainer.prediction.table import Table
+
+
+# Images of a picture, at most.
+_MOST_EXPLAINED = 300
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,12 @@ class PredictOptions(LimitOptions):
         default="predictions.csv", metadata=setting("File for the rows: .csv or .parquet.", value="FILE")
     )
     batch_size: int = field(default=32, metadata=setting("Images that the model gets at a time."))
+    explain: int = field(
+        default=0,
+        metadata=setting(
+            "Images to draw with activation maps, spread over all files; the picture is beside --output.", value="N"
+        ),
+    )
     overwrite: bool = field(default=False, metadata=setting("Replace the file that is in --output."))
 
     def __post_init__(self) -> None:
@@ -55,6 +67,8 @@ class PredictOptions(LimitOptions):
             raise UserError(f"--output must be a file of this machine. Received: {self.output!r}")
         if Path(self.output).suffix not in (".csv", ".parquet"):
             raise UserError(f"--output must end with .csv or .parquet. Received: {self.output!r}")
+        if not 0 <= self.explain <= _MOST_EXPLAINED:
+            raise UserError(f"--explain must be from 0 to {_MOST_EXPLAINED}. Received: {self.explain}")
 
 
 USAGE = Usage(
@@ -89,8 +103,10 @@ def main(options: PredictOptions) -> None:
         num_done = _pass_over(files, rows, options.output)
         if num_done:
             print(f"Going on after {num_done:,} of {num_files:,} files.")
+        network = run.load_model()
         with command.leaves(lambda: "The rows so far are kept: the same command goes on."):
-            faults, rate = _predict(options, run, files, rows, num_files, num_done)
+            faults, rate = _predict(options, run, network, files, rows, num_files, num_done)
+            explained = _explain(options, run, network, num_files) if options.explain else ""
         rows.finish()
     num_faults = sum(faults.values())
     print(f"{num_files - num_done - num_faults:,} images predicted, {rate:.0f} images/s.")
@@ -98,6 +114,8 @@ def main(options: PredictOptions) -> None:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in faults.most_common())
         print(f"Could not be used: {num_faults:,} of the files ({reasons}). The column `reason` names the cause.")
     print(f"Rows: {printable(options.output)}")
+    if explained:
+        print(explained)
 
 
 def _key(options: PredictOptions, run: "FinishedRun") -> str:
@@ -121,14 +139,20 @@ def _pass_over(files: "Iterator[File]", rows: "Table", output: str) -> int:
 
 
 def _predict(
-    options: PredictOptions, run: "FinishedRun", files: "Iterator[File]", rows: "Table", num_files: int, num_done: int
+    options: PredictOptions,
+    run: "FinishedRun",
+    network: "keras.Model",
+    files: "Iterator[File]",
+    rows: "Table",
+    num_files: int,
+    num_done: int,
 ) -> tuple[Counter[str], float]:
     """Predicts on files. Returns the number of faults of each reason, and images per second."""
     from trainer.prediction.progress import Progress
     from trainer.prediction.reading import Reader
     from trainer.prediction.scoring import Scores
 
-    scores, reader = Scores(run.load_model(), run.info), Reader(run.info, options.limits)
+    scores, reader = Scores(network, run.info), Reader(run.info, options.limits)
     progress, faults = Progress(num_files, num_done), Counter[str]()
     # One that is listed after they were counted is left to the next time.
     counted = itertools.islice(files, num_files - num_done)
@@ -139,6 +163,29 @@ def _predict(
         progress.advance(len(batch.names))
     progress.close()
     return faults, progress.rate
+
+
+def _explain(options: PredictOptions, run: "FinishedRun", network: "keras.Model", num_files: int) -> str:
+    """Draws some images with maps of their most probable class. Returns a line for the user."""
+    from trainer.evaluation import maps
+    from trainer.prediction import explained, places
+    from trainer.prediction.reading import Reader
+    from trainer.prediction.scoring import Scores
+
+    count = min(options.explain, num_files)
+    numbers = {i * num_files // count for i in range(count)}
+    chosen = (file for number, file in enumerate(places.files(options.files)) if number in numbers)
+    batch = next(Reader(run.info, options.limits).batches(chosen, count, 1), None)
+    if batch is None or not len(batch.images):
+        return "None of the images for --explain could be used: there is no picture of them."
+    scores = Scores(network, run.info)(batch.images)
+    found = maps.compute(network, batch.images, scores.argmax(axis=1).tolist())
+    if found is None:
+        return f"The model in {run.path} has no activation maps: there is no picture for --explain."
+    path = Path(options.output).with_suffix(".explained.png")
+    names = [name for name, fault in zip(batch.names, batch.faults, strict=True) if not fault]
+    explained.draw(batch.images, names, scores, found.values, run.info, path)
+    return f"Activation maps of {len(names)} images: {printable(str(path))}"
 
 
 def run() -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import trainer
 from multihot import flags
@@ -126,6 +127,29 @@ def test_files_that_cannot_be_used_are_rows_with_their_reason(
     said = capsys.readouterr().out
     assert "3 images predicted" in said
     assert "Could not be used: 4 of the files (corrupt_image 1, empty_file 1" in said
+
+
+def test_some_images_are_explained_by_maps(
+    predict_on: Predict, tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, picture = tmp_path / "grey", tmp_path / "predictions.explained.png"
+    folder.mkdir()
+    (folder / "$a$ <b>, \n바다.jpg").write_bytes(b"")
+    assert len(predict_on(folder, "--explain=3")) == 1
+    assert "None of the images for --explain could be used" in capsys.readouterr().out
+    assert not picture.exists()
+    for name in ("grey.jpg", "grey.png"):
+        (folder / f"$a$ <b>, \n바다 {name}").write_bytes((source / "images" / name).read_bytes())
+    assert len(predict_on(folder, "--explain=3", "--overwrite")) == 3
+    assert f"Activation maps of 2 images: {picture}" in capsys.readouterr().out
+    pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+    width = pixels.shape[1]
+    coloured = np.ptp(pixels, axis=2) > 40
+    # Of each of the two images in a row of three, the second panel has the map; the images are grey.
+    panels = [coloured[:, width * i // 6 : width * (i + 1) // 6].any() for i in range(6)]
+    assert panels == [False, True, False, True, False, False]
+    with pytest.raises(UserError, match=r"--explain must be from 0 to 300\. Received: 301"):
+        predict_on(folder, "--explain=301")
 
 
 def test_places_that_are_not_there_are_one_sentence(predict_on: Predict, tmp_path: Path) -> None:

@@ -230,7 +230,6 @@ def _group(row: Row) -> str:
 
 
 def _begin_shard(group: tuple[Shard, Iterable[bytes]], options: ConvertOptions, run: str) -> Callable[[], ShardResult]:
-    claims.check(options.incomplete, run)
     (split, index, num_shards, has_unknown), sources = group
     begun = processes.begin(
         writing.write_shard,
@@ -243,6 +242,7 @@ def _begin_shard(group: tuple[Shard, Iterable[bytes]], options: ConvertOptions, 
         preparation=reading.preparation(options),
         has_unknown=has_unknown,
         num_threads=parallel.threads_of_a_process(options),
+        check=functools.partial(claims.check, options.incomplete, run),
     )
     return functools.partial(_written, begun)
 

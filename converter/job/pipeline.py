@@ -121,7 +121,9 @@ def _run(
         runners.stage(beam_options, staged)
         runners.set_timeout(beam_options)
         pipeline = runners.pipeline(runner, beam_options)
-        graph.build(pipeline, options, tables, corrected, num_rows, num_parts, _description(options), run)
+        graph.build(
+            pipeline, options, tables, corrected, num_rows, num_parts, _description(options), run, job is not None
+        )
         if job:
             job.run(pipeline, options)
         else:

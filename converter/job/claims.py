@@ -64,7 +64,7 @@ def held(folder: str, run: str) -> Iterator[None]:
         # The next conversion, which may be in this process, need not wait until the claim is lost.
         with contextlib.suppress(UserError, OSError):
             check(folder, run)
-            storage.delete(path)
+            storage.delete_files([path])
 
 
 def _release(folder: str, run: str) -> None:

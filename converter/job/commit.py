@@ -164,12 +164,12 @@ def _clear(incomplete: str) -> None:
 
 def _is_published(options: ConvertOptions, info: DatasetInfo, place: publishing.Place | None, run: str) -> bool:
     """Whether an earlier attempt at this step succeeded: a runner that lost its result repeats the step."""
-    if place and run and _read(f"{options.incomplete}/{_PUBLISHED}") == run.encode():
+    if place and run and storage.read_if_there(f"{options.incomplete}/{_PUBLISHED}") == run.encode():
         return True
     if run and not place and _run_of(options) == run:
         return True
     path = f"{options.dataset}/{layout.MANIFEST}"
-    manifest = place.manifest if place else _read(path)
+    manifest = place.manifest if place else storage.read_if_there(path)
     if not info.splits or manifest != info.to_json().encode():
         return False
     # While shards are still in the incomplete folder, an existing dataset is the one to be overwritten: it may be
@@ -186,17 +186,10 @@ def _run_of(options: ConvertOptions) -> str:
         return ""
 
 
-def _read(path: str) -> bytes | None:
-    try:
-        return storage.read(path)
-    except FileNotFoundError:
-        return None
-
-
 def read_failure(options: ConvertOptions) -> str | None:
     """Returns the reason why the last conversion published nothing; None if it published a dataset."""
-    path = f"{options.incomplete}/{FAILURE}"
-    return str(json.loads(storage.read(path))["message"]) if storage.exists(path) else None
+    failure = storage.read_if_there(f"{options.incomplete}/{FAILURE}")
+    return None if failure is None else str(json.loads(failure)["message"])
 
 
 def num_reused(options: ConvertOptions) -> int:

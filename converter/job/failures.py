@@ -13,6 +13,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from multihot import command
 from multihot.errors import UserError
+from multihot.images.decoders import DecoderError
 
 # The output of a step for the sentence about a mistake.
 FAILURES = "failures"
@@ -53,7 +54,7 @@ def may_pass(error: BaseException) -> bool:
     """Whether another attempt may succeed: a store or a machine has failed, and not the input."""
     cause: BaseException | None = error
     while cause:
-        if isinstance(cause, MemoryError | ConnectionError | TimeoutError):
+        if isinstance(cause, MemoryError | ConnectionError | TimeoutError | DecoderError):
             return True
         # Errors about the contents of a file, such as those of gzip, have no number.
         if isinstance(cause, OSError) and cause.errno is not None:

@@ -28,7 +28,7 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 from converter.duplicates import grouping
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.grouping import Member
-from converter.job import claims, joining, parallel, watching
+from converter.job import claims, failures, joining, parallel, watching
 from converter.job.commit import commit, fail
 from converter.job.duplicates import FindGroups
 from converter.job.joining import Joined
@@ -57,6 +57,7 @@ def build(
     num_parts: int,
     conversion: Mapping[str, Any],
     run: str = "",
+    is_remote: bool = False,
 ) -> None:
     """Adds all steps of a conversion to a pipeline.
 
@@ -69,14 +70,20 @@ def build(
         num_parts: of each band of fingerprints.
         conversion: facts about this run for conversion.json.
         run: id of the run, under which it has claimed the folder of the unfinished dataset.
+        is_remote: whether the runner may repeat a step that fails.
     """
     joined = joining.read(pipeline, options, tables, num_rows)
     # Corrected labels move no image to another split.
     sources, failed = joining.correct(pipeline, _assign_splits(joined, options, num_parts), corrections, joined.failed)
-    results = (
+    written = (
         by_shard(sources, options, failed)  # (Shard, [packed [Source]])
-        | "WriteShards" >> beam.ParDo(InProcesses(_begin_shard, options, run))
+        | "WriteShards"
+        >> beam.ParDo(InProcesses(_begin_shard, options, run, hands_on=is_remote)).with_outputs(
+            failures.FAILURES, main="results"
+        )
     )  # ShardResult
+    results = written.results
+    failed = (failed, written[failures.FAILURES]) | "ShardsFailed" >> beam.Flatten()
     copies = (
         results
         | "Fingerprints" >> beam.Map(_fingerprints)  # [Fingerprint]
@@ -230,7 +237,6 @@ def _group(row: Row) -> str:
 
 
 def _begin_shard(group: tuple[Shard, Iterable[bytes]], options: ConvertOptions, run: str) -> Callable[[], ShardResult]:
-    claims.check(options.incomplete, run)
     (split, index, num_shards, has_unknown), sources = group
     begun = processes.begin(
         writing.write_shard,
@@ -243,6 +249,7 @@ def _begin_shard(group: tuple[Shard, Iterable[bytes]], options: ConvertOptions, 
         preparation=reading.preparation(options),
         has_unknown=has_unknown,
         num_threads=parallel.threads_of_a_process(options),
+        check=functools.partial(claims.check, options.incomplete, run),
     )
     return functools.partial(_written, begun)
 

@@ -7,6 +7,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
+from converter.job import failures
 from converter.options import ConvertOptions
 from converter.system import processes
 
@@ -19,22 +20,25 @@ def threads_of_a_process(options: ConvertOptions) -> int:
 class InProcesses(beam.DoFn):
     """(key, [[item]]) -> result: several elements at a time if there are processes for it, the largest first."""
 
-    def __init__(self, begin: Callable[..., Callable[[], Any]], *args: Any):
+    def __init__(self, begin: Callable[..., Callable[[], Any]], *args: Any, hands_on: bool = False):
         """Stores the function to call with each element.
 
         Args:
             begin: starts to work on an element, and returns a function that waits for the result; see
                 converter/system/processes.py.
             args: further arguments of `begin`.
+            hands_on: whether a mistake of the user goes to the output for failures (failures.py), so that a runner on
+                other machines does not repeat the work. Otherwise it is raised, and ends the job at once.
         """
         super().__init__()
-        self._begin, self._args = begin, args
+        self._begin, self._args, self._hands_on = begin, args, hands_on
         self._elements: list[tuple[Any, Iterable[Sized]]] = []
 
     def process(self, element: tuple[Any, Iterable[Sized]]) -> Iterator[Any]:
         """Yields the result of an element; with several processes, elements are kept until `finish_bundle`."""
         if processes.number() == 1:
-            yield self._begin(element, *self._args)()
+            outputs = (begin(element, *self._args)() for begin in [self._begin])
+            yield from failures.handed_on(outputs) if self._hands_on else outputs
         else:
             key, values = element
             self._elements.append((key, list(values)))

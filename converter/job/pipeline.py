@@ -31,6 +31,9 @@ from multihot.errors import UserError
 from schemas import layout
 from schemas.metadata import DatasetInfo
 
+# That the work of further processes needs.
+_MODULES = [each.__name__ for each in (writing, claims, neighbours, lookalikes)]
+
 
 def convert(
     options: ConvertOptions, beam_options: PipelineOptions | None = None, *, max_processes: int = 1
@@ -41,7 +44,7 @@ def convert(
         options: of the conversion.
         beam_options: the runner and its options; by default the job runs in this process.
         max_processes: largest number of processes that write shards beside this one, where the files are on this
-            machine; half as many again in stores. They are started only if the job runs here, and is large enough.
+            machine; twice as many in stores. They are started only if the job runs here, and is large enough.
             Each imports the main module of the program, as always with `multiprocessing`: it must have an
             `if __name__ == "__main__"`.
 
@@ -113,12 +116,14 @@ def _run(
     with (
         tempfile.TemporaryDirectory() as staged,
         contextlib.nullcontext() if job else progress.bar(),
-        processes.started(number, memory, modules=[each.__name__ for each in (writing, neighbours, lookalikes)]),
+        processes.started(number, memory, modules=_MODULES),
     ):
         runners.stage(beam_options, staged)
         runners.set_timeout(beam_options)
         pipeline = runners.pipeline(runner, beam_options)
-        graph.build(pipeline, options, tables, corrected, num_rows, num_parts, _description(options), run)
+        graph.build(
+            pipeline, options, tables, corrected, num_rows, num_parts, _description(options), run, job is not None
+        )
         if job:
             job.run(pipeline, options)
         else:
@@ -202,9 +207,13 @@ def _check_output(options: ConvertOptions) -> None:
     """Checks that the output can be published, before any work is done."""
     dataset, path = options.dataset, f"{options.dataset}/{layout.MANIFEST}"
     publishing.restore(dataset, commit_marker=layout.MANIFEST, backup=layout.replaced_dir(dataset))
-    manifest = storage.read(path) if storage.exists(path) else None
+    # A store answers after a while, so that it is asked for all of this at once.
+    with storage.in_parallel(dataset) as threads:
+        reading = threads.submit(storage.read_if_there, path)
+        looking = [threads.submit(is_there, dataset) for is_there in (storage.exists, storage.folder_exists)]
+    manifest = reading.result()
     if manifest is None:
-        if storage.exists(dataset) or storage.folder_exists(dataset):
+        if any(each.result() for each in looking):
             raise UserError(f"{dataset} exists and is not a dataset of multihot. Choose another --output.")
     elif not publishing.is_mark(manifest):
         if _is_of_others(manifest):
@@ -226,6 +235,5 @@ def _is_of_others(manifest: bytes) -> bool:
 
 def _clear(options: ConvertOptions) -> None:
     """Makes the incomplete folder, without the manifest or the failure that an earlier run may have left in it."""
-    for name in (layout.MANIFEST, commit.FAILURE):
-        storage.delete(f"{options.incomplete}/{name}")
+    storage.delete_files([f"{options.incomplete}/{name}" for name in (layout.MANIFEST, commit.FAILURE)])
     storage.make_folder(options.incomplete)  # Fails now rather than after the work; finished shards in it are kept.

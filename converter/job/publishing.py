@@ -130,8 +130,10 @@ def is_mark(manifest: bytes) -> bool:
 
 
 def restore(target: str, *, commit_marker: str, backup: str) -> None:
-    """Restores the old folder from `backup`, if a `publish` was killed between its two renames."""
-    if storage.is_local(target) and storage.exists(f"{backup}/{commit_marker}") and not storage.exists(target):
+    """Restores the old folder from `backup`, if a `publish` was killed between its two renames. In a store none is."""
+    if not storage.is_local(target):
+        return
+    if storage.exists(f"{backup}/{commit_marker}") and not storage.exists(target):
         os.replace(backup, target)
     _discard(backup, commit_marker)
 

@@ -70,8 +70,8 @@ def num_processes(num_rows: int, max_processes: int, memory: int, *, in_store: b
         max_processes: largest number of processes to start beside files of this machine.
         memory: available bytes on this machine. Processes take at most half of them; the rest is left for images.
         in_store: whether images or shards are in a store. Between two shards, a process waits for some requests, one
-            after the other: half as many processes again have work for the cores meanwhile.
+            after the other: twice as many processes have work for the cores meanwhile.
     """
     if num_rows < _PROCESSES_ROWS or max_processes < 2:
         return 1
-    return max(1, min(-(-3 * max_processes // 2) if in_store else max_processes, memory // 2 // _PROCESS_BYTES))
+    return max(1, min(2 * max_processes if in_store else max_processes, memory // 2 // _PROCESS_BYTES))

@@ -64,7 +64,7 @@ def check_writable(who: str, folder: str) -> None:
     path = f"{folder.rstrip('/')}/check-{uuid.uuid4().hex}"
     try:
         storage.write(path, "multihot")
-        storage.delete(path)
+        storage.delete_files([path])
     except OSError as error:
         raise UserError(f"{who} cannot write files to {folder} and delete them: {error.strerror}") from error
 

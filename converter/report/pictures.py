@@ -29,6 +29,9 @@ MAX_LABELS = 20_000_000
 # Longer side of a small picture, in pixels. The page shows it at 120, so that it is nearly sharp on a display with two
 # pixels for one; it has about 5 kB.
 _SIZE = 176
+# Records of a shard that are read one after the other. In a store, opening the shard takes one request, and each record
+# one more; several are read at a time.
+_IN_TURN = 4
 
 
 class Place(NamedTuple):
@@ -131,8 +134,10 @@ def thumbnails(
             return {place: thumbnail(image, limits.max_pixels) for place, image in zip(places, each, strict=True)}
 
     by_shard = itertools.groupby(sorted(set(places)), key=lambda place: place.shard)
+    groups = [(shard, list(group)) for shard, group in by_shard]
+    some = [(shard, group[i : i + _IN_TURN]) for shard, group in groups for i in range(0, len(group), _IN_TURN)]
     with storage.in_parallel(directory) as threads:
-        found = threads.map(of_shard, [(shard, list(group)) for shard, group in by_shard])
+        found = threads.map(of_shard, some)
         return {place: picture for each in found for place, picture in each.items()}
 
 

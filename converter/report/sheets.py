@@ -5,6 +5,7 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import NamedTuple
 
 from converter.report import pictures
@@ -95,14 +96,18 @@ def of_duplicates(
     # Groups in several splits come first, since they make validation scores too high.
     chosen = heapq.nsmallest(_GROUPS, groups(), key=lambda group: len({row["split"] for row in group}) == 1)
     with storage.in_parallel(directory) as threads:
-        return list(threads.map(lambda group: _of_group(group, find), chosen)), num_groups
+        # All are begun before any is waited for: in a store, each takes several requests, one after the other.
+        begun = [_of_group(group, lambda split, name: threads.submit(find, split, name)) for group in chosen]
+        return [each() for each in begun], num_groups
 
 
-def _of_group(group: list[dict[str, str]], find: Callable[[str, str], Place | None]) -> Sheet:
+def _of_group(group: list[dict[str, str]], find: Callable[[str, str], Future[Place | None]]) -> Callable[[], Sheet]:
     first = {row["split"]: row for row in reversed(group)}
     ranked = sorted(group, key=lambda row: row is not first[row["split"]])  # An image of each split comes first.
-    some = [
-        Picture(row["filename"], f"{row['split']}, {row['kind']}", find(row["split"], row["filename"]))
-        for row in ranked[:_OF_A_GROUP]
-    ]
-    return Sheet(tuple(sorted(first)), len(group), some)
+    found = [(row, find(row["split"], row["filename"])) for row in ranked[:_OF_A_GROUP]]
+
+    def sheet() -> Sheet:
+        some = [Picture(row["filename"], f"{row['split']}, {row['kind']}", place.result()) for row, place in found]
+        return Sheet(tuple(sorted(first)), len(group), some)
+
+    return sheet

@@ -83,6 +83,7 @@ def write_shard(
     preparation: Preparation,
     num_threads: int,
     has_unknown: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> ShardResult:
     """Reads the images of a shard, proves them, and writes the shard and its index, unless that has been done before.
 
@@ -96,6 +97,7 @@ def write_shard(
         preparation: settings for every image.
         num_threads: batches of images read and decoded at a time; about twice as many are held in memory.
         has_unknown: whether the records of the dataset have the feature `labels/known`.
+        check: raises an error if nothing may be written any more. It is called once, before anything is.
 
     Returns:
         The result: the same for the same sources, whatever their order.
@@ -107,7 +109,8 @@ def write_shard(
     planned = layout.shard(split, index, num_shards)
     digest = provenance.digest(ordered, (preparation, has_unknown))
     read = functools.partial(reading.read, preparation=preparation, num_threads=num_threads)
-    found = _reuse(directory, published, planned, digest, ordered, read)
+    earlier = _earlier(directory, published, planned, check)
+    found = _reuse(earlier, directory, planned, digest, ordered, read)
     attempt, made, rejects = found or _write(directory, planned, digest, ordered, read, has_unknown)
     return ShardResult(
         split=split,
@@ -128,14 +131,19 @@ def _damaged(made: Provenance, sources: Sequence[Source]) -> tuple[Damaged, ...]
 
 
 def _reuse(
-    directory: str, published: str, planned: str, digest: str, sources: Sequence[Source], read: _Reader
+    earlier: Iterable[tuple[str, str, Provenance]],
+    directory: str,
+    planned: str,
+    digest: str,
+    sources: Sequence[Source],
+    read: _Reader,
 ) -> tuple[str, Provenance, list[Reject]] | None:
     """Returns the attempt, the note and the rejects of a shard of an earlier run, if it can be reused; None otherwise.
 
     It can be reused if its sources are the same, its files are intact, and the same images are rejected again. A shard
     that is in its place in a dataset is linked to an attempt.
     """
-    for folder, attempt, made in _earlier(directory, published, planned):
+    for folder, attempt, made in earlier:
         if made.digest != digest or not made.is_intact(
             folder, layout.attempt(planned, attempt) if attempt else made.path
         ):
@@ -156,7 +164,9 @@ def _reuse(
     return None
 
 
-def _earlier(directory: str, published: str, planned: str) -> Iterator[tuple[str, str, Provenance]]:
+def _earlier(
+    directory: str, published: str, planned: str, check: Callable[[], None]
+) -> Iterator[tuple[str, str, Provenance]]:
     """Yields the notes of earlier runs about a shard, each with its folder and its attempt.
 
     The attempt is "" where a shard is in its place in the dataset: in the published one, or in the assembled one if
@@ -164,15 +174,24 @@ def _earlier(directory: str, published: str, planned: str) -> Iterator[tuple[str
     """
     assembled = [layout.assembled_dir(directory)] if storage.is_local(directory) else []
     notes = f"{directory}/{layout.MADE_FROM}/{layout.attempt(planned, '')}"
-    for file in sorted(storage.list_files(notes)):
+    # A store answers after a while, so that all is asked for at the same time.
+    with storage.in_parallel(directory) as threads:
+        checking = threads.submit(check)
+        listing = threads.submit(lambda: sorted(storage.list_files(notes)))
+        reading = threads.submit(Provenance.read, published, planned)
+        checking.result()
+        files = listing.result()
+    for file in files:
         attempt = file.name.removesuffix(".json")
         if made := Provenance.read(directory, layout.attempt(planned, attempt)):
             yield directory, attempt, made
             for folder in assembled:
                 yield folder, "", made
-    for folder in (*assembled, published):
+    for folder in assembled:
         if made := Provenance.read(folder, planned):
             yield folder, "", made
+    if made := reading.result():
+        yield published, "", made
 
 
 def _take_over(
@@ -199,7 +218,7 @@ def _write(
     fingerprints: Batch[Fingerprint] = Batch()
     rejects: list[Reject] = []
     damaged: list[tuple[str, str]] = []
-    with storage.create(f"{directory}/{path}") as file:
+    with storage.in_parallel(directory) as threads, storage.create(f"{directory}/{path}") as file:
         writer = ShardWriter(file)
         for batch in read(sources):
             prepared = [one for one in batch if isinstance(one, PreparedRow)]
@@ -209,14 +228,17 @@ def _write(
                 fingerprints += (one.fingerprint for one in prepared)
                 damaged += ((one.row.filename, one.image.damage) for one in prepared if one.image.damage)
             progress.advance(len(batch))
+        if writer.num_examples:
+            # In a store, while the end of the shard is sent.
+            indexing = threads.submit(storage.write, f"{directory}/{layout.shard_index(path)}", writer.index)
     shard = None
     if writer.num_examples:
         shard = ShardInfo(
             path=planned, num_examples=writer.num_examples, num_bytes=writer.num_bytes, sha256=writer.sha256
         )
-        storage.write(f"{directory}/{layout.shard_index(path)}", writer.index)
+        indexing.result()
     else:
-        storage.delete(f"{directory}/{path}")
+        storage.delete_files([f"{directory}/{path}"])
     made = Provenance(
         digest=digest,
         shard=shard,
@@ -227,11 +249,9 @@ def _write(
         rejected=tuple(reject.filename for reject in rejects),
         damaged=tuple(damaged),
     )
-    # A store takes an object in full or not at all: its size says whether it is there.
-    written = f"{directory}/{path}"
-    arrived = made.is_intact(directory, path) if storage.is_local(directory) else _has_size(written, shard)
-    if not arrived:
-        raise OSError(errno.EIO, "does not read back as it was written", written)
+    # A store takes an object in full or not at all, and has answered that it is there. The last step looks once more.
+    if storage.is_local(directory) and not made.is_intact(directory, path):
+        raise OSError(errno.EIO, "does not read back as it was written", f"{directory}/{path}")
     made.write(directory, path)
     return attempt, made, rejects
 
@@ -243,10 +263,6 @@ def _rows(fingerprints: Iterable[Fingerprint], sources: Sequence[Source]) -> Bat
     return Batch(
         RowPlace(row.filename, row.csv, row.line, row.group if row.group != row.filename else "") for row in named
     )
-
-
-def _has_size(path: str, shard: ShardInfo | None) -> bool:
-    return not shard or storage.size(path) == shard.file_bytes
 
 
 def _write_examples(writer: ShardWriter, prepared: Sequence[PreparedRow], has_unknown: bool) -> Statistics:

@@ -29,7 +29,7 @@ __all__ = ["MAX_READ_BYTES", "File", "FileTooLargeError", "Part", "StoreError", 
 
 # Largest size of a file that is read as a whole: rejects.csv with ten million rows has this size.
 MAX_READ_BYTES = 1_000_000_000
-_SHORT_READS = 32
+_SHORT_READS = 64
 
 
 def check(path: str) -> None:
@@ -116,6 +116,14 @@ def read(path: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
     return local.read(path, max_bytes) if is_local(path) else objects.read(path, max_bytes)
 
 
+def read_if_there(path: str) -> bytes | None:
+    """Returns the contents of a file; None if there is none. It raises what `read` does otherwise."""
+    try:
+        return read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def open_binary(path: str) -> BinaryIO:
     """Opens a file for reading; the file is a context manager.
 
@@ -197,7 +205,22 @@ def delete(path: str) -> None:
         local.delete(path)
         return
     found = [file.path for file in list_files(path)]
-    objects.delete([*found, path] if exists(path) else found)
+    is_bucket = "/" not in path.partition("://")[2].rstrip("/")
+    objects.delete(found if is_bucket else [*found, path])
+
+
+def delete_files(paths: Collection[str]) -> None:
+    """Deletes files, if they exist: in a store by one request, which does not look for folders of these names.
+
+    Args:
+        paths: of the files, all on this machine or all in one bucket.
+    """
+    paths = list(paths)
+    if paths and not is_local(paths[0]):
+        objects.delete(paths)
+        return
+    for path in paths:
+        local.delete(path)
 
 
 def keep_only(folder: str, names: Collection[str]) -> None:

@@ -1,7 +1,8 @@
 """Reads the files of a sequence ahead of their use, as many at a time as it takes for nobody to wait.
 
 A store answers after tens of milliseconds, in which a processor proves a hundred images. So many requests have to be
-under way at a time, and how many depends on the store: the number grows whenever someone waits for a file.
+under way at a time, and how many depends on the store: the number grows while someone waits for files. More of them
+than that take processor time, since each has a thread.
 """
 
 import collections
@@ -16,7 +17,7 @@ from multihot.storage.files import File
 _T = TypeVar("_T")
 
 # Requests under way at a time: at first, at most, and the factor by which the number grows after a wait.
-_FIRST, _MOST, _GROWTH = 8, 256, 1.5
+_FIRST, _MOST, _GROWTH = 8, 256, 2
 # Bytes of the files that are read or wait to be used, in one process.
 _HELD_BYTES = 1 << 28
 
@@ -53,31 +54,37 @@ def read(
     """
     pending: collections.deque[tuple[_T, Future[bytes], int]] = collections.deque()
     held = 0
+    # Number of items until a wait says that the window is too small: the first ones of a sequence are always waited
+    # for, and after the window has grown, those that were asked for before.
+    early = _window.size
+
+    def waits_for(future: Future[bytes]) -> Callable[[], bytes]:
+        def content() -> bytes:
+            nonlocal early
+            early -= 1
+            if early < 0 and not future.done():
+                _window.grow()
+                early = _window.size
+            return future.result()
+
+        return content
+
     try:
         for item in items:
             wanted = file(item)
             while pending and (len(pending) >= _window.size or held + wanted.size > _HELD_BYTES):
                 first, future, size = pending.popleft()
                 held -= size
-                yield first, _waits_for(future)
+                yield first, waits_for(future)
             pending.append((item, executor.submit(objects.read, wanted.path, max_bytes), wanted.size))
             held += wanted.size
         while pending:
             first, future, _ = pending.popleft()
-            yield first, _waits_for(future)
+            yield first, waits_for(future)
     finally:
         # Nobody waits for these any more.
         for _, future, _ in pending:
             future.cancel()
-
-
-def _waits_for(future: Future[bytes]) -> Callable[[], bytes]:
-    def content() -> bytes:
-        if not future.done():
-            _window.grow()
-        return future.result()
-
-    return content
 
 
 def threads() -> ThreadPoolExecutor:

@@ -1,9 +1,19 @@
-"""Lists the objects of stores: `gs://`, `s3://` and `az://`. A request lists a thousand objects."""
+"""Lists the objects of stores: `gs://`, `s3://` and `az://`.
 
+A request lists a thousand objects, and says where the next thousand begin. So a long listing is cut into ranges of
+keys, several of which are listed at the same time. Nobody knows the keys before they are listed: bounds are guessed
+from the characters of those that have been, and any bounds give the same listing.
+
+    0000.jpg ... 2999.jpg -> ranges up to 3, 4, ... 9, and to the end
+"""
+
+import collections
 import fnmatch
 import itertools
 import re
+import string
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multihot.storage.files import File
@@ -18,6 +28,13 @@ _PAGE = 1000
 _ENOUGH_PARTS, _MOST_PARTS = 64, 1000
 # Depth to which folders are parts of their own.
 _DEEPEST = 4
+# Pages that are listed one after the other before the rest is cut into ranges; ranges that are listed at a time; and
+# ranges into which the rest is cut at most.
+_IN_TURN, _AT_A_TIME, _MOST_RANGES = 3, 16, 100
+# Characters of which names are made. If one of a set is found, others of it are expected.
+_SETS = (string.digits, string.ascii_uppercase, string.ascii_lowercase)
+# The end of a bound: it comes after all keys that begin in the same way, and is the end of no key.
+_BEHIND = "~multihot"
 
 
 class Part(NamedTuple):
@@ -76,7 +93,7 @@ def list_files(folder: str, part: Part = Part()) -> Iterator[File]:  # noqa: B00
     start = _start(place)
     base = folder.rstrip("/")
     empty = None
-    listed = itertools.chain.from_iterable(_pages(place, part.after))
+    listed = itertools.chain.from_iterable(_ranges(place, part))
     # An object that stands for the folder itself has no name in it.
     for one in (one for one in listed if one["path"].startswith(start)):
         name = one["path"].removeprefix(start)
@@ -91,6 +108,78 @@ def list_files(folder: str, part: Part = Part()) -> Iterator[File]:  # noqa: B00
             yield file
     if empty:
         yield empty
+
+
+def _ranges(place: Object, part: Part) -> Iterator["Sequence[ObjectMeta]"]:
+    """Yields the pages of a part in the order of their keys, as `_pages`. The last one may go on behind the part."""
+    if place.url.startswith("az://"):
+        yield from _pages(place, part.after)
+        return
+    first, goes_on = _begun(place, part)
+    yield from first
+    if not goes_on:
+        return
+    ranges = collections.deque(_Range(each) for each in _cut(_start(place), first[-1], part.until))
+    with ThreadPoolExecutor(_AT_A_TIME) as executor:
+        while ranges:
+            for each in itertools.islice(ranges, _AT_A_TIME):
+                each.listing = each.listing or executor.submit(_begun, place, each.part)
+            head = ranges.popleft()
+            assert head.listing
+            pages, goes_on = head.listing.result()
+            until = head.part.until
+            for page in pages:
+                # Further keys are those of the next range.
+                inside = itertools.takewhile(lambda one: until is None or one["path"] <= until, page)  # noqa: B023
+                yield page if until == part.until else list(inside)
+            if goes_on:
+                ranges.extendleft(map(_Range, reversed(_cut(_start(place), pages[-1], until))))
+
+
+class _Range:
+    """A part of a listing, and its first pages, if they have been asked for."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.listing: Future[tuple[list[Sequence[ObjectMeta]], bool]] | None = None
+
+
+def _begun(place: Object, part: Part) -> tuple[list["Sequence[ObjectMeta]"], bool]:
+    """Returns the first pages of a part, and whether it goes on behind them."""
+    pages: list[Sequence[ObjectMeta]] = []
+    for page in _pages(place, part.after):
+        pages.append(page)
+        if len(page) < _PAGE or (part.until and page[-1]["path"] > part.until):
+            return pages, False
+        # The key of an empty object may be `a/`, of which the client says `a`: nothing can be cut behind it.
+        if len(pages) >= _IN_TURN and page[-1]["size"]:
+            return pages, True
+    return pages, False
+
+
+def _cut(start: str, page: "Sequence[ObjectMeta]", until: str | None) -> list[Part]:
+    """Cuts what comes behind a page, up to a key, into parts.
+
+    Args:
+        start: of all keys.
+        page: the last keys that were listed, ascending.
+        until: the last key of all parts; None is the end.
+    """
+    last = page[-1]["path"]
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(page[0]["path"], last, strict=False))
+    common = sum(1 for _ in same)
+    varying = {one["path"][common : common + 1] for one in page}
+    expected = sorted("".join(each for each in _SETS if varying & set(each)))
+    bounds = [
+        f"{last[:place]}{character}{_BEHIND}"
+        for place in range(common, len(start) - 1, -1)
+        if last[place : place + 1] in expected
+        for character in expected
+        if character >= last[place]
+    ]
+    # Not all of them come after a name with other characters.
+    inside = [bound for bound in bounds if last < bound and (until is None or bound < until)][:_MOST_RANGES]
+    return [Part(*ends) for ends in itertools.pairwise([last, *inside, until])]
 
 
 def _pages(place: Object, after: str | None) -> Iterator["Sequence[ObjectMeta]"]:

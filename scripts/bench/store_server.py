@@ -242,7 +242,9 @@ class _Store:
             self._uploads[upload] = {}
             return _Answer(200, _xml("InitiateMultipartUploadResult", f"<UploadId>{upload}</UploadId>"))
         if method == "POST" and "uploadId" in query:
-            parts = self._uploads.pop(query["uploadId"])
+            parts = self._uploads.pop(query["uploadId"], None)
+            if parts is None:  # The answer to an earlier request was lost.
+                return _Answer(200, _xml("CompleteMultipartUploadResult", f"<ETag>{escape(entries[key].etag)}</ETag>"))
             entries[key] = entry = _Entry(b"".join(parts[number] for number in sorted(parts)))
             return _Answer(200, _xml("CompleteMultipartUploadResult", f"<ETag>{escape(entry.etag)}</ETag>"))
         if method == "POST" and "delete" in query:

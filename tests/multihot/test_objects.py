@@ -233,6 +233,39 @@ def test_the_parts_of_a_listing_have_every_object_once(bucket: _Bucket, keys: se
         assert [file for part in parts for file in storage.list_files(folder, part)] == list(storage.list_files(folder))
 
 
+_NAMES_OF_SETS = st.text("0123456789abcXYZ.-_ é~/", min_size=1, max_size=5).filter(lambda name: "/" not in name)
+
+
+@_PROPERTY
+@given(names=st.sets(_KEYS | _NAMES_OF_SETS, max_size=60), page=st.integers(1, 4), most=st.integers(1, 100))
+def test_a_listing_in_ranges_has_every_object_once_and_in_order(
+    bucket: _Bucket, names: set[str], page: int, most: int
+) -> None:
+    bucket.clear()
+    keys = sorted({f"x/{name.strip('/')}" for name in names if not {"", ".", ".."} & set(name.strip("/").split("/"))})
+    bucket.put(*keys, "w", "x0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listing, "_PAGE", page)
+        patch.setattr(listing, "_IN_TURN", 2)
+        patch.setattr(listing, "_MOST_RANGES", most)
+        assert [f"x/{file.name}" for file in storage.list_files(f"{bucket.url}/x")] == keys
+
+
+def test_pages_of_a_long_listing_are_asked_for_at_the_same_time(
+    bucket: _Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number:06}.jpg" for number in range(1000)]
+    bucket.put(*(f"a/{name}" for name in names))
+    bucket.server.requests()
+    monkeypatch.setattr(listing, "_PAGE", 10)
+    bucket.server.set_latency(0.05)
+    begin = time.monotonic()
+    assert [file.name for file in storage.list_files(f"{bucket.url}/a")] == names
+    # One after another, a hundred pages take five seconds.
+    assert time.monotonic() - begin < 3.5
+    assert bucket.server.requests()["LIST"] < 300
+
+
 def test_folders_are_parts_of_a_listing(bucket: _Bucket) -> None:
     bucket.put(*(f"a/{split}/{name}/{i:04}" for split in ("train", "val") for name in "bc" for i in range(1500)))
     bucket.server.requests()
@@ -610,14 +643,25 @@ def test_reads_every_item_once_and_in_order(bucket: _Bucket, count: int) -> None
 
 
 def test_more_requests_are_under_way_if_a_store_takes_longer(bucket: _Bucket, window: ahead._Window) -> None:
-    names = [f"a/{number}" for number in range(400)]
+    names = [f"a/{number}" for number in range(800)]
     bucket.put(*names)
     bucket.server.set_latency(0.05)
     begin = time.monotonic()
     assert all(load() == b"image" for _, load in _read_ahead(bucket, names))
-    # One after another they take 20 seconds, and eight at a time 2.5 seconds.
-    assert time.monotonic() - begin < 2.2
+    # One after another they take 40 seconds, and eight at a time 5 seconds.
+    assert time.monotonic() - begin < 4
     assert window.size > 16
+
+
+def test_no_more_requests_are_under_way_if_nobody_waits(bucket: _Bucket, window: ahead._Window) -> None:
+    names = [f"a/{number}" for number in range(12)]
+    bucket.put(*names)
+    # Only the first of a sequence are waited for, since they have just been asked for.
+    for _ in range(3):
+        for _, load in _read_ahead(bucket, names):
+            assert load() == b"image"
+            time.sleep(0.02)
+    assert window.size == 8
 
 
 @pytest.mark.usefixtures("window")

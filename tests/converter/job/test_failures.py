@@ -2,15 +2,17 @@
 
 import errno
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from apache_beam.pvalue import TaggedOutput
 
 from converter.job import failures
+from converter.job.parallel import InProcesses
 from multihot import storage
 from multihot.errors import UserError
+from multihot.images.decoders import DecoderError
 from multihot.storage import StoreError
 
 
@@ -34,6 +36,7 @@ def _raised(error: Exception, cause: BaseException | None = None) -> Exception:
         pytest.param(StoreError(errno.EIO, "it does not answer", "gs://b/x"), True, id="a store that is down"),
         pytest.param(_raised(UserError("x"), StoreError(errno.EIO, "no", "x")), True, id="a sentence about it"),
         pytest.param(_raised(UserError("x"), MemoryError()), True, id="too little memory"),
+        pytest.param(_raised(UserError("x"), DecoderError("no memory")), True, id="a decoder that failed"),
         pytest.param(OSError(errno.EMFILE, "too many open files", "x"), True, id="too many files"),
         pytest.param(TimeoutError(), True, id="no answer in time"),
     ],
@@ -73,3 +76,21 @@ def test_a_file_that_cannot_be_read_is_handed_on_as_the_command_line_prints_it(t
 
     (output,) = failures.handed_on(step())
     assert output.value == f"{tmp_path}/none: No such file or directory"
+
+
+def test_a_mistake_that_is_found_in_parallel_work_is_handed_on_where_steps_are_repeated() -> None:
+    def begin(element: tuple[str, list[list[int]]]) -> Callable[[], int]:
+        def result() -> int:
+            if element[0] == "bad":
+                raise UserError("it is bad")
+            return sum(map(sum, element[1]))
+
+        return result
+
+    elements = [("good", [[1, 2], [3]]), ("bad", [[4]])]
+    step = InProcesses(begin, hands_on=True)
+    number, failure = (output for element in elements for output in step.process(element))
+    assert number == 6
+    assert (failure.tag, failure.value) == (failures.FAILURES, "it is bad")
+    with pytest.raises(UserError, match="it is bad"):
+        list(InProcesses(begin).process(elements[1]))

@@ -54,8 +54,8 @@ def test_processes_take_half_of_the_memory_at_most(max_processes: int, memory: i
 @pytest.mark.parametrize(
     ("rows", "max_processes", "memory", "expected"),
     [
-        pytest.param(1 << 20, 2, 1 << 40, 3, id="two cores"),
-        pytest.param(1 << 20, 64, 1 << 40, 96, id="many"),
+        pytest.param(1 << 20, 2, 1 << 40, 4, id="two cores"),
+        pytest.param(1 << 20, 64, 1 << 40, 128, id="many"),
         pytest.param(1 << 20, 8, 3_200_000_000, 4, id="little memory"),
         pytest.param(1 << 20, 1, 1 << 40, 1, id="one thread is asked for"),
         pytest.param(100, 8, 1 << 40, 1, id="few rows"),

@@ -27,6 +27,7 @@ _OTHERWISE = {
     "converter/verify/dataset_checks.py": {"filename"},
     "trainer/exporting/compare.py": {"index"},
     "trainer/exporting/serving.py": {"labels"},
+    "trainer/system/strategies.py": {"index"},
     "trainer/evaluation/worst.py": {"filename", "labels"},
     "trainer/input/caching.py": {"labels"},
     "trainer/prediction/table.py": {"labels"},

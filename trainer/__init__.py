@@ -24,7 +24,7 @@ inference.py   runs a model over batches, and returns the scores of all examples
 losses.py      defines the losses, in which unknown labels have no part
 metrics.py     computes the metrics of multi-label classification from labels and scores
 input/         turns shards into batches, in the graph only: reading, decoding, augmentation, caches
-system/        describes the machine of a run, and sets how Keras computes on it
+system/        describes the machine of a run, and sets how Keras computes on it, and on which devices
 checks.py      checks by the manifests whether a run makes sense, before anything is read
 sources.py     reads the manifests of the datasets of a run, and combines several datasets into one
 phases.py      divides a run into phases: first the head, then the upper layers; images that grow

@@ -217,6 +217,14 @@ class TrainConfig:
             choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
         ),
     )
+    strategy: str = field(
+        default="none",
+        metadata=setting(
+            "Devices that train together, each a part of every batch. mirrored: all GPUs of this machine; "
+            "multi_worker: the machines that TF_CONFIG names; tpu: all cores of a TPU.",
+            choices=("none", "mirrored", "multi_worker", "tpu"),
+        ),
+    )
     deterministic: bool = field(
         default=False, metadata=setting("Give the same weights bit for bit each time, which is slower.")
     )
@@ -254,6 +262,8 @@ class TrainConfig:
                 raise UserError(f"--{name} must be at least {least}. Received: {getattr(self, name)}")
         self._check_rates()
         self._check_sizes()
+        if self.strategy != "none":
+            self._check_strategy()
         if self.train_split == self.validation_split:
             raise UserError(
                 "--train_split and --validation_split must differ: the model would be evaluated on the images that it "
@@ -297,6 +307,14 @@ class TrainConfig:
                 raise UserError(f"--train_sizes must be positive. Received: {size}x{share:g}")
             if size > self.image_size:
                 raise UserError(f"--train_sizes must be at most --image_size. Received: {size} and {self.image_size}")
+
+    def _check_strategy(self) -> None:
+        # Keras clips, and adds up, the gradients of each replica on its own.
+        for name, given, plain in (("clip_norm", self.clip_norm, 0.0), ("accumulate", self.accumulate, 1)):
+            if given != plain:
+                raise UserError(
+                    f"--{name} is for one device: leave it out with --strategy={self.strategy}. Received: {given}"
+                )
 
     @property
     def splits(self) -> tuple[str, str]:

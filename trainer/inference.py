@@ -43,6 +43,8 @@ class Predictor:
                 scores = mean(scores, model(tf.reverse(images, [2]), training=False))
             # The loss that Keras minimizes: of the logits, where probabilities would be rounded to 0 or 1.
             loss = model.compute_loss(images, labels, scores, training=False) if has_loss else tf.constant(np.nan)
+            # In the scope of a strategy, Keras divides it among the replicas; here each computes whole batches.
+            loss *= tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, loss.dtype)
             return scores, loss
 
         # Traced once. Without XLA, which would compile once more for a last batch that is smaller.

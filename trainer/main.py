@@ -46,6 +46,8 @@ def main(parsed: tuple[TrainConfig, _Mode]) -> None:
         train.benchmark_input(config)
         return
     result = train.train_and_evaluate(config)
+    if not result:  # A worker that is not the chief.
+        return
     print(f"\nValidation split {config.validation_split!r}, after the last epoch:")
     print(metrics.table(result))
     print(f"\n{next_steps(config.output)}")

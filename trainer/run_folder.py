@@ -140,7 +140,7 @@ def claimed(output: str, *, overwrite: bool) -> Iterator[RunFolder]:
     # The files are listed before they are checked: files that another run writes later are no part of the old run.
     folder = RunFolder(path)
     try:
-        folder.unfinished = None if overwrite else _unfinished(path)
+        folder.unfinished = None if overwrite else unfinished(path)
         if not folder.unfinished:
             _check(path, overwrite)
         elif not locking.works(handle):
@@ -268,7 +268,7 @@ def _check_quiet(path: Path) -> None:
             )
 
 
-def _unfinished(path: Path) -> dict[str, Any] | None:
+def unfinished(path: Path) -> dict[str, Any] | None:
     """Returns the config.json of a run that has begun and is not finished; None if there is none."""
     return None if (path / EVALUATION).exists() else _read_config(path / CONFIG)
 

@@ -1,11 +1,17 @@
 """Runs a training: the order of its steps, from the datasets to the run's folder."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from multihot import command, signals
 from trainer import checks, losses, metrics, model_file, phases, run_folder, sources, thresholds
@@ -21,7 +27,8 @@ from trainer.report import description, model_card, plots
 from trainer.report.tensorboard import TensorBoard
 from trainer.run_folder import RunFolder
 from trainer.sources import Sources
-from trainer.system import devices, memory, numerics
+from trainer.system import devices, memory, numerics, strategies
+from trainer.system.strategies import Place
 from trainer.training import averaging, callbacks, compilation, leftovers, phase_setup, resuming, throughput, validation
 from trainer.training.checkpoints import Checkpoints, Progress
 from trainer.training.leftovers import Leftovers
@@ -39,19 +46,50 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     A run that was interrupted goes on from its last checkpoint.
 
     Returns:
-        The contents of evaluation.json.
+        The contents of evaluation.json; nothing in a worker that is not the chief.
 
     Raises:
         UserError: the dataset or the configuration are at fault, or the loss is NaN or infinite.
     """
     data = checks.load(config)
+    where = strategies.place(config)
     # Claimed before the model is built, which takes seconds.
-    with run_folder.claimed(config.output, overwrite=config.overwrite) as folder:
+    with _folder(config, where) as folder, strategies.restarted_if_a_worker_is_lost(where):
+        # A process that waits for other workers is ended by a signal at once.
+        strategy = strategies.make(config)
         left = Leftovers(config, folder)
         with command.leaves(left.describe), signals.deferred(), memory.watched(config):
-            print(devices.describe(devices.precision_of(config)))
+            print(devices.describe(devices.precision_of(config), uses_all=config.strategy != "none"))
+            if replicas := strategies.describe(strategy, where):
+                print(replicas)
+            # From here the training batches take the number of their epoch: a pipeline is on one device.
+            epoch = phase_setup.epoch_variable()
             with sources.damaged_shards_named(data, config.splits):
-                return _Run(config, data, folder, left).train_and_evaluate()
+                with strategies.scope(strategy):
+                    if strategies.from_chief(bool(folder.unfinished), where) and not where.is_chief:
+                        folder.unfinished = run_folder.unfinished(Path(config.output))
+                    run = _Run(config, data, folder, left, epoch, where)
+                    run.train()
+                # The other workers have ended.
+                return run.evaluate() if where.is_chief else {}
+
+
+@contextlib.contextmanager
+def _folder(config: TrainConfig, where: Place) -> Iterator[RunFolder]:
+    """Claims the folder of a run. A worker that is not the chief gets another one, and prints nothing."""
+    if where.is_chief:
+        with run_folder.claimed(config.output, overwrite=config.overwrite) as folder:
+            yield folder
+        return
+    print(
+        f"Worker {where.number} of {where.num_workers}: the chief, worker 0, prints the progress, and writes the run."
+    )
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        open(os.devnull, "w", encoding="utf-8") as nothing,
+        contextlib.redirect_stdout(nothing),
+    ):
+        yield RunFolder(Path(temporary))
 
 
 def benchmark_input(config: TrainConfig) -> Throughput:
@@ -101,17 +139,24 @@ def _flags(plan: Plan) -> tuple[str, ...]:
 class _Run:
     """A run that trains and evaluates."""
 
-    def __init__(self, config: TrainConfig, data: Sources, folder: RunFolder, left: Leftovers) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Sources,
+        folder: RunFolder,
+        left: Leftovers,
+        epoch: tf.Variable,
+        where: Place,
+    ) -> None:
         self._config, self._data, self._folder, self._leftovers = config, data, folder, left
-        # From here the training batches take the number of their epoch.
-        self._epoch = phase_setup.epoch_variable()
+        self._epoch = epoch
         self._num_epochs = phases.of_run(config)[-1].end
         self._progress = Progress()
         if folder.unfinished:
             resuming.check(folder.unfinished, config, data)
         self._network = _build(config, data)
         self._checkpoints = left.checkpoints = Checkpoints(
-            folder.path / run_folder.CHECKPOINTS, config.checkpoint_seconds
+            Path(config.output) / run_folder.CHECKPOINTS, config.checkpoint_seconds, writes=where.is_chief
         )
         if folder.unfinished:
             self._progress = self._checkpoints.load(self._network) or self._progress
@@ -124,17 +169,20 @@ class _Run:
             dataset=", ".join(source.info.name for source in data.each),
         )
 
-    def train_and_evaluate(self) -> dict[str, Any]:
-        """Trains the phases that are left, and evaluates."""
+    def train(self) -> None:
+        """Trains the phases that are left."""
         all_phases = phases.of_run(self._config)
         # A run that was trained to its end is evaluated as its last phase leaves it.
         for phase in [phase for phase in all_phases if phase.end > self._progress.epoch] or all_phases[-1:]:
-            setup = self._set_up(phase)
-            predictions = self._train(phase, setup)
+            self._setup = self._set_up(phase)
+            self._predictions = self._train(phase, self._setup)
             if self._stops():
                 break
-        with averaging.averaged(setup.trained):
-            return self._finish(setup, predictions)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Evaluates the trained model, and finishes the folder of the run. Returns the contents of evaluation.json."""
+        with averaging.averaged(self._setup.trained):
+            return self._finish(self._setup, self._predictions)
 
     def _set_up(self, phase: Phase) -> Setup:
         """Prepares a phase; one that has begun goes on where it was, with the same content in its cache."""
@@ -170,7 +218,7 @@ class _Run:
                 self._tensorboard.write_examples(images, labels, progress.epoch)
             work = Work(
                 trained=setup.trained,
-                dataset=batches.train,
+                dataset=lambda skip, train=batches.train: strategies.distribute(train(skip)),  # type: ignore[misc]
                 steps=pipeline.steps_per_epoch(setup.config, self._data),
                 epoch=self._epoch,
                 callbacks=callbacks.in_order(self._validate, self._tensorboard, report),
@@ -218,7 +266,7 @@ class _Run:
         config, network = self._config, self._network
         if network.input_shape[1] is None:
             network = model.of_size(network, config.image_size)
-        network = model.in_float32(network)
+        network = model.in_float32(network, always=config.strategy != "none")
         compilation.compile_network(network, config, self._data)
         return network
 

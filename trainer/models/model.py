@@ -66,8 +66,10 @@ def extractor_and_head(network: keras.Model) -> tuple[keras.Model, keras.Model]:
         The head of a model of the user is a part of the first one: its features are the probabilities.
     """
     head = network.get_layer(example.LABELS)
-    features = keras.Input(head.input.shape[1:])
-    return keras.Model(network.input, head.input), keras.Model(features, head(features), name=f"{network.name}_head")
+    # Not `head.input`: models for images of several sizes share the head, and each has tensors of its own.
+    inputs = input_of(network, head)
+    features = keras.Input(inputs.shape[1:])
+    return keras.Model(network.input, inputs), keras.Model(features, head(features), name=f"{network.name}_head")
 
 
 def backbone_of(network: keras.Model) -> keras.Model | None:
@@ -77,11 +79,11 @@ def backbone_of(network: keras.Model) -> keras.Model | None:
     return next(layer for layer in network.layers if isinstance(layer, keras.Model))
 
 
-def input_of(network: keras.Model, inner: keras.Model) -> keras.KerasTensor:
-    """Returns the tensor of a model that a model within it gets.
+def input_of(network: keras.Model, inner: keras.layers.Layer) -> keras.KerasTensor:
+    """Returns the tensor of a model that a layer of it gets, which may be a model itself.
 
     Raises:
-        LookupError: the model within it is not called.
+        LookupError: the layer is not called.
     """
     nodes = [node for nodes in network._nodes_by_depth.values() for node in nodes]
     for node in inner._inbound_nodes:
@@ -96,16 +98,19 @@ def of_size(network: keras.Model, image_size: int) -> keras.Model:
     return keras.models.clone_model(network, input_tensors=inputs, clone_function=lambda layer: layer)
 
 
-def in_float32(network: keras.Model) -> keras.Model:
+def in_float32(network: keras.Model, *, always: bool = False) -> keras.Model:
     """Returns a model whose layers compute in float32, with a copy of the weights, for the file of a run.
 
     Other machines may compute in the type of this run slowly, or not at all. A model that computes in float32 is
     returned as it is, and so is one that has models of the user's own classes, which Keras cannot copy.
+
+    Args:
+        network: the model.
+        always: whether a model that computes in float32 is copied too, as from several devices to one.
     """
     parts = [network, *(layer for layer in network._flatten_layers() if isinstance(layer, keras.Model))]
-    if all(layer.compute_dtype == "float32" for layer in network._flatten_layers()) or not all(
-        type(part) in (type(network), keras.Sequential) for part in parts
-    ):
+    is_float32 = all(layer.compute_dtype == "float32" for layer in network._flatten_layers())
+    if (is_float32 and not always) or not all(type(part) in (type(network), keras.Sequential) for part in parts):
         return network
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")

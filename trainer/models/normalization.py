@@ -37,6 +37,13 @@ def _call(
     """Does what the method of Keras does, faster where the statistics are those of the batch."""
     if not training or not layer.trainable or mask is not None:
         return type(layer).call(layer, inputs, training=training, mask=mask)
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        # Of the whole batch, and not of the part of one replica.
+        layer.synchronized = True
+        try:
+            return type(layer).call(layer, inputs, training=training)
+        finally:
+            layer.synchronized = False
     outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
         inputs,
         keras.ops.cast(layer.gamma, "float32"),

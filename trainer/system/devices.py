@@ -63,17 +63,18 @@ def computes_bfloat16_fast(cpuinfo: Path = _CPUINFO) -> bool:
     return os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0" and "amx_bf16" in _read(cpuinfo).split()
 
 
-def describe(policy: str = "float32") -> str:
+def describe(policy: str = "float32", *, uses_all: bool = False) -> str:
     """Returns the line that names the device of a run, and a second line if a GPU is not used.
 
     Args:
         policy: what its model computes in, as `precision` returns it.
+        uses_all: whether a strategy uses all GPUs.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         names = [tf.config.experimental.get_device_details(gpu).get("device_name") or "GPU" for gpu in gpus]
         memory = nvidia_smi("--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
-        return f"Training on {describe_gpu(names, memory, _NAMES[policy])}"
+        return f"Training on {describe_gpu(names, memory, _NAMES[policy], uses_all=uses_all)}"
     cores = machine.usable_cores()
     lines = [f"Training on CPU ({cores} core{'s' if cores > 1 else ''}){_NAMES[policy]}."]
     found = find_gpus()
@@ -83,13 +84,14 @@ def describe(policy: str = "float32") -> str:
     return "\n".join(lines)
 
 
-def describe_gpu(names: Sequence[str], memory: str, ending: str = "") -> str:
+def describe_gpu(names: Sequence[str], memory: str, ending: str = "", *, uses_all: bool = False) -> str:
     """Returns the name of the GPU that is used, with its memory where that is known.
 
     Args:
-        names: of the GPUs that TensorFlow can use; it uses the first.
+        names: of the GPUs that TensorFlow can use; without a strategy it uses the first.
         memory: the output of nvidia-smi: a line `name, MiB` for each GPU.
         ending: of the sentence.
+        uses_all: whether a strategy uses all of them.
     """
     sizes: dict[str, float] = {}
     for one in memory.splitlines():
@@ -97,7 +99,13 @@ def describe_gpu(names: Sequence[str], memory: str, ending: str = "") -> str:
         if mebibytes.strip().isdecimal():
             sizes[name.strip()] = int(mebibytes) * 2**20 / 1e9
     size = f", {sizes[names[0]]:.0f} GB" if names[0] in sizes else ""
-    others = f" Only the first of {len(names)} GPUs is used." if len(names) > 1 else ""
+    others = ""
+    if len(names) > 1:
+        others = (
+            f" All {len(names)} GPUs are used."
+            if uses_all
+            else f" Only the first of {len(names)} GPUs is used: --strategy=mirrored uses all."
+        )
     return f"GPU: {names[0]}{size}{ending}.{others}"
 
 

@@ -91,7 +91,7 @@ def averaged(network: keras.Model) -> Iterator[None]:
     It does nothing before the first step, and without an average.
     """
     optimizer = _optimizer(network)
-    if optimizer is None or not int(optimizer.iterations):
+    if optimizer is None or not int(optimizer.iterations.numpy()):
         yield
         return
     average = optimizer.average

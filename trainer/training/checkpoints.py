@@ -23,6 +23,7 @@ import numpy as np
 
 from multihot.errors import UserError
 from trainer import run_folder
+from trainer.system import strategies
 from trainer.training import averaging
 from trainer.training.history import History
 
@@ -54,25 +55,27 @@ class Checkpoints:
         saved: the epoch and the step of the last checkpoint, as in Progress; None before the first.
     """
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, seconds: float, *, writes: bool = True) -> None:
         """Prepares to save.
 
         Args:
             folder: of the checkpoints.
             seconds: least time between two of them, but where a checkpoint is forced.
+            writes: whether this process saves: of several workers, one does.
         """
         self.saved: tuple[int, int] | None = None
-        self._folder, self._seconds = folder, seconds
+        self._folder, self._seconds, self._writes = folder, seconds, writes
         self._time = time.monotonic()
         self._best: list[np.ndarray] | None = None
 
     def is_due(self) -> bool:
         """Whether the last checkpoint is old enough for another one."""
-        return time.monotonic() - self._time >= self._seconds
+        return self._writes and time.monotonic() - self._time >= self._seconds
 
     def remember_best(self, network: keras.Model) -> None:
         """Keeps the weights of a model in memory, for the next checkpoint: saving each better model takes too long."""
-        self._best = network.get_weights()
+        if self._writes:
+            self._best = network.get_weights()
 
     def save(self, network: keras.Model, trained: keras.Model, progress: Progress) -> None:
         """Saves a training.
@@ -82,6 +85,8 @@ class Checkpoints:
             trained: the compiled model that is trained, which shares its weights.
             progress: the place of the training.
         """
+        if not self._writes:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._best is not None:
             with run_folder.atomic_file(self._folder / BEST) as path, _weights(network, self._best):
@@ -146,7 +151,7 @@ def _variables(network: keras.Model, trained: keras.Model) -> dict[str, Sequence
 def _pack(arrays: dict[str, Sequence[Any]]) -> bytes:
     buffer = io.BytesIO()
     named: dict[str, Any] = {
-        f"{name}_{i}": np.asarray(one) for name, each in arrays.items() for i, one in enumerate(each)
+        f"{name}_{i}": strategies.value_of(one) for name, each in arrays.items() for i, one in enumerate(each)
     }
     np.savez(buffer, **named)
     return buffer.getvalue()

@@ -19,6 +19,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from multihot import signals
+from trainer.system import strategies
 from trainer.training import averaging, history, validation
 from trainer.training.checkpoints import Checkpoints, Progress
 
@@ -71,7 +72,7 @@ class Loop:
         for callback in work.callbacks:
             callback.set_model(work.trained)
             callback.on_train_begin()
-        work.trained.make_train_function()
+        self._step = strategies.step_of(work.trained)
         try:
             while progress.epoch < end and not validation.should_stop(progress.history, work.patience):
                 self._run_epoch(work, num_epochs)
@@ -112,7 +113,7 @@ class Loop:
         title = f"Epoch {progress.epoch + 1}/{num_epochs}"
         with tqdm(desc=title, total=work.steps, initial=progress.step, unit=" steps", disable=None, leave=False) as bar:
             while progress.step < work.steps:
-                logs = trained.train_function(iterator)
+                logs = self._step(iterator)
                 done = min(progress.step + trained.steps_per_execution, work.steps)
                 bar.update(done - progress.step)
                 progress.step = done

@@ -1,19 +1,20 @@
 """Prepares a phase of a run: the model that is trained, the cache, and the batches."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from trainer.config import TrainConfig
+from trainer.config import CHOICES, TrainConfig
 from trainer.input import caching, features, pipeline
 from trainer.input.caching import Plan
 from trainer.input.features import Features
 from trainer.input.pipeline import CachedSplit
 from trainer.models import model, unfreezing
 from trainer.sources import Sources
-from trainer.system import memory
+from trainer.system import memory, strategies
 from trainer.training import compilation, throughput
 
 # Steps of a head between two looks of Python at them, which take longer than the steps: an epoch of the tutorial's
@@ -52,8 +53,15 @@ def set_up(config: TrainConfig, part: str, network: keras.Model, data: Sources) 
         extractor, head = model.extractor_and_head(network)
         fixed = features.of_backbone(config, network, extractor)
     plan = caching.choose(config, data, fixed)
+    # The order of examples depends on it, and another worker may have less memory.
+    flags = CHOICES["cache"]
+    agreed = flags[strategies.from_chief(flags.index(plan.flag), strategies.place(config))]
+    if agreed != plan.flag:
+        plan = caching.choose(dataclasses.replace(config, cache=agreed), data, fixed)
     if plan.content == "features":
-        compilation.compile_network(head, config, data, steps_per_execution=_HEAD_STEPS_PER_EXECUTION)
+        # With a strategy, a step is a call.
+        steps = _HEAD_STEPS_PER_EXECUTION if config.strategy == "none" else 1
+        compilation.compile_network(head, config, data, steps_per_execution=steps)
         return Setup(config, head, plan, fixed)
     # A model of its own, of the same layers: each phase has another optimizer, and the whole model has none.
     trained = keras.Model(network.inputs, network.outputs, name=network.name)
@@ -144,7 +152,7 @@ def batches(setup: Setup, splits: Splits, data: Sources, epoch: tf.Variable, siz
     whole, waited = _any_size(whole, config), None
     # An epoch of a head is so short that the measurement would take a part of it. TensorFlow has no clock where all is
     # deterministic.
-    if setup.features is None and not config.deterministic:
+    if setup.features is None and not config.deterministic and config.strategy == "none":
         whole, waited = throughput.timed(whole)
 
     validation = pipeline.evaluation_dataset(

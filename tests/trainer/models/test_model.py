@@ -104,6 +104,10 @@ def test_a_network_takes_images_of_any_size(name: str, config: Config, statistic
     np.testing.assert_array_equal(_predict(of_one_size, _images(7)), _predict(network, _images(7)))
     with pytest.raises(ValueError, match="expected shape=\\(None, 7, 7, 3\\)"):
         of_one_size(_images(8))
+    # Both share the head, each with tensors of its own.
+    for each in (network, of_one_size):
+        extractor, head = model.extractor_and_head(each)
+        np.testing.assert_array_equal(head(extractor(_images(7))), _predict(network, _images(7)))
 
 
 @pytest.mark.parametrize("name", ["small_resnet", "efficientnet_lite0"])

@@ -112,7 +112,11 @@ def test_a_gpu_that_is_not_used_is_named_in_a_second_line(monkeypatch: pytest.Mo
         (["NVIDIA A10G"], "", "GPU: NVIDIA A10G."),
         (["NVIDIA A10G"], "NVIDIA A10G, [N/A]\n", "GPU: NVIDIA A10G."),
         (["NVIDIA T4"], "NVIDIA A10G, 23028\nNVIDIA T4, 15360\n", "GPU: NVIDIA T4, 16 GB."),
-        (["NVIDIA T4"] * 4, "NVIDIA T4, 15360\n" * 4, "GPU: NVIDIA T4, 16 GB. Only the first of 4 GPUs is used."),
+        (
+            ["NVIDIA T4"] * 4,
+            "NVIDIA T4, 15360\n" * 4,
+            "GPU: NVIDIA T4, 16 GB. Only the first of 4 GPUs is used: --strategy=mirrored uses all.",
+        ),
     ],
 )
 def test_a_gpu_is_named_with_its_memory(names: Sequence[str], memory: str, expected: str) -> None:

@@ -228,15 +228,21 @@ def _write(
                 fingerprints += (one.fingerprint for one in prepared)
                 damaged += ((one.row.filename, one.image.damage) for one in prepared if one.image.damage)
             progress.advance(len(batch))
-        if writer.num_examples:
-            # In a store, while the end of the shard is sent.
-            indexing = threads.submit(storage.write, f"{directory}/{layout.shard_index(path)}", writer.index)
+        write_index = functools.partial(storage.write, f"{directory}/{layout.shard_index(path)}", writer.index)
+        sent = None
+        if writer.num_examples and not storage.is_local(directory):
+            # While the end of the shard is sent. On a disk the shard comes first: where the folder has been deleted, as
+            # before a late attempt, it cannot be written, and the index would make the folder again.
+            sent = threads.submit(write_index)
     shard = None
     if writer.num_examples:
         shard = ShardInfo(
             path=planned, num_examples=writer.num_examples, num_bytes=writer.num_bytes, sha256=writer.sha256
         )
-        indexing.result()
+        if sent:
+            sent.result()
+        else:
+            write_index()
     else:
         storage.delete_files([f"{directory}/{path}"])
     made = Provenance(

@@ -3,7 +3,7 @@
 Bytes that are flipped anywhere mostly end at the first checksum or length. So an image is also cut into its parts, one
 of them is damaged, and lengths and checksums are made to fit again.
 
-FUZZ_SECONDS (default 15) is the time that each test takes; the cases are always the same, in the same order, and
+FUZZ_SECONDS (default 8) is the time that each test takes; the cases are always the same, in the same order, and
 FUZZ_SEED gives others. `pytest -s` prints how many there were.
 """
 
@@ -21,7 +21,7 @@ import pytest
 
 Damage = Callable[[bytes, bytes, random.Random], bytes]
 
-_SECONDS = float(os.environ.get("FUZZ_SECONDS", "15"))
+_SECONDS = float(os.environ.get("FUZZ_SECONDS", "8"))
 _SEED = os.environ.get("FUZZ_SEED", "0")
 # More than any round takes on a busy machine: one that takes longer hangs.
 _MAX_ROUND_SECONDS = 15

@@ -58,7 +58,7 @@ RUNS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cores", [1, 9, 64, 200])
+@pytest.mark.parametrize("cores", [1, 200])
 def test_any_number_of_cores_trains(cores: int, data: Path, tmp_path: Path) -> None:
     asked = {"cores": cores, "data": str(data), "output": str(tmp_path), "runs": RUNS, "group": ""}
     ended = subprocess.run(

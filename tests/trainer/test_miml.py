@@ -37,14 +37,14 @@ def learn(miml: Path, tmp_path_factory: pytest.TempPathFactory) -> Learn:
 
 @pytest.mark.slow
 def test_a_short_training_from_scratch_learns(learn: Learn) -> None:
-    result = learn("scratch", epochs=12)
-    assert result["mean_average_precision"] >= 0.75
-    assert result["label_ranking_average_precision"] >= 0.80
+    result = learn("scratch", epochs=10)
+    assert result["mean_average_precision"] >= 0.70
+    assert result["label_ranking_average_precision"] >= 0.75
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not pretrained.is_installed(), reason="needs the extra `pretrained`")
 def test_a_short_training_from_imagenet_learns_more(learn: Learn) -> None:
     result = learn("pretrained", weights="imagenet", unfreeze_epochs=1)
-    assert result["mean_average_precision"] >= 0.95
-    assert result["label_ranking_average_precision"] >= 0.95
+    assert result["mean_average_precision"] >= 0.93
+    assert result["label_ranking_average_precision"] >= 0.93

@@ -48,6 +48,9 @@ class Suspect(NamedTuple):
     others: tuple[int, ...] = ()
 
 
+# Probability of the other answer from which on a label is suspect, though confident learning asks for more. With 0.5,
+# half of all suspects were right labels: docs/suspects.md.
+_SURE = 0.8
 # Suspects that are kept, the most probable ones: a million images of a thousand classes have millions.
 _MOST = 100_000
 
@@ -61,7 +64,7 @@ def find(
 ) -> list[Suspect]:
     """Returns all suspects, the most probable one first. A label is in one of them at most; unknown labels are in none.
 
-    A label is suspect if confident learning doubts it, or if the other answer is more probable.
+    A label is suspect if confident learning doubts it, or if the other answer has a probability of 0.8 or more.
 
     Args:
         labels: 0, 1 or UNKNOWN, uint8 [n, k].
@@ -81,7 +84,7 @@ def find(
 
 
 def _improbable(labels: NDArray[np.uint8], probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
-    return ((labels == 1) & (probabilities < 0.5)) | ((labels == 0) & (probabilities > 0.5))
+    return ((labels == 1) & (1 - probabilities >= _SURE)) | ((labels == 0) & (probabilities >= _SURE))
 
 
 def _labels(

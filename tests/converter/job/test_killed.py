@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has imported Beam"),
 ]
 
-_POINTS = 12
+_POINTS = 6
 
 _PROGRAM = """
 import json, os, signal, sys

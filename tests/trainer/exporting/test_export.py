@@ -154,6 +154,7 @@ print(json.dumps({name: tensor.numpy().tolist()
 """
 
 
+@pytest.mark.parametrize("saved", ["small_resnet", "mobilenet_v2"], indirect=True)
 def test_a_saved_model_needs_none_of_our_packages(saved: tuple[keras.Model, ModelInfo, Path], tmp_path: Path) -> None:
     network, info, _ = saved
     formats.write_saved_model(network, info, tmp_path / "saved_model")

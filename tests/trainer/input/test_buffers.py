@@ -127,9 +127,7 @@ print(json.dumps({"most": most, "kept": footprint.cache_bytes, "held": footprint
     [
         pytest.param(64, "none", {"image_size": 224, "augment": "full"}, id="decoded in each epoch"),
         pytest.param(1, "none", {"image_size": 224, "augment": "full"}, id="decoded in each epoch, one core"),
-        pytest.param(64, "encoded", {"image_size": 224, "augment": "full"}, id="encoded"),
         pytest.param(64, "none", {"image_size": 224, "augment": "crop", "crop_from": "original"}, id="originals"),
-        pytest.param(64, "decoded", {"image_size": 64, "augment": "none"}, id="shuffled themselves"),
         pytest.param(64, "decoded", {"image_size": 224, "augment": "full"}, id="decoded"),
         pytest.param(200, "none", {"image_size": 160, "augment": "full", "batch_size": 128}, id="large batches"),
     ],

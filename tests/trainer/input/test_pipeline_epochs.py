@@ -57,8 +57,15 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize(("kept", "settings", "number"), CASES)
+# All cases with small images, and every third one with large ones.
+@pytest.mark.parametrize(
+    ("kept", "settings", "number", "sizes"),
+    [
+        pytest.param(*case.values, *size.values, id=f"{case.id}, {size.id}", marks=(*case.marks, *size.marks))
+        for size, cases in zip(SIZES, (CASES, CASES[2::3]), strict=True)
+        for case in cases
+    ],
+)
 def test_an_epoch_is_a_function_of_its_number_and_can_be_had_in_part(
     kept: str,
     settings: dict[str, Any],

@@ -32,12 +32,15 @@ def test_a_label_of_a_rare_class_is_doubted_though_no_probability_is_above_a_hal
 
 def test_a_wrong_label_of_each_kind_and_the_most_probable_one_first() -> None:
     labels = [[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]]
-    probabilities = [[0.98, 0.1, 0.1], [0.9, 0.95, 0.1], [0.1, 0.05, 0.2], [0.9, 0.9, 0.1], [0.7, 0.1, 0.9]]
+    probabilities = [[0.98, 0.1, 0.1], [0.9, 0.95, 0.1], [0.1, 0.05, 0.2], [0.9, 0.9, 0.1], [0.8, 0.1, 0.9]]
     assert _find(labels, probabilities) == [
         Suspect(1, (Change(1, 0, 1),), 0.95, LABEL),
         Suspect(2, (Change(1, 1, 0),), 0.95, NO_CLASS),
-        Suspect(4, (Change(0, 0, 1),), 0.7, LABEL),
+        Suspect(4, (Change(0, 0, 1),), 0.8, LABEL),
     ]
+    # Confident learning doubts no label of this class, whose images have a mean probability of 0.93.
+    probabilities[4][0] = 0.79
+    assert len(_find(labels, probabilities)) == 2
 
 
 def test_all_labels_of_an_image_of_no_class_are_one_suspect() -> None:
@@ -47,7 +50,7 @@ def test_all_labels_of_an_image_of_no_class_are_one_suspect() -> None:
 
 
 def test_with_one_class_an_image_without_it_is_an_image_like_others() -> None:
-    assert _find([[1], [1], [0]], [[0.25], [0.9], [0.1]]) == [Suspect(0, (Change(0, 1, 0),), 0.75, LABEL)]
+    assert _find([[1], [1], [0]], [[0.125], [0.9], [0.1]]) == [Suspect(0, (Change(0, 1, 0),), 0.875, LABEL)]
 
 
 def test_of_a_softmax_another_class_is_suggested_instead() -> None:

@@ -196,6 +196,7 @@ def test_the_steady_rate_leaves_start_up_out(whole: float, start: float, seconds
     assert contenders.beyond(whole, start) == seconds
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_the_whole_benchmark_on_forty_images(originals: Path, tmp_path: Path) -> None:
     tfds_python = _ROOT / ".venv-interop-tfds" / "bin" / "python"

@@ -195,6 +195,7 @@ def test_scaled_pixels_are_compared_with_exact_ones(photographs: Path) -> None:
         assert (differences.mean() > 0.05) == (size == 16)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_readers_give_every_image_and_the_command_writes_its_ratios(photographs: Path, tmp_path: Path) -> None:
     command = [sys.executable, _ROOT / "scripts" / "bench" / "input.py", f"--data={photographs}"]

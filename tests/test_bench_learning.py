@@ -249,6 +249,7 @@ def _command(*flags: str | Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_the_command_stops_our_training_when_it_is_good(images: SameImages, tmp_path: Path) -> None:
     done = _command(images.dataset, "--only=scratch", "--until=0", "--seeds=3", f"--json={tmp_path / 'out.json'}")

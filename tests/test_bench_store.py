@@ -126,6 +126,7 @@ def test_the_ratios_have_the_names_and_values_that_the_docs_promise() -> None:
     assert store.ratios({}, {}) == {}
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_the_whole_benchmark_on_a_few_images(data: Made, tmp_path: Path) -> None:
     flags = ["--images=20", "--objects=10", "--latency=0.001", f"--originals={data.images}"]

@@ -57,6 +57,7 @@ def test_a_table_is_written_as_it_was_read(tmp_path: Path) -> None:
         assert list(csv.reader(file)) == rows
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_all_programs_run_one_after_the_other(tmp_path: Path) -> None:
     table, images = same_images.draw(tmp_path / "drawn", 60)

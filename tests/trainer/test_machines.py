@@ -89,6 +89,7 @@ def _control_group(num_bytes: int) -> Iterator[Path]:
         group.rmdir()
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("crop_from", ["resized", "original"])
 def test_a_container_with_little_memory_trains_and_is_not_killed(crop_from: str, many: str, tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_the_dataset_is_the_same(scenes: Path, tmp_path: Path, monkeypatch: pyte
     assert not missing
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes by their parents")
 @pytest.mark.parametrize(

@@ -121,6 +121,7 @@ print(json.dumps({"most": most, "kept": footprint.cache_bytes, "held": footprint
 """
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("cores", "kept", "settings"),

@@ -48,6 +48,7 @@ def expected(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return _figures(folder)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["the program", "a call"])
 def test_a_file_of_settings_and_a_limit_of_steps_change_nothing(

@@ -161,6 +161,7 @@ def test_a_scaled_loss_changes_no_weight(accumulate: int, config: Config) -> Non
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.parametrize("cache", ["decoded", "none"])
 def test_a_batch_that_is_not_full_compiles_nothing_anew(cache: str, data: Path, tmp_path: Path) -> None:

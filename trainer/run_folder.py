@@ -34,8 +34,8 @@ MODEL = "model.keras"
 EVALUATION = "evaluation.json"
 HISTORY = "history.json"
 
-# Start of the name of a file while it is written. A run that was killed may leave such files.
-_UNFINISHED = ".unfinished-"
+# Start of the name of a file or a folder while it is written. A process that was killed may leave such files.
+UNFINISHED = ".unfinished-"
 # The config.json of a run that is being overwritten.
 _REPLACED = f"{CONFIG}.replaced"
 # How often a folder is made again if another run removes it at the same moment.
@@ -71,7 +71,7 @@ class RunFolder:
         """
         self.begun = True
         for folder in (self.path, self.path / CHECKPOINTS):
-            for file in folder.glob(f"{_UNFINISHED}*"):
+            for file in folder.glob(f"{UNFINISHED}*"):
                 file.unlink(missing_ok=True)
         write_text(self.path / CONFIG, json.dumps(description, indent=1) + "\n")
 
@@ -90,7 +90,7 @@ class RunFolder:
         self.begun = True
         for name in self._old:
             if name not in (CONFIG, _REPLACED):
-                _delete(self.path / name)
+                delete(self.path / name)
         _create(self.path / CONFIG, json.dumps(description, indent=1) + "\n")
         (self.path / _REPLACED).unlink(missing_ok=True)
 
@@ -161,7 +161,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the file cannot be written. The error names it, whatever library was writing.
     """
-    unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex[:8]}-{path.name}")
+    unfinished = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield unfinished
         os.replace(unfinished, path)
@@ -253,7 +253,7 @@ def _check(path: Path, overwrite: bool) -> None:
     if _is_run(path):
         if not overwrite:
             raise UserError(f"{path} holds a run already. Choose another --output, or replace it: --overwrite")
-    elif not all(name.startswith(_UNFINISHED) for name in os.listdir(path)):
+    elif not all(name.startswith(UNFINISHED) for name in os.listdir(path)):
         raise _not_a_run(path)
 
 
@@ -295,7 +295,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _delete(path: Path) -> None:
+def delete(path: Path) -> None:
+    """Deletes a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -54,7 +54,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     data = checks.load(config)
     where = strategies.place(config)
     # Claimed before the model is built, which takes seconds.
-    with _folder(config, where) as folder, strategies.restarted_if_a_worker_is_lost(where):
+    with strategies.restarted_if_a_worker_is_lost(where), _folder(config, where) as folder:
         # A process that waits for other workers is ended by a signal at once.
         strategy = strategies.make(config)
         left = Leftovers(config, folder)

@@ -37,11 +37,14 @@ class InProcesses(beam.DoFn):
     def process(self, element: tuple[Any, Iterable[Sized]]) -> Iterator[Any]:
         """Yields the result of an element; with several processes, elements are kept until `finish_bundle`."""
         if processes.number() == 1:
-            outputs = (begin(element, *self._args)() for begin in [self._begin])
-            yield from failures.handed_on(outputs) if self._hands_on else outputs
+            results = self._result(element)
+            yield from failures.handed_on(results) if self._hands_on else results
         else:
             key, values = element
             self._elements.append((key, list(values)))
+
+    def _result(self, element: tuple[Any, Iterable[Sized]]) -> Iterator[Any]:
+        yield self._begin(element, *self._args)()
 
     def finish_bundle(self) -> Iterator[Any]:
         """Yields the results of the elements that `process` has kept."""

@@ -31,7 +31,7 @@ from multihot.errors import UserError
 from schemas import layout
 from schemas.metadata import DatasetInfo
 
-# That the work of further processes needs.
+# Modules of the functions that further processes run.
 _MODULES = [each.__name__ for each in (writing, claims, neighbours, lookalikes)]
 
 

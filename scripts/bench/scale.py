@@ -25,7 +25,6 @@ import os
 import posixpath
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -39,6 +38,7 @@ import psutil
 
 import counted_shuffles
 import made
+import ports
 from contenders import ENV
 from made import Made
 
@@ -159,7 +159,7 @@ def engine(name: str) -> Iterator[tuple[list[str], list[psutil.Process]]]:
     building = [str(_ROOT / "scripts/prism"), "path"]
     version = {"BEAM_VERSION": importlib.metadata.version("apache-beam")}  # Otherwise it installs the checkout first.
     path = subprocess.run(building, check=True, env={**os.environ, **version}, stdout=subprocess.PIPE, text=True).stdout
-    jobs, workers = _free_port(), _free_port()
+    jobs, workers = ports.free(), ports.free()
     commands: list[tuple[list[str], int]] = [
         ([path.strip(), f"--job_port={jobs}", "--serve_http=false"], jobs),
         ([sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={workers}"], workers),
@@ -178,7 +178,7 @@ def engine(name: str) -> Iterator[tuple[list[str], list[psutil.Process]]]:
             )
             stack.callback(_end, server)
             servers.append(psutil.Process(server.pid))
-            while not _answers(port):
+            while not ports.answers(port):
                 if server.poll() is not None:
                     sys.exit(f"error: this ended at once: {' '.join(command)}")
                 time.sleep(0.05)
@@ -197,18 +197,6 @@ def _end(server: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
 
 
 def digests(dataset: Path) -> dict[str, str]:

@@ -179,10 +179,10 @@ def test_a_run_that_is_there_is_refused_and_kept(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_is_gone_on_with(tmp_path: Path) -> None:
     _begin(tmp_path)
-    (tmp_path / f"{run_folder._UNFINISHED}1-model.keras").touch()
+    (tmp_path / f"{run_folder.UNFINISHED}1-model.keras").touch()
     (tmp_path / "history.json").touch()
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / f"checkpoints/{run_folder._UNFINISHED}1-last.keras").touch()
+    (tmp_path / f"checkpoints/{run_folder.UNFINISHED}1-last.keras").touch()
     with run_folder.claimed(str(tmp_path), overwrite=False) as folder:
         assert folder.unfinished == {"datasets": [{"fingerprint": "old"}]}
         folder.go_on({"datasets": [{"fingerprint": "old"}], "commands": 2})
@@ -317,7 +317,7 @@ def test_a_killed_run_can_be_overwritten(moment: float, overwrite: bool, start: 
             (path / f"{i}.txt").write_text("old")
     start(path, 0, overwrite=overwrite, kill_after=moment)
     for file in path.glob("*.txt"):
-        if not file.name.startswith(run_folder._UNFINISHED):
+        if not file.name.startswith(run_folder.UNFINISHED):
             assert file.read_text() in ("old", "a" * 10_000)
     _begin(path, "new", overwrite=True)
     assert [entry.name for entry in path.iterdir()] == ["config.json"]
@@ -335,7 +335,7 @@ def test_a_run_killed_while_it_overwrote_another_leaves_a_run(
         if path.name == name:
             raise SystemExit
 
-    monkeypatch.setattr(run_folder, "_create" if name == "config.json" else "_delete", killed)
+    monkeypatch.setattr(run_folder, "_create" if name == "config.json" else "delete", killed)
     with pytest.raises(SystemExit):
         _begin(tmp_path, "new", overwrite=True)
     monkeypatch.undo()
@@ -347,7 +347,7 @@ def test_a_run_killed_while_it_overwrote_another_leaves_a_run(
 
 
 def test_a_run_killed_while_it_wrote_its_first_file_has_left_no_run(tmp_path: Path) -> None:
-    (tmp_path / f"{run_folder._UNFINISHED}1-config.json").write_text('{"half')
+    (tmp_path / f"{run_folder.UNFINISHED}1-config.json").write_text('{"half')
     _begin(tmp_path, "new")
     assert _fingerprint(tmp_path) == "new"
 

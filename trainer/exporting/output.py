@@ -6,16 +6,13 @@ export/saved_model                        complete
 
 import contextlib
 import os
-import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from multihot import locking
 from multihot.errors import UserError
-
-# Start of the name of a file or a folder while it is written. A process that was killed leaves it.
-_UNFINISHED = ".unfinished-"
+from trainer import run_folder
 
 
 @contextlib.contextmanager
@@ -35,8 +32,8 @@ def claimed(folder: Path) -> Iterator[None]:
         raise UserError(f"Another process is at work in {folder}. Wait until it has ended, or choose another --output.")
     try:
         if locking.works(handle):
-            for path in folder.glob(f"{_UNFINISHED}*"):
-                _delete(path)
+            for path in folder.glob(f"{run_folder.UNFINISHED}*"):
+                run_folder.delete(path)
         yield
     finally:
         os.close(handle)
@@ -54,20 +51,13 @@ def complete(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written.
     """
-    begin = f"{_UNFINISHED}{uuid.uuid4().hex[:8]}"
+    begin = f"{run_folder.UNFINISHED}{uuid.uuid4().hex[:8]}"
     new, old = path.with_name(f"{begin}-{path.name}"), path.with_name(f"{begin}-old-{path.name}")
     try:
         yield new
         if path.is_dir():  # Only an empty folder can be replaced by renaming.
             path.rename(old)
         new.rename(path)
-        _delete(old)
+        run_folder.delete(old)
     finally:
-        _delete(new)
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        run_folder.delete(new)

@@ -1,4 +1,4 @@
-"""What a runner repeats, and what a step hands on to the last one, so that it is not repeated."""
+"""A runner repeats a step that may succeed next time; a mistake of the user is handed on to the last step instead."""
 
 import errno
 import gzip

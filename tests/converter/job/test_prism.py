@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import apache_beam
 import psutil
 import pytest
 
+import ports
 from converter.job import pipeline
 from converter.options import ConvertOptions
 from schemas import metadata
@@ -41,18 +41,6 @@ def prism() -> str:
     return done.stdout.strip()
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
-
-
 @contextlib.contextmanager
 def _serving(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a server and all processes that it starts."""
@@ -61,7 +49,7 @@ def _serving(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=_ROOT, env=environment, start_new_session=True, **silent) as process:
         try:
-            while not _answers(port):
+            while not ports.answers(port):
                 assert process.poll() is None, command
                 time.sleep(0.05)
             yield process
@@ -73,7 +61,7 @@ def _serving(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]
 @pytest.fixture
 def engine(prism: str) -> Iterator[str]:
     """Returns the end point of the job server of an engine."""
-    port = _free_port()
+    port = ports.free()
     with _serving([prism, f"--job_port={port}", "--serve_http=false"], port):
         yield f"localhost:{port}"
 
@@ -81,7 +69,7 @@ def engine(prism: str) -> Iterator[str]:
 @pytest.fixture
 def pool() -> Iterator[tuple[str, int]]:
     """Returns the address of a pool of workers, and its process."""
-    port = _free_port()
+    port = ports.free()
     command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
     with _serving(command, port) as process:
         yield f"localhost:{port}", process.pid
@@ -251,7 +239,7 @@ def test_a_job_that_takes_longer_than_it_may_is_cancelled(many: Path, engine: st
 def test_a_job_that_cannot_be_cancelled_publishes_nothing(
     many: Path, prism: str, pool: tuple[str, int], tmp_path: Path
 ) -> None:
-    output, port = tmp_path / "there", _free_port()
+    output, port = tmp_path / "there", ports.free()
     with _serving([prism, f"--job_port={port}", "--serve_http=false"], port) as stopped:
         with _start(_flags(many, output, f"localhost:{port}", *_external(pool))) as process:
             _wait_for_shards(output, process)
@@ -270,7 +258,7 @@ def test_a_job_that_cannot_be_cancelled_publishes_nothing(
 
 
 def test_an_engine_that_ends_is_one_sentence(many: Path, prism: str, pool: tuple[str, int], tmp_path: Path) -> None:
-    output, port = tmp_path / "there", _free_port()
+    output, port = tmp_path / "there", ports.free()
     with (
         _serving([prism, f"--job_port={port}", "--serve_http=false"], port) as ended,
         _start(_flags(many, output, f"localhost:{port}", *_external(pool))) as process,

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apache_beam.runners.portability.fn_api_runner import execution
 
+import counted_shuffles
 from schemas.metadata import DatasetInfo
 
 Convert = Callable[..., DatasetInfo]
@@ -38,17 +38,7 @@ def many(tmp_path_factory: pytest.TempPathFactory, draw: Draw, write_csv: WriteC
         pytest.param({"group_near_duplicates": True}, id="near duplicates together"),
     ],
 )
-def test_a_row_takes_at_most_500_bytes_of_all_shuffles(
-    many: Path, convert: Convert, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    num_bytes = 0
-    append = execution.GroupingBuffer.append
-
-    def counted(buffer: execution.GroupingBuffer, elements: bytes) -> None:
-        nonlocal num_bytes
-        num_bytes += len(elements)
-        append(buffer, elements)
-
-    monkeypatch.setattr(execution.GroupingBuffer, "append", counted)
-    convert(csv=str(many / "labels.csv"), images=str(many / "images"), **given)
-    assert 100 * _IMAGES < num_bytes < 500 * _IMAGES
+def test_a_row_takes_at_most_500_bytes_of_all_shuffles(many: Path, convert: Convert, given: dict[str, Any]) -> None:
+    with counted_shuffles.counted() as num_bytes:
+        convert(csv=str(many / "labels.csv"), images=str(many / "images"), **given)
+    assert 100 * _IMAGES < num_bytes() < 500 * _IMAGES

@@ -155,7 +155,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
         status, said = run(*command, kill=kill)
         assert status in (-kill[0], 128 + kill[0]), said
         assert not list(killed.rglob("*.unfinished*")) or kill[0] == signal.SIGKILL
-        if kill[0] != signal.SIGKILL:  # What was trained since the last checkpoint is not lost.
+        if kill[0] != signal.SIGKILL:  # No step since the last checkpoint is lost.
             assert "This command goes on from there:\npython -m trainer --image_size=32" in said
         if kill[1] == "validated":  # The epoch that is validated is not trained again.
             assert f"Saved in {killed} after 0 epochs and 6 steps. " in said

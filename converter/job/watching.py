@@ -22,8 +22,12 @@ from schemas import layout
 _NAMESPACE = "multihot"
 # Counters: of images in shards that are planned, of those in shards that are finished, and of rejected rows.
 _PLANNED, _DONE, _REJECTED = "planned", "done", "rejected"
-# Seconds between two lines, and those in which the rate is measured.
-_SECONDS, _RATE_SECONDS = 30.0, 300.0
+# Seconds between two lines, those in which the rate is measured, and those without a change that are worth a sentence.
+_SECONDS, _RATE_SECONDS, _STILL_SECONDS = 30.0, 300.0, 600.0
+_STILL = (
+    "Nothing has changed for {minutes} min. If a worker has ended, some engines wait for it for ever. Then cancel the "
+    "job: the same command continues with the finished shards."
+)
 _SHARD = re.compile(r"(.+)-\d+-of-(\d+)")
 
 
@@ -52,7 +56,10 @@ def count(*, planned: int = 0, done: int = 0, rejected: int = 0) -> None:
 
 @contextlib.contextmanager
 def watched(result: PipelineResult, options: ConvertOptions) -> Iterator[None]:
-    """Prints a line about the job from time to time, while the context is open and if anything has changed."""
+    """Prints a line about the job from time to time, while the context is open and if anything has changed.
+
+    Prism waits for ever for a worker that was killed between two steps, so that a sentence says if nothing changes.
+    """
     ended = threading.Event()
     watching = threading.Thread(target=_watch, args=(result, options, ended), name="watching", daemon=True)
     watching.start()
@@ -64,6 +71,7 @@ def watched(result: PipelineResult, options: ConvertOptions) -> Iterator[None]:
 
 def _watch(result: PipelineResult, options: ConvertOptions, ended: threading.Event) -> None:
     seen: list[tuple[float, Progress]] = []
+    changed, is_said = time.monotonic(), False
     while not ended.wait(_SECONDS):
         now = None
         # The engine may not answer now. The next line asks it again.
@@ -75,6 +83,10 @@ def _watch(result: PipelineResult, options: ConvertOptions, ended: threading.Eve
             seen = [each for each in seen if time.monotonic() - each[0] < _RATE_SECONDS]
             seen.append((time.monotonic(), now))
             print(line(now, _rate(seen)), flush=True)
+            changed, is_said = time.monotonic(), False
+        elif not is_said and time.monotonic() - changed > _STILL_SECONDS and not ended.is_set():
+            print(_STILL.format(minutes=round(_STILL_SECONDS / 60)), flush=True)
+            is_said = True
 
 
 def _rate(seen: list[tuple[float, Progress]]) -> float:

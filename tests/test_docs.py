@@ -86,6 +86,8 @@ def test_pytest_selects_tests_for_every_guarantee(capfd: pytest.CaptureFixture[s
     # In this process, which has imported TensorFlow and Beam.
     collected = _Collected()
     options = [f"--rootdir={_ROOT}", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
+    # Of settings of the plugin that is left out.
+    options += ["-W", "ignore::pytest.PytestConfigWarning"]
     status = pytest.main([*options, *(str(_ROOT / path) for path in paths)], plugins=[collected])
     assert status == 0, capfd.readouterr().out
     names = [(item.path, item.name) for item in collected.items]

@@ -1,6 +1,7 @@
 """scripts/bench_suspects: the labels that it flips, its figures, and the programs that it runs."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,10 @@ def test_figures_of_the_seeds_are_put_together() -> None:
     found = [suspects.Found(0.05, "random", 0, 0.9, 0.8), suspects.Found(0.05, "random", 1, 0.8, 0.8)]
     assert suspects.means(found) == ["5% random: precision 0.850 ± 0.071, recall 0.800 ± 0.000 (2 seeds)"]
     assert suspects.line(found[0]) == "5% random, seed 0: precision 0.900, recall 0.800"
+    found = [one._replace(loss=loss, loss_uncorrected=0.01) for one, loss in zip(found, (0.001, 0.003), strict=True)]
+    lost = "mean average precision lost: 0.0020 ± 0.0014, without corrections 0.0100 ± 0.0000"
+    assert suspects.means(found)[0].endswith(f"(2 seeds); {lost}")
+    assert suspects.line(found[0]).endswith("mean average precision lost: 0.0010, without corrections 0.0100")
 
 
 def test_a_table_is_written_as_it_was_read(tmp_path: Path) -> None:
@@ -63,6 +68,12 @@ def test_all_programs_run_one_after_the_other(tmp_path: Path) -> None:
     table, images = same_images.draw(tmp_path / "drawn", 60)
     (tmp_path / "work").mkdir()
     flags = ["--epochs=1", "--image_size=32", "--train_sizes=32x1"]
-    found = suspects.measure(table, images, tmp_path / "work", 0.1, "random", 3, flags)
+    found = suspects.measure(table, images, tmp_path / "work", 0.1, "random", 3, flags, accept=True)
     assert found[:3] == (0.1, "random", 3)
     assert 0 <= found.recall <= found.precision <= 1
+    assert found.loss is not None
+    assert abs(found.loss) < 1
+    with (tmp_path / "work" / "corrections.csv").open(newline="") as file:
+        corrections = list(csv.DictReader(file))
+    manifest = json.loads((tmp_path / "work/bench/1.0.0/manifest.json").read_text())
+    assert len(corrections) == manifest["corrected"] > 0

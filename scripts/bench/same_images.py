@@ -48,14 +48,21 @@ class SameImages:
     splits: tuple[str, ...]
 
 
-def convert(csv_path: str, images: str, folder: Path, splits: str) -> str:
+def convert(csv_path: str, images: str, folder: Path, splits: str, *flags: str) -> str:
     """Converts a data set, and returns the folder of the dataset.
+
+    Args:
+        csv_path: of the table.
+        images: folder of the images.
+        folder: of the datasets.
+        splits: their names and shares, as in train=0.8,validation=0.2.
+        flags: further ones of the converter.
 
     Raises:
         UserError: the converter has failed; it has said why.
     """
-    flags = {"csv": csv_path, "images": images, "output": str(folder), "name": "bench", "splits": splits}
-    command = [sys.executable, "-m", "converter", *(f"--{name}={value}" for name, value in flags.items())]
+    given = {"csv": csv_path, "images": images, "output": str(folder), "name": "bench", "splits": splits}
+    command = [sys.executable, "-m", "converter", *(f"--{name}={value}" for name, value in given.items()), *flags]
     done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise UserError(f"{done.stdout}\nThe images could not be converted.")

@@ -94,6 +94,12 @@ class TrainConfig:
     unfreeze_learning_rate: float = field(
         default=_BY_RECIPE, metadata=setting("The highest learning rate of these epochs.")
     )
+    soup: int = field(
+        default=_BY_RECIPE,
+        metadata=setting(
+            "Trainings of --unfreeze_epochs, each from the same head: the mean of their weights is evaluated and saved."
+        ),
+    )
     image_size: int = field(
         default=_BY_RECIPE, metadata=setting("Height and width that images are resized to, pixels.")
     )
@@ -295,6 +301,10 @@ class TrainConfig:
             raise UserError(f"--clip_norm must be at least 0. Received: {self.clip_norm}")
         if self.unfreeze_epochs and not self.freeze_backbone:
             raise UserError("--unfreeze_epochs needs --freeze_backbone: otherwise all is trained from the start.")
+        if self.soup > 1 and not self.unfreeze_epochs:
+            raise UserError(f"--soup needs --unfreeze_epochs, which it repeats. Received: {self.soup}")
+        if self.soup > 1 and self.early_stopping:
+            raise UserError("--early_stopping is for one training: leave it out with --soup, or give --soup=1.")
         if self.early_stopping and self.schedule != "constant":
             raise UserError(
                 f"--early_stopping needs --schedule=constant: with --schedule={self.schedule} the best epochs are the "
@@ -310,7 +320,9 @@ class TrainConfig:
 
     def _check_strategy(self) -> None:
         # Keras clips, and adds up, the gradients of each replica on its own.
-        for name, given, plain in (("clip_norm", self.clip_norm, 0.0), ("accumulate", self.accumulate, 1)):
+        plains = {"clip_norm": 0.0, "accumulate": 1, "soup": 1}
+        for name, plain in plains.items():
+            given = getattr(self, name)
             if given != plain:
                 raise UserError(
                     f"--{name} is for one device: leave it out with --strategy={self.strategy}. Received: {given}"
@@ -354,6 +366,7 @@ _LEAST = {
     "batch_size": 1,
     "epochs": 1,
     "unfreeze_epochs": 0,
+    "soup": 1,
     "early_stopping": 0,
     "accumulate": 1,
     "checkpoint_seconds": 0,

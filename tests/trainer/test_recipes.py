@@ -65,7 +65,7 @@ def test_sizes_follow_the_size_of_images(size: int) -> None:
 
 def test_phases_follow_one_another() -> None:
     head, upper = phases.of_run(
-        _config(weights="imagenet", epochs=5, unfreeze_epochs=4, train_sizes=((96, 1), (128, 3)))
+        _config(weights="imagenet", epochs=5, unfreeze_epochs=4, soup=1, train_sizes=((96, 1), (128, 3)))
     )
     assert (head.part, head.first_epoch, head.end) == ("head", 0, 5)
     assert (upper.part, upper.first_epoch, upper.end) == ("upper", 5, 9)
@@ -74,6 +74,34 @@ def test_phases_follow_one_another() -> None:
     assert (head.config.augment, head.config.features_are_fixed) == ("none", True)
     assert not upper.config.freeze_backbone
     assert upper.config.learning_rate < head.config.learning_rate
+    assert not upper.is_repeated
+
+
+def test_a_soup_repeats_the_last_phase() -> None:
+    head, *uppers = phases.of_run(_config(weights="imagenet", epochs=5, unfreeze_epochs=4, soup=3))
+    assert [(phase.part, phase.first_epoch, phase.is_repeated) for phase in (head, *uppers)] == [
+        ("head", 0, False),
+        ("upper", 5, True),
+        ("upper", 9, True),
+        ("upper", 13, False),
+    ]
+    assert len({phase.config for phase in uppers}) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"freeze_backbone": True},
+        {"unfreeze_epochs": 0},
+        {"strategy": "mirrored"},
+        {"early_stopping": 2, "schedule": "constant"},
+    ],
+)
+def test_settings_without_a_soup_have_none_by_default(changes: dict[str, Any]) -> None:
+    assert _config(weights="imagenet").soup > 1
+    assert _config(weights="imagenet", **changes).soup == 1
+    with pytest.raises(UserError, match="--soup"):
+        _config(weights="imagenet", soup=2, **changes)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
     last.keras      the whole model, as Keras saves it; its zip file has two more members:
         training/progress.json    the next batch, and the history of the epochs before it
-        training/variables.npz    variables of the optimizer, of the loss of this epoch, of random generators
+        training/variables.npz    variables of the optimizer, of this epoch's loss, of random generators, of the soup
     best.keras      the whole model after the epoch with the lowest validation loss
 
 A file is written beside the old one and renamed, so that each is whole at any moment.
@@ -14,7 +14,7 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from trainer import run_folder
 from trainer.system import strategies
 from trainer.training import averaging
 from trainer.training.history import History
+from trainer.training.soups import Soup
 
 LAST, BEST = "last.keras", "best.keras"
 _PROGRESS, _VARIABLES = "training/progress.json", "training/variables.npz"
@@ -40,12 +41,14 @@ class Progress:
         step: number of the next batch in this epoch; the number of its batches if only its validation is missing.
         history: the values of each figure after each epoch.
         caches: what is cached in each phase that has begun, as --cache names it: it decides the order of examples.
+        soup: number of trainings of the soup that have ended.
     """
 
     epoch: int = 0
     step: int = 0
     history: History = dataclasses.field(default_factory=dict)
     caches: dict[str, str] = dataclasses.field(default_factory=dict)
+    soup: int = 0
 
 
 class Checkpoints:
@@ -77,14 +80,16 @@ class Checkpoints:
         if self._writes:
             self._best = network.get_weights()
 
-    def save(self, network: keras.Model, trained: keras.Model, progress: Progress) -> None:
+    def save(self, network: keras.Model, trained: keras.Model, progress: Progress, soup: Soup) -> None:
         """Saves a training.
 
         Args:
             network: the whole model.
             trained: the compiled model that is trained, which shares its weights.
             progress: the place of the training.
+            soup: trainings of the run that have ended.
         """
+        progress.soup = soup.count
         if not self._writes:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -96,11 +101,12 @@ class Checkpoints:
             network.save(path)
             with zipfile.ZipFile(path, "a") as file:
                 file.writestr(_PROGRESS, json.dumps(dataclasses.asdict(progress)))
-                file.writestr(_VARIABLES, _pack(_variables(network, trained)))
+                variables = {**_of_training(trained), **_of_network(network), **soup.state()}
+                file.writestr(_VARIABLES, _pack(variables))
         self.saved, self._time = (progress.epoch, progress.step), time.monotonic()
 
-    def load(self, network: keras.Model) -> Progress | None:
-        """Gives a model the weights of the last checkpoint.
+    def load(self, network: keras.Model, soup: Soup) -> Progress | None:
+        """Gives a model and a soup what the last checkpoint has of them: weights, and states of random generators.
 
         Returns:
             The place of the training; None if there is no checkpoint.
@@ -115,13 +121,16 @@ class Checkpoints:
             network.load_weights(path)
             with zipfile.ZipFile(path) as file:
                 progress = Progress(**json.loads(file.read(_PROGRESS)))
+                with np.load(io.BytesIO(file.read(_VARIABLES)), allow_pickle=False) as saved:
+                    _assign(_of_network(network), saved)
+                    soup.restore(progress.soup, {name: _numbered(saved, name) for name in soup.state()})
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise _damaged(path, error) from error
         self.saved = (progress.epoch, progress.step)
         return progress
 
-    def load_variables(self, network: keras.Model, trained: keras.Model) -> None:
-        """Gives a compiled model the state of its training in the last checkpoint, beside its weights.
+    def load_variables(self, trained: keras.Model) -> None:
+        """Gives a compiled model the state of its training in the last checkpoint, beside what `load` gives it.
 
         Raises:
             UserError: the file is damaged.
@@ -129,29 +138,46 @@ class Checkpoints:
         path = self._folder / LAST
         try:
             with zipfile.ZipFile(path) as file, np.load(io.BytesIO(file.read(_VARIABLES)), allow_pickle=False) as saved:
-                for name, variables in _variables(network, trained).items():
-                    for i, variable in enumerate(variables):
-                        variable.assign(saved[f"{name}_{i}"])
+                _assign(_of_training(trained), saved)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise _damaged(path, error) from error
 
 
-def _variables(network: keras.Model, trained: keras.Model) -> dict[str, Sequence[Any]]:
-    """Returns the variables of a training beside its weights."""
-    weights = {id(variable) for variable in network.weights}
+def _of_training(trained: keras.Model) -> dict[str, Sequence[Any]]:
+    """Returns the variables that a phase adds to its model."""
     return {
         "optimizer": trained.optimizer.variables,
         "averages": averaging.variables(trained),
         "metrics": trained.metrics_variables,
-        # The states of random generators.
-        "others": [variable for variable in network.variables if id(variable) not in weights],
     }
+
+
+def _of_network(network: keras.Model) -> dict[str, Sequence[Any]]:
+    """Returns the variables of a model beside its weights: the states of random generators."""
+    weights = {id(variable) for variable in network.weights}
+    return {"others": [variable for variable in network.variables if id(variable) not in weights]}
+
+
+def _assign(variables: Mapping[str, Sequence[Any]], saved: Mapping[str, np.ndarray]) -> None:
+    for name, each in variables.items():
+        for i, variable in enumerate(each):
+            variable.assign(saved[f"{name}_{i}"])
+
+
+def _numbered(saved: Mapping[str, np.ndarray], name: str) -> list[np.ndarray]:
+    """Returns the arrays that `_pack` has numbered."""
+    found: list[np.ndarray] = []
+    while f"{name}_{len(found)}" in saved:
+        found.append(saved[f"{name}_{len(found)}"])
+    return found
 
 
 def _pack(arrays: dict[str, Sequence[Any]]) -> bytes:
     buffer = io.BytesIO()
     named: dict[str, Any] = {
-        f"{name}_{i}": strategies.value_of(one) for name, each in arrays.items() for i, one in enumerate(each)
+        f"{name}_{i}": one if isinstance(one, np.ndarray) else strategies.value_of(one)
+        for name, each in arrays.items()
+        for i, one in enumerate(each)
     }
     np.savez(buffer, **named)
     return buffer.getvalue()

@@ -5,7 +5,8 @@
 The features are those of an image in all its positions together, so that turned and mirrored copies have the same ones,
 and cropped copies similar ones. So have other images: the pictures of candidates decide.
 
-Vectors are whole numbers, and their products are exact. So the groups are the same on every processor.
+Vectors are whole numbers, and their products are exact. So candidates are the same on every processor, for any order of
+the rows.
 """
 
 import dataclasses

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from multihot import storage
 from multihot.errors import UserError
 from schemas import embeddings
 from schemas.embeddings import Columns
@@ -42,6 +43,18 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     rows = np.array([0, 3, 1023, 1024, 1499])
     np.testing.assert_array_equal(embeddings.thumbnails(path, rows), columns.thumbnails[rows])
     assert embeddings.thumbnails(path, rows[:0]).shape == (0, embeddings.SIDE, embeddings.SIDE)
+
+
+def test_a_file_in_a_store_is_written_and_read(bucket: str) -> None:
+    columns = _columns(1500)
+    schema = embeddings.schema(3, {})
+    path = f"{bucket}/some/e.parquet"
+    with storage.create(path) as file, pq.ParquetWriter(file, schema) as writer:
+        writer.write_table(embeddings.table(columns, schema))
+    assert embeddings.describe(path).num_rows == 1500
+    np.testing.assert_array_equal(np.concatenate([part.features for part in embeddings.read(path)]), columns.features)
+    rows = np.array([7, 1400])
+    np.testing.assert_array_equal(embeddings.thumbnails(path, rows), columns.thumbnails[rows])
 
 
 def test_a_file_that_pandas_has_written_again_is_read(tmp_path: Path) -> None:

@@ -144,37 +144,9 @@ def test_images_are_read_with_their_labels(sources: Sources, source: Path) -> No
 
 
 @pytest.mark.slow
-def test_features_of_another_run_or_dataset_are_replaced_only_if_asked_for(
-    written: Path, finished: Path, data: Path, tmp_path: Path, source: Path
+def test_turned_copies_are_found_by_converting_again_with_the_features(
+    written: Path, finished: Path, data: Path, tmp_path: Path
 ) -> None:
-    table = (source / "labels.csv").read_text().splitlines()[:11]
-    (tmp_path / "labels.csv").write_text("\n".join(table))
-    options = ConvertOptions(
-        csv=str(tmp_path / "labels.csv"),
-        images=str(source / "images"),
-        output=str(tmp_path),
-        name="others",
-        label_columns=("red",),
-        split_column="split",
-        num_threads=1,
-        max_rejects=0,
-    )
-    conversion.convert(options)
-    output = tmp_path / "e.parquet"
-    output.write_bytes(written.read_bytes())
-    both = (f"--data={options.dataset}", f"--data={data}")
-    with pytest.raises(UserError, match="has the features of another run or of other datasets"):
-        _embed(finished, output, *both)
-    _embed(finished, output, *both, "--overwrite")
-    rows = _rows(output)
-    assert len(rows.filenames) == 10 + 93
-    whole = dict(zip(rows.filenames[10:], rows.features[10:], strict=True))
-    for name, values in zip(rows.filenames[:10], rows.features[:10], strict=True):
-        np.testing.assert_allclose(values, whole[name], rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_turned_copies_are_found_by_converting_again_with_the_features(finished: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     (tmp_path / "images").mkdir()
     for i in range(8):
@@ -188,11 +160,18 @@ def test_turned_copies_are_found_by_converting_again_with_the_features(finished:
     paths = {"csv": f"{tmp_path}/labels.csv", "images": f"{tmp_path}/images", "output": f"{tmp_path}/data"}
     first = ConvertOptions(**paths, num_threads=1)
     conversion.convert(first)
-    _embed(finished, tmp_path / "e.parquet", f"--data={first.dataset}")
-    second = dataclasses.replace(
-        first, version="2.0.0", duplicates_by=f"{tmp_path}/e.parquet", group_near_duplicates=True
-    )
-    conversion.convert(second)
+    # The dataset of the run beside one with other classes.
+    output, both = tmp_path / "e.parquet", (f"--data={data}", f"--data={first.dataset}")
+    output.write_bytes(written.read_bytes())
+    with pytest.raises(UserError, match="has the features of another run or of other datasets"):
+        _embed(finished, output, *both)
+    _embed(finished, output, *both, "--overwrite")
+    rows, before = _rows(output), _rows(written)
+    assert rows.filenames[:-12] == before.filenames and sorted(rows.filenames[-12:]) == names
+    np.testing.assert_allclose(rows.features[:-12], before.features, rtol=1e-3, atol=1e-4)
+    second = dataclasses.replace(first, version="2.0.0", duplicates_by=str(output), group_near_duplicates=True)
+    info = conversion.convert(second)
+    assert info is not None and (info.featured, info.unused_features) == (12, len(before.filenames))
     listed = list(duplicates.read(second.dataset))
     assert [one.filename for one in listed] == [name for name in names if name[0] < "4"]
     assert {(one.group[0], one.filename[0]) for one in listed} == {(str(i), str(i)) for i in range(4)}

@@ -175,6 +175,13 @@ class ConvertOptions:
             r"Regular expression: images whose names agree in its first group stay in one split, as in '(.*)\.rf\.'."
         ),
     )
+    duplicates_by: str = field(
+        default="",
+        metadata=setting(
+            "Features of the images, written by trainer.embed: finds mirrored, turned and cropped copies too.",
+            value="FILE",
+        ),
+    )
     group_near_duplicates: bool = field(default=False, metadata=setting("Keep images that look the same in one split."))
     split_method: str = field(
         default="hash", metadata=setting("hash, or stratified: every split gets its share of rare labels.")

@@ -20,6 +20,7 @@ _PROGRAMS = {
     "train": _Program("trainer.__main__", "train a model on datasets, and evaluate it"),
     "predict": _Program("trainer.predict", "predict the labels of images with a trained model"),
     "export": _Program("trainer.export", "export a trained model: SavedModel, ONNX, LiteRT, Keras"),
+    "embed": _Program("trainer.embed", "write features of images with their names, and find images that are alike"),
     "verify": _Program("converter.verify.dataset_checks", "read a dataset again, and report every fault in it"),
     "inspect": _Program("converter.inspect.selection", "show the summary of a dataset, or some of its examples"),
     "diff": _Program("converter.diff", "compare two datasets"),

@@ -10,6 +10,7 @@ Both packages take every key, dtype, shape and file name from here, and neither 
     rows.py        reads from which row of which table each example of a shard was made
     duplicates.py  reads the list of images that are the same as others, or nearly
     corrections.py defines the columns of a CSV of corrected labels
+    embeddings.py  defines and reads the file of features of images with their names
     statistics.py  counts the examples of a shard, a split or a dataset
     tfds.py        writes the JSON files that tensorflow-datasets reads
     tfx.py         writes the schema and the statistics that TFX and TFDV read

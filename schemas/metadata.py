@@ -83,6 +83,8 @@ class DatasetInfo:
         merged_rows: number of rows whose labels have become part of those of an earlier row, which names the same file.
         augmented: number of images that have, by the names of the files, augmented versions in several splits.
         corrected: number of labels that were corrected, so that they differ from those of the table.
+        featured: number of images that were compared by features too, since a file has a row for them.
+        unused_features: number of rows of that file that name no image.
         background: the colour on which images with transparency were laid; "" if there are none.
     """
 
@@ -99,6 +101,8 @@ class DatasetInfo:
     merged_rows: int = dataclasses.field(default=0, metadata=typed.SPARSE)
     augmented: int = dataclasses.field(default=0, metadata=typed.SPARSE)
     corrected: int = dataclasses.field(default=0, metadata=typed.SPARSE)
+    featured: int = dataclasses.field(default=0, metadata=typed.SPARSE)
+    unused_features: int = dataclasses.field(default=0, metadata=typed.SPARSE)
     background: str = dataclasses.field(default="", metadata=typed.SPARSE)
 
     @property

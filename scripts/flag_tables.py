@@ -13,6 +13,7 @@ from converter.report.page import ReportOptions
 from converter.verify.dataset_checks import VerifyOptions
 from multihot import tables
 from trainer.config import TrainConfig
+from trainer.embed import EmbedOptions
 from trainer.evaluate import EvaluateOptions
 from trainer.export import ExportOptions
 from trainer.predict import PredictOptions
@@ -27,7 +28,7 @@ _PAGES: dict[str, tuple[type, ...]] = {
     "suspects.md": (SuspectsOptions,),
     "training.md": (TrainConfig, RunsOptions),
     "serving.md": (ExportOptions,),
-    "using.md": (PredictOptions,),
+    "using.md": (PredictOptions, EmbedOptions),
 }
 
 

@@ -6,10 +6,12 @@ main.py        defines the command line of the trainer: flags become TrainConfig
 train.py       runs a training: the order of its steps, and nothing else
 runs.py        compares runs side by side: `python -m trainer.runs`
 evaluate.py    evaluates the model of a run on any dataset: `python -m trainer.evaluate`
+embed.py       writes the features of all images with their names: `python -m trainer.embed`
 predict.py     predicts on files, folders and stores: `python -m trainer.predict`
 evaluation/    computes the figures of such an evaluation, and builds its page
 export.py      exports the model of a run: `python -m trainer.export`
 suspects/      finds labels that may be wrong, and builds the page for their review: `python -m trainer.suspects`
+embedding/     computes features of all images of datasets, and finds images that are alike by them
 exporting/     writes a model in the forms that other runtimes take
 prediction/    predicts on images that are in no dataset: the rows of a folder, and `trainer.load_model`
 finished_run.py opens a finished run, for the programs that use its model

@@ -88,6 +88,11 @@ def summary(
         lines.append(f"Rows whose labels were merged with those of an earlier row of the same file: {info.merged_rows}")
     if info.corrected:
         lines.append(f"Labels corrected: {info.corrected} (--corrections)")
+    if info.featured:
+        unused = f"; rows of the file that name no image: {info.unused_features}" if info.unused_features else ""
+        lines.append(
+            f"Images compared by features too: {info.featured} of {info.num_examples} (--duplicates_by{unused})"
+        )
     if info.unlisted:
         lines.append(f"Files in the folder that no row names: {info.unlisted}: {directory}/{layout.UNLISTED}")
     lines += [f"Note: {sentence}" for sentence in remarks.of_classes(info.classes)]

@@ -6,4 +6,6 @@ components.py   finds connected components: groups of images that links connect,
 neighbours.py   finds candidates: images whose hashes are near each other, without comparing all with all
 likeness.py     compares two small colour pictures, window by window
 lookalikes.py   determines which candidates are copies of each other
+turned.py       compares two small grey pictures, turned, mirrored and cropped
+embedded.py     finds copies by features of a model
 """

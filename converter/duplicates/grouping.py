@@ -67,11 +67,13 @@ def to_csv(members: Iterable[Member]) -> str:
     """
     rows = []
     for group in _groups(members):
+        # The first name of a group can be that of an image that was rejected later.
+        first = group[0].filename
         copies = collections.Counter(member.digest for member in group)
         for member in group:
             kind = "exact" if copies[member.digest] > 1 else "near"
-            rows.append((member.group, member.filename, member.split, kind))
-    return escaped_csv(DUPLICATES_COLUMNS, rows)
+            rows.append((first, member.filename, member.split, kind))
+    return escaped_csv(DUPLICATES_COLUMNS, sorted(rows))
 
 
 def _groups(members: Iterable[Member]) -> Iterator[list[Member]]:

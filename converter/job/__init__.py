@@ -8,6 +8,7 @@ duplicates.py adds the steps that find images that are the same or nearly the sa
 results.py    defines ConversionResult, the results of all steps before the commit, and makes the manifest of them
 refusals.py   says why a conversion publishes no dataset: counts that do not add up, or too many rejected rows
 commit.py     ends a conversion: reconciles the counts, writes the metadata, and publishes the dataset
+embedded.py   adds the steps that use copies that were found by features
 gathering.py  brings shards from the attempts that wrote them to their place in the dataset
 publishing.py moves a finished dataset into its place
 claims.py     lets one conversion at a time write and publish a dataset

@@ -3,7 +3,7 @@
   [Fingerprint] -> join by band -> links -> groups of candidates --.
         |                                                           v
         `--------------------------------> candidates -> join by group -> compare -> links -> groups of copies
-  [Source] -> read again: drawings -> pictures -----------^
+  [Source] -> read again: drawings -> pictures -----------^                            links by features --^
 
 The algorithms are in converter/duplicates/.
 """
@@ -22,6 +22,7 @@ from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.lookalikes import Candidates, Picture
 from converter.duplicates.neighbours import FingerprintColumns
 from converter.job import parallel
+from converter.job.embedded import LinkCopies
 from converter.job.parallel import InProcesses
 from converter.options import ConvertOptions
 from converter.shards import reading
@@ -40,7 +41,12 @@ class FindGroups(beam.PTransform):
     """[Fingerprint] -> one dictionary, from each name that has duplicates to the first name of its group."""
 
     def __init__(
-        self, sources: beam.PCollection, options: ConvertOptions, num_parts: int, named_by: Callable[[Row], str]
+        self,
+        sources: beam.PCollection,
+        options: ConvertOptions,
+        num_parts: int,
+        named_by: Callable[[Row], str],
+        by_features: AsSingleton | None = None,
     ):
         """Stores the arguments; the sources and options serve to read candidates a second time.
 
@@ -49,8 +55,10 @@ class FindGroups(beam.PTransform):
             options: of the conversion.
             num_parts: of each band.
             named_by: from a row to the name of its fingerprint.
+            by_features: the copies that were found by features, if they were looked for.
         """
         super().__init__()
+        self._by_features = by_features
         self._sources, self._options, self._num_parts, self._named_by = sources, options, num_parts, named_by
 
     def expand(self, fingerprints: beam.PCollection) -> beam.PCollection:
@@ -81,13 +89,16 @@ class FindGroups(beam.PTransform):
             | "ReadAgain" >> beam.ParDo(InProcesses(_begin_reading_again, self._options))  # [(Fingerprint, Picture)]
             | "Pictured" >> beam.FlatMap(_pictured, groups, num_tasks)
         )
-        return (
+        links = (
             (candidates.parts, pictured)
             | "WithPictures" >> beam.Flatten()
             | "GroupCandidates" >> beam.GroupByKey()  # (part, [Candidates])
             | "Compare" >> beam.ParDo(InProcesses(_begin_comparing))  # Links
-            | "ConnectCopies" >> beam.CombineGlobally(_Connect())
         )
+        if self._by_features:
+            further = self._sources | "ByFeatures" >> LinkCopies(self._by_features, self._named_by)
+            links = (links, further) | "WithLinksByFeatures" >> beam.Flatten()
+        return links | "ConnectCopies" >> beam.CombineGlobally(_Connect())
 
 
 class _Connect(beam.CombineFn):

@@ -26,9 +26,10 @@ import numpy as np
 from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 
 from converter.duplicates import grouping
+from converter.duplicates.embedded import Found
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.grouping import Member
-from converter.job import claims, failures, joining, parallel, watching
+from converter.job import claims, embedded, failures, joining, parallel, watching
 from converter.job.commit import commit, fail
 from converter.job.duplicates import FindGroups
 from converter.job.joining import Joined
@@ -58,6 +59,7 @@ def build(
     conversion: Mapping[str, Any],
     run: str = "",
     is_remote: bool = False,
+    by_features: Found | None = None,
 ) -> None:
     """Adds all steps of a conversion to a pipeline.
 
@@ -71,10 +73,16 @@ def build(
         conversion: facts about this run for conversion.json.
         run: id of the run, under which it has claimed the folder of the unfinished dataset.
         is_remote: whether the runner may repeat a step that fails.
+        by_features: the copies that were found by features, if they were looked for.
     """
     joined = joining.read(pipeline, options, tables, num_rows)
+    found, failed, num_embedded = None, joined.failed, ()
+    if by_features:
+        found = AsSingleton(pipeline | "CopiesByFeatures" >> beam.Create([by_features]))
+        numbers, failed = embedded.count(pipeline, joined.sources, found, options, failed)
+        num_embedded = AsIter(numbers)
     # Corrected labels move no image to another split.
-    sources, failed = joining.correct(pipeline, _assign_splits(joined, options, num_parts), corrections, joined.failed)
+    sources, failed = joining.correct(pipeline, _assign_splits(joined, options, num_parts, found), corrections, failed)
     written = (
         by_shard(sources, options, failed)  # (Shard, [packed [Source]])
         | "WriteShards"
@@ -87,7 +95,7 @@ def build(
     copies = (
         results
         | "Fingerprints" >> beam.Map(_fingerprints)  # [Fingerprint]
-        | "FindCopies" >> FindGroups(sources, options, num_parts, _filename)
+        | "FindCopies" >> FindGroups(sources, options, num_parts, _filename, found)
     )  # {file name: the first file name of its group}
     duplicates = results | "Duplicates" >> beam.FlatMap(_duplicates, AsSingleton(copies))  # Member
     num_augmented = (
@@ -107,6 +115,7 @@ def build(
             tables[0],
             run,
             len(corrections),
+            len(by_features.digests) if by_features else 0,
             failed=AsIter(failed),
             duplicates=AsIter(duplicates),
             results=AsIter(results | "WithoutFingerprints" >> beam.Map(ShardResult.without_fingerprints)),
@@ -115,6 +124,7 @@ def build(
             num_rows=AsIter(joined.num_rows),
             num_merged=AsIter(joined.num_merged),
             num_augmented=AsIter(num_augmented),
+            num_embedded=num_embedded,
             unlisted=AsIter(joined.unlisted),
         )
     )
@@ -138,7 +148,9 @@ def by_shard(sources: beam.PCollection, options: ConvertOptions, failed: beam.PC
     )
 
 
-def _assign_splits(joined: Joined, options: ConvertOptions, num_parts: int) -> beam.PCollection:
+def _assign_splits(
+    joined: Joined, options: ConvertOptions, num_parts: int, by_features: AsSingleton | None
+) -> beam.PCollection:
     """Assigns the splits that depend on several images. Other splits follow from a row alone, and are set already."""
     sources, num_buckets = joined.sources, joined.num_buckets
     if options.split_method == "stratified":
@@ -158,7 +170,7 @@ def _assign_splits(joined: Joined, options: ConvertOptions, num_parts: int) -> b
         groups = (
             sources
             | "ReadFirst" >> beam.Map(_fingerprints_of_groups, options)  # [Fingerprint], by the names of their groups
-            | "FindDuplicates" >> FindGroups(sources, options, num_parts, _group)
+            | "FindDuplicates" >> FindGroups(sources, options, num_parts, _group, by_features)
         )  # {group: the first of the groups that are joined with it}
         return sources | "KeepTogether" >> beam.Map(planning.keep_together, options, AsSingleton(groups))
     return sources
@@ -268,11 +280,13 @@ def _commit(
     table: Table,
     run: str,
     num_corrected: int,
+    num_featured: int,
     *,
     failed: Iterable[str],
     num_rows: Iterable[int],
     num_merged: Iterable[int],
     num_augmented: Iterable[int],
+    num_embedded: Iterable[tuple[int, int]],
     rejects: Iterable[bytes],
     unlisted: Iterable[bytes],
     **found: Any,
@@ -286,6 +300,8 @@ def _commit(
         num_merged=sum(num_merged),
         num_augmented=sum(num_augmented),
         num_corrected=num_corrected,
+        num_embedded=sum(with_row for _, with_row in num_embedded),
+        num_featured=num_featured,
         rejects=Packed(rejects),
         unlisted=Packed(unlisted),
         **found,

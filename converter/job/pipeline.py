@@ -16,8 +16,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineRunner
 
 import multihot
-from converter.duplicates import lookalikes, neighbours
-from converter.job import claims, commit, engines, graph, leftovers, publishing, remote, runners, sizing
+from converter.duplicates import embedded as by_features
+from converter.duplicates import lookalikes, neighbours, turned
+from converter.job import claims, commit, embedded, engines, graph, leftovers, publishing, remote, runners, sizing
 from converter.options import ConvertOptions
 from converter.shards import corrections, writing
 from converter.shards.corrections import Corrections
@@ -28,11 +29,11 @@ from converter.table.tables import read_tables
 from converter.text import argument
 from multihot import command, machine, storage
 from multihot.errors import UserError
-from schemas import layout
+from schemas import embeddings, layout
 from schemas.metadata import DatasetInfo
 
 # Modules of the functions that further processes run.
-_MODULES = [each.__name__ for each in (writing, claims, neighbours, lookalikes)]
+_MODULES = [each.__name__ for each in (writing, claims, neighbours, lookalikes, turned)]
 
 
 def convert(
@@ -58,7 +59,9 @@ def convert(
     beam_options = beam_options or PipelineOptions([])
     runner = runners.runner(beam_options)
     csvs = [path for _, path in options.csv_files]
-    for path in filter(None, (*csvs, options.images, options.output, options.schema, options.corrections)):
+    for path in filter(
+        None, (*csvs, options.images, options.output, options.schema, options.corrections, options.duplicates_by)
+    ):
         storage.check(path)
     runners.check(beam_options, options)
     engines.check(beam_options)
@@ -66,6 +69,8 @@ def convert(
         tables = read_tables(options)
         rows.check_splits(options, tables)
     corrected = corrections.read(options, tables[0].classes)
+    if options.duplicates_by:
+        embeddings.describe(options.duplicates_by)
     _check_input(options)
     described = runners.is_only_described(beam_options)
     job = None if runners.runs_here(beam_options) else remote.Job(beam_options)
@@ -121,8 +126,20 @@ def _run(
         runners.stage(beam_options, staged)
         runners.set_timeout(beam_options)
         pipeline = runners.pipeline(runner, beam_options)
+        found = by_features.find(options.duplicates_by) if options.duplicates_by else None
+        if found and job:
+            embedded.check_size(options.duplicates_by, found)
         graph.build(
-            pipeline, options, tables, corrected, num_rows, num_parts, _description(options), run, job is not None
+            pipeline,
+            options,
+            tables,
+            corrected,
+            num_rows,
+            num_parts,
+            _description(options),
+            run,
+            job is not None,
+            found,
         )
         if job:
             job.run(pipeline, options)
@@ -170,6 +187,7 @@ def _description(options: ConvertOptions) -> dict[str, Any]:
         "split_method": options.split_method,
         "group_column": options.group_column,
         "group_pattern": options.group_pattern,
+        "duplicates_by": options.duplicates_by,
         "group_near_duplicates": options.group_near_duplicates,
         "splits": _splits(options),
         "versions": {

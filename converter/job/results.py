@@ -36,6 +36,8 @@ class ConversionResult:
         num_merged: number of rows that have been merged with others.
         num_augmented: number of images that have augmented versions in several splits.
         num_corrected: number of labels that were corrected.
+        num_embedded: number of images that have a row in the file of features.
+        num_featured: number of rows of that file.
     """
 
     results: tuple[ShardResult, ...]
@@ -46,6 +48,8 @@ class ConversionResult:
     num_merged: int = 0
     num_augmented: int = 0
     num_corrected: int = 0
+    num_embedded: int = 0
+    num_featured: int = 0
 
     @classmethod
     def of(
@@ -59,6 +63,8 @@ class ConversionResult:
         num_merged: int = 0,
         num_augmented: int = 0,
         num_corrected: int = 0,
+        num_embedded: int = 0,
+        num_featured: int = 0,
     ) -> Self:
         """Sorts results, which runners deliver in any order; `rejects` are rows rejected before images were read."""
         results = tuple(sorted(results, key=lambda result: (result.split, result.index)))
@@ -71,6 +77,8 @@ class ConversionResult:
             num_merged=num_merged,
             num_augmented=num_augmented,
             num_corrected=num_corrected,
+            num_embedded=num_embedded,
+            num_featured=num_featured,
         )
 
     @property
@@ -144,4 +152,6 @@ def info(options: ConvertOptions, classes: tuple[str, ...], conversion_result: C
         merged_rows=conversion_result.num_merged,
         augmented=conversion_result.num_augmented,
         corrected=conversion_result.num_corrected,
+        featured=conversion_result.num_embedded,
+        unused_features=conversion_result.num_featured - conversion_result.num_embedded,
     )

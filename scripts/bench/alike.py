@@ -176,11 +176,20 @@ def main() -> None:
     parser.add_argument(
         "--hashes", type=int, nargs="+", help="only time the search for candidates among so many drawn hashes"
     )
+    parser.add_argument("--run", help="only measure turned and cropped copies, by hashes and by the model of this run")
+    parser.add_argument(
+        "--features", type=int, nargs="+", default=[], help="with --run: also time the search among drawn features"
+    )
     args = parser.parse_args()
     folder = args.images or (Path(os.environ["MIML_DATASET"]) / "images" if "MIML_DATASET" in os.environ else None)
     photographs = sorted(folder.iterdir())[1::5] if folder else []
     if args.hashes:
         drawn_hashes.report(args.hashes, photographs)
+        return
+    if args.run:
+        import turned_copies  # TensorFlow takes seconds.
+
+        turned_copies.report(sorted(folder.iterdir()) if folder else [], args.run, args.features)
         return
     kinds = [PHOTOGRAPHS] * bool(photographs) + list(drawings.KINDS)
     with multiprocessing.Pool(len(os.sched_getaffinity(0))) as pool:

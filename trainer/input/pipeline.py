@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from schemas import example
 from schemas.statistics import JPEG
 from trainer.config import TrainConfig
 from trainer.input import buffers, colour, cropping, reading
@@ -182,6 +183,30 @@ def decoded_chunks(
         for source in sources.having(split)
     ]
     return functools.reduce(tf.data.Dataset.concatenate, parts).with_options(_options())
+
+
+def named_images(config: TrainConfig, source: Source, split: str) -> tf.data.Dataset:
+    """Returns the batches of a split of one dataset with the names of the images, in the order of evaluation.
+
+    Args:
+        config: of the run.
+        source: the dataset.
+        split: name of the split.
+
+    Returns:
+        file names, string [batch], and images uint8 [batch, size, size, 3]. The last batch has what remains.
+    """
+    planned = buffers.plan(config, Sources(classes=(), each=(source,)), decodes=True, size=config.image_size)
+    decoder = decoder_of(config, source, split, config.image_size)
+    spec = example.parse_spec(len(source.info.classes), (example.FILENAME,))
+
+    def load(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.io.parse_example(records, spec)[example.FILENAME], decoder(records)[0]
+
+    chunks = reading.records(source, split).batch(planned.chunk_size).map(load, num_parallel_calls=planned.load_calls)
+    batches = chunks if planned.chunk_size == config.batch_size else chunks.rebatch(config.batch_size)
+    num_examples = source.split(split).num_examples
+    return _finish(batches, planned, -(-num_examples // config.batch_size), None)
 
 
 def cached_image_size(config: TrainConfig) -> int:

@@ -28,7 +28,7 @@ from apache_beam.pvalue import AsDict, AsIter, AsSingleton
 from converter.duplicates import grouping
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.grouping import Member
-from converter.job import claims, failures, joining, parallel, watching
+from converter.job import claims, failures, joining, parallel
 from converter.job.commit import commit, fail
 from converter.job.duplicates import FindGroups
 from converter.job.joining import Joined
@@ -46,6 +46,7 @@ from converter.splits import assignment, augmented, stratify
 from converter.system import processes, progress
 from converter.table.header import Table
 from converter.table.row import Row
+from multihot.beam import watching
 
 
 def build(

@@ -1,8 +1,8 @@
-"""Makes the log of Beam one for people who convert images."""
+"""Makes the log of Beam one for people who wait for a job."""
 
 import logging
 
-from converter.job import engine_text
+from multihot.beam import engine_text
 
 _BEAM = "apache_beam"
 # These log how a job is submitted, in a dozen lines of many pages.

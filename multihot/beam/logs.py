@@ -26,6 +26,12 @@ def set_up(is_quiet: bool) -> None:
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.CRITICAL if is_quiet else logging.WARNING)
     logging.getLogger(_OF_JOBS).addFilter(_shorten)
+    logging.getLogger().addFilter(_is_of_use)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Whether a record is not the one in which RunInference regrets that it cannot measure the memory of a model."""
+    return not record.getMessage().startswith("Resource module is not available")
 
 
 def _shorten(record: logging.LogRecord) -> bool:

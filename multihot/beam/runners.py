@@ -107,6 +107,11 @@ def is_prism(options: PipelineOptions) -> bool:
     return _name(options) == _PRISM
 
 
+def is_dataflow(options: PipelineOptions) -> bool:
+    """Whether the job runs on Dataflow."""
+    return _name(options) == _DATAFLOW
+
+
 def needs_endpoint(options: PipelineOptions) -> bool:
     """Whether the runner starts no engine, and has no job server of its own."""
     return _name(options) == "portablerunner"
@@ -167,7 +172,7 @@ def check(options: PipelineOptions, paths: Sequence[tuple[str, str]], name: str)
     Raises:
         UserError: the job could not be submitted, or its workers could not do their work.
     """
-    if _name(options) == _DATAFLOW:
+    if is_dataflow(options):
         dataflow.check(options, paths, name)
         dataflow.check_services(options)
 

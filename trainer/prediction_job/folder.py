@@ -109,12 +109,15 @@ class Folder:
         """Returns the paths of a part.
 
         Raises:
-            UserError: the list has been replaced: another job has begun.
+            UserError: the list was deleted or replaced: another command has completed the rows, or has begun.
             OSError: the list cannot be read.
         """
-        with storage.open_binary(f"{self.path}/{_FILES}") as file:
-            file.seek(part.start)
-            content = file.read(part.num_bytes)
+        try:
+            with storage.open_binary(f"{self.path}/{_FILES}") as file:
+                file.seek(part.start)
+                content = file.read(part.num_bytes)
+        except FileNotFoundError as error:
+            raise UserError(f"The list in {self.path} was deleted: another command has completed the rows.") from error
         if _digest(content) != part.digest:
             raise UserError(f"The list in {self.path} was replaced by another command, with other files.")
         return [json.loads(line) for line in content.splitlines()]

@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from apache_beam.ml.inference.base import ModelHandler
 
-from multihot import machine, quiet
+from multihot import machine, quiet, storage
 from multihot.beam import workers
+from multihot.errors import UserError
+from multihot.reasons import Reason
 from trainer.prediction_job.folder import Folder, Part
 
 # The code that workers must have in common with the launcher.
@@ -94,22 +96,27 @@ class Predictor:
         """Returns the rows of a part, as lines of a CSV.
 
         Raises:
-            UserError: an image cannot be decoded because of the machine, or another job has replaced the list.
+            UserError: an image cannot be decoded because of the machine, no file is there, or another job has replaced
+                the list.
             OSError: the list cannot be read, or a store refuses a request or does not answer.
         """
         from trainer.prediction import places
 
         names = self._folder.read_list(part)
         files = [places.named(self._folder.image(name)) for name in names]
-        named = iter(names)
+        rows, num_missing, named = list[bytes](), 0, iter(names)
         with self._alone:
-            return b"".join(
+            for batch in self._reader.batches(files, self._folder.batch_size, machine.usable_cores()):
                 # The rows have the paths as they were found.
-                self._format.lines(
-                    batch._replace(names=list(itertools.islice(named, len(batch.names)))), self._scores(batch.images)
-                )
-                for batch in self._reader.batches(files, self._folder.batch_size, machine.usable_cores())
+                found = batch._replace(names=list(itertools.islice(named, len(batch.names))))
+                rows.append(self._format.lines(found, self._scores(batch.images)))
+                num_missing += sum(fault.reason == Reason.MISSING_FILE for fault in batch.faults if fault)
+        if num_missing == part.num_files and storage.is_local(names[0]):
+            raise UserError(
+                f"A worker finds none of {num_missing:,} files, such as {files[0].path}. On other machines, images "
+                "must be in a store, or in folders that all of them share."
             )
+        return b"".join(rows)
 
     def _scores(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Returns the probabilities of the classes, float32 [n, k], of images uint8 [n, size, size, 3]."""

@@ -301,6 +301,9 @@ def test_a_worker_that_cannot_do_the_job_is_one_sentence(info: ModelInfo, tmp_pa
     folder.write_list([File("b", "b", 0)], 1)
     with pytest.raises(UserError, match="was replaced by another command, with other files"):
         folder.read_list(part)
+    storage.delete(f"{folder.path}/files")
+    with pytest.raises(UserError, match="was deleted: another command has completed the rows"):
+        folder.read_list(part)
     with pytest.raises(UserError, match="lacks the rows of 1 of 1 parts"):
         joining.join(folder, [part], str(tmp_path / "rows.csv"))
     storage.write(f"{folder.path}/rows/{part.name}", b"a,,,\nb,,,\n")
@@ -311,6 +314,14 @@ def test_a_worker_that_cannot_do_the_job_is_one_sentence(info: ModelInfo, tmp_pa
     folder.delete()
     folder.write_rows(part, b"a,,,\n")
     assert not Path(folder.path).exists()
+
+
+def test_images_that_are_on_another_machine_are_no_rows(info: ModelInfo, model_zip: Path, tmp_path: Path) -> None:
+    folder = _folder(tmp_path, info)
+    shutil.copy(model_zip, tmp_path / "model.zip")
+    (part,) = folder.write_list([File(name, f"photos/{name}.jpg", 0) for name in "ab"], 2)
+    with pytest.raises(UserError, match=r"^A worker finds none of 2 files, such as /base/photos/a\.jpg\. On other"):
+        Predictor(folder).rows(part)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from trainer.model_file import ModelInfo
 from trainer.prediction import table
 from trainer.prediction_job import folder as folders
 from trainer.prediction_job import handler, job, joining
-from trainer.prediction_job.folder import Folder, Part
+from trainer.prediction_job.folder import Folder
 from trainer.prediction_job.handler import Predictor
 
 _ROOT = Path(__file__).parents[3]
@@ -145,34 +145,30 @@ def test_goes_on_with_the_parts_whose_files_are_the_same(
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(photos, copy)
-    rows, done = Predictor.rows, list[Part]()
 
-    def some(self: Predictor, part: Part) -> bytes:
-        if len(done) == 4:
-            raise UserError("the machine has failed")
-        done.append(part)
-        return rows(self, part)
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device", "job.csv")
 
-    monkeypatch.setattr(Predictor, "rows", some)
-    with pytest.raises(UserError, match="the machine has failed") as caught:
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left") as caught:
+        patch.setattr(joining, "join", fails)
         predict_on(copy)
     (folder,) = tmp_path.glob(".job.csv.*.parts")
     assert caught.value.__notes__ == [f"The rows so far are kept in {folder}: the same command goes on."]
     assert not (tmp_path / "job.csv").exists()
-    kept = {path.name for path in (folder / "rows").iterdir()}
-    assert len(kept) >= 3
+    assert len(list((folder / "rows").iterdir())) == 6
     # All files behind it are in other places of the list.
     shutil.copy(photos / "rgb.jpg", copy / "rgb.jpg.jpg")
-    again = list[Part]()
-    monkeypatch.setattr(Predictor, "rows", lambda self, part: again.append(part) or rows(self, part))
+    rows, again = Predictor.rows, list[int]()
+    monkeypatch.setattr(Predictor, "rows", lambda self, part: again.append(part.number) or rows(self, part))
     predict_on(copy)
+    place = sorted(path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()).index("rgb.jpg.jpg")
+    assert sorted(again) == list(range(place // _FEW, 6))
     first, *others = table.whole_rows(io.BytesIO(expected.replace(bytes(photos), bytes(copy))))
     (same,) = (row for row in others if b"/rgb.jpg," in row)
     assert (tmp_path / "job.csv").read_bytes() == b"".join(
         [first, *sorted([*others, same.replace(b"rgb.jpg", b"rgb.jpg.jpg")], key=_name)]
     )
-    assert "Going on after " in capsys.readouterr().out
-    assert kept - {part.name for part in again}
+    assert f"Going on after {place // _FEW * _FEW} of 41 files." in capsys.readouterr().out
     assert not folder.exists()
 
 

@@ -353,6 +353,7 @@ def test_a_job_gives_the_bytes_and_the_report_of_a_conversion_on_this_machine(
     assert not cloud.files("out/scenes/1.0.0.incomplete")
 
 
+@pytest.mark.extended
 def test_predictions_of_a_job_are_those_of_this_machine(
     cloud: _Cloud, dataset: Path, scenes: Path, tmp_path: Path
 ) -> None:

@@ -113,7 +113,7 @@ def test_a_job_writes_the_rows_of_the_command_without_one(
         pytest.param(lambda _: FnApiRunner(bundle_repeat=2), id="repeated bundles"),
         *(
             pytest.param(functools.partial(Engine, seed), marks=pytest.mark.slow, id=f"hostile {seed}")
-            for seed in range(3)
+            for seed in range(2)
         ),
     ],
 )
@@ -351,6 +351,7 @@ def test_workers_in_processes_of_their_own_write_the_same_rows(
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 def test_a_worker_that_is_killed_costs_only_its_part(
     engine: str, pool: tuple[str, int], finished: Path, source: Path, tmp_path: Path
 ) -> None:

@@ -11,9 +11,10 @@ from multihot.usage import Usage
 with quiet():  # Beam tells of packages for Google Cloud that are not there.
     from converter import known_layouts
     from converter.dataset import summary
-    from converter.job import commit, logs, pipeline, runners
+    from converter.job import commit, pipeline
     from converter.known_layouts import LayoutOptions
     from converter.options import ConvertOptions
+    from multihot.beam import logs, runners
 
 _USAGE = Usage(
     module="converter",
@@ -55,7 +56,7 @@ def _parse(argv: list[str]) -> tuple[ConvertOptions, Any]:
     others: list[str] = []
     given = known_layouts.read(_USAGE, argv, others)
     try:
-        beam_options = runners.parse(others, known_flags=flags.names(_USAGE))
+        beam_options = runners.parse(others, _USAGE)
     except UserError as error:
         raise _USAGE.error(str(error)) from error
     return flags.make(_USAGE, ConvertOptions, given), beam_options

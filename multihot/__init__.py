@@ -29,6 +29,9 @@ What is done with images:
 
 Where files are:
     storage/     opens, lists and moves files on this machine and in stores (`gs://`, `s3://`, `az://`)
+
+Where work is done by others:
+    beam/        runs jobs of Apache Beam: runners, engines, staging, workers, progress
 """
 
 __version__ = "0.1.0"

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import prism_engine
 import store_server
 from converter.job import commit, pipeline
 from converter.options import ConvertOptions
@@ -113,6 +114,26 @@ def bucket(request: pytest.FixtureRequest, server: Server, monkeypatch: pytest.M
     yield f"{request.param}://bucket"
     connections.bucket.cache_clear()
     server.fail()
+
+
+@pytest.fixture(scope="session")
+def prism() -> str:
+    """Returns the path of Beam's engine Prism; without it, the tests are skipped."""
+    return prism_engine.binary()
+
+
+@pytest.fixture
+def engine(prism: str) -> Iterator[str]:
+    """Returns the end point of the job server of an engine in a process of its own."""
+    with prism_engine.job_server(prism) as end_point:
+        yield end_point
+
+
+@pytest.fixture
+def pool() -> Iterator[tuple[str, int]]:
+    """Returns the address of a pool of workers for an engine, and the id of its process."""
+    with prism_engine.pool() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

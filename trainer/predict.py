@@ -1,16 +1,16 @@
 """`python -m trainer.predict --run=RUN FILE... --output=predictions.csv`: predicts on files, folders and stores.
 
 A row for each file, in the order in which they are found: its labels and the probability of each class, or the reason
-why it could not be used. The same command goes on with predictions that were interrupted.
+why it could not be used. The same command goes on with predictions that were interrupted. With --runner, an Apache Beam
+job writes the same rows.
 """
 
 import dataclasses
-import functools
 import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from trainer.finished_run import FinishedRun
     from trainer.prediction.table import Table
 
+    # Number of rows, faults among them by reason, images per second, and a line about the explained images.
+    Result = tuple[int, Counter[str], float, str]
+    Run = Callable[["PredictOptions", FinishedRun, int], Result]
 
 # Images of a picture, at most.
 _MOST_EXPLAINED = 300
@@ -51,6 +54,14 @@ class PredictOptions(LimitOptions):
         default="predictions.csv", metadata=setting("File for the rows: .csv or .parquet.", value="FILE")
     )
     batch_size: int = field(default=32, metadata=setting("Images that the model gets at a time."))
+    runner: str = field(
+        default="",
+        metadata=setting(
+            "Predict by a job of Apache Beam, on other machines too: DataflowRunner, PrismRunner, ... Flags of Beam go "
+            "with it, as --flag=value. By default, this process predicts.",
+            value="RUNNER",
+        ),
+    )
     explain: int = field(
         default=0,
         metadata=setting(
@@ -63,8 +74,9 @@ class PredictOptions(LimitOptions):
         super().__post_init__()
         if self.batch_size < 1:
             raise UserError(f"--batch_size must be at least 1. Received: {self.batch_size}")
-        if not storage.is_local(self.output):
-            raise UserError(f"--output must be a file of this machine. Received: {self.output!r}")
+        if not storage.is_local(self.output) and (self.explain or not self.runner):
+            without = "with --explain" if self.explain else "without --runner"
+            raise UserError(f"--output must be a file of this machine, {without}. Received: {self.output!r}")
         if Path(self.output).suffix not in (".csv", ".parquet"):
             raise UserError(f"--output must end with .csv or .parquet. Received: {self.output!r}")
         if not 0 <= self.explain <= _MOST_EXPLAINED:
@@ -79,13 +91,18 @@ USAGE = Usage(
 )
 
 
-def main(options: PredictOptions) -> None:
-    """Predicts, and prints how many images there were, and where the rows are."""
+def main(options: PredictOptions, beam_flags: Sequence[str] = ()) -> None:
+    """Predicts, and prints how many images there were, and where the rows are.
+
+    Args:
+        options: of the predictions.
+        beam_flags: for the runner.
+    """
     from trainer.prediction import places
 
-    output = Path(options.output)
-    if output.exists() and not options.overwrite:
-        raise UserError(f"{output} exists. Choose another --output, or replace it: --overwrite")
+    if storage.exists(options.output) and not options.overwrite:
+        raise UserError(f"{options.output} exists. Choose another --output, or replace it: --overwrite")
+    job = _job(options, beam_flags) if options.runner else None
     # Before the imports, which take seconds.
     num_files = sum(1 for _ in places.files(options.files))
     with quiet():
@@ -93,9 +110,24 @@ def main(options: PredictOptions) -> None:
 
         tf.config.list_physical_devices()
         from trainer import finished_run
-        from trainer.prediction import table
     native_stderr.filter_libjpeg()
     run = finished_run.find(options.run)
+    num_rows, faults, rate, explained = (job or _here)(options, run, num_files)
+    num_faults = sum(faults.values())
+    print(f"{num_rows - num_faults:,} images predicted, {rate:.0f} images/s.")
+    if faults:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in faults.most_common())
+        print(f"Could not be used: {num_faults:,} of the files ({reasons}). The column `reason` names the cause.")
+    print(f"Rows: {printable(options.output)}")
+    if explained:
+        print(explained)
+
+
+def _here(options: PredictOptions, run: "FinishedRun", num_files: int) -> "Result":
+    """Predicts in this process."""
+    from trainer.prediction import places, table
+
+    output = Path(options.output)
     if options.overwrite:
         table.remove_parts(output)
     with signals.deferred(), table.Table(output, run.info, _key(options, run)) as rows:
@@ -108,14 +140,36 @@ def main(options: PredictOptions) -> None:
             faults, rate = _predict(options, run, network, files, rows, num_files, num_done)
             explained = _explain(options, run, network, num_files) if options.explain else ""
         rows.finish()
-    num_faults = sum(faults.values())
-    print(f"{num_files - num_done - num_faults:,} images predicted, {rate:.0f} images/s.")
-    if faults:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in faults.most_common())
-        print(f"Could not be used: {num_faults:,} of the files ({reasons}). The column `reason` names the cause.")
-    print(f"Rows: {printable(options.output)}")
-    if explained:
-        print(explained)
+    return num_files - num_done, faults, rate, explained
+
+
+def _job(options: PredictOptions, beam_flags: Sequence[str]) -> "Run":
+    """Returns the function that predicts by a job of Beam, whose flags and engine are checked at once."""
+    with quiet():
+        from multihot.beam import runners
+        from trainer.prediction_job import asked
+
+    try:
+        beam_options = runners.parse([f"--runner={options.runner}", *beam_flags], USAGE)
+    except UserError as error:
+        raise USAGE.error(str(error)) from error
+    job = asked.Asked(
+        places=options.files,
+        output=options.output,
+        overwrite=options.overwrite,
+        limits=options.limits,
+        batch_size=options.batch_size,
+    )
+    asked.check(beam_options, job)
+
+    def predict(options: PredictOptions, run: "FinishedRun", num_files: int) -> "Result":
+        from trainer.prediction_job import job as jobs
+
+        done = jobs.predict(beam_options, job, run, _key(options, run), num_files)
+        explained = _explain(options, run, run.load_model(), num_files) if options.explain else ""
+        return done.num_rows, done.faults, done.rate, explained
+
+    return predict
 
 
 def _key(options: PredictOptions, run: "FinishedRun") -> str:
@@ -188,9 +242,22 @@ def _explain(options: PredictOptions, run: "FinishedRun", network: "keras.Model"
     return f"Activation maps of {len(names)} images: {printable(str(path))}"
 
 
+def _parse(argv: list[str]) -> tuple[PredictOptions, list[str]]:
+    """Returns the options, and the flags for Beam: with --runner, all flags that are not ours."""
+    others: list[str] = []
+    given = flags.read(USAGE, argv, others)
+    if not given["runner"]:
+        return flags.parse(USAGE, argv), []
+    words = list(given["files"])
+    end = words.index("--") if "--" in words else len(words)
+    beam_flags = [word for word in words[:end] if word.startswith("-")]
+    given["files"] = tuple(word for word in words[:end] if not word.startswith("-")) + tuple(words[end + 1 :])
+    return flags.make(USAGE, PredictOptions, given), beam_flags
+
+
 def run() -> None:
     """Entry point."""
-    command.run(main, parse=functools.partial(flags.parse, USAGE))
+    command.run(lambda parsed: main(*parsed), parse=_parse)
 
 
 if __name__ == "__main__":

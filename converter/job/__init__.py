@@ -1,5 +1,7 @@
 """This wing runs a conversion as an Apache Beam job, and publishes the dataset that results.
 
+What concerns every job, such as runners and their workers, is in multihot/beam.
+
 pipeline.py   runs a conversion: checks the folders, runs the Beam job, and returns the resulting dataset
 graph.py      builds the graph of the Beam job, as one expression
 joining.py    adds the steps that read the table and list the images, and join rows with the files that they name
@@ -14,13 +16,6 @@ publishing.py moves a finished dataset into its place
 claims.py     lets one conversion at a time write and publish a dataset
 leftovers.py  describes the files that an unfinished conversion has left, and how to go on
 failures.py   tells mistakes of the user from failures that may pass, where a step runs on a worker
-engines.py    checks that there is the engine that the flags of Beam name
-remote.py     runs a job on an engine outside of this process
-engine_text.py turns the text of an engine about a failed job into a sentence
-runners.py    chooses the Beam runner, parses its options, and stages our package for its workers
-dataflow.py   checks a job for Dataflow before it is submitted, and says where it can be watched
-logs.py       makes the log of Beam one for people who convert images
-workers.py    checks on a worker, before it does any work, that it can do what the job needs
-watching.py   says how far a job on other machines is: images, rate, time left and rejects
+counting.py   says how far a conversion on other machines is: by counters, or by its finished shards
 parallel.py   runs the calls of one step of the Beam job in several processes of this machine
 """

@@ -29,7 +29,7 @@ from converter.duplicates import grouping
 from converter.duplicates.embedded import Found
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.grouping import Member
-from converter.job import claims, embedded, failures, joining, parallel, watching
+from converter.job import claims, embedded, failures, joining, parallel
 from converter.job.commit import commit, fail
 from converter.job.duplicates import FindGroups
 from converter.job.joining import Joined
@@ -47,6 +47,7 @@ from converter.splits import assignment, augmented, stratify
 from converter.system import processes, progress
 from converter.table.header import Table
 from converter.table.row import Row
+from multihot.beam import watching
 
 
 def build(

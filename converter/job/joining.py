@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.pvalue import AsIter, AsSingleton, TaggedOutput
 
-from converter.job import failures, sizing, watching, workers
+from converter.job import failures, sizing
 from converter.options import ConvertOptions
 from converter.rejects import Reject
 from converter.shards import buckets, listing
@@ -27,7 +27,10 @@ from converter.table.header import Table
 from converter.table.row import Row
 from converter.text import nfc
 from multihot import storage
+from multihot.beam import watching, workers
 
+# The code that workers must have in common with the launcher.
+_PACKAGE = "converter"
 _REJECTS = "rejects"
 _ROWS_READ = "rows_read"
 _UNLISTED = "unlisted"
@@ -71,11 +74,12 @@ def read(pipeline: beam.Pipeline, options: ConvertOptions, tables: Sequence[Tabl
     """
     num_classes = len(tables[0].classes)
     csvs = [table.path for table in tables]
+    version = workers.version(_PACKAGE)
     parts = (
         pipeline
         | "Images" >> beam.Create([options.images])
         | "ListingParts"
-        >> beam.ParDo(_listing_parts, options, csvs, workers.version()).with_outputs(failures.FAILURES, main="parts")
+        >> beam.ParDo(_listing_parts, options, csvs, version).with_outputs(failures.FAILURES, main="parts")
     )
     listed = (
         parts.parts
@@ -179,7 +183,7 @@ def _listing_parts(folder: str, options: ConvertOptions, csvs: Sequence[str], ve
     """Folder -> parts of its listing. The only element of the first step: a worker checks here what it may do."""
 
     def parts() -> Iterator[storage.Part]:
-        workers.check(options.incomplete, version)
+        workers.check(options.incomplete, version, _PACKAGE)
         if first := next(listing.images(options, csvs), None):
             workers.check_readable(first.path)
         yield from storage.parts(folder)

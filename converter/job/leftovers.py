@@ -3,9 +3,9 @@
 import posixpath
 import shlex
 
-from converter.job.remote import Job
 from converter.options import ConvertOptions
 from multihot import signals, storage, usage
+from multihot.beam.remote import Job
 from schemas import layout
 
 # Commands that delete all objects below a prefix. For other stores, the message names no command.

@@ -18,7 +18,7 @@ from apache_beam.runners.runner import PipelineRunner
 import multihot
 from converter.duplicates import embedded as by_features
 from converter.duplicates import lookalikes, neighbours, turned
-from converter.job import claims, commit, embedded, engines, graph, leftovers, publishing, remote, runners, sizing
+from converter.job import claims, commit, counting, embedded, graph, leftovers, publishing, sizing
 from converter.options import ConvertOptions
 from converter.shards import corrections, writing
 from converter.shards.corrections import Corrections
@@ -28,10 +28,16 @@ from converter.table.header import Table
 from converter.table.tables import read_tables
 from converter.text import argument
 from multihot import command, machine, storage
+from multihot.beam import engines, here, remote, runners
 from multihot.errors import UserError
 from schemas import embeddings, layout
 from schemas.metadata import DatasetInfo
 
+_WORDS = remote.Words(
+    goes_on="publish the dataset",
+    again="publishes nothing",
+    graph="ReadRows counts rows and WriteShards finished shards",
+)
 # Modules of the functions that further processes run.
 _MODULES = [each.__name__ for each in (writing, claims, neighbours, lookalikes, turned)]
 
@@ -63,7 +69,8 @@ def convert(
         None, (*csvs, options.images, options.output, options.schema, options.corrections, options.duplicates_by)
     ):
         storage.check(path)
-    runners.check(beam_options, options)
+    paths = [*(("--csv", path) for path in csvs), ("--images", options.images), ("--output", options.output)]
+    runners.check(beam_options, paths, options.name)
     engines.check(beam_options)
     with _hint(options):
         tables = read_tables(options)
@@ -73,7 +80,7 @@ def convert(
         embeddings.describe(options.duplicates_by)
     _check_input(options)
     described = runners.is_only_described(beam_options)
-    job = None if runners.runs_here(beam_options) else remote.Job(beam_options)
+    job = None if runners.runs_here(beam_options) else remote.Job(beam_options, _WORDS)
     # Two conversions that write into one folder at the same time would mix their files.
     with contextlib.nullcontext() if described else publishing.locked(posixpath.dirname(options.dataset)):
         _check_output(options)
@@ -142,35 +149,15 @@ def _run(
             found,
         )
         if job:
-            job.run(pipeline, options)
+            job.run(pipeline, functools.partial(counting.progress, options=options))
         else:
-            _run_here(pipeline)
+            here.run(pipeline)
     if runners.is_only_described(beam_options):
         return None
     failure = commit.read_failure(options)
     if failure:
         raise UserError(failure)
     return DatasetInfo.from_json(storage.read(f"{options.dataset}/{layout.MANIFEST}").decode())
-
-
-def _run_here(pipeline: beam.Pipeline) -> None:
-    try:
-        pipeline.run().wait_until_finish()
-    except Exception as error:
-        raise _original(error) from error
-
-
-def _original(error: Exception) -> BaseException:
-    """Returns the error that a step of the job raised, without the wrapping that a runner in this process adds."""
-    cause: BaseException | None = error
-    while cause:
-        # Beam raises a copy of the error, with this mark and with the name of the step appended to the message.
-        if isinstance(cause, UserError | OSError | KeyboardInterrupt) and not getattr(
-            cause, "_tagged_with_step", False
-        ):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return error
 
 
 def _description(options: ConvertOptions) -> dict[str, Any]:

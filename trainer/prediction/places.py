@@ -29,14 +29,14 @@ def files(places: Sequence[str]) -> Iterator[File]:
 def _at(place: str) -> Iterator[File]:
     if storage.folder_exists(place):
         for name in _names(place):
-            yield _file(posixpath.join(place, name))
+            yield named(posixpath.join(place, name))
     elif storage.exists(place):
-        yield _file(place)
+        yield named(place)
     elif any(wildcard in place for wildcard in "*?["):
         found = storage.match(place)
         if not found:
             raise UserError(f"No file matches {place!r}. Check the folder and the pattern.")
-        yield from map(_file, found)
+        yield from map(named, found)
     else:
         raise UserError(f"There is no file and no folder {place!r}. Check the path.")
 
@@ -51,5 +51,6 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") for part in name.split("/"))
 
 
-def _file(path: str) -> File:
+def named(path: str) -> File:
+    """Returns the file at a path, of which no more is known."""
     return File(posixpath.basename(path), path, 0)

@@ -10,9 +10,10 @@ process removes it, and goes on behind the last whole row. A Parquet file is mad
 import contextlib
 import csv
 import io
+import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,49 +36,26 @@ _PARQUET = ".parquet"
 _GROUP = 10_000
 
 
-class Table:
-    """The rows of a file of predictions, to which more are added. It is a context manager."""
+class Format:
+    """The columns of predictions, and the text of their rows."""
 
-    def __init__(self, path: Path, info: ModelInfo, key: str) -> None:
-        """Opens the rows that are there.
+    def __init__(self, info: ModelInfo) -> None:
+        """Makes the columns.
 
         Args:
-            path: of the file: Parquet if it ends with `.parquet`, otherwise CSV.
             info: of the model, with the names of the classes.
-            key: depends on the model and the files: other predictions have other rows.
-
-        Raises:
-            OSError: the folder cannot be made, or the file cannot be written.
         """
-        self._path, self._info = path, info
-        self._part = path.with_name(f".{path.name}.{key[:12]}.part")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._header = _line([*_COLUMNS, *(formulas.escaped(_PREFIX + name) for name in info.classes)])
-        self._file: BinaryIO = self._part.open("ab")
-        self._keep_whole_rows()
+        self._info = info
+        # A name with a comma cannot be told from two names.
+        self._have_commas = any("," in name for name in info.classes)
 
-    def __enter__(self) -> "Table":
-        return self
+    @property
+    def header(self) -> bytes:
+        """The first line of a CSV."""
+        return _line([*_COLUMNS, *(formulas.escaped(_PREFIX + name) for name in self._info.classes)])
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def _keep_whole_rows(self) -> None:
-        """Removes what is behind the last whole row; writes the header if there is none."""
-        num_bytes = sum(map(len, _whole_rows(self._part)))
-        self._file.truncate(num_bytes)
-        if not num_bytes:
-            self._file.write(self._header)
-            self._file.flush()
-
-    def names(self) -> Iterator[str]:
-        """Yields the file of each row that is there."""
-        rows = csv.reader(row.decode() for row in _whole_rows(self._part))
-        next(rows)
-        yield from (formulas.unescaped(row[0]) for row in rows)
-
-    def add(self, batch: Batch, scores: npt.NDArray[np.float32]) -> None:
-        """Adds a row for each file.
+    def lines(self, batch: Batch, scores: npt.NDArray[np.float32]) -> bytes:
+        """Returns a row of a CSV for each file.
 
         Args:
             batch: the files, of which some may have a fault.
@@ -94,19 +72,30 @@ class Table:
                 row = [name, self._joined(scoring.labels(one, self._info)), "", ""]
                 numbers = [f"{score:.7g}" for score in one.tolist()]
             rows.append(_line([*map(formulas.escaped, row), *numbers]))
-        self._file.write(b"".join(rows))
-        # Rows that the system has got are kept when the process is killed.
-        self._file.flush()
+        return b"".join(rows)
 
-    def finish(self) -> None:
-        """Gives the file its name; all rows are there."""
-        self._file.close()
-        if self._path.suffix == _PARQUET:
-            with storage.create(str(self._path)) as file:
-                self._write_parquet(file)
-            self._part.unlink()
-        else:
-            os.replace(self._part, self._path)
+    def write_parquet(self, rows: Iterable[bytes], file: BinaryIO) -> None:
+        """Writes a Parquet file.
+
+        Args:
+            rows: of a CSV, without the header.
+            file: to write to.
+        """
+        texts = [(_FILE, pa.string()), (_LABELS, pa.list_(pa.string())), (_REASON, pa.string()), (_DETAIL, pa.string())]
+        schema = pa.schema([*texts, *((_PREFIX + name, pa.float32()) for name in self._info.classes)])
+        parsed = csv.reader(row.decode() for row in rows)
+        with pq.ParquetWriter(file, schema) as writer:
+            while some := _columns(parsed):
+                files, labels, reasons, details, *numbers = some
+                arrays: list[Sequence[Any]] = [
+                    [formulas.unescaped(name) for name in files],
+                    [self._parted(formulas.unescaped(cell)) for cell in labels],
+                    [reason or None for reason in reasons],
+                    [formulas.unescaped(detail) or None for detail in details],
+                    *([float(number) if number else None for number in each] for each in numbers),
+                ]
+                arrays = [pa.array(array, field.type) for array, field in zip(arrays, schema, strict=True)]
+                writer.write_table(pa.table(arrays, schema=schema))
 
     def _joined(self, labels: Sequence[str]) -> str:
         """Returns names of classes in one cell: `desert,sea`; as a list of JSON if a class has a comma in its name."""
@@ -118,27 +107,82 @@ class Table:
             return found
         return cell.split(",") if cell else []
 
-    @property
-    def _have_commas(self) -> bool:
-        return any("," in name for name in self._info.classes)
 
-    def _write_parquet(self, file: BinaryIO) -> None:
-        texts = [(_FILE, pa.string()), (_LABELS, pa.list_(pa.string())), (_REASON, pa.string()), (_DETAIL, pa.string())]
-        schema = pa.schema([*texts, *((_PREFIX + name, pa.float32()) for name in self._info.classes)])
-        rows = csv.reader(row.decode() for row in _whole_rows(self._part))
+class Table:
+    """The rows of a file of predictions, to which more are added. It is a context manager."""
+
+    def __init__(self, path: Path, info: ModelInfo, key: str) -> None:
+        """Opens the rows that are there.
+
+        Args:
+            path: of the file: Parquet if it ends with `.parquet`, otherwise CSV.
+            info: of the model, with the names of the classes.
+            key: depends on the model and the files: other predictions have other rows.
+
+        Raises:
+            OSError: the folder cannot be made, or the file cannot be written.
+        """
+        self._path, self._format = path, Format(info)
+        self._part = path.with_name(f".{path.name}.{key[:12]}.part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: BinaryIO = self._part.open("ab")
+        self._keep_whole_rows()
+
+    def __enter__(self) -> "Table":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def _keep_whole_rows(self) -> None:
+        """Removes what is behind the last whole row; writes the header if there is none."""
+        num_bytes = sum(map(len, self._rows()))
+        self._file.truncate(num_bytes)
+        if not num_bytes:
+            self._file.write(self._format.header)
+            self._file.flush()
+
+    def _rows(self) -> Iterator[bytes]:
+        """Yields the header and the rows that are there."""
+        with self._part.open("rb") as file:
+            yield from whole_rows(file)
+
+    def names(self) -> Iterator[str]:
+        """Yields the file of each row that is there."""
+        rows = csv.reader(row.decode() for row in self._rows())
         next(rows)
-        with pq.ParquetWriter(file, schema) as writer:
-            while some := _columns(rows):
-                files, labels, reasons, details, *numbers = some
-                arrays: list[Sequence[Any]] = [
-                    [formulas.unescaped(name) for name in files],
-                    [self._parted(formulas.unescaped(cell)) for cell in labels],
-                    [reason or None for reason in reasons],
-                    [formulas.unescaped(detail) or None for detail in details],
-                    *([float(number) if number else None for number in each] for each in numbers),
-                ]
-                arrays = [pa.array(array, field.type) for array, field in zip(arrays, schema, strict=True)]
-                writer.write_table(pa.table(arrays, schema=schema))
+        yield from (formulas.unescaped(row[0]) for row in rows)
+
+    def add(self, batch: Batch, scores: npt.NDArray[np.float32]) -> None:
+        """Adds a row for each file.
+
+        Args:
+            batch: the files, of which some may have a fault.
+            scores: of the others, in their order: float32 [m, k].
+        """
+        self._file.write(self._format.lines(batch, scores))
+        # Rows that the system has got are kept when the process is killed.
+        self._file.flush()
+
+    def finish(self) -> None:
+        """Gives the file its name; all rows are there."""
+        self._file.close()
+        if is_parquet(str(self._path)):
+            with storage.create(str(self._path)) as file:
+                self._format.write_parquet(itertools.islice(self._rows(), 1, None), file)
+            self._part.unlink()
+        else:
+            os.replace(self._part, self._path)
+
+
+def is_parquet(path: str) -> bool:
+    """Whether the rows are written as Parquet, by the name of the file."""
+    return path.endswith(_PARQUET)
+
+
+def reason(row: bytes) -> str:
+    """Returns the reason in a row of a CSV, why there is no prediction; "" if there is one."""
+    return next(csv.reader([row.decode()]))[_COLUMNS.index(_REASON)]
 
 
 def remove_parts(path: Path) -> None:
@@ -161,13 +205,16 @@ def _line(cells: Sequence[str]) -> bytes:
     return text.getvalue().encode(errors="backslashreplace")
 
 
-def _whole_rows(path: Path) -> Iterator[bytes]:
-    """Yields the rows of a CSV, of one line or several, with their ends; the last one only if it is complete."""
+def whole_rows(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yields the rows of a CSV, of one line or several, with their ends; the last one only if it is complete.
+
+    Args:
+        lines: of the file, with their ends.
+    """
     row, quotes = b"", 0
-    with path.open("rb") as file:
-        for line in file:
-            row += line
-            quotes += line.count(b'"')
-            if quotes % 2 == 0 and line.endswith(b"\n"):
-                yield row
-                row, quotes = b"", 0
+    for line in lines:
+        row += line
+        quotes += line.count(b'"')
+        if quotes % 2 == 0 and line.endswith(b"\n"):
+            yield row
+            row, quotes = b"", 0

@@ -182,7 +182,7 @@ class _Bundles:
 
     def _extras(self) -> list[str]:
         """Returns the kinds of attempts beside those that count: more of them in steps that write files."""
-        if any(step in self._context.stage.name for step in ("WriteShards", "Commit")):
+        if any(step in self._context.stage.name for step in ("WriteShards", "Commit", "WriteRows")):
             return self._random.choices(["late", "dies", "twice"], k=self._random.randint(2, 8))
         return ["twice"] * self._random.randint(0, 1)
 

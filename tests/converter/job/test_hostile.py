@@ -10,10 +10,11 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from PIL import Image
 
-from converter.job import pipeline, runners, sizing
+from converter.job import pipeline, sizing
 from converter.options import ConvertOptions
 from converter.verify import dataset_checks
 from hostile import Engine
+from multihot.beam import runners
 from schemas import metadata
 from schemas.metadata import DatasetInfo
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from converter.job import leftovers, pipeline, remote
+from converter.job import leftovers, pipeline
 from converter.options import ConvertOptions
+from multihot.beam import remote
 from multihot.errors import UserError
 from schemas import layout
 
@@ -63,7 +64,7 @@ def test_nothing_is_said_of_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_a_job_on_other_machines_may_go_on(flags: list[str], sentence: str, tmp_path: Path) -> None:
-    job = remote.Job(PipelineOptions(flags))
+    job = remote.Job(PipelineOptions(flags), pipeline._WORDS)
     assert leftovers.describe(_options(str(tmp_path)), job) == ""
     pipeline_ = types.SimpleNamespace(run=lambda: exec("raise KeyboardInterrupt"))
     with pytest.raises(KeyboardInterrupt):

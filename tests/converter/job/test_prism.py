@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import apache_beam
 import psutil
 import pytest
 
 import ports
+import prism_engine
 from converter.job import pipeline
 from converter.options import ConvertOptions
 from schemas import metadata
@@ -27,52 +27,6 @@ WriteCsv = Callable[..., Path]
 
 _ROOT = Path(__file__).parents[3]
 _CLASSES = ("desert", "mountains", "sea", "sunset", "trees")
-
-
-@pytest.fixture(scope="module")
-def prism() -> str:
-    """Returns the path of Prism, which is built once."""
-    environment = {**os.environ, "BEAM_VERSION": apache_beam.__version__}
-    done = subprocess.run(
-        [_ROOT / "scripts/prism", "path"], env=environment, capture_output=True, text=True, check=False, timeout=900
-    )
-    if done.returncode:
-        pytest.skip(f"there is no Prism here: {done.stderr.strip().splitlines()[-1]}")
-    return done.stdout.strip()
-
-
-@contextlib.contextmanager
-def _serving(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a server and all processes that it starts."""
-    # A pool starts its workers with the `python` that it finds.
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=_ROOT, env=environment, start_new_session=True, **silent) as process:
-        try:
-            while not ports.answers(port):
-                assert process.poll() is None, command
-                time.sleep(0.05)
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-@pytest.fixture
-def engine(prism: str) -> Iterator[str]:
-    """Returns the end point of the job server of an engine."""
-    port = ports.free()
-    with _serving([prism, f"--job_port={port}", "--serve_http=false"], port):
-        yield f"localhost:{port}"
-
-
-@pytest.fixture
-def pool() -> Iterator[tuple[str, int]]:
-    """Returns the address of a pool of workers, and its process."""
-    port = ports.free()
-    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
-    with _serving(command, port) as process:
-        yield f"localhost:{port}", process.pid
 
 
 @pytest.fixture
@@ -254,7 +208,7 @@ def test_a_job_that_cannot_be_cancelled_publishes_nothing(
     many: Path, prism: str, pool: tuple[str, int], tmp_path: Path
 ) -> None:
     output, port = tmp_path / "there", ports.free()
-    with _serving([prism, f"--job_port={port}", "--serve_http=false"], port) as stopped:
+    with prism_engine.serving([prism, f"--job_port={port}", "--serve_http=false"], port) as stopped:
         with _start(_flags(many, output, f"localhost:{port}", *_external(pool))) as process:
             _wait_for_shards(output, process)
             stopped.send_signal(signal.SIGSTOP)
@@ -274,7 +228,7 @@ def test_a_job_that_cannot_be_cancelled_publishes_nothing(
 def test_an_engine_that_ends_is_one_sentence(many: Path, prism: str, pool: tuple[str, int], tmp_path: Path) -> None:
     output, port = tmp_path / "there", ports.free()
     with (
-        _serving([prism, f"--job_port={port}", "--serve_http=false"], port) as ended,
+        prism_engine.serving([prism, f"--job_port={port}", "--serve_http=false"], port) as ended,
         _start(_flags(many, output, f"localhost:{port}", *_external(pool))) as process,
     ):
         _wait_for_shards(output, process)

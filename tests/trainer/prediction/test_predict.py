@@ -20,7 +20,7 @@ import trainer
 from multihot import flags
 from multihot.errors import UserError
 from schemas import example
-from trainer import finished_run, model_file, predict, train
+from trainer import finished_run, model_file, predict
 from trainer.config import TrainConfig
 from trainer.input import pipeline, reading
 from trainer.model_file import ModelInfo
@@ -30,15 +30,6 @@ from trainer.prediction.table import Table
 
 _ROOT = Path(__file__).parents[3]
 Predict = Callable[..., list[dict[str, str]]]
-
-
-@pytest.fixture(scope="module")
-def finished(recipe: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run, not to be changed."""
-    folder = tmp_path_factory.mktemp("runs") / "first"
-    changes = {"image_size": 16, "epochs": 1, "batch_size": 16, "test_time_flip": True}
-    train.train_and_evaluate(recipe("", output=str(folder), **changes))
-    return folder
 
 
 @pytest.fixture

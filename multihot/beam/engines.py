@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, PrismRunnerOptions
 
-from converter.job import runners
+from multihot.beam import runners
 from multihot.errors import UserError
 
 # Seconds for an engine to answer.

@@ -1,23 +1,16 @@
-"""Says how far a job on other machines is: images, rate, time left and rejects.
+"""Says how far a job is: images, rate, time left and rejects.
 
-The steps count images in counters of Beam, which engines such as Dataflow and Prism tell while the job runs. Where an
-engine does not, the shards that are finished are counted, by a listing of the unfinished dataset.
+Steps can count images in counters of Beam, which engines such as Dataflow and Prism tell while the job runs.
 """
 
 import contextlib
-import posixpath
-import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from apache_beam.metrics.metric import Metrics, MetricsFilter
 from apache_beam.runners.runner import PipelineResult
-
-from converter.options import ConvertOptions
-from multihot import storage
-from schemas import layout
 
 _NAMESPACE = "multihot"
 # Counters: of images in shards that are planned, of those in shards that are finished, and of rejected rows.
@@ -26,9 +19,8 @@ _PLANNED, _DONE, _REJECTED = "planned", "done", "rejected"
 _SECONDS, _RATE_SECONDS, _STILL_SECONDS = 30.0, 300.0, 600.0
 _STILL = (
     "Nothing has changed for {minutes} min. If a worker has ended, some engines wait for it for ever. Then cancel the "
-    "job: the same command continues with the finished shards."
+    "job: the same command continues with what is finished."
 )
-_SHARD = re.compile(r"(.+)-\d+-of-(\d+)")
 
 
 class Progress(NamedTuple):
@@ -55,13 +47,16 @@ def count(*, planned: int = 0, done: int = 0, rejected: int = 0) -> None:
 
 
 @contextlib.contextmanager
-def watched(result: PipelineResult, options: ConvertOptions) -> Iterator[None]:
+def watched(look: Callable[[], Progress | None]) -> Iterator[None]:
     """Prints a line about the job from time to time, while the context is open and if anything has changed.
 
     Prism waits for ever for a worker that was killed between two steps, so that a sentence says if nothing changes.
+
+    Args:
+        look: says how far the job is; None if that is not known. It may raise any error: a later line asks again.
     """
     ended = threading.Event()
-    watching = threading.Thread(target=_watch, args=(result, options, ended), name="watching", daemon=True)
+    watching = threading.Thread(target=_watch, args=(look, ended), name="watching", daemon=True)
     watching.start()
     try:
         yield
@@ -69,16 +64,14 @@ def watched(result: PipelineResult, options: ConvertOptions) -> Iterator[None]:
         ended.set()
 
 
-def _watch(result: PipelineResult, options: ConvertOptions, ended: threading.Event) -> None:
+def _watch(look: Callable[[], Progress | None], ended: threading.Event) -> None:
     seen: list[tuple[float, Progress]] = []
     changed, is_said = time.monotonic(), False
     while not ended.wait(_SECONDS):
         now = None
-        # The engine may not answer now. The next line asks it again.
+        # The engine or a store may not answer now.
         with contextlib.suppress(Exception):
-            now = of_counters(result)
-        with contextlib.suppress(OSError):
-            now = now or of_shards(options)
+            now = look()
         if now and not ended.is_set() and (not seen or now != seen[-1][1]):
             seen = [each for each in seen if time.monotonic() - each[0] < _RATE_SECONDS]
             seen.append((time.monotonic(), now))
@@ -105,16 +98,6 @@ def of_counters(result: PipelineResult) -> Progress | None:
         return None
     rejected = sum(each.result or 0 for each in found if each.key.metric.name == _REJECTED)
     return Progress("images", sums[_DONE], sums[_PLANNED], rejected)
-
-
-def of_shards(options: ConvertOptions) -> Progress | None:
-    """Returns how many shards are finished; None if none is. A split of which none is finished is not known yet."""
-    notes = f"{options.incomplete}/{layout.MADE_FROM}"
-    found = {posixpath.basename(posixpath.dirname(file.path)) for file in storage.list_files(notes)}
-    shards = [match for name in found if (match := _SHARD.fullmatch(name))]
-    if not shards:
-        return None
-    return Progress("shards", len(shards), sum({match[1]: int(match[2]) for match in shards}.values()), None)
 
 
 def line(now: Progress, rate: float) -> str:

@@ -8,14 +8,13 @@ import datetime
 import importlib
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions, WorkerOptions
 
-from converter.job import workers
-from converter.options import ConvertOptions
 from multihot import storage
+from multihot.beam import workers
 from multihot.errors import UserError
 
 _EXTRA = "In the checkout, install it with: pip install '.[gcp]'"
@@ -28,12 +27,13 @@ _TIMEOUT = 20.0
 _PASSING = range(500, 600)
 
 
-def check(options: PipelineOptions, conversion: ConvertOptions) -> None:
+def check(options: PipelineOptions, paths: Sequence[tuple[str, str]], name: str) -> None:
     """Checks flags and paths, without a request.
 
     Args:
         options: of the job; its name, and the region that the tools of Google Cloud have as default, are filled in.
-        conversion: options of the conversion.
+        paths: that workers open, each behind the flag or the argument that names it.
+        name: of what the job makes, for the name of the job.
 
     Raises:
         UserError: a flag is missing or wrong, workers cannot open a path, or a package is not installed.
@@ -46,13 +46,12 @@ def check(options: PipelineOptions, conversion: ConvertOptions) -> None:
     _check_project(given.project)
     given.region = given.region or _default_region()
     _check_region(given.region)
-    paths = [*(("csv", path) for _, path in conversion.csv_files), ("images", conversion.images)]
     has_image = bool(options.view_as(WorkerOptions).sdk_container_image)
-    for flag, path in (*paths, ("output", conversion.output)):
+    for flag, path in paths:
         _check_path(flag, path, has_image)
     _check_folders(given)
     # In the list of all jobs of a project.
-    given.job_name = given.job_name or f"multihot-{re.sub('[^a-z0-9]+', '-', conversion.name.lower())[:30]}-{_now()}"
+    given.job_name = given.job_name or f"multihot-{re.sub('[^a-z0-9]+', '-', name.lower())[:30]}-{_now()}"
 
 
 def _now() -> str:
@@ -88,20 +87,20 @@ def _check_path(flag: str, path: str, has_image: bool) -> None:
     """Checks that workers can open a path.
 
     Args:
-        flag: its name.
+        flag: that names it, or argument.
         path: its value.
         has_image: whether workers run an image of the user's, whose environment may have keys.
     """
     if storage.is_local(path):
         copy = f". To copy it: gcloud storage cp --recursive {shlex.quote(path)} gs://bucket/"
         raise UserError(
-            f"--{flag} must be a path that the workers of Dataflow can open, such as gs://bucket/... "
-            f"Received: {path!r}{'' if flag == 'output' else copy}"
+            f"{flag} must be a path that the workers of Dataflow can open, such as gs://bucket/... "
+            f"Received: {path!r}{'' if flag == '--output' else copy}"
         )
     scheme = path.partition("://")[0]
     if scheme in ("s3", "az") and not has_image:
         raise UserError(
-            f"--{flag}: the workers of Dataflow have no keys for {scheme}://, since they do not have the environment "
+            f"{flag}: the workers of Dataflow have no keys for {scheme}://, since they do not have the environment "
             "of this machine. Copy the files to gs://, or set the keys in an image: --sdk_container_image. "
             f"Received: {path!r}"
         )
@@ -188,19 +187,19 @@ def cancel(options: PipelineOptions, job: str) -> str:
     return f"gcloud dataflow jobs cancel {job} --project={given.project} --region={given.region}"
 
 
-def submitted(options: PipelineOptions, job: str) -> str:
+def submitted(options: PipelineOptions, job: str, graph: str) -> str:
     """Returns the lines about a job that was submitted: where it can be watched, and how it is cancelled.
 
     Args:
         options: of the job.
         job: its id.
+        graph: the steps of its graph that say how far it is, and what they count.
     """
     given = options.view_as(GoogleCloudOptions)
     lines: Iterable[str] = (
         f"Dataflow runs the job: https://console.cloud.google.com/dataflow/jobs/{given.region}/{job}"
         f"?project={given.project}",
-        "Workers start in some minutes. In its graph, ReadRows counts rows and WriteShards finished shards. Errors are "
-        "in the logs of the workers.",
+        f"Workers start in some minutes. In its graph, {graph}. Errors are in the logs of the workers.",
         f"To cancel it: {cancel(options, job)}",
     )
     return "\n".join(lines)

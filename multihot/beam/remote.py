@@ -4,32 +4,49 @@ import contextlib
 import functools
 import logging
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import grpc
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 from apache_beam.portability.api import beam_job_api_pb2
+from apache_beam.runners.runner import PipelineResult
 from apache_beam.runners.worker import sdk_worker
 
-from converter.job import engine_text, runners, watching
-from converter.options import ConvertOptions
+from multihot.beam import engine_text, runners, watching
+from multihot.beam.watching import Progress
 from multihot.errors import UserError
 
 # Seconds for a job server to cancel a job. An interrupted program ends after five.
 _CANCEL_SECONDS = 3.0
 
 
+class Words(NamedTuple):
+    """Words about a job, for messages.
+
+    Attributes:
+        goes_on: what it does if it still runs when this process has ended: "publish the dataset".
+        again: what it does if the same command is run again meanwhile: "publishes nothing".
+        graph: the steps of its graph that say how far it is, and what they count.
+    """
+
+    goes_on: str
+    again: str
+    graph: str
+
+
 class Job:
     """A job on an engine, and what this process knows of it."""
 
-    def __init__(self, options: PipelineOptions) -> None:
+    def __init__(self, options: PipelineOptions, words: Words) -> None:
         """Stores the options of the job.
 
         Args:
             options: with the name of the runner.
+            words: about the job.
         """
-        self._options = options
+        self._options, self._words = options, words
         self._engine = runners.elsewhere(options)
         self._endpoint = options.view_as(PortableOptions).job_endpoint or ""
         self._result: Any = None
@@ -40,12 +57,12 @@ class Job:
         """A sentence about the job, if it may go on when this process has ended; "" otherwise."""
         return self._left
 
-    def run(self, pipeline: beam.Pipeline, conversion: ConvertOptions) -> None:
+    def run(self, pipeline: beam.Pipeline, look: Callable[[PipelineResult], Progress | None]) -> None:
         """Runs the job, and waits for its end, unless it is only described.
 
         Args:
             pipeline: the job.
-            conversion: options of the conversion.
+            look: says how far the job is; None if that is not known.
 
         Raises:
             UserError: the job failed, or what it needs is not there.
@@ -58,7 +75,7 @@ class Job:
             self._result = pipeline.run()
             self._say_where()
             if not runners.is_only_described(self._options):
-                with watching.watched(self._result, conversion):
+                with watching.watched(lambda: look(self._result)):
                     self._result.wait_until_finish()
             self._left = ""
         except KeyboardInterrupt:
@@ -71,13 +88,13 @@ class Job:
 
     def _say_where(self) -> None:
         self._left = self._may_run()
-        said = runners.submitted(self._options, self._result)
+        said = runners.submitted(self._options, self._result, self._words.graph)
         if runners.is_portable(self._options) and self._endpoint:
             said = f"The job is {self._result._job_id} of {self._endpoint}."
         if said:
             print(said, flush=True)
         if command := runners.cancel_command(self._options, self._result):
-            self._left = f"The job may still run, and publish the dataset. To cancel it: {command}"
+            self._left = f"The job may still run, and {self._words.goes_on}. To cancel it: {command}"
 
     def _cancel(self) -> None:
         """Cancels the job where the engine takes a request for it, and notes whether it did."""
@@ -97,8 +114,8 @@ class Job:
         where = self._endpoint or self._engine
         how = f"The job {self._result._job_id} of" if self._result else "If the job was submitted to"
         return (
-            f"{how} {where}{'' if self._result else ', it'} may still run there, and publish the dataset. It can be "
-            "cancelled there; if the same command is run again, it publishes nothing."
+            f"{how} {where}{'' if self._result else ', it'} may still run there, and {self._words.goes_on}. It can "
+            f"be cancelled there; if the same command is run again, it {self._words.again}."
         )
 
     def _failure(self, error: Any) -> UserError:
@@ -121,7 +138,7 @@ class Job:
 
 @functools.cache
 def _silence_beam() -> None:
-    """Lets Beam print no text of an engine: the error that ends a conversion says it, once."""
+    """Lets Beam print no text of an engine: the error that ends the program says it, once."""
     logging.getLogger().addFilter(_is_of_others)
     logging.getLogger("PrismJobServer").disabled = True
     sdk_worker.print = lambda *_, **__: None  # Of a worker in this process.

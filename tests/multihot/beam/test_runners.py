@@ -6,10 +6,12 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, SetupOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from converter.job import runners
+from converter.options import ConvertOptions
+from multihot.beam import runners
 from multihot.errors import UserError
+from multihot.usage import Usage
 
-_OURS = ("csv", "images", "output", "splits")
+_OURS = Usage("converter", "", "--csv=labels.csv --images=images", (ConvertOptions,))
 _DATAFLOW = ("--runner=DataflowRunner", "--project=p", "--region=r")
 
 

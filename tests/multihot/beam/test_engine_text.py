@@ -2,7 +2,7 @@
 
 import pytest
 
-from converter.job import engine_text
+from multihot.beam import engine_text
 
 _TRACEBACK = """Pipeline job-001[job] failed in state FAILED: inst004 failed:Traceback (most recent call last):
   File "apache_beam/runners/common.py", line 1512, in process

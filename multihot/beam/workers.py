@@ -2,29 +2,29 @@
 
 import functools
 import hashlib
+import importlib
 import uuid
 from pathlib import Path
 
 import apache_beam as beam
 
-import converter
 import multihot
-import schemas
 from multihot import storage
 from multihot.errors import UserError
 
 
-def check(folder: str, launcher: str) -> None:
-    """Checks that this worker has the code of the launcher, and may write to the unfinished dataset and delete there.
+def check(folder: str, launcher: str, *packages: str) -> None:
+    """Checks that this worker has the code of the launcher, and may write to a folder and delete there.
 
     Args:
-        folder: of the unfinished dataset.
-        launcher: what `version` returns on the launcher.
+        folder: of the unfinished work.
+        launcher: what `version` returns on the launcher for these packages.
+        packages: with the code of the job.
 
     Raises:
         UserError: it has other code, or may not.
     """
-    here = version()
+    here = version(*packages)
     if here != launcher:
         raise UserError(
             f"The workers have {here}, and the job was submitted by {launcher}. Build the image of the workers again, "
@@ -70,13 +70,17 @@ def check_writable(who: str, folder: str) -> None:
 
 
 @functools.cache
-def version() -> str:
-    """Returns the versions of multihot and of Beam here, with a digest of our code.
+def version(*packages: str) -> str:
+    """Returns the versions of multihot and of Beam here, with a digest of the code of a job.
 
     Workers with other code could give other bytes. An image of the workers has that of the day when it was built.
+
+    Args:
+        packages: with the code of the job, beside that which all have.
     """
-    packages = (Path(str(module.__file__)).parent for module in (converter, multihot, schemas))
-    return f"multihot {multihot.__version__} ({digest(*packages)}) on Beam {beam.__version__}"
+    modules = map(importlib.import_module, (*packages, "multihot", "schemas"))
+    folders = (Path(str(module.__file__)).parent for module in modules)
+    return f"multihot {multihot.__version__} ({digest(*folders)}) on Beam {beam.__version__}"
 
 
 def digest(*packages: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from converter.job import engines
+from multihot.beam import engines
 from multihot.errors import UserError
 
 

@@ -1,8 +1,8 @@
-"""Makes the log of Beam one for people who convert images."""
+"""Makes the log of Beam one for people who wait for a job."""
 
 import logging
 
-from converter.job import engine_text
+from multihot.beam import engine_text
 
 _BEAM = "apache_beam"
 # These log how a job is submitted, in a dozen lines of many pages.
@@ -26,6 +26,12 @@ def set_up(is_quiet: bool) -> None:
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.CRITICAL if is_quiet else logging.WARNING)
     logging.getLogger(_OF_JOBS).addFilter(_shorten)
+    logging.getLogger().addFilter(_is_of_use)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Whether a record is not the one in which RunInference regrets that it cannot measure the memory of a model."""
+    return not record.getMessage().startswith("Resource module is not available")
 
 
 def _shorten(record: logging.LogRecord) -> bool:

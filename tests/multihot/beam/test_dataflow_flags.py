@@ -1,12 +1,13 @@
 """What is said of a job for Dataflow before any request."""
 
-from typing import Any
+import re
 
 import pytest
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
-from converter.job import runners
-from converter.options import ConvertOptions
+from multihot.beam import runners
 from multihot.errors import UserError
+from multihot.usage import Usage
 
 pytest.importorskip("google.cloud.dataflow", reason="needs the extra `gcp`")
 
@@ -17,14 +18,16 @@ _RIGHT = {
     "temp_location": "gs://bucket/tmp",
     "dry_run": "True",
 }
-_PATHS = {"csv": "gs://bucket/labels.csv", "images": "gs://bucket/images", "output": "gs://bucket/data"}
+_PATHS = {"--csv": "gs://bucket/labels.csv", "--images": "gs://bucket/images", "--output": "gs://bucket/data"}
+_USAGE = Usage("some.program", "", "--flag=x", ())
 
 
-def _check(flags: dict[str, str], **paths: Any) -> None:
+def _check(flags: dict[str, str], **paths: str) -> PipelineOptions:
     given = {**_RIGHT, **flags}
     args = [f"--{name}" if value == "switch" else f"--{name}={value}" for name, value in given.items() if value]
-    options = ConvertOptions(**{**_PATHS, **paths})
-    runners.check(runners.parse(args, ()), options)
+    options = runners.parse(args, _USAGE)
+    runners.check(options, [*({**_PATHS, **{f"--{name}": path for name, path in paths.items()}}.items())], "My Photos!")
+    return options
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +41,8 @@ def no_default_region(monkeypatch: pytest.MonkeyPatch) -> None:
     "region", ["us-central1", "europe-west4", "northamerica-northeast2", "me-central1", "u-france-east1"]
 )
 def test_a_job_with_all_flags_is_right(region: str) -> None:
-    _check({"region": region})
+    options = _check({"region": region})
+    assert re.fullmatch(r"multihot-my-photos--\d{8}-\d{6}", options.view_as(GoogleCloudOptions).job_name)
     _check({"region": region, "temp_location": "", "staging_location": "gs://bucket/"})
 
 
@@ -67,7 +71,7 @@ def test_the_default_region_of_the_tools_of_google_cloud_is_taken(monkeypatch: p
             "--images must be a path .* Received: 'my photos'. To copy it: gcloud storage cp --recursive 'my photos' ",
             id="images on this machine",
         ),
-        pytest.param({}, {"csv": "a=gs://b/a.csv,b=b.csv"}, "--csv must be a path", id="one of several tables here"),
+        pytest.param({}, {"csv": "b.csv"}, "--csv must be a path", id="one of several tables here"),
         pytest.param({}, {"output": "data"}, "--output must be a path .* Received: 'data'$", id="output here"),
         pytest.param(
             {"dry_run": "", "no_wait_until_finish": "switch"}, {"output": "data"}, "--output", id="without waiting"

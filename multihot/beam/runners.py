@@ -6,7 +6,7 @@ import importlib.metadata
 import importlib.util
 import posixpath
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import apache_beam as beam
@@ -23,9 +23,10 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, create_runner
 
-from converter.job import dataflow
-from converter.options import ConvertOptions
+from multihot import flags
+from multihot.beam import dataflow
 from multihot.errors import UserError
+from multihot.usage import Usage
 
 _DISTRIBUTION = "multihot"
 # Beam's default is five minutes, after which a job that is still running counts as failed. This is ten years.
@@ -41,12 +42,12 @@ _DATAFLOW = "dataflowrunner"
 _LOCAL = ("", "fnapirunner", "directrunner", "bundlebaseddirectrunner", "switchingdirectrunner")
 
 
-def parse(args: Sequence[str], known_flags: Iterable[str]) -> PipelineOptions:
+def parse(args: Sequence[str], usage: Usage) -> PipelineOptions:
     """Returns Beam's options from the arguments that are not our flags.
 
     Args:
         args: the arguments of the command line without our flags.
-        known_flags: names of our flags, to suggest one for a mistyped name.
+        usage: of the program, to suggest one of its flags for a mistyped name.
 
     Raises:
         UserError: an argument is not an option of Beam; the message names the closest flag.
@@ -57,18 +58,19 @@ def parse(args: Sequence[str], known_flags: Iterable[str]) -> PipelineOptions:
     _, unknown = parser.parse_known_args(list(args))
     options = PipelineOptions(list(args))
     portable = _name(options) in _PORTABLE
-    names = [*known_flags, *(name.lstrip("-") for name in parser._option_string_actions)]
+    names = [*flags.names(usage), *(name.lstrip("-") for name in parser._option_string_actions)]
     for arg in unknown:
         if not arg.startswith("-"):
             if not portable:
-                raise UserError(f"Unexpected argument {arg!r}: every argument is a flag, as in --csv=labels.csv")
+                example = usage.example.split()[0]
+                raise UserError(f"Unexpected argument {arg!r}: every argument is a flag, as in {example}")
             continue
         name = arg.lstrip("-").partition("=")[0]
         closest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
         if closest:
             raise UserError(f"Unknown flag --{name}. Did you mean --{closest[0]}?")
         if not portable:
-            raise UserError(f"Unknown flag --{name}. `python -m converter --help` lists ours; others are Beam's.")
+            raise UserError(f"Unknown flag --{name}. `python -m {usage.module} --help` lists ours; others are Beam's.")
     if runs_here(options) and is_only_described(options):
         raise UserError(
             "--dry_run, --template_location and --no_wait_until_finish are for runners on other machines, "
@@ -103,6 +105,11 @@ def is_portable(options: PipelineOptions) -> bool:
 def is_prism(options: PipelineOptions) -> bool:
     """Whether the job runs on Prism, which is started by this process if no job server is named."""
     return _name(options) == _PRISM
+
+
+def is_dataflow(options: PipelineOptions) -> bool:
+    """Whether the job runs on Dataflow."""
+    return _name(options) == _DATAFLOW
 
 
 def needs_endpoint(options: PipelineOptions) -> bool:
@@ -143,7 +150,7 @@ def elsewhere(options: PipelineOptions) -> str:
 
 
 def is_only_described(options: PipelineOptions) -> bool:
-    """Whether Beam returns before there is a dataset: the job is only described, or is left running."""
+    """Whether Beam returns before there is a result: the job is only described, or is left running."""
     given = options.get_all_options()
     return bool(given["dry_run"] or given["template_location"] or given["no_wait_until_finish"])
 
@@ -154,26 +161,33 @@ def is_left_running(options: PipelineOptions) -> bool:
     return bool(given["no_wait_until_finish"] and not given["dry_run"] and not given["template_location"])
 
 
-def check(options: PipelineOptions, conversion: ConvertOptions) -> None:
+def check(options: PipelineOptions, paths: Sequence[tuple[str, str]], name: str) -> None:
     """Checks what can be checked of a job on other machines, within seconds, before any work.
 
     Args:
         options: of the job.
-        conversion: options of the conversion.
+        paths: that workers open, each behind the flag or the argument that names it.
+        name: of what the job makes, for the name of the job.
 
     Raises:
         UserError: the job could not be submitted, or its workers could not do their work.
     """
-    if _name(options) == _DATAFLOW:
-        dataflow.check(options, conversion)
+    if is_dataflow(options):
+        dataflow.check(options, paths, name)
         dataflow.check_services(options)
 
 
-def submitted(options: PipelineOptions, result: PipelineResult) -> str:
-    """Returns lines about a job that was submitted: where it can be watched. "" where there is nothing to say."""
+def submitted(options: PipelineOptions, result: PipelineResult, graph: str) -> str:
+    """Returns lines about a job that was submitted: where it can be watched. "" where there is nothing to say.
+
+    Args:
+        options: of the job.
+        result: of its submission.
+        graph: the steps of its graph that say how far it is, and what they count.
+    """
     if _name(options) != _DATAFLOW or not getattr(result, "has_job", False):
         return ""
-    return dataflow.submitted(options, result.job_id())
+    return dataflow.submitted(options, result.job_id(), graph)
 
 
 def cancel_command(options: PipelineOptions, result: PipelineResult) -> str:

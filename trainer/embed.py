@@ -155,7 +155,7 @@ def _write(options: EmbedOptions, embedder: "Embedder", data: "Sources", made_fr
     num_images = sum(split.num_examples for source in data.each for split in source.info.splits)
     print(f"Computing {embedder.width} features of {num_images:,} images ...", flush=True)
     schema = embeddings.schema(embedder.width, made_from)
-    progress, held = Progress(num_images, 0), list[pa.Table]()
+    progress, held = Progress(num_images, 0, "computing features"), list[pa.Table]()
     with (
         command.leaves(lambda: "No file was written: the same command begins again."),
         storage.create(options.output) as file,

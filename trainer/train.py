@@ -214,8 +214,8 @@ class _Run:
         report: keras.callbacks.Callback | None = None
         for size, epochs in itertools.groupby(range(progress.epoch, phase.end), key=phase.image_size):
             batches = phase_setup.batches(setup, splits, self._data, self._epoch, size)
-            # Once in a phase, for its first size, and where the waiting is measured.
-            quiet = report or batches.waited is None
+            # Once in a phase that is no repetition, for its first size, and where the waiting is measured.
+            quiet = report or batches.waited is None or self._soup.count
             report = keras.callbacks.Callback() if quiet else self._report(setup, batches)
             self._validate = Validate(batches.validation, self._num_validated, flip=self._config.test_time_flip)
             if splits.train and not setup.features:

@@ -11,18 +11,17 @@ _SECONDS = 30.0
 class Progress:
     """Counts images, and shows the count."""
 
-    def __init__(self, num_files: int, num_done: int) -> None:
+    def __init__(self, num_files: int, num_done: int, work: str = "predicting") -> None:
         """Begins to count.
 
         Args:
             num_files: of all.
             num_done: of those that an earlier process has done.
+            work: what is done with them, to show.
         """
         self._total, self._done, self._first = num_files, num_done, num_done
         self._began = self._shown = time.monotonic()
-        self._bar = tqdm(
-            total=num_files, initial=num_done, desc="predicting", unit=" images", disable=None, dynamic_ncols=True
-        )
+        self._bar = tqdm(total=num_files, initial=num_done, desc=work, unit=" images", disable=None, dynamic_ncols=True)
 
     def advance(self, num_files: int) -> None:
         """Adds to the number of images that are done."""

@@ -95,7 +95,7 @@ class TrainConfig:
         default=_BY_RECIPE, metadata=setting("The highest learning rate of these epochs.")
     )
     soup: int = field(
-        default=_BY_RECIPE,
+        default=1,
         metadata=setting(
             "Trainings of --unfreeze_epochs, each from the same head: the mean of their weights is evaluated and saved."
         ),

@@ -16,7 +16,6 @@ _PLAIN: Mapping[str, Any] = {
     "unfreeze_epochs": 0,
     "unfreeze_from": "0.5",
     "unfreeze_learning_rate": 5e-4,
-    "soup": 1,
     "image_size": 64,
     "train_sizes": (),
     "epochs": 40,
@@ -53,7 +52,6 @@ _FINE_TUNING: Mapping[str, Any] = {
 _EFFICIENTNET_LITE0: Mapping[str, Any] = {
     **_FINE_TUNING,
     "unfreeze_from": "block08",
-    "soup": 3,
     # The model sees objects of its training at about the same size in whole images, which are evaluated, as in crops.
     "train_sizes": ((6 / 7, 1),),
 }
@@ -84,9 +82,6 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
         # Whoever freezes the backbone wants the head trained, and nothing else.
         values["unfreeze_epochs"] = 0
     values |= {name: given[name] for name in values if given[name] is not None}
-    once = not values["unfreeze_epochs"] or given["early_stopping"] or given["strategy"] != "none"
-    if once and given["soup"] is None:
-        values["soup"] = 1
     if given["train_sizes"] is None:
         values["train_sizes"] = tuple((_scaled(values["image_size"], by), share) for by, share in values["train_sizes"])
     return values

@@ -65,7 +65,7 @@ def test_sizes_follow_the_size_of_images(size: int) -> None:
 
 def test_phases_follow_one_another() -> None:
     head, upper = phases.of_run(
-        _config(weights="imagenet", epochs=5, unfreeze_epochs=4, soup=1, train_sizes=((96, 1), (128, 3)))
+        _config(weights="imagenet", epochs=5, unfreeze_epochs=4, train_sizes=((96, 1), (128, 3)))
     )
     assert (head.part, head.first_epoch, head.end) == ("head", 0, 5)
     assert (upper.part, upper.first_epoch, upper.end) == ("upper", 5, 9)
@@ -97,9 +97,7 @@ def test_a_soup_repeats_the_last_phase() -> None:
         {"early_stopping": 2, "schedule": "constant"},
     ],
 )
-def test_settings_without_a_soup_have_none_by_default(changes: dict[str, Any]) -> None:
-    assert _config(weights="imagenet").soup > 1
-    assert _config(weights="imagenet", **changes).soup == 1
+def test_a_soup_is_refused_where_nothing_is_repeated(changes: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="--soup"):
         _config(weights="imagenet", soup=2, **changes)
 

@@ -54,7 +54,7 @@ INFO = DatasetInfo(
 CONFIG = TrainConfig(
     data=("data/miml/1.0.0",), output="runs/first", model="small_resnet", epochs=40, learning_rate=0.003,
     image_size=80, train_sizes=((48, 1.0), (80, 1.0)), augment="full", min_crop_area=0.3, freeze_backbone=False,
-    unfreeze_epochs=0, unfreeze_from="0.5", unfreeze_learning_rate=0.0005, soup=1, label_smoothing=0.0, ema=0.0,
+    unfreeze_epochs=0, unfreeze_from="0.5", unfreeze_learning_rate=0.0005, label_smoothing=0.0, ema=0.0,
     test_time_flip=True, batch_size=32, weight_decay=0.05, schedule="cosine",
 )  # fmt: skip
 DESCRIPTION: dict[str, Any] = {

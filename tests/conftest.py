@@ -36,7 +36,14 @@ hypothesis.settings.load_profile("multihot")
 
 CLASSES = ("desert", "mountains", "sea", "sunset", "trees")
 
-_LONGEST = ("test_miml.py", "test_prism.py", "test_hostile.py", "test_dataflow.py", "test_killed.py")
+_LONGEST = (
+    "test_miml.py",
+    "test_prism.py",
+    "test_hostile.py",
+    "test_dataflow.py",
+    "test_killed.py",
+    "test_resuming.py",
+)
 
 Draw = Callable[..., bytes]
 Convert = Callable[..., DatasetInfo]

@@ -192,10 +192,11 @@ class _Run:
         config = phase.config
         if phase.part in progress.caches:
             config = dataclasses.replace(config, cache=progress.caches[phase.part])
-        setup = phase_setup.set_up(config, phase.part, self._network, self._data)
+        cached = self._setup.plan if self._splits else None
+        setup = phase_setup.set_up(config, phase.part, self._network, self._data, cached)
         progress.caches[phase.part] = setup.plan.flag
         self._leftovers.plan = setup.plan
-        if not self._splits:
+        if not cached:
             print(setup.plan.reason)
         if (progress.epoch, progress.step) > (phase.first_epoch, 0):
             self._checkpoints.load_variables(setup.trained)

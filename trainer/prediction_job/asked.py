@@ -1,4 +1,4 @@
-"""Defines what is asked of a job, and checks it within seconds, before anything is imported that takes longer."""
+"""Defines the request for a job, and checks it within seconds, before anything is imported that takes longer."""
 
 import dataclasses
 import posixpath
@@ -13,7 +13,7 @@ from multihot.limits import Limits
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What is asked of a job.
+    """The request for a job: its images, its output and its limits.
 
     Attributes:
         places: files, folders and patterns.

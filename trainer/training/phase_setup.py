@@ -38,7 +38,7 @@ class Setup(NamedTuple):
     features: Features | None
 
 
-def set_up(config: TrainConfig, part: str, network: keras.Model, data: Sources) -> Setup:
+def set_up(config: TrainConfig, part: str, network: keras.Model, data: Sources, cached: Plan | None = None) -> Setup:
     """Decides what a phase caches, and compiles its model.
 
     Args:
@@ -46,13 +46,14 @@ def set_up(config: TrainConfig, part: str, network: keras.Model, data: Sources) 
         part: of the network that is trained, see phases.Phase.
         network: the model of the run; which of its layers are trained is changed.
         data: datasets of the run.
+        cached: the plan of a cache that is there already, for a phase that is repeated: free memory is without it.
     """
     _choose_weights(network, config, part)
     fixed = None
     if config.features_are_fixed:
         extractor, head = model.extractor_and_head(network)
         fixed = features.of_backbone(config, network, extractor)
-    plan = caching.choose(config, data, fixed)
+    plan = cached or caching.choose(config, data, fixed)
     # The order of examples depends on it, and another worker may have less memory.
     flags = CHOICES["cache"]
     agreed = flags[strategies.from_chief(flags.index(plan.flag), strategies.place(config))]

@@ -67,7 +67,7 @@ for module in (multihot, schemas, sys.modules.get("converter", multihot), sys.mo
     assert module.__file__.startswith(package), module.__file__
 """
 
-# What a launcher runs first. The address of the service leads to this machine: Beam's validator takes no port in it.
+# The first lines of a launcher. The address of the service leads to this machine: Beam's validator takes no port in it.
 # There are shorter pauses: Beam asks for the state of a job every five seconds, and we for its counters every 30.
 _LAUNCHER = """
 import socket, threading, time
@@ -216,7 +216,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @dataclasses.dataclass
 class _Cloud:
-    """What a launcher needs, and what it submits its jobs to.
+    """The environment and the flags of a launcher, and the stand-ins that it talks to.
 
     Attributes:
         env: environment variables with which Google's clients talk to this machine.

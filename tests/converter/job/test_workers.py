@@ -1,4 +1,4 @@
-"""What a worker checks before it does any work."""
+"""A worker that may not write files ends a job before it reads images."""
 
 from collections.abc import Callable
 

@@ -43,9 +43,14 @@ def test_a_job_that_stands_still_is_told_once(
     monkeypatch.setattr(watching, "_STILL_SECONDS", 0.3)
     done = 0
     with watching.watched(lambda: Progress("shards", done, 8, None) if done else None):
-        for done in (1, 2):  # noqa: B007 - the function above has it.
-            time.sleep(0.8)
-    first, still, second, again = capsys.readouterr().out.splitlines()
+        printed, end = "", time.monotonic() + 60
+        for done in (1, 2):
+            while printed.count("\n") < 2 * done:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+                printed += capsys.readouterr().out
+        time.sleep(0.5)
+    first, still, second, again = (printed + capsys.readouterr().out).splitlines()
     assert (first, second.split(",")[0]) == ("1 of 8 shards", "2 of 8 shards")
     assert still == again
     assert still.startswith("Nothing has changed for 0 min. If a worker has ended")

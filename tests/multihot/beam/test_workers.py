@@ -1,4 +1,4 @@
-"""What a worker checks before it does any work."""
+"""The checks on a worker before its work: its code, and its rights to read and write."""
 
 import shutil
 from pathlib import Path

@@ -41,14 +41,12 @@ class Progress:
         step: number of the next batch in this epoch; the number of its batches if only its validation is missing.
         history: the values of each figure after each epoch.
         caches: what is cached in each phase that has begun, as --cache names it: it decides the order of examples.
-        soup: number of trainings of the soup that have ended.
     """
 
     epoch: int = 0
     step: int = 0
     history: History = dataclasses.field(default_factory=dict)
     caches: dict[str, str] = dataclasses.field(default_factory=dict)
-    soup: int = 0
 
 
 class Checkpoints:
@@ -89,7 +87,6 @@ class Checkpoints:
             progress: the place of the training.
             soup: trainings of the run that have ended.
         """
-        progress.soup = soup.count
         if not self._writes:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -123,8 +120,8 @@ class Checkpoints:
                 progress = Progress(**json.loads(file.read(_PROGRESS)))
                 with np.load(io.BytesIO(file.read(_VARIABLES)), allow_pickle=False) as saved:
                     _assign(_of_network(network), saved)
-                    soup.restore(progress.soup, {name: _numbered(saved, name) for name in soup.state()})
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+                    soup.restore({name: _numbered(saved, name) for name in soup.state()})
+        except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
             raise _damaged(path, error) from error
         self.saved = (progress.epoch, progress.step)
         return progress

@@ -57,12 +57,13 @@ class Soup:
                 _assign(trained, own)
 
     def state(self) -> dict[str, list[np.ndarray]]:
-        """Returns what a checkpoint holds beside `count`."""
-        return {"soup_start": self._start, "soup_sums": self._sums}
+        """Returns the arrays that a checkpoint holds, by name."""
+        return {"soup_count": [np.array(self.count)], "soup_start": self._start, "soup_sums": self._sums}
 
-    def restore(self, count: int, state: dict[str, list[np.ndarray]]) -> None:
+    def restore(self, state: dict[str, list[np.ndarray]]) -> None:
         """Takes over what `state` has returned."""
-        self.count, self._start, self._sums = count, state["soup_start"], state["soup_sums"]
+        self.count = int(state["soup_count"][0])
+        self._start, self._sums = state["soup_start"], state["soup_sums"]
 
 
 def _values(trained: keras.Model) -> list[np.ndarray]:

@@ -21,6 +21,7 @@ _PROGRAMS = {
     "predict": _Program("trainer.predict", "predict the labels of images with a trained model"),
     "export": _Program("trainer.export", "export a trained model: SavedModel, ONNX, LiteRT, Keras"),
     "embed": _Program("trainer.embed", "write features of images with their names, and find images that are alike"),
+    "data-service": _Program("trainer.data_service", "load the images of trainings on other machines"),
     "verify": _Program("converter.verify.dataset_checks", "read a dataset again, and report every fault in it"),
     "inspect": _Program("converter.inspect.selection", "show the summary of a dataset, or some of its examples"),
     "diff": _Program("converter.diff", "compare two datasets"),
@@ -32,7 +33,7 @@ _PROGRAMS = {
 
 
 def _usage() -> str:
-    programs = [f"  {name:8} {program.help}" for name, program in _PROGRAMS.items()]
+    programs = [f"  {name:12} {program.help}" for name, program in _PROGRAMS.items()]
     return "\n".join(
         [
             "usage: multihot PROGRAM [arguments]",

@@ -13,6 +13,7 @@ from converter.report.page import ReportOptions
 from converter.verify.dataset_checks import VerifyOptions
 from multihot import tables
 from trainer.config import TrainConfig
+from trainer.data_service import DataServiceOptions
 from trainer.embed import EmbedOptions
 from trainer.evaluate import EvaluateOptions
 from trainer.export import ExportOptions
@@ -26,7 +27,7 @@ _PAGES: dict[str, tuple[type, ...]] = {
     "evaluating.md": (EvaluateOptions,),
     "inspecting.md": (InspectOptions,),
     "suspects.md": (SuspectsOptions,),
-    "training.md": (TrainConfig, RunsOptions),
+    "training.md": (TrainConfig, RunsOptions, DataServiceOptions),
     "serving.md": (ExportOptions,),
     "using.md": (PredictOptions, EmbedOptions),
 }

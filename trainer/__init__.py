@@ -8,6 +8,7 @@ runs.py        compares runs side by side: `python -m trainer.runs`
 evaluate.py    evaluates the model of a run on any dataset: `python -m trainer.evaluate`
 embed.py       writes the features of all images with their names: `python -m trainer.embed`
 predict.py     predicts on files, folders and stores: `python -m trainer.predict`
+data_service.py loads the images of trainings on other machines: `python -m trainer.data_service`
 prediction_job/ predicts on files by an Apache Beam job, on this machine or others
 evaluation/    computes the figures of such an evaluation, and builds its page
 export.py      exports the model of a run: `python -m trainer.export`

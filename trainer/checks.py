@@ -3,6 +3,7 @@
 import posixpath
 from collections.abc import Iterator
 
+from multihot import storage
 from multihot.errors import UserError
 from trainer import sources
 from trainer.config import TrainConfig
@@ -22,10 +23,21 @@ def load(config: TrainConfig) -> Sources:
         UserError: a dataset cannot be used, a split has no example, or an example is in both splits.
     """
     data = sources.load(config)
+    _check_served(config, data)
     _check_splits(config, data)
     _check_known(config, data)
     check_overlap(config, data)
     return data
+
+
+def _check_served(config: TrainConfig, data: Sources) -> None:
+    """Checks that data services, if there are any, can read the datasets: shards of stores are fetched by Python."""
+    remote = [source.directory for source in data.each if not storage.is_local(source.directory)]
+    if config.data_service and remote:
+        raise UserError(
+            f"--data_service is for datasets in a folder that its machines share: copy {remote[0]} to one, or leave "
+            "the flag out."
+        )
 
 
 def _check_splits(config: TrainConfig, data: Sources) -> None:

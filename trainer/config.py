@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import field
 from typing import Any
@@ -14,6 +15,7 @@ from trainer import recipes
 
 # The default of a setting whose value depends on the model and its weights: recipes.py has it.
 _BY_RECIPE: Any = None
+_SERVICE = re.compile(r"grpc://[^/\s]+:\d{1,5}")
 
 
 def parse_weights(values: Iterable[str]) -> tuple[float, ...]:
@@ -223,6 +225,13 @@ class TrainConfig:
             choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
         ),
     )
+    data_service: tuple[str, ...] = field(
+        default=(),
+        metadata=setting(
+            "tf.data services that load the training images, as in grpc://host0:5050,grpc://host1:5050. python -m "
+            "trainer.data_service starts one."
+        ),
+    )
     strategy: str = field(
         default="none",
         metadata=setting(
@@ -270,6 +279,9 @@ class TrainConfig:
         self._check_sizes()
         if self.strategy != "none":
             self._check_strategy()
+        for address in self.data_service:
+            if not _SERVICE.fullmatch(address):
+                raise UserError(f"--data_service must be addresses as in grpc://localhost:5050. Received: {address!r}")
         if self.train_split == self.validation_split:
             raise UserError(
                 "--train_split and --validation_split must differ: the model would be evaluated on the images that it "

@@ -17,7 +17,7 @@ from multihot import command, signals
 from trainer import checks, losses, metrics, model_file, phases, run_folder, sources, thresholds
 from trainer.config import TrainConfig
 from trainer.inference import Predictor
-from trainer.input import pipeline
+from trainer.input import pipeline, services
 from trainer.input.caching import Plan
 from trainer.metrics import Predictions
 from trainer.model_file import ModelInfo
@@ -53,6 +53,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
         UserError: the dataset or the configuration are at fault, or the loss is NaN or infinite.
     """
     data = checks.load(config)
+    services.check(config.data_service)
     where = strategies.place(config)
     # Claimed before the model is built, which takes seconds.
     with strategies.restarted_if_a_worker_is_lost(where), _folder(config, where) as folder:
@@ -65,8 +66,8 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
                 print(replicas)
             # From here the training batches take the number of their epoch: a pipeline is on one device.
             epoch = phase_setup.epoch_variable()
-            with sources.damaged_shards_named(data, config.splits):
-                with strategies.scope(strategy):
+            with services.explained(config.data_service), sources.damaged_shards_named(data, config.splits):
+                with services.watched(config.data_service), strategies.scope(strategy):
                     if strategies.from_chief(bool(folder.unfinished), where) and not where.is_chief:
                         folder.unfinished = run_folder.unfinished(Path(config.output))
                     run = _Run(config, data, folder, left, epoch, where)
@@ -100,7 +101,13 @@ def benchmark_input(config: TrainConfig) -> Throughput:
         UserError: the dataset or the configuration are at fault.
     """
     data = checks.load(config)
-    with signals.deferred(), memory.watched(config), sources.damaged_shards_named(data, config.splits):
+    services.check(config.data_service)
+    with (
+        signals.deferred(),
+        memory.watched(config),
+        services.explained(config.data_service),
+        sources.damaged_shards_named(data, config.splits),
+    ):
         network = _build(config, data)
         # The last phase takes nearly all of the time.
         phase = phases.of_run(config)[-1]
@@ -198,6 +205,8 @@ class _Run:
         self._leftovers.plan = setup.plan
         if not cached:
             print(setup.plan.reason)
+            if setup.is_served:
+                print(f"Training batches: from the data services {', '.join(config.data_service)}.")
         if (progress.epoch, progress.step) > (phase.first_epoch, 0):
             self._checkpoints.load_variables(setup.trained)
         return setup
@@ -229,6 +238,8 @@ class _Run:
                 epoch=self._epoch,
                 callbacks=callbacks.in_order(self._validate, self._tensorboard, report),
                 patience=self._config.early_stopping,
+                # With a strategy, all replicas would have to ask again together.
+                is_served=setup.is_served and self._config.strategy == "none",
                 repeated_at=phase.end if phase.is_repeated else 0,
             )
             with memory.explained(setup.config, "training", _flags(setup.plan)):

@@ -8,6 +8,7 @@ features.py   computes the features of a frozen backbone, which are cached inste
 pipeline.py   turns shards, or cached examples, into shuffled and augmented batches, in the graph only
 listing.py    lists the names and sizes of the examples of a split
 reading.py    reads the records of shards, or numbers of cached examples, in the order of an epoch
+services.py   lets tf.data services load the chunks of an epoch
 fetching.py   brings the shards of a dataset in a store to this machine
 buffers.py    decides how many examples a pipeline holds at a time, and how many bytes they take
 decoding.py   turns serialized examples into images of one size, and labels

@@ -120,6 +120,20 @@ def choose(config: TrainConfig, sources: Sources, features: Features | None = No
     return plan(config.cache, False, asked)
 
 
+def cached_splits(config: TrainConfig, content: str) -> list[tuple[str, int]]:
+    """Returns the splits that are cached, each with the size of its images in pixels.
+
+    Data services read the training split themselves in every epoch. Features are computed here.
+
+    Args:
+        config: of the run.
+        content: what is cached, see `Plan`.
+    """
+    train = (config.train_split, pipeline.cached_image_size(config))
+    validation = (config.validation_split, config.image_size)
+    return [validation] if config.data_service and content != "features" else [train, validation]
+
+
 def footprints(config: TrainConfig, sources: Sources, num_features: int | None = None) -> dict[str, Footprint]:
     """Returns the bytes that each content takes.
 
@@ -128,30 +142,28 @@ def footprints(config: TrainConfig, sources: Sources, num_features: int | None =
         sources: its datasets.
         num_features: that the backbone makes of an image, if they are the same in every epoch.
     """
-    splits = [sources.split(name) for name in (config.train_split, config.validation_split)]
-    numbers = [split.num_examples for split in splits]
+    num_trained = sources.split(config.train_split).num_examples
     labels = 4 * len(sources.classes)
     # The order of an epoch; while the order of the next one is made, there may be two.
-    ordered = 2 * reading.ORDER_BYTES * numbers[0]
+    ordered = 2 * reading.ORDER_BYTES * num_trained
     # A training and its validation have a pipeline each.
     decoding = 2 * pipeline.most_buffer_bytes(config, sources, decodes=True) + ordered
-    records = sum(shard.num_bytes for split in splits for shard in split.shards)
+    shards = [shard for name, _ in cached_splits(config, "encoded") for shard in sources.split(name).shards]
+    records = sum(shard.num_bytes + buffers.SHUFFLE_ELEMENT_BYTES * shard.num_examples for shard in shards)
     decoding += reading.shuffled_record_bytes(config, sources)
-    sizes = {
-        "none": Footprint(0, decoding),
-        "encoded": Footprint(records + buffers.SHUFFLE_ELEMENT_BYTES * sum(numbers), decoding),
-    }
-    inputs = {"decoded": [3 * size**2 for size in (pipeline.cached_image_size(config), config.image_size)]}
-    if num_features is not None:
-        inputs["features"] = [4 * num_features] * 2
-    for content, each in inputs.items():
+    sizes = {"none": Footprint(0, decoding), "encoded": Footprint(records, decoding)}
+    for content in ("decoded",) if num_features is None else ("decoded", "features"):
         buffered = pipeline.most_buffer_bytes(
             config, sources, decodes=False, num_features=num_features if content == "features" else None
         )
-        kept = sum(number * (size + labels) for number, size in zip(numbers, each, strict=True))
+        features = 4 * (num_features or 0)
+        kept = sum(
+            sources.split(name).num_examples * ((features if content == "features" else 3 * size**2) + labels)
+            for name, size in cached_splits(config, content)
+        )
         held = ordered
-        if content == "features" and reading.shuffles_features(config, each[0] * numbers[0]):
-            held = (each[0] + labels + 2 * buffers.SHUFFLE_ELEMENT_BYTES) * numbers[0]
+        if content == "features" and reading.shuffles_features(config, features * num_trained):
+            held = (features + labels + 2 * buffers.SHUFFLE_ELEMENT_BYTES) * num_trained
         # To fill the cache, records are decoded.
         sizes[content] = Footprint(kept, max(2 * buffered + held, decoding))
     return sizes
@@ -160,10 +172,7 @@ def footprints(config: TrainConfig, sources: Sources, num_features: int | None =
 def _missing_disk_bytes(config: TrainConfig, sources: Sources, features: Features | None) -> int:
     """Returns the bytes of the caches that are not yet on disk."""
     missing = 0
-    for split, size in (
-        (config.train_split, pipeline.cached_image_size(config)),
-        (config.validation_split, config.image_size),
-    ):
+    for split, size in cached_splits(config, "features" if features else "decoded"):
         if not diskcache.is_complete(Path(config.cache_folder), _describe(config, sources, split, size, features)):
             missing += sum(_num_bytes(*shape) for shape in _shapes(sources, split, size, features))
     return missing

@@ -23,7 +23,7 @@ import tensorflow as tf
 from schemas import example
 from schemas.statistics import JPEG
 from trainer.config import TrainConfig
-from trainer.input import buffers, colour, cropping, reading
+from trainer.input import buffers, colour, cropping, reading, services
 from trainer.input.buffers import Buffers
 from trainer.input.cropping import Crops
 from trainer.input.decoding import Decoder
@@ -90,7 +90,8 @@ def training_dataset(
         config: of the run.
         sources: its datasets.
         cached: their training splits, one after the other; by default shards are read and decoded in every epoch.
-        epoch: its number. That of a variable, an int64 on the CPU, is read when an iteration begins.
+        epoch: its number. That of a variable, an int64 on the CPU, is read when an iteration begins; data services,
+            which load what is not cached, need a number.
         image_size: height and width of the images, pixels, no more than those of the run, which it is by default.
         skip: number of batches at the start of the epoch that are left out.
         keep_encoded: whether records stay in memory, as they are, when they have been read once.
@@ -113,9 +114,14 @@ def training_dataset(
         config, sources, cached, epoch, keep_encoded, planned.chunk_size, range(first, num_batches * batch)
     )
     load = functools.partial(_gather, cached, config, size) if cached else _decoders(config, sources, size)
-    dataset = chunks.map(
-        functools.partial(_load_and_change, config, load, sources.has_unknown), num_parallel_calls=planned.load_calls
-    )
+    load_chunk = functools.partial(_load, config, load)
+    change = functools.partial(_change, config, sources.has_unknown)
+    calls = planned.load_calls
+    if config.data_service and not cached:
+        # Before colours are changed, an image has a quarter of the bytes to send.
+        dataset = services.load(chunks, load_chunk, config.data_service).map(change, num_parallel_calls=calls)
+    else:
+        dataset = chunks.map(lambda *chunk: change(*load_chunk(*chunk)), num_parallel_calls=calls)
     if planned.chunk_size != batch:
         dataset = dataset.rebatch(batch, drop_remainder=True)
     return _finish(dataset.skip(skip - first // batch), planned, num_batches - skip, cached)
@@ -311,20 +317,26 @@ def _chunks(
     return tf.data.Dataset.zip(*(once or [tf.data.Dataset.from_tensors(0)])).flat_map(epoch_of)
 
 
-def _load_and_change(
-    config: TrainConfig, load: _Load, has_unknown: bool, items: Any, number: tf.Tensor, shared: Sequence[tf.Tensor]
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the inputs and labels of a chunk, augmented if asked for."""
+def _load(
+    config: TrainConfig, load: _Load, items: Any, number: tf.Tensor, shared: Sequence[tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns the inputs of a chunk, cropped and mirrored if asked for, its labels, and a seed for its colours."""
     seed, *kept = shared
-    if config.augment == "none":
-        return load(items, kept, None)
     seed = tf.random.experimental.stateless_fold_in(seed, number)
     crop_seed, colour_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    num = tf.size(items[0] if isinstance(items, tuple) else items)
-    crops = cropping.random_crops(num, crop_seed, min_area=config.min_crop_area if config.crops else None)
-    images, labels = load(items, kept, crops)
+    crops = None
+    if config.augment != "none":
+        num = tf.size(items[0] if isinstance(items, tuple) else items)
+        crops = cropping.random_crops(num, crop_seed, min_area=config.min_crop_area if config.crops else None)
+    return *load(items, kept, crops), colour_seed
+
+
+def _change(
+    config: TrainConfig, has_unknown: bool, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the inputs and labels of a chunk, with other colours and mixed if asked for."""
     if config.augment == "full":
-        return colour.change(images, labels, colour_seed, mixup_share=config.mixup, has_unknown=has_unknown)
+        return colour.change(images, labels, seed, mixup_share=config.mixup, has_unknown=has_unknown)
     return images, labels
 
 

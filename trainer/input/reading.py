@@ -6,6 +6,7 @@ allows, from shards that are shuffled as well.
 """
 
 import math
+import os
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -88,7 +89,9 @@ def records(source: Source, split: str, *, keep: bool = False, seed: tf.Tensor |
     if seed is not None:
         shards = shards.shuffle(len(info.shards), seed=seed)
     if storage.is_local(source.directory):
-        shards = shards.map(lambda path: tf.strings.join([source.directory, path], "/"))
+        # A data service has another current folder.
+        folder = os.path.abspath(source.directory)
+        shards = shards.map(lambda path: tf.strings.join([folder, path], "/"))
     else:
         shards = fetching.paths(source.directory, shards, {shard.path: shard for shard in info.shards}, source.cache)
     examples = shards.interleave(

@@ -19,10 +19,14 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from multihot import signals
+from trainer.input import services
 from trainer.system import strategies
 from trainer.training import history, validation
 from trainer.training.checkpoints import Checkpoints, Progress
 from trainer.training.soups import Soup
+
+# How often a batch of data services is asked for, and the pause before it is asked for again.
+_ATTEMPTS, _PAUSE_SECONDS = 5, 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,7 @@ class Work:
         steps: of a whole epoch.
         epoch: variable from which the dataset takes the number of its epoch.
         callbacks: called after each step and epoch, in this order; the first ones add to the logs of an epoch.
+        is_served: whether data services prepare the dataset, so that it may be lost within an epoch.
         patience: epochs without a lower validation loss after which the training ends early; 0: it does not.
         repeated_at: the epoch at which the weights go back to those at the start of the phase, for another training of
             the soup; 0: at none.
@@ -47,6 +52,7 @@ class Work:
     callbacks: Sequence[keras.callbacks.Callback]
     patience: int
     repeated_at: int = 0
+    is_served: bool = False
 
 
 class Loop:
@@ -122,11 +128,11 @@ class Loop:
             trained.reset_metrics()
         for callback in work.callbacks:
             callback.on_epoch_begin(progress.epoch)
-        iterator = iter(work.dataset(progress.step)) if progress.step < work.steps else None
+        steps = Steps(work, self._step, progress.step)
         title = f"Epoch {progress.epoch + 1}/{num_epochs}"
         with tqdm(desc=title, total=work.steps, initial=progress.step, unit=" steps", disable=None, leave=False) as bar:
             while progress.step < work.steps:
-                logs = self._step(iterator)
+                logs = steps.make(progress.step)
                 done = min(progress.step + trained.steps_per_execution, work.steps)
                 bar.update(done - progress.step)
                 progress.step = done
@@ -146,6 +152,55 @@ class Loop:
         if validation.is_best(progress.history):
             self._checkpoints.remember_best(self._network)
         progress.epoch, progress.step = progress.epoch + 1, 0
+
+
+class Steps:
+    """Makes the steps of an epoch. Where data services have lost its batches, it asks for the rest of them again."""
+
+    def __init__(self, work: Work, step: Callable[[Any], dict[str, Any]], first: int) -> None:
+        """Begins to read.
+
+        Args:
+            work: whose epoch it is.
+            step: trains the next batch of an iterator.
+            first: number of the batch that comes first.
+        """
+        self._work, self._step = work, step
+        self._batches: Any = iter(work.dataset(first)) if first < work.steps else None
+        self._counters = _counters(work.trained) if work.is_served else []
+
+    def make(self, number: int) -> dict[str, Any]:
+        """Trains the batch of a number, the next one. Returns the metrics of the epoch so far."""
+        counted = [variable.numpy() for variable in self._counters]
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._step(self._batches)
+            except services.LOST as error:
+                if not self._work.is_served or attempt + 1 == _ATTEMPTS:
+                    raise
+                print(
+                    f"\nA data service has lost its place ({services.line(error)}). Asking again for the rest of the "
+                    f"epoch, from batch {number + 1} on.",
+                    flush=True,
+                )
+            for variable, value in zip(self._counters, counted, strict=True):
+                variable.assign(value)
+            # A service that was started again gives the same numbers to its clients as before. The old iterator has to
+            # be gone before the new one is made: it would close that.
+            self._batches = None
+            time.sleep(_PAUSE_SECONDS)
+            self._batches = iter(self._work.dataset(number))
+        raise AssertionError("the last attempt returns, or raises")
+
+
+def _counters(trained: keras.Model) -> list[keras.Variable]:
+    """Returns the variables that a step may change although its batch does not come: a graph has no order.
+
+    They count steps, examples, and the numbers that random generators have drawn. Changes of others need a batch.
+    """
+    variables = [*trained.variables, *trained.optimizer.variables]
+    counting = [variable for variable in variables if "int" in keras.backend.standardize_dtype(variable.dtype)]
+    return [*counting, *trained.metrics_variables]
 
 
 def _numbers(logs: Mapping[str, Any]) -> dict[str, float]:

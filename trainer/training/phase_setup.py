@@ -37,6 +37,11 @@ class Setup(NamedTuple):
     plan: Plan
     features: Features | None
 
+    @property
+    def is_served(self) -> bool:
+        """Whether data services prepare the training batches. Features are cached here."""
+        return bool(self.config.data_service) and self.features is None
+
 
 def set_up(config: TrainConfig, part: str, network: keras.Model, data: Sources, cached: Plan | None = None) -> Setup:
     """Decides what a phase caches, and compiles its model.
@@ -95,15 +100,11 @@ def fill(setup: Setup, data: Sources) -> Splits:
     """
     config = setup.config
     with memory.explained(config, "what is cached", ("cache", "image_size")):
-        return Splits(
-            *(
-                caching.fill_or_open(setup.plan, config, data, split, size, setup.features)
-                for split, size in (
-                    (config.train_split, pipeline.cached_image_size(config)),
-                    (config.validation_split, config.image_size),
-                )
-            )
-        )
+        cached = {
+            split: caching.fill_or_open(setup.plan, config, data, split, size, setup.features)
+            for split, size in caching.cached_splits(config, setup.plan.content)
+        }
+    return Splits(cached.get(config.train_split), cached.get(config.validation_split))
 
 
 class Batches(NamedTuple):
@@ -137,24 +138,32 @@ def batches(setup: Setup, splits: Splits, data: Sources, epoch: tf.Variable, siz
         size: of training and validation images, pixels.
     """
     config = setup.config
-    encoded = setup.plan.content == "encoded"
-
-    def train(skip: int) -> tf.data.Dataset:
-        if not skip:
-            return whole
-        if encoded:  # A second pipeline would keep the records a second time.
-            return whole.skip(skip)
-        dataset = pipeline.training_dataset(
-            config, data, splits.train, epoch=epoch, image_size=size, skip=skip, keep_encoded=encoded
-        )
-        return _any_size(dataset, config)
-
-    whole = pipeline.training_dataset(config, data, splits.train, epoch=epoch, image_size=size, keep_encoded=encoded)
-    whole, waited = _any_size(whole, config), None
+    encoded, served = setup.plan.content == "encoded", setup.is_served
     # An epoch of a head is so short that the measurement would take a part of it. TensorFlow has no clock where all is
     # deterministic.
-    if setup.features is None and not config.deterministic and config.strategy == "none":
-        whole, waited = throughput.timed(whole)
+    is_timed = setup.features is None and not config.deterministic and config.strategy == "none"
+    waited = throughput.waited_variable() if is_timed else None
+
+    def of_epoch(skip: int) -> tf.data.Dataset:
+        dataset = pipeline.training_dataset(
+            config,
+            data,
+            splits.train,
+            epoch=int(epoch.numpy()) if served else epoch,
+            image_size=size,
+            skip=skip,
+            keep_encoded=encoded and not served,
+        )
+        dataset = _any_size(dataset, config)
+        return dataset if waited is None or skip else throughput.timed(dataset, waited)
+
+    whole = None if served else of_epoch(0)
+
+    def train(skip: int) -> tf.data.Dataset:
+        if whole is None or (skip and not encoded):
+            return of_epoch(skip)
+        # A second pipeline would keep the records a second time.
+        return whole.skip(skip) if skip else whole
 
     validation = pipeline.evaluation_dataset(
         config, data, config.validation_split, splits.validation, image_size=size, keep_encoded=encoded

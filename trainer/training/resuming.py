@@ -9,6 +9,7 @@ from trainer import run_folder
 from trainer.config import TrainConfig
 from trainer.sources import Sources
 
+_SERVICES = "data_service"
 # Settings that change nothing in what is learned.
 _FREE = {"output", "overwrite", "data", "cache", "cache_dir", "checkpoint_seconds"}
 
@@ -34,6 +35,8 @@ def check(old: Mapping[str, Any], config: TrainConfig, data: Sources) -> None:
 
 def _settings(old: Mapping[str, Any], config: TrainConfig) -> Iterator[str]:
     for name, value in dataclasses.asdict(config).items():
+        if name == _SERVICES and bool(old.get(name)) == bool(value):  # Others give the same batches.
+            continue
         if name not in _FREE and (name not in old or _plain(old[name]) != _plain(value)):
             yield f"--{name} was {_text(old[name]) if name in old else 'missing'}, now {_text(value)}"
 

@@ -65,6 +65,8 @@ _MODEL_ADVICE = "a smaller --model or --image_size, or a larger --batch_size if 
 
 def _input_advice(config: TrainConfig, content: str) -> str:
     """Returns the flag that makes the input faster, the one with the most to gain first."""
+    if config.data_service and content != "features":
+        return "more data services, each with its own cores: --data_service"
     if content in ("none", "encoded"):
         less = ", or --decode=scaled, which decodes fewer pixels" if config.decode == "exact" else ""
         if config.crops_originals:
@@ -135,13 +137,21 @@ def _size(batch: tuple[tf.Tensor, tf.Tensor]) -> int:
     return int(batch[0].shape[0])
 
 
-def timed(batches: tf.data.Dataset) -> tuple[tf.data.Dataset, tf.Variable]:
-    """Returns the same batches, and the seconds for which their reader has waited for them.
+def waited_variable() -> tf.Variable:
+    """Returns a variable for seconds of waiting, where pipelines can change it: not on a GPU."""
+    with tf.device("CPU:0"):
+        return tf.Variable(0.0, dtype=tf.float64, trainable=False)
+
+
+def timed(batches: tf.data.Dataset, waited: tf.Variable) -> tf.data.Dataset:
+    """Returns the same batches, and adds up for how long their reader waits for them.
 
     An epoch takes about 6 ms more at its start, for the two functions, and 0.15 ms for each batch.
+
+    Args:
+        batches: of an epoch.
+        waited: the seconds, see `waited_variable`.
     """
-    with tf.device("CPU:0"):
-        waited = tf.Variable(0.0, dtype=tf.float64, trainable=False)
 
     def clock(_: tf.Tensor) -> tf.Tensor:
         return tf.timestamp()
@@ -153,7 +163,7 @@ def timed(batches: tf.data.Dataset) -> tuple[tf.data.Dataset, tf.Variable]:
     # `zip` asks for its elements one after the other: for the time, and then for the batch. The function that is called
     # with both reads the time again. Neither runs in parallel, or ahead: both have a state.
     starts = tf.data.Dataset.from_tensors(0).repeat().map(clock)
-    return tf.data.Dataset.zip(starts, batches).map(stop).with_options(batches.options()), waited
+    return tf.data.Dataset.zip(starts, batches).map(stop).with_options(batches.options())
 
 
 class ReportThroughput(keras.callbacks.Callback):

@@ -38,7 +38,8 @@ def python_ops(dataset: tf.data.Dataset) -> set[str]:
 def test_training_runs_no_python(
     split: str, kept: str, augment: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline
 ) -> None:
-    dataset, _ = throughput.timed(training(config(augment=augment, train_split=split), sources, kept))
+    batches = training(config(augment=augment, train_split=split), sources, kept)
+    dataset = throughput.timed(batches, throughput.waited_variable())
     assert python_ops(dataset) == set()
     # The walk went into the functions: decoding and augmentation are there.
     found = ops(dataset)

@@ -55,7 +55,7 @@ def test_the_slower_one_is_found(input_ms: float, model_ms: float) -> None:
 
 @pytest.mark.parametrize(("input_ms", "model_ms"), [(40, 0), (0, 40), (20, 40)])
 def test_the_time_that_a_training_waits_is_counted(input_ms: float, model_ms: float) -> None:
-    batches, waited = throughput.timed(_data(input_ms).prefetch(2))
+    batches = throughput.timed(_data(input_ms).prefetch(2), waited := throughput.waited_variable())
     for _ in range(2):
         before, start = waited.numpy(), time.perf_counter()
         for i, (inputs, labels) in enumerate(batches):
@@ -70,7 +70,7 @@ def test_batches_that_are_timed_keep_their_shapes_their_number_and_their_options
     options = tf.data.Options()
     options.autotune.enabled = False
     data = tf.data.Dataset.from_tensors((tf.zeros([4, 3]), tf.ones([4]))).repeat(7).with_options(options)
-    batches, _ = throughput.timed(data)
+    batches = throughput.timed(data, throughput.waited_variable())
     assert batches.element_spec == data.element_spec
     assert len(batches) == 7
     assert not batches.options().autotune.enabled
@@ -85,7 +85,7 @@ def test_a_report_comes_once_after_the_second_epoch_and_reads_nothing(
         with tf.control_dependencies([read.assign_add(1)]):
             return tf.identity(inputs), labels
 
-    batches, waited = throughput.timed(_data(0).map(count))
+    batches = throughput.timed(_data(0).map(count), waited := throughput.waited_variable())
     network = _model(0)
     report = throughput.ReportThroughput(config(), "decoded", 4, waited)
     seen = []

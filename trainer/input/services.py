@@ -1,0 +1,151 @@
+"""Lets tf.data services load the images of a training: processes that decode and crop, here or on other machines.
+
+    chunks of an epoch -> service k of n: every n-th chunk, from the k-th on, decoded and cropped -> in turn
+
+Each service reads the records of the training split itself, from the same folder. A chunk depends on its number alone,
+and chunks come back in turn, so that the batches are bit for bit those of a training without services, in their order.
+
+A part of an epoch is one split of its dataset (`range(1)`), and each split goes to one worker of a service: no example
+comes twice, however many workers a service has.
+"""
+
+import contextlib
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from multihot.errors import UserError
+
+# Errors of TensorFlow with which a batch ends if its service was started again, or has lost a worker. The last ones
+# come from a part of an epoch that ends too early.
+LOST = (
+    tf.errors.NotFoundError,
+    tf.errors.UnavailableError,
+    tf.errors.CancelledError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.OutOfRangeError,
+)
+_CONNECT_SECONDS = 5.0
+# Seconds between two attempts to connect to each service during a training.
+_WATCH_SECONDS = 10.0
+
+
+def load(chunks: tf.data.Dataset, function: Callable[..., Any], addresses: Sequence[str]) -> tf.data.Dataset:
+    """Returns chunks after a function that services call.
+
+    Args:
+        chunks: of an epoch; they must not depend on a variable, or on anything else of this process.
+        function: from a chunk to images and labels.
+        addresses: of the services; one that is named twice gets two parts.
+
+    Returns:
+        The results, in the order of the chunks.
+    """
+    parts = [_part(chunks, function, number, addresses) for number in range(len(addresses))]
+    if len(parts) == 1:
+        return parts[0]
+    turns = tf.data.Dataset.range(len(parts)).repeat()
+    return tf.data.Dataset.choose_from_datasets(parts, turns, stop_on_empty_dataset=True)
+
+
+def _part(
+    chunks: tf.data.Dataset, function: Callable[..., Any], number: int, addresses: Sequence[str]
+) -> tf.data.Dataset:
+    def of_worker(_: tf.Tensor) -> tf.data.Dataset:
+        return chunks.shard(len(addresses), number)
+
+    # The service knows its own cores.
+    part = tf.data.Dataset.range(1).flat_map(of_worker).map(function, num_parallel_calls=tf.data.AUTOTUNE)
+    service = tf.data.experimental.service
+    return part.apply(service.distribute(service.ShardingPolicy.DYNAMIC, addresses[number]))
+
+
+def check(addresses: Sequence[str]) -> None:
+    """Checks that each service answers: TensorFlow would try for an hour.
+
+    Raises:
+        UserError: one does not.
+    """
+    for address in dict.fromkeys(addresses):
+        if reason := _fault(address):
+            port = address.rpartition(":")[2]
+            raise UserError(
+                f"--data_service={address} does not answer: {reason}. It is started on its machine by "
+                f"python -m trainer.data_service --port={port}"
+            )
+
+
+@contextlib.contextmanager
+def watched(addresses: Sequence[str]) -> Iterator[None]:
+    """Prints a line when a service answers no longer, or answers again: a training waits for it without a word.
+
+    Args:
+        addresses: of the services.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        gone: set[str] = set()
+        while not ended.wait(_WATCH_SECONDS):
+            for address in dict.fromkeys(addresses):
+                reason = _fault(address)
+                if reason and address not in gone:
+                    gone.add(address)
+                    print(
+                        f"\nThe data service {address} does not answer: {reason}. The training waits for it, and goes "
+                        "on when it is started again; Ctrl-C ends the training.",
+                        flush=True,
+                    )
+                elif not reason and address in gone:
+                    gone.remove(address)
+                    print(f"\nThe data service {address} answers again.", flush=True)
+
+    thread = threading.Thread(target=watch, name="data services", daemon=True)
+    if addresses:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _fault(address: str) -> str:
+    """Returns why a service cannot be reached; "" if it can."""
+    host, _, port = address.removeprefix("grpc://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        return str(error.strerror or error)
+    return ""
+
+
+@contextlib.contextmanager
+def explained(addresses: Sequence[str]) -> Iterator[None]:
+    """Turns the errors of TensorFlow that a training with services ends with into one that the user can correct.
+
+    Args:
+        addresses: of the services; nothing is changed without any.
+
+    Raises:
+        UserError: names the services, and the error.
+    """
+    try:
+        yield
+    except LOST as error:
+        if not addresses:
+            raise
+        raise UserError(
+            f"A batch of the data services {', '.join(dict.fromkeys(addresses))} failed: {line(error)}. They need the "
+            "datasets in the same folders as this machine, and the same version of TensorFlow. The same command goes "
+            "on from the last checkpoint."
+        ) from error
+
+
+def line(error: tf.errors.OpError) -> str:
+    """Returns an error of TensorFlow in one line, without the operations and the lines of code that it names."""
+    text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*", " ", str(error.message))
+    return " ".join(text.rpartition('  File "')[2].rpartition("\n\n")[2].split()).rstrip(".")[:300]

@@ -256,7 +256,7 @@ def test_a_run_goes_on_with_other_services_but_not_without_any(
     expected: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     if bool(before) != bool(now):
         # Records of a large dataset would come in another order.
-        expected = pytest.raises(UserError, match="with other settings: --data_service was .*, now")
+        expected = pytest.raises(UserError, match=r"with other settings: --data_service was .*, now")
     with expected:
         resuming.check(old, asked, sources)
 

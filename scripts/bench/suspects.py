@@ -55,6 +55,8 @@ def main() -> None:
     """The command line."""
     flags = _parse()
     results = []
+    if flags.folder:
+        Path(flags.folder).mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=flags.folder) as folder:
             table, images = (flags.csv, flags.images) if flags.csv else same_images.default(Path(folder))

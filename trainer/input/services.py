@@ -20,15 +20,9 @@ import tensorflow as tf
 
 from multihot.errors import UserError
 
-# Errors of TensorFlow with which a batch ends if its service was started again, or has lost a worker. The last ones
-# come from a part of an epoch that ends too early.
-LOST = (
-    tf.errors.NotFoundError,
-    tf.errors.UnavailableError,
-    tf.errors.CancelledError,
-    tf.errors.InvalidArgumentError,
-    tf.errors.OutOfRangeError,
-)
+# The words of errors of TensorFlow for a service that was started again, or has lost a worker: it does not know what it
+# is asked for, or a part of an epoch ends too early.
+_LOST = re.compile(r"iteration client|dispatcher|expected to contain|end of sequence", re.IGNORECASE)
 _CONNECT_SECONDS = 5.0
 # Seconds between two attempts to connect to each service during a training.
 _WATCH_SECONDS = 10.0
@@ -135,14 +129,19 @@ def explained(addresses: Sequence[str]) -> Iterator[None]:
     """
     try:
         yield
-    except LOST as error:
-        if not addresses:
+    except tf.errors.OpError as error:
+        if not addresses or isinstance(error, tf.errors.ResourceExhaustedError):
             raise
         raise UserError(
             f"A batch of the data services {', '.join(dict.fromkeys(addresses))} failed: {line(error)}. They need the "
             "datasets in the same folders as this machine, and the same version of TensorFlow. The same command goes "
             "on from the last checkpoint."
         ) from error
+
+
+def is_lost(error: tf.errors.OpError) -> bool:
+    """Returns whether a batch failed since its service has lost its place, so that it can be asked for again."""
+    return isinstance(error, tf.errors.UnavailableError) or bool(_LOST.search(str(error.message)))
 
 
 def line(error: tf.errors.OpError) -> str:

@@ -175,8 +175,8 @@ class Steps:
         for attempt in range(_ATTEMPTS):
             try:
                 return self._step(self._batches)
-            except services.LOST as error:
-                if not self._work.is_served or attempt + 1 == _ATTEMPTS:
+            except tf.errors.OpError as error:
+                if not self._work.is_served or attempt + 1 == _ATTEMPTS or not services.is_lost(error):
                     raise
                 print(
                     f"\nA data service has lost its place ({services.line(error)}). Asking again for the rest of the "

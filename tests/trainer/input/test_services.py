@@ -234,6 +234,7 @@ def test_an_error_of_a_service_is_explained() -> None:
         "/data/x.tfrecord; No such file"
     }
     error = tf.errors.NotFoundError(None, None, texts[0])
+    assert not services.is_lost(error)
     with (
         pytest.raises(UserError, match=r"grpc://a:1 failed: /data/x.tfrecord; No such file\. They need the datasets"),
         services.explained(["grpc://a:1", "grpc://a:1"]),

@@ -22,6 +22,7 @@ training/      trains a model: phases, epochs and steps, checkpoints, and the pl
 thresholds.py  chooses for each class the score from which on it counts as predicted
 out_of_fold.py scores images by heads on features that were trained without these images
 features.py    computes the features of images by a model
+nearest.py     finds the images that are most like some images, by their features
 report/        describes a run for its readers: config.json, the model card, pictures, TensorBoard
 models/        builds the model of a run: backbones, their trained weights, heads, and the layers that are trained
 inference.py   runs a model over batches, and returns the scores of all examples

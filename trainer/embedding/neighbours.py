@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from multihot.errors import UserError
 from multihot.printable import printable
 from schemas import embeddings
+from trainer.nearest import Nearest
 
 
 class Neighbour(NamedTuple):
@@ -43,23 +44,23 @@ def nearest(path: str, filenames: Sequence[str], number: int) -> list[list[Neigh
     for name in filenames:
         if name not in rows:
             raise UserError(f"{path} has no row of {printable(name)}. Names are those of the records of the dataset.")
-    wanted = _units(np.stack([rows[name][2] for name in filenames]))
-    found: list[list[Neighbour]] = [[] for _ in filenames]
+    own = np.array([rows[name][0] for name in filenames], np.int64)
+    search = Nearest(np.stack([rows[name][2] for name in filenames]), own, number)
+    names: dict[int, tuple[str, str]] = {}
     first = 0
     for columns in embeddings.read(path):
-        cosines = wanted @ _units(columns.features).T
-        for own, of_image, name in zip(cosines, found, filenames, strict=True):
-            if first <= rows[name][0] < first + len(own):
-                own[rows[name][0] - first] = -np.inf
-            for i in np.argsort(-own, kind="stable")[:number].tolist():
-                if np.isfinite(own[i]):
-                    distance = max(0.0, 1 - float(own[i]))
-                    of_image.append(Neighbour(columns.filenames[i], columns.splits[i], distance))
-            of_image.sort(key=lambda one: one.distance)
-            del of_image[number:]
+        search.add(columns.features)
+        for i in np.unique(search.found()[0]).tolist():
+            if i >= first:
+                names[i] = columns.filenames[i - first], columns.splits[i - first]
         first += len(columns.filenames)
-    itself = [Neighbour(name, rows[name][1], 0.0) for name in filenames]
-    return [[one, *others] for one, others in zip(itself, found, strict=True)]
+    return [
+        [
+            Neighbour(name, rows[name][1], 0.0),
+            *(Neighbour(*names[i], max(0.0, 1 - cosine)) for i, cosine in zip(*found, strict=True)),
+        ]
+        for name, *found in zip(filenames, *(each.tolist() for each in search.found()), strict=True)
+    ]
 
 
 def _rows(path: str, names: set[str]) -> dict[str, tuple[int, str, NDArray[np.float32]]]:
@@ -72,7 +73,3 @@ def _rows(path: str, names: set[str]) -> dict[str, tuple[int, str, NDArray[np.fl
                 found.setdefault(name, (first + i, columns.splits[i], columns.features[i]))
         first += len(columns.filenames)
     return found
-
-
-def _units(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(np.float32).tiny)

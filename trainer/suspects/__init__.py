@@ -4,7 +4,6 @@ program.py    finds the suspects of a run, and writes them: `python -m trainer.s
 page.py       builds the page for a review of suspects
 pictures.py   reads images of a dataset by their numbers, and makes small pictures of them
 files.py      writes suspects.csv, and the rows of corrections
-neighbours.py finds the images that are most like a suspect
 finding.py    finds suspects of all kinds in labels and probabilities
 confident.py  finds labels that contradict the probabilities: confident learning
 features.py   computes the features by which suspects are found

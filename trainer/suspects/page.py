@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from multihot import pages
 from multihot.printable import printable
+from trainer.nearest import Nearest
 from trainer.sources import Sources
-from trainer.suspects import files, neighbours, pictures
+from trainer.suspects import files, pictures
 from trainer.suspects.examples import Examples
 from trainer.suspects.finding import DUPLICATE, LABEL, NO_CLASS, SWAP, Suspect
 
@@ -53,7 +54,9 @@ def build(
         features: of all images, float [n, d].
     """
     numbers = np.array([suspect.example for suspect in found], np.int64)
-    nearest = neighbours.nearest(features, numbers, _NEAREST)
+    search = Nearest(features[numbers], numbers, _NEAREST)
+    search.add(features)
+    nearest, _ = search.found()
     shown = [_shown(suspect, each, labels) for suspect, each in zip(found, nearest, strict=True)]
     read = pictures.read(sources, examples, {*numbers.tolist(), *(i for each in shown for i in each)}, _LARGE)
     large = pictures.encoded({i: read[i] for i in numbers.tolist()}, _LARGE_BYTES)

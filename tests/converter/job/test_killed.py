@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has imported Beam"),
 ]
 
-_POINTS = 6
+_POINTS = 4
 
 _PROGRAM = """
 import json, os, signal, sys
@@ -134,7 +134,7 @@ def _chosen(moments: Moments | None) -> list[int]:
     assert moments is not None
     total, published = moments
     assert 100 < published <= total
-    return sorted({*range(1, total, total // _POINTS), *range(published - 5, min(published + 7, total) + 1)})
+    return sorted({*range(1, total, total // _POINTS), *range(published - 4, min(published + 5, total) + 1)})
 
 
 def test_killed_while_it_converts(folder: Path, run: Run) -> None:

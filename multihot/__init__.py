@@ -12,7 +12,6 @@ How a program runs and ends:
     signals.py   handles Ctrl-C and SIGTERM, while modules are imported and later
     errors.py    defines UserError: an error that the user can correct
     reasons.py   defines the closed list of reasons for which a row or an image cannot be used
-    formulas.py  keeps spreadsheets from running a cell of a CSV as a formula
     limits.py    defines the limits of one image, in bytes and pixels, for all that decodes images
     printable.py escapes control characters in text from the input, before it is printed
     formulas.py  keeps spreadsheets from running a cell of a CSV as a formula
@@ -23,6 +22,7 @@ How a program runs and ends:
     quiet.py     hides the output of native libraries, and imports TensorFlow when it is first needed
     machine.py   returns the cores, the memory and the disk space that this process may use
     locking.py   locks a folder against other processes
+    proxies.py   lets gRPC reach machines of the own network past a proxy
 
 What is done with images:
     images/      proves that the bytes of an image decode, and prepares them

@@ -11,7 +11,7 @@ import socket
 import threading
 from dataclasses import field
 
-from multihot import command, flags, native_stderr
+from multihot import command, flags, native_stderr, proxies
 from multihot.errors import UserError
 from multihot.quiet import quiet
 from multihot.settings import setting
@@ -54,6 +54,7 @@ USAGE = Usage(
 
 def main(options: DataServiceOptions) -> None:
     """Starts the service, and waits for Ctrl-C or SIGTERM."""
+    proxies.avoid([options.host])
     with quiet():
         import tensorflow as tf
     native_stderr.filter_libjpeg()

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, PrismRunnerOptions
 
+from multihot import proxies
 from multihot.beam import runners
 from multihot.errors import UserError
 
@@ -33,6 +34,7 @@ def check(options: PipelineOptions) -> None:
         return
     portable = options.view_as(PortableOptions)
     endpoint = portable.job_endpoint or ""
+    proxies.avoid([] if endpoint == _EMBEDDED else [endpoint.rpartition(":")[0]])
     if endpoint not in ("", _EMBEDDED):
         _check_job_server(endpoint)
     elif not endpoint and runners.needs_endpoint(options):

@@ -18,6 +18,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from multihot import proxies
 from multihot.errors import UserError
 
 # The words of errors of TensorFlow for a service that was started again, or has lost a worker: it does not know what it
@@ -59,11 +60,12 @@ def _part(
 
 
 def check(addresses: Sequence[str]) -> None:
-    """Checks that each service answers: TensorFlow would try for an hour.
+    """Checks that each service answers, where TensorFlow would try for an hour, and lets it reach them.
 
     Raises:
         UserError: one does not.
     """
+    proxies.avoid(_place(address)[0] for address in addresses)
     for address in dict.fromkeys(addresses):
         if reason := _fault(address):
             port = address.rpartition(":")[2]
@@ -107,11 +109,16 @@ def watched(addresses: Sequence[str]) -> Iterator[None]:
         ended.set()
 
 
+def _place(address: str) -> tuple[str, int]:
+    """Returns the host and the port of an address."""
+    host, _, port = address.removeprefix("grpc://").rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def _fault(address: str) -> str:
     """Returns why a service cannot be reached; "" if it can."""
-    host, _, port = address.removeprefix("grpc://").rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+        socket.create_connection(_place(address), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         return str(error.strerror or error)
     return ""

@@ -49,9 +49,11 @@ def _flags(folder: Path, output: Path, engine: str, *others: str, table: str = "
 
 @contextlib.contextmanager
 def _start(flags: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """Starts a conversion. A test that fails does not wait for its end."""
+    """Starts a conversion behind a proxy, which knows no engine. A test that fails does not wait for its end."""
     command = [sys.executable, "-m", "converter", *flags]
-    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    silent = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    with subprocess.Popen(command, cwd=_ROOT, env=environment, text=True, **silent) as process:
         try:
             yield process
         finally:

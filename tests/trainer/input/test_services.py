@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import json
+import os
 import signal
 import socket
 import subprocess
@@ -41,6 +43,7 @@ def _started(port: int) -> Iterator["subprocess.Popen[str]"]:
         [sys.executable, "-m", "trainer.data_service", f"--port={port}"],
         cwd=_ROOT,
         text=True,
+        env={**os.environ, "https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as process:
@@ -192,6 +195,19 @@ def test_a_service_that_does_not_answer_is_an_error_at_once(
         f"machine by python -m trainer.data_service --port={port}\n"
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_a_training_behind_a_proxy_reaches_its_service(
+    address: str, command: Callable[..., "subprocess.CompletedProcess[str]"], data: Path, tmp_path: Path
+) -> None:
+    flags = ["--image_size=32", "--epochs=1", "--precision=float32", "--augment=crop", f"--data={data}"]
+    histories = []
+    for services_of_run in ("", address):
+        output = tmp_path / f"run{len(histories)}"
+        run = command(*flags, f"--output={output}", f"--data_service={services_of_run}")
+        assert run.returncode == 0, run.stderr
+        histories.append(json.loads((output / "history.json").read_text()))
+    np.testing.assert_allclose(histories[1]["loss"], histories[0]["loss"], rtol=1e-3)
 
 
 def test_ports_that_are_used_are_an_error(address: str) -> None:

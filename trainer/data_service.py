@@ -18,6 +18,7 @@ from multihot.settings import setting
 from multihot.usage import Usage
 
 _LARGEST_PORT = 65535
+_LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,15 +71,14 @@ def main(options: DataServiceOptions) -> None:
             port=options.port + 1,
         )
     )
-    print(
-        f"The data service is ready: python -m trainer ... --data_service=grpc://{options.host}:{options.port}\n"
-        "Ctrl-C ends it.",
-        flush=True,
-    )
-    # Their servers end with these objects.
-    with_servers = (dispatcher, worker)
+    print(f"The data service is ready: python -m trainer ... --data_service=grpc://{options.host}:{options.port}")
+    if options.host in _LOCAL:
+        print("Trainings on other machines do not reach it: --host names this machine for them.")
+    print("Ctrl-C ends it.", flush=True)
+    # The servers run as long as these objects are there.
+    servers = (dispatcher, worker)
     threading.Event().wait()
-    del with_servers
+    del servers
 
 
 def _check_ports(port: int) -> None:

@@ -56,7 +56,11 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
     services.check(config.data_service)
     where = strategies.place(config)
     # Claimed before the model is built, which takes seconds.
-    with strategies.restarted_if_a_worker_is_lost(where), _folder(config, where) as folder:
+    with (
+        services.explained(config.data_service),
+        strategies.restarted_if_a_worker_is_lost(where),
+        _folder(config, where) as folder,
+    ):
         # A process that waits for other workers is ended by a signal at once.
         strategy = strategies.make(config)
         left = Leftovers(config, folder)
@@ -66,7 +70,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
                 print(replicas)
             # From here the training batches take the number of their epoch: a pipeline is on one device.
             epoch = phase_setup.epoch_variable()
-            with services.explained(config.data_service), sources.damaged_shards_named(data, config.splits):
+            with sources.damaged_shards_named(data, config.splits):
                 with services.watched(config.data_service), strategies.scope(strategy):
                     if strategies.from_chief(bool(folder.unfinished), where) and not where.is_chief:
                         folder.unfinished = run_folder.unfinished(Path(config.output))

@@ -119,8 +119,8 @@ def _fault(address: str) -> str:
     """Returns why a service cannot be reached; "" if it can."""
     try:
         socket.create_connection(_place(address), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        return str(error.strerror or error)
+    except (OSError, OverflowError) as error:
+        return str(getattr(error, "strerror", None) or error)
     return ""
 
 
@@ -139,11 +139,14 @@ def explained(addresses: Sequence[str]) -> Iterator[None]:
     except tf.errors.OpError as error:
         if not addresses or isinstance(error, tf.errors.ResourceExhaustedError):
             raise
-        raise UserError(
-            f"A batch of the data services {', '.join(dict.fromkeys(addresses))} failed: {line(error)}. They need the "
-            "datasets in the same folders as this machine, and the same version of TensorFlow. The same command goes "
-            "on from the last checkpoint."
-        ) from error
+        names = ", ".join(dict.fromkeys(addresses))
+        explanation = UserError(
+            f"The training with the data services {names} failed: {line(error)}. They need the datasets in the same "
+            "folders as this machine, and the same version of TensorFlow."
+        )
+        for note in getattr(error, "__notes__", []):
+            explanation.add_note(note)
+        raise explanation from error
 
 
 def is_lost(error: tf.errors.OpError) -> bool:

@@ -171,7 +171,9 @@ def test_only_the_validation_split_and_features_are_cached(config: Config, sourc
     assert (plan.content, f"{validation / 1e6:.0f} MB" in plan.reason) == ("decoded", True)
 
 
-@pytest.mark.parametrize("text", ["localhost:5050", "grpc://localhost", "grpc://:5050", "http://a:1", "grpc://a:1/b"])
+@pytest.mark.parametrize(
+    "text", ["localhost:5050", "grpc://localhost", "grpc://:5050", "http://a:1", "grpc://a:123456", "grpc://a:1/b"]
+)
 def test_an_address_that_is_none_is_an_error(text: str, config: Config) -> None:
     with pytest.raises(UserError, match=f"--data_service must be addresses as in grpc://.*Received: '{text}'"):
         config(data_service=(text,))
@@ -252,10 +254,14 @@ def test_an_error_of_a_service_is_explained() -> None:
     error = tf.errors.NotFoundError(None, None, texts[0])
     assert not services.is_lost(error)
     with (
-        pytest.raises(UserError, match=r"grpc://a:1 failed: /data/x.tfrecord; No such file\. They need the datasets"),
+        pytest.raises(
+            UserError, match=r"services grpc://a:1 failed: /data/x.tfrecord; No such file\. They need the datasets"
+        ) as explained,
         services.explained(["grpc://a:1", "grpc://a:1"]),
     ):
+        error.add_note("kept")
         raise error
+    assert explained.value.__notes__ == ["kept"]
     with pytest.raises(tf.errors.NotFoundError), services.explained([]):
         raise error
 

@@ -250,10 +250,12 @@ def _remove(folders: list[Path]) -> None:
 
 def _check(path: Path, overwrite: bool) -> None:
     """Refuses a folder whose contents may not be replaced."""
+    # Listed first: a run that begins now, where there are no locks, writes its config.json before all else.
+    names = os.listdir(path)
     if _is_run(path):
         if not overwrite:
             raise UserError(f"{path} holds a run already. Choose another --output, or replace it: --overwrite")
-    elif not all(name.startswith(UNFINISHED) for name in os.listdir(path)):
+    elif not all(name.startswith(UNFINISHED) for name in names):
         raise _not_a_run(path)
 
 

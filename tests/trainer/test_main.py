@@ -245,7 +245,8 @@ def test_the_flags_are_the_fields_of_the_configuration(command: Command) -> None
         else:
             assert flag.findtext("default") == (default.lower() if field.type is bool else default), name
         several = {"data": "multi string", "data_weights": "comma separated list of strings"}
-        several["classes"] = several["train_sizes"] = several["data_weights"]
+        for other in ("classes", "train_sizes", "data_service"):
+            several[other] = several["data_weights"]
         kind = several.get(name) or {bool: "bool", int: "int", float: "float", str: "string"}[field.type]
         assert flag.findtext("type") == ("string enum" if name in config.CHOICES else kind), name
         assert tuple(value.text for value in flag.findall("enum_value")) == config.CHOICES.get(name, ()), name

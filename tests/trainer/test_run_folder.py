@@ -131,6 +131,27 @@ def test_of_two_runs_at_once_one_has_the_folder(
     assert {(path / f"{i}.txt").read_text() for i in range(50)} == {"ab"[winner] * 10_000}
 
 
+def test_a_run_that_begins_while_another_one_looks_is_told_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, is_run = tmp_path / "first", run_folder._is_run
+
+    def begun_then(folder: Path) -> bool:
+        found = is_run(folder)
+        if not (folder / "config.json").exists():
+            (folder / "config.json").write_text('{"datasets": [{"fingerprint": "new"}]}')
+            (folder / "history.json").write_text("{}")
+        return found
+
+    monkeypatch.setattr(run_folder, "_is_run", begun_then)
+    with (
+        pytest.raises(UserError, match="Another run is at work in"),
+        run_folder.claimed(str(path), overwrite=False) as folder,
+    ):
+        folder.begin({"datasets": [{"fingerprint": "own"}]})
+    assert _fingerprint(path) == "new"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("overwrite", [False, True], ids=["a new folder", "overwriting"])
 @pytest.mark.parametrize("stagger", [0.0, 0.5])

@@ -74,13 +74,13 @@ class Provenance:
         return dataclasses.replace(self, fingerprints=Batch(), rows=Batch())
 
     def write(self, directory: str, path: str) -> None:
-        """Writes the note about a shard at this path in a folder."""
+        """Writes the note about a shard at this path in a folder, which has to be there."""
         fields = typed.plain(self.without_examples())
         fields["fingerprints"] = [fingerprint.to_json() for fingerprint in self.fingerprints]
         fields[rows.ROWS] = rows.plain(self.rows)
         # Without a digest of the note itself, a flipped bit in a count would end up in the manifest.
         text = json.dumps(note_digest.add(fields, escaped=False), ensure_ascii=False)
-        storage.write(f"{directory}/{layout.shard_origin(path)}", f"{text}\n")
+        storage.write(f"{directory}/{layout.shard_origin(path)}", f"{text}\n", below=directory)
 
     @classmethod
     def read(cls, directory: str, path: str) -> Self | None:

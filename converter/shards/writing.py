@@ -202,7 +202,7 @@ def _take_over(
     path = layout.attempt(planned, attempt)
     if made.shard:
         names = zip(layout.shard_files(made.shard.path), layout.shard_files(path), strict=True)
-        storage.link((f"{folder}/{old}", f"{directory}/{new}") for old, new in names)
+        storage.link(((f"{folder}/{old}", f"{directory}/{new}") for old, new in names), below=directory)
     taken = dataclasses.replace(made, shard=made.shard and dataclasses.replace(made.shard, path=planned), rows=places)
     taken.write(directory, path)
     return attempt, taken
@@ -218,7 +218,8 @@ def _write(
     fingerprints: Batch[Fingerprint] = Batch()
     rejects: list[Reject] = []
     damaged: list[tuple[str, str]] = []
-    with storage.in_parallel(directory) as threads, storage.create(f"{directory}/{path}") as file:
+    # A late attempt must not make a folder again that was deleted.
+    with storage.in_parallel(directory) as threads, storage.create(f"{directory}/{path}", below=directory) as file:
         writer = ShardWriter(file)
         for batch in read(sources):
             prepared = [one for one in batch if isinstance(one, PreparedRow)]
@@ -228,12 +229,12 @@ def _write(
                 fingerprints += (one.fingerprint for one in prepared)
                 damaged += ((one.row.filename, one.image.damage) for one in prepared if one.image.damage)
             progress.advance(len(batch))
-        write_index = functools.partial(storage.write, f"{directory}/{layout.shard_index(path)}", writer.index)
+        write_index = functools.partial(
+            storage.write, f"{directory}/{layout.shard_index(path)}", writer.index, directory
+        )
         sent = None
         if writer.num_examples and not storage.is_local(directory):
-            # While the end of the shard is sent. On a disk the shard comes first: where the folder has been deleted, as
-            # before a late attempt, it cannot be written, and the index would make the folder again.
-            sent = threads.submit(write_index)
+            sent = threads.submit(write_index)  # While the end of the shard is sent.
     shard = None
     if writer.num_examples:
         shard = ShardInfo(

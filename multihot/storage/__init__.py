@@ -172,10 +172,18 @@ def open_file(path: str) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def create(path: str) -> Iterator[BinaryIO]:
-    """Creates a file atomically: it appears under its name when it is complete, and not at all after an exception."""
+def create(path: str, below: str = "") -> Iterator[BinaryIO]:
+    """Creates a file atomically: it appears under its name when it is complete, and not at all after an exception.
+
+    Args:
+        path: of the file.
+        below: a folder above it that has to be there, on this machine; by default all folders above it are made.
+
+    Raises:
+        OSError: the file cannot be written, or the folder is not there.
+    """
     try:
-        with local.create(path) if is_local(path) else objects.create(path) as file:
+        with local.create(path, below) if is_local(path) else objects.create(path) as file:
             yield file
     except OSError as error:
         if error.filename is None:
@@ -183,9 +191,9 @@ def create(path: str) -> Iterator[BinaryIO]:
         raise
 
 
-def write(path: str, content: bytes | str) -> None:
-    """Writes a whole file, atomically."""
-    with create(path) as file:
+def write(path: str, content: bytes | str, below: str = "") -> None:
+    """Writes a whole file, atomically. See `create`."""
+    with create(path, below) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
@@ -234,18 +242,19 @@ def keep_only(folder: str, names: Collection[str]) -> None:
         objects.delete([file.path for file in others])
 
 
-def link(pairs: Iterable[tuple[str, str]]) -> None:
+def link(pairs: Iterable[tuple[str, str]], below: str = "") -> None:
     """Gives files a second name, and replaces files of these names. In a store, the files are copied.
 
     Args:
         pairs: the old and the new path of each file, both on this machine or both in one bucket.
+        below: as in `create`, for the new paths.
     """
     pairs = list(pairs)
     if pairs and not is_local(pairs[0][1]):
         objects.copy(pairs)
         return
     for source, target in pairs:
-        local.link(source, target)
+        local.link(source, target, below)
 
 
 def in_parallel(path: str) -> ThreadPoolExecutor:

@@ -96,11 +96,19 @@ def match(pattern: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def create(path: str) -> Iterator[BinaryIO]:
-    """Creates a file atomically, under a temporary name in its folder."""
+def create(path: str, below: str = "") -> Iterator[BinaryIO]:
+    """Creates a file atomically, under a temporary name in its folder.
+
+    Args:
+        path: of the file.
+        below: a folder above it, which has to be there; by default all folders above it are made.
+
+    Raises:
+        OSError: the file cannot be written, or the folder is not there.
+    """
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}")
-    make_folder(folder)
+    make_folder(folder, below)
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -126,9 +134,9 @@ def delete_empty_folders(folder: str) -> None:
             os.rmdir(path)
 
 
-def link(source: str, target: str) -> None:
+def link(source: str, target: str, below: str = "") -> None:
     """Gives a file a second name, and replaces a file of that name. It copies the file only if links are impossible."""
-    make_folder(os.path.dirname(target))
+    make_folder(os.path.dirname(target), below)
     temporary = f"{target}.{uuid.uuid4().hex}"
     try:
         os.link(source, temporary)
@@ -137,11 +145,17 @@ def link(source: str, target: str) -> None:
     os.replace(temporary, target)
 
 
-def make_folder(path: str) -> None:
-    """Makes a folder and the folders above it.
+def make_folder(path: str, below: str = "") -> None:
+    """Makes a folder and the folders above it; with `below`, those below a folder that is there.
 
     Raises:
-        OSError: the folder cannot be made.
+        OSError: the folder cannot be made, or there is none to make it in.
     """
-    if path:
-        os.makedirs(path, exist_ok=True)
+    if not below:
+        if path:
+            os.makedirs(path, exist_ok=True)
+        return
+    for name in os.path.relpath(path, below).split(os.sep):
+        below = os.path.join(below, name)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(below)

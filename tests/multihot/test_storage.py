@@ -34,6 +34,19 @@ def test_create_makes_the_folders_and_the_whole_file(tmp_path: Path) -> None:
     assert _tree(tmp_path) == {"a/b/c.bin": b"onetwo"}
 
 
+def test_create_makes_no_folder_where_the_one_above_is_gone(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    for path in (top / "a/b/c.bin", top / "c.bin"):
+        with pytest.raises(FileNotFoundError):
+            storage.write(str(path), b"new", below=str(top))
+    assert not top.exists()
+    top.mkdir()
+    for path in (top / "a/b/c.bin", top / "c.bin"):
+        storage.write(str(path), b"new", below=str(top))
+    storage.link([(f"{top}/c.bin", f"{top}/d/e.bin")], below=str(top))
+    assert _tree(top) == dict.fromkeys(("a/b/c.bin", "c.bin", "d/e.bin"), b"new")
+
+
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(1)], ids=lambda e: type(e).__name__)
 def test_create_leaves_nothing_after_an_exception(tmp_path: Path, error: BaseException) -> None:
     with pytest.raises(type(error)), storage.create(f"{tmp_path}/a.bin") as file:

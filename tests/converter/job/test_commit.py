@@ -46,6 +46,7 @@ def write(options: ConvertOptions, draw: Draw) -> Callable[..., ShardResult]:
             sources.append(Source(row, storage.File(name, str(path), path.stat().st_size)))
         where = {"split": "train", "index": 0, "num_shards": 1, **given}
         where["preparation"] = _AS_IT_IS
+        storage.make_folder(options.incomplete)
         return writing.write_shard(
             options.incomplete, published=options.dataset, sources=sources, num_threads=1, **where
         )

@@ -427,10 +427,10 @@ def test_a_file_that_cannot_be_written_leaves_what_was_there(
     before = _files(tmp_path)
     create = storage.create
 
-    def full(path: str) -> Any:
+    def full(path: str, below: str = "") -> Any:
         if re.search(f"{fails}$", path):
             raise OSError(errno.ENOSPC, "No space left on device", path)
-        return create(path)
+        return create(path, below)
 
     monkeypatch.setattr(storage, "create", full)
     with pytest.raises(OSError, match=f"No space left on device: .*{fails}"):

@@ -6,6 +6,7 @@ import hashlib
 import io
 import random
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ def _write(
     num_threads: int = 2,
     preparation: prove.Preparation = _AS_IT_IS,
     has_unknown: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> ShardResult:
+    folder.mkdir(parents=True, exist_ok=True)
     written = writing.write_shard(
         str(folder),
         published=f"{folder}/published",
@@ -58,6 +61,7 @@ def _write(
         num_threads=num_threads,
         preparation=preparation,
         has_unknown=has_unknown,
+        check=check,
     )
     # Each attempt has a name of its own.
     return dataclasses.replace(written, attempt="")
@@ -212,8 +216,8 @@ def test_a_shard_that_is_read_back_as_something_else_does_not_count(
     create = storage.create
 
     @contextlib.contextmanager
-    def failing_disk(path: str) -> Iterator[Any]:
-        with create(path) as file:
+    def failing_disk(path: str, below: str) -> Iterator[Any]:
+        with create(path, below) as file:
             yield file
         if path.endswith(".tfrecord"):
             data = Path(path).read_bytes()
@@ -237,6 +241,23 @@ def test_a_defect_while_reading_leaves_no_file(
     with pytest.raises(RuntimeError):
         _write(tmp_path, sources)
     assert _files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("when", ["before the shard", "before the index"])
+def test_a_late_attempt_does_not_make_a_folder_again_that_was_deleted(
+    when: str, tmp_path: Path, sources: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, write = tmp_path / "incomplete", storage.write
+
+    def deleted_before(*given: Any, **named: Any) -> None:
+        shutil.rmtree(folder)
+        write(*given, **named)
+
+    if when == "before the index":
+        monkeypatch.setattr(storage, "write", deleted_before)
+    with pytest.raises(FileNotFoundError):
+        _write(folder, sources, check=lambda: shutil.rmtree(folder) if when == "before the shard" else None)
+    assert not folder.exists()
 
 
 def test_a_shard_is_reused_only_for_the_same_preparation(tmp_path: Path, sources: list[Source]) -> None:

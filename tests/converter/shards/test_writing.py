@@ -250,6 +250,7 @@ def test_a_late_attempt_does_not_make_a_folder_again_that_was_deleted(
     folder, write = tmp_path / "incomplete", storage.write
 
     def deleted_before(*given: Any, **named: Any) -> None:
+        monkeypatch.setattr(storage, "write", write)
         shutil.rmtree(folder)
         write(*given, **named)
 

@@ -230,7 +230,7 @@ def _write(
                 damaged += ((one.row.filename, one.image.damage) for one in prepared if one.image.damage)
             progress.advance(len(batch))
         write_index = functools.partial(
-            storage.write, f"{directory}/{layout.shard_index(path)}", writer.index, directory
+            storage.write, f"{directory}/{layout.shard_index(path)}", writer.index, below=directory
         )
         sent = None
         if writer.num_examples and not storage.is_local(directory):

@@ -13,6 +13,11 @@ _PROXY, _EXCEPT, _EXCEPT_OF_ALL = "grpc_proxy", "no_grpc_proxy", "no_proxy"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
+def is_here(host: str) -> bool:
+    """Returns whether a host is this machine, by a name that means no other."""
+    return host.strip("[]") in _LOCAL
+
+
 def avoid(hosts: Iterable[str] = ()) -> None:
     """Makes gRPC reach this machine and others without a proxy, in this process and in those that it starts.
 

@@ -18,7 +18,6 @@ from multihot.settings import setting
 from multihot.usage import Usage
 
 _LARGEST_PORT = 65535
-_LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +71,7 @@ def main(options: DataServiceOptions) -> None:
         )
     )
     print(f"The data service is ready: python -m trainer ... --data_service=grpc://{options.host}:{options.port}")
-    if options.host in _LOCAL:
+    if proxies.is_here(options.host):
         print("Trainings on other machines do not reach it: --host names this machine for them.")
     print("Ctrl-C ends it.", flush=True)
     # The servers run as long as these objects are there.

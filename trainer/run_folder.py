@@ -250,7 +250,8 @@ def _remove(folders: list[Path]) -> None:
 
 def _check(path: Path, overwrite: bool) -> None:
     """Refuses a folder whose contents may not be replaced."""
-    # Listed first: a run that begins now, where there are no locks, writes its config.json before all else.
+    # The list comes before the check. Where there are no locks, another run may begin between them, and the first file
+    # that it writes is config.json.
     names = os.listdir(path)
     if _is_run(path):
         if not overwrite:

@@ -42,7 +42,7 @@ def check(options: PipelineOptions) -> None:
     location = options.view_as(PrismRunnerOptions).prism_location
     if runners.is_prism(options) and location and "://" not in location and not Path(location).is_file():
         raise UserError(f"--prism_location: there is no file {location}. `scripts/prism path` builds one.")
-    is_here = endpoint in ("", _EMBEDDED) or _is_here(endpoint.rpartition(":")[0])
+    is_here = endpoint in ("", _EMBEDDED) or proxies.is_here(endpoint.rpartition(":")[0])
     _check_workers(portable, runners.workers(options), is_here)
 
 
@@ -51,7 +51,7 @@ def _check_workers(options: PortableOptions, kind: str, is_here: bool) -> None:
     if kind == "EXTERNAL":
         address = _configured(options, "url", "external_service_address")
         host, _ = _parsed("--environment_type=EXTERNAL: --environment_config", address)
-        if is_here and _is_here(host):
+        if is_here and proxies.is_here(host):
             advice = "python -m apache_beam.runners.worker.worker_pool_main --service_port=PORT"
             _connect("environment_config", address, f"Start the pool of workers: {advice}")
     elif kind == "PROCESS":
@@ -77,10 +77,6 @@ def _configured(options: PortableOptions, key: str, option: str) -> str:
         found = json.loads(config)
         config = found.get(key) or "" if isinstance(found, dict) else config
     return str(config)
-
-
-def _is_here(host: str) -> bool:
-    return host.strip("[]") in ("localhost", "127.0.0.1", "::1")
 
 
 def _parsed(what: str, address: str) -> tuple[str, int]:

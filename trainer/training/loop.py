@@ -39,10 +39,10 @@ class Work:
         steps: of a whole epoch.
         epoch: variable from which the dataset takes the number of its epoch.
         callbacks: called after each step and epoch, in this order; the first ones add to the logs of an epoch.
-        is_served: whether data services prepare the dataset, so that it may be lost within an epoch.
         patience: epochs without a lower validation loss after which the training ends early; 0: it does not.
         repeated_at: the epoch at which the weights go back to those at the start of the phase, for another training of
             the soup; 0: at none.
+        is_served: whether data services prepare the dataset, so that it may be lost within an epoch.
     """
 
     trained: keras.Model

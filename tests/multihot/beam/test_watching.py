@@ -1,4 +1,4 @@
-"""What is said of a job on other machines while it runs."""
+"""Lines say how far a job on other machines is, and that nothing changes any more."""
 
 import time
 

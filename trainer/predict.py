@@ -62,6 +62,14 @@ class PredictOptions(LimitOptions):
             value="RUNNER",
         ),
     )
+    precision: str = field(
+        default="float32",
+        metadata=setting(
+            "Type in which the model computes. auto: bfloat16 on a processor that is fast in it (AMX), which halves "
+            "the time of large models and changes probabilities a little.",
+            choices=("float32", "auto"),
+        ),
+    )
     explain: int = field(
         default=0,
         metadata=setting(
@@ -126,6 +134,7 @@ def main(options: PredictOptions, beam_flags: Sequence[str] = ()) -> None:
 def _here(options: PredictOptions, run: "FinishedRun", num_files: int) -> "Result":
     """Predicts in this process."""
     from trainer.prediction import places, table
+    from trainer.system import numerics
 
     output = Path(options.output)
     if options.overwrite:
@@ -136,6 +145,8 @@ def _here(options: PredictOptions, run: "FinishedRun", num_files: int) -> "Resul
         if num_done:
             print(f"Going on after {num_done:,} of {num_files:,} files.")
         network = run.load_model()
+        if numerics.choose_for_predictions(options.precision):
+            print("The model computes in bfloat16.")
         with command.leaves(lambda: "The rows so far are kept: the same command goes on."):
             faults, rate = _predict(options, run, network, files, rows, num_files, num_done)
             explained = _explain(options, run, network, num_files) if options.explain else ""
@@ -159,6 +170,7 @@ def _job(options: PredictOptions, beam_flags: Sequence[str]) -> "Run":
         overwrite=options.overwrite,
         limits=options.limits,
         batch_size=options.batch_size,
+        precision=options.precision,
     )
     asked.check(beam_options, job)
 
@@ -174,7 +186,8 @@ def _job(options: PredictOptions, beam_flags: Sequence[str]) -> "Run":
 
 def _key(options: PredictOptions, run: "FinishedRun") -> str:
     """Returns a digest of all that decides which rows there are."""
-    asked = [list(options.files), options.max_pixels, options.max_image_bytes, storage.sha256(str(run.model_path))]
+    limits = [options.max_pixels, options.max_image_bytes]
+    asked = [list(options.files), *limits, options.precision, storage.sha256(str(run.model_path))]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 

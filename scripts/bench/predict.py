@@ -1,7 +1,7 @@
 """Measures predictions on files: `scripts/bench_predict` runs it.
 
 All rows are in one process, and in each round each of them predicts on the same files, one row after the other. No row
-looks at mirror images.
+looks at mirror images. Rows in bfloat16 are there if the processor is fast in it.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from report import Measurement
 
 _BATCH = 32
 _OURS, _ALONE, _PLAIN = "files, as trainer.predict", "the model alone, ready batches", "keras.Model.predict"
+_IN_BFLOAT16 = ", --precision=auto"
 
 
 def main() -> None:
@@ -58,6 +59,7 @@ def _rows(run: str, folder: str, most: int) -> tuple[dict[str, Callable[[], obje
     from trainer.prediction import places
     from trainer.prediction.reading import Reader
     from trainer.prediction.scoring import Scores
+    from trainer.system import devices, numerics
 
     found = finished_run.find(run)
     info, network = dataclasses.replace(found.info, flip=False), found.load_model()
@@ -81,7 +83,20 @@ def _rows(run: str, folder: str, most: int) -> tuple[dict[str, Callable[[], obje
         for start in range(0, len(ready), _BATCH):
             scores(ready[start : start + _BATCH])
 
-    return {_OURS: ours, _ALONE: alone, _PLAIN: lambda: network.predict(plain, verbose=0)}, len(files)
+    def in_bfloat16(predict: Callable[[], object]) -> Callable[[], object]:
+        def run() -> None:
+            numerics.choose_for_predictions("auto")
+            try:
+                predict()
+            finally:
+                numerics.choose_for_predictions("float32")
+
+        return run
+
+    rows: dict[str, Callable[[], object]] = {_OURS: ours, _ALONE: alone}
+    if devices.processor_computes_bfloat16_fast():
+        rows |= {f"{name}{_IN_BFLOAT16}": in_bfloat16(row) for name, row in rows.items()}
+    return {**rows, _PLAIN: lambda: network.predict(plain, verbose=0)}, len(files)
 
 
 if __name__ == "__main__":

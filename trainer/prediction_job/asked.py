@@ -21,6 +21,7 @@ class Asked:
         overwrite: whether to replace it, and to begin again.
         limits: of one image.
         batch_size: images that the model gets at a time.
+        precision: in which the model computes, as PredictOptions has it.
     """
 
     places: tuple[str, ...]
@@ -28,6 +29,7 @@ class Asked:
     overwrite: bool
     limits: Limits
     batch_size: int
+    precision: str
 
 
 def check(options: PipelineOptions, asked: Asked) -> None:

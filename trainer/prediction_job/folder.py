@@ -70,6 +70,7 @@ class Folder:
         info: of the model.
         limits: of one image.
         batch_size: images that the model gets at a time.
+        precision: in which the model computes, as PredictOptions has it.
     """
 
     path: str
@@ -77,6 +78,7 @@ class Folder:
     info: ModelInfo
     limits: Limits
     batch_size: int
+    precision: str
 
     def write_list(self, files: Iterable[File], num_files: int) -> list[Part]:
         """Writes the list of all files, and returns its parts.

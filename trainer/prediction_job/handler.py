@@ -82,7 +82,9 @@ class Predictor:
         from trainer.exporting.serving import IMAGES
         from trainer.prediction.reading import Reader
         from trainer.prediction.table import Format
+        from trainer.system import numerics
 
+        numerics.choose_for_predictions(folder.precision)
         self._folder, self._tf, self._images = folder, tf, IMAGES
         with tempfile.TemporaryDirectory() as unpacked:
             folder.unpack_model(unpacked)

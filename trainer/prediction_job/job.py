@@ -69,6 +69,7 @@ def predict(options: PipelineOptions, asked: Asked, run: FinishedRun, key: str, 
         info=run.info,
         limits=asked.limits,
         batch_size=asked.batch_size,
+        precision=asked.precision,
     )
     parts = folder.write_list(places.files(asked.places), num_files)
     num_rows, num_done = sum(part.num_files for part in parts), _num_files(parts, folder)

@@ -59,6 +59,17 @@ def computes_bfloat16_fast(cpuinfo: Path = _CPUINFO) -> bool:
     if gpus := tf.config.list_physical_devices("GPU"):
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability")
         return capability is not None and tuple(capability) >= _LEAST_CAPABILITY
+    return processor_computes_bfloat16_fast(cpuinfo)
+
+
+def processor_computes_bfloat16_fast(cpuinfo: Path = _CPUINFO) -> bool:
+    """Returns whether there is no GPU, and the processor has instructions for products of matrices in bfloat16.
+
+    Args:
+        cpuinfo: file in which Linux lists the instructions of the processor.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return False
     # oneDNN is the library in TensorFlow that uses them.
     return os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0" and "amx_bf16" in _read(cpuinfo).split()
 

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from multihot.errors import UserError
+from trainer.system import devices
 
 _BACKEND = "tensorflow"
 
@@ -33,6 +34,23 @@ def fix(precision: str = "float32") -> None:
     keras.config.set_epsilon(1e-7)
     keras.config.set_max_epochs(None)
     keras.config.set_max_steps_per_epoch(None)
+
+
+def choose_for_predictions(precision: str) -> bool:
+    """Chooses the type in which models of float32 compute from now on, in this process.
+
+    The weights and the results stay float32. TensorFlow computes convolutions and products in bfloat16, and what is
+    between them. A model of Keras that is built in bfloat16 has the same scores, and needs a quarter more time.
+
+    Args:
+        precision: `float32`; or `auto`, which is bfloat16 if this is a processor that computes in it fast.
+
+    Returns:
+        Whether it is bfloat16.
+    """
+    is_fast = precision == "auto" and devices.processor_computes_bfloat16_fast()
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": is_fast})
+    return is_fast
 
 
 def make_deterministic(seed: int) -> None:

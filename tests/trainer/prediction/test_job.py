@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -32,6 +33,7 @@ from trainer.prediction_job import folder as folders
 from trainer.prediction_job import handler, job, joining
 from trainer.prediction_job.folder import Folder
 from trainer.prediction_job.handler import Predictor
+from trainer.system import devices, numerics
 
 _ROOT = Path(__file__).parents[3]
 _FEW, _MANY = 7, 1500
@@ -105,6 +107,21 @@ def test_a_job_writes_the_rows_of_the_command_without_one(
         "the cause.",
         f"Rows: {tmp_path}/job.csv",
     ]
+
+
+def test_workers_compute_in_the_type_that_was_asked_for(
+    predict_on: Predict, photos: Path, expected: bytes, tmp_path: Path
+) -> None:
+    if not devices.processor_computes_bfloat16_fast():
+        pytest.skip("needs a processor with AMX, and no GPU")
+    try:
+        predict_on(photos, "--precision=auto")
+    finally:
+        numerics.choose_for_predictions("float32")
+    found, exact = (pd.read_csv(io.BytesIO(rows)) for rows in ((tmp_path / "job.csv").read_bytes(), expected))
+    columns = [name for name in exact if name.startswith("p_")]
+    assert not found[columns].equals(exact[columns])
+    pd.testing.assert_frame_equal(found[["file", *columns]], exact[["file", *columns]], rtol=0, atol=0.02)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +280,7 @@ def info(finished: Path) -> ModelInfo:
 
 
 def _folder(path: Path, info: ModelInfo) -> Folder:
-    return Folder(path=str(path), base="/base", info=info, limits=DEFAULT, batch_size=4)
+    return Folder(path=str(path), base="/base", info=info, limits=DEFAULT, batch_size=4, precision="float32")
 
 
 @given(

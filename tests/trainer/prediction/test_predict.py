@@ -27,6 +27,7 @@ from trainer.model_file import ModelInfo
 from trainer.prediction.loaded import LoadedModel
 from trainer.prediction.reading import Reader
 from trainer.prediction.table import Table
+from trainer.system import devices, numerics
 
 _ROOT = Path(__file__).parents[3]
 Predict = Callable[..., list[dict[str, str]]]
@@ -193,6 +194,41 @@ def test_goes_on_behind_the_last_whole_row(
     with pytest.raises(UserError, match=r"old\.jpg is no longer .* --overwrite"):
         predict_on(folder)
     assert predict_on(folder, "--overwrite") == rows
+
+
+def test_auto_is_bfloat16_where_the_processor_is_fast_in_it(
+    predict_on: Predict, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not devices.processor_computes_bfloat16_fast():
+        pytest.skip("needs a processor with AMX, and no GPU")
+    exact = [_probabilities(row) for row in predict_on(source / "images" / "rgb*.jpg")]
+    assert "The model computes in" not in capsys.readouterr().out
+    try:
+        rows = predict_on(source / "images" / "rgb*.jpg", "--precision=auto", "--overwrite")
+    finally:
+        numerics.choose_for_predictions("float32")
+    rounded = [_probabilities(row) for row in rows]
+    assert "The model computes in bfloat16.\n" in capsys.readouterr().out
+    assert rounded != exact
+    np.testing.assert_allclose(rounded, exact, atol=0.02)
+
+
+def test_auto_is_float32_on_other_processors(
+    predict_on: Predict, source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exact = predict_on(source / "images" / "rgb*.jpg")
+    monkeypatch.setattr(devices, "processor_computes_bfloat16_fast", lambda: False)
+    assert predict_on(source / "images" / "rgb*.jpg", "--precision=auto", "--overwrite") == exact
+    assert "The model computes in" not in capsys.readouterr().out
+
+
+def test_rows_of_another_precision_are_not_gone_on_with(finished: Path) -> None:
+    run = finished_run.find(str(finished))
+    parsed = [
+        flags.parse(predict.USAGE, ["predict", f"--run={finished}", "photos", f"--precision={precision}"])
+        for precision in ("float32", "auto")
+    ]
+    assert len({predict._key(options, run) for options in parsed}) == 2
 
 
 @pytest.mark.slow

@@ -34,6 +34,8 @@ _PREFIX = "p_"
 _PARQUET = ".parquet"
 # Rows of a row group.
 _GROUP = 10_000
+# End of a line that the writer of Python has written.
+_WRITTEN_END = "\r\n"
 
 
 class Format:
@@ -200,9 +202,10 @@ def _columns(rows: Iterator[list[str]]) -> list[tuple[str, ...]]:
 
 def _line(cells: Sequence[str]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
+    # Before Python 3.13, the writer puts a cell with a carriage return in quotes only if its lines end with one.
+    csv.writer(text, lineterminator=_WRITTEN_END).writerow(cells)
     # A path that is not UTF-8 has surrogates.
-    return text.getvalue().encode(errors="backslashreplace")
+    return f"{text.getvalue().removesuffix(_WRITTEN_END)}\n".encode(errors="backslashreplace")
 
 
 def whole_rows(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """Files, folders and patterns get rows with the predictions of a run, in order, whatever the files are."""
 
 import csv
+import io
 import os
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from trainer.input import pipeline, reading
 from trainer.model_file import ModelInfo
 from trainer.prediction.loaded import LoadedModel
 from trainer.prediction.reading import Reader
-from trainer.prediction.table import Table
+from trainer.prediction.table import Format, Table, reason, whole_rows
 from trainer.system import devices, numerics
 
 _ROOT = Path(__file__).parents[3]
@@ -255,8 +256,10 @@ def test_a_killed_process_is_gone_on_with_and_no_row_is_lost_or_doubled(
     assert list(pd.read_csv(output)["file"]) == [f"{folder}/{i:04}.jpg" for i in range(3000)]
 
 
-def test_a_class_with_a_comma_is_in_a_list_of_json(tmp_path: Path) -> None:
-    info = ModelInfo(
+@pytest.fixture(scope="module")
+def odd() -> ModelInfo:
+    """Notes of a model whose classes have odd names."""
+    return ModelInfo(
         classes=("a, b", "=c"),
         image_size=8,
         resize="stretch",
@@ -266,9 +269,29 @@ def test_a_class_with_a_comma_is_in_a_list_of_json(tmp_path: Path) -> None:
         thresholds=(0.5, 0.5),
         fingerprints=(),
     )
-    batch = Reader(info).batch([("none.jpg", lambda: b"")])
+
+
+@pytest.mark.parametrize("name", ["a\rb.jpg", "a\r\nb.jpg", "\r", 'a\r"b".jpg', "a\nb.jpg"])
+def test_a_line_break_in_a_name_ends_no_row(name: str, odd: ModelInfo, tmp_path: Path) -> None:
+    batch = Reader(odd).batch([(name, lambda: b"")] * 2)
+    nothing = np.zeros((0, 2), np.float32)
+    for output in ("rows.csv", "rows.parquet"):
+        with Table(tmp_path / output, odd, "key") as rows:
+            rows.add(batch, nothing)
+        with Table(tmp_path / output, odd, "key") as rows:
+            assert list(rows.names()) == [name] * 2
+            rows.finish()
+    with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == [name] * 2
+    assert pq.read_table(tmp_path / "rows.parquet").column("file").to_pylist() == [name] * 2
+    (line, _) = whole_rows(io.BytesIO(Format(odd).lines(batch, nothing)))
+    assert reason(line) == "empty_file"
+
+
+def test_a_class_with_a_comma_is_in_a_list_of_json(odd: ModelInfo, tmp_path: Path) -> None:
+    batch = Reader(odd).batch([("none.jpg", lambda: b"")])
     for name in ("rows.csv", "rows.parquet"):
-        with Table(tmp_path / name, info, "key") as rows:
+        with Table(tmp_path / name, odd, "key") as rows:
             rows.add(batch._replace(faults=[None]), np.array([[0.5, 0.75]], np.float32))
             rows.finish()
     assert (tmp_path / "rows.csv").read_text().splitlines()[1] == 'none.jpg,"[""a, b"", ""=c""]",,,0.5,0.75'

@@ -111,7 +111,7 @@ def read(path: str, max_bytes: int = MAX_READ_BYTES) -> bytes:
     Raises:
         FileTooLargeError: the file has more bytes, of which little more than `max_bytes` have been read.
         StoreError: the store refuses the request, or does not answer.
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is a pipe, a socket or a device, which might block for ever.
     """
     return local.read(path, max_bytes) if is_local(path) else objects.read(path, max_bytes)
 

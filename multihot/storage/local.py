@@ -61,9 +61,17 @@ def _utf8(name: str) -> str:
 
 
 def read(path: str, max_bytes: int) -> bytes:
-    """Returns the contents of a file. It opens descriptors and no file objects, which take longer to create."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Returns the contents of a file. It opens descriptors and no file objects, which take longer to create.
+
+    Raises:
+        OSError: the file cannot be read, or is a pipe, a socket or a device, which might block for ever.
+    """
+    # Without this flag, a pipe blocks until another process opens it too. It has no effect on files.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
+        mode = os.fstat(descriptor).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # Of a folder, the system says so.
+            raise OSError(errno.EINVAL, "is no file")
         blocks, num_bytes = [], 0
         while block := os.read(descriptor, _BLOCK_BYTES):
             blocks.append(block)

@@ -205,6 +205,22 @@ def test_only_files_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert [file.name for file in storage.list_files(str(tmp_path))] == ["1.jpg"]
 
 
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
+    os.write(writer, b"image")
+    for path in (pipe, "/dev/zero"):
+        with pytest.raises(OSError, match="is no file"):
+            storage.read(str(path), 1)
+    os.close(writer)
+    # Of a pipe without a writer, opening would block.
+    with pytest.raises(OSError, match="is no file"):
+        storage.read(str(pipe))
+    with pytest.raises(IsADirectoryError):
+        storage.read(str(tmp_path))
+
+
 def test_folders_can_be_nested_deeper_than_calls(tmp_path: Path) -> None:
     _put(tmp_path, "x/" * 100 + "1.jpg")
     limit = sys.getrecursionlimit()

@@ -1,11 +1,16 @@
 """Finds the files that paths, folders and patterns name, in an order that is always the same."""
 
+import os
 import posixpath
+import re
 from collections.abc import Iterator, Sequence
 
 from multihot import storage
 from multihot.errors import UserError
 from multihot.storage import File
+
+# A byte of a name that is not UTF-8, as `storage.list_files` writes it: Python has a surrogate in its place.
+_ESCAPED_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 
 
 def files(places: Sequence[str]) -> Iterator[File]:
@@ -44,7 +49,14 @@ def _at(place: str) -> Iterator[File]:
 def _names(folder: str) -> Iterator[str]:
     """Yields the names of the files in a folder, sorted. A listing of a store is sorted, and is not held."""
     found = (file.name for file in storage.list_files(folder) if not _is_hidden(file.name))
-    yield from sorted(found) if storage.is_local(folder) else found
+    yield from (_openable(folder, name) for name in sorted(found)) if storage.is_local(folder) else found
+
+
+def _openable(folder: str, name: str) -> str:
+    r"""Returns a name by which a file of this machine can be opened: a listing writes bytes as `\udcff`."""
+    if not _ESCAPED_BYTE.search(name) or os.path.exists(os.path.join(folder, name)):
+        return name
+    return _ESCAPED_BYTE.sub(lambda found: chr(int(found[1], 16)), name)
 
 
 def _is_hidden(name: str) -> bool:

@@ -122,6 +122,31 @@ def test_files_that_cannot_be_used_are_rows_with_their_reason(
     assert "Could not be used: 4 of the files (corrupt_image 1, empty_file 1" in said
 
 
+def test_what_is_no_file_is_a_row(predict_on: Predict, tmp_path: Path, source: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes((source / "images" / "rgb.jpg").read_bytes())
+    (tmp_path / "b.jpg").symlink_to("/dev/zero")
+    (tmp_path / "c.jpg").symlink_to("nothing")
+    rows = predict_on(tmp_path / "*.jpg", "--max_image_mb=1")
+    assert [row["reason"] for row in rows] == ["", "unreadable_file", "missing_file"]
+    assert rows[1]["detail"] == "is no file"
+
+
+def test_a_name_that_is_not_utf_8_is_that_of_a_file(predict_on: Predict, tmp_path: Path, source: Path) -> None:
+    good = (source / "images" / "rgb.jpg").read_bytes()
+    folder = tmp_path / "folder"
+    (folder / "deeper").mkdir(parents=True)
+    # The last name is UTF-8, and looks like that of a listing.
+    for name in (b"deeper/caf\xe9.jpg", b"\xff.jpg", rb"\udcfe.jpg"):
+        try:
+            (folder / os.fsdecode(name)).write_bytes(good)
+        except OSError:
+            pytest.skip("this file system knows no such names")
+    rows = predict_on(folder)
+    names = [r"\udcfe.jpg", r"\udcff.jpg", r"deeper/caf\udce9.jpg"]
+    assert [row["file"] for row in rows] == [f"{folder}/{name}" for name in names]
+    assert {row["reason"] for row in rows} == {""}
+
+
 def test_some_images_are_explained_by_maps(
     predict_on: Predict, tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ How a program runs and ends:
     pages.py     renders self-contained pages from templates, in one style
     quiet.py     hides the output of native libraries, and imports TensorFlow when it is first needed
     machine.py   returns the cores, the memory and the disk space that this process may use
-    locking.py   locks a folder against other processes
+    locking.py   locks a folder or an open file against other processes
     proxies.py   lets gRPC reach machines of the own network past a proxy
 
 What is done with images:

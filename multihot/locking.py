@@ -1,4 +1,4 @@
-"""Locks a folder against other processes."""
+"""Locks a folder or an open file against other processes."""
 
 import errno
 import fcntl
@@ -60,6 +60,30 @@ def _lock(folder: str | Path, operation: int) -> int | None:
             os.close(handle)
             raise
     return handle
+
+
+def hold(handle: int) -> bool:
+    """Locks an open file against other processes of this machine. On a file system without locks, it has no effect.
+
+    The system releases the lock when the file is closed, and when the process ends in any way.
+
+    Args:
+        handle: of the file, which is open for writing.
+
+    Returns:
+        Whether no other process has the lock.
+
+    Raises:
+        OSError: the system refuses the lock.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
 
 
 def works(handle: int) -> bool:

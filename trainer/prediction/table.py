@@ -4,7 +4,8 @@
     .predictions.csv.0f3a5b7c9d1e.part   the rows so far; the name depends on the model and the files that are asked for
 
 Each batch of rows is written at once, and a process that is killed leaves at most one row in part, at the end. The next
-process removes it, and goes on behind the last whole row. A Parquet file is made from the rows when all are there.
+process removes it, and goes on behind the last whole row. A Parquet file is made from the rows when all are there. The
+file is locked while a process writes to it: another one would write each row once more.
 """
 
 import contextlib
@@ -22,7 +23,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from multihot import formulas, storage
+from multihot import formulas, locking, storage
+from multihot.errors import UserError
 from trainer.model_file import ModelInfo
 from trainer.prediction import scoring
 from trainer.prediction.reading import Batch
@@ -122,12 +124,16 @@ class Table:
             key: depends on the model and the files: other predictions have other rows.
 
         Raises:
+            UserError: another process writes the same rows.
             OSError: the folder cannot be made, or the file cannot be written.
         """
         self._path, self._format = path, Format(info)
         self._part = path.with_name(f".{path.name}.{key[:12]}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: BinaryIO = self._part.open("ab")
+        if not locking.hold(self._file.fileno()) or not self._is_there():
+            self._file.close()
+            raise _in_use(path)
         self._keep_whole_rows()
 
     def __enter__(self) -> "Table":
@@ -135,6 +141,13 @@ class Table:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+    def _is_there(self) -> bool:
+        """Whether the file still has its name, which another process may have changed before this one had the lock."""
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._part.stat())
+        except FileNotFoundError:
+            return False
 
     def _keep_whole_rows(self) -> None:
         """Removes what is behind the last whole row; writes the header if there is none."""
@@ -168,13 +181,15 @@ class Table:
 
     def finish(self) -> None:
         """Gives the file its name; all rows are there."""
-        self._file.close()
+        self._file.flush()
         if is_parquet(str(self._path)):
             with storage.create(str(self._path)) as file:
                 self._format.write_parquet(itertools.islice(self._rows(), 1, None), file)
             self._part.unlink()
         else:
             os.replace(self._part, self._path)
+        # Not before: the file is locked as long as it is open.
+        self._file.close()
 
 
 def is_parquet(path: str) -> bool:
@@ -188,11 +203,26 @@ def reason(row: bytes) -> str:
 
 
 def remove_parts(path: Path) -> None:
-    """Removes the rows of predictions that were not completed."""
+    """Removes the rows of predictions that were not completed.
+
+    Args:
+        path: of the file of predictions.
+
+    Raises:
+        UserError: another process writes some of them.
+        OSError: they cannot be removed.
+    """
     with contextlib.suppress(FileNotFoundError):
         for each in path.parent.iterdir():
             if each.name.startswith(f".{path.name}.") and each.suffix == ".part":
-                each.unlink()
+                with each.open("r+b") as file:
+                    if not locking.hold(file.fileno()):
+                        raise _in_use(path)
+                    each.unlink()
+
+
+def _in_use(path: Path) -> UserError:
+    return UserError(f"Another process writes the rows of {path}. Wait until it has ended, or choose another --output.")
 
 
 def _columns(rows: Iterator[list[str]]) -> list[tuple[str, ...]]:

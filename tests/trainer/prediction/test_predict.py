@@ -18,7 +18,7 @@ import tensorflow as tf
 from PIL import Image
 
 import trainer
-from multihot import flags
+from multihot import flags, locking
 from multihot.errors import UserError
 from schemas import example
 from trainer import finished_run, model_file, predict
@@ -255,6 +255,35 @@ def test_rows_of_another_precision_are_not_gone_on_with(finished: Path) -> None:
         for precision in ("float32", "auto")
     ]
     assert len({predict._key(options, run) for options in parsed}) == 2
+
+
+def test_two_processes_do_not_write_the_same_rows(
+    predict_on: Predict, finished: Path, source: Path, tmp_path: Path
+) -> None:
+    folder, output = source / "images", tmp_path / "predictions.csv"
+    options = flags.parse(predict.USAGE, ["predict", f"--run={finished}", str(folder)])
+    run = finished_run.find(str(finished))
+    key = predict._key(options, run)
+    with Table(output, run.info, key) as rows:  # A lock keeps out this process too.
+        for words in ((), ("--overwrite",)):
+            with pytest.raises(UserError, match=r"Another process writes the rows of .*predictions\.csv\. Wait"):
+                predict_on(folder, *words)
+        rows.finish()
+        assert output.read_bytes() == Format(run.info).header
+    output.unlink()
+    assert len(predict_on(folder)) == len(list(folder.iterdir()))
+
+
+def test_rows_that_get_their_name_meanwhile_are_left_alone(
+    odd: ModelInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.csv"
+    with Table(path, odd, "key") as first:
+        # Another process opens the file, and has the lock when the first one has ended.
+        monkeypatch.setattr(locking, "hold", lambda _: first.finish() is None)
+        with pytest.raises(UserError, match="Another process writes"):
+            Table(path, odd, "key")
+    assert path.read_bytes() == Format(odd).header
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ class FinishedRun(NamedTuple):
         try:
             return keras.saving.load_model(self.model_path)
         except (KeyError, ValueError, TypeError, OSError) as error:
-            raise UserError(f"{self.model_path} cannot be loaded: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{self.model_path} cannot be loaded: {_cause(error)}") from error
 
     def config_for(self, split: str, data: Sequence[str] = ()) -> TrainConfig:
         """Returns the settings with which `pipeline.evaluation_dataset` reads a split of datasets.
@@ -114,6 +114,15 @@ def _config(description: dict[str, Any], folder: Path) -> TrainConfig:
         return TrainConfig(**given)
     except (UserError, TypeError) as error:
         raise UserError(f"{folder / run_folder.CONFIG} has settings that cannot be used: {error}") from error
+
+
+def _cause(error: Exception) -> str:
+    """Returns the cause of an error of Keras in a line.
+
+    For a model inside a model, Keras tells of each of them, with its settings, and of the cause at the end.
+    """
+    cause = str(error).rpartition("Exception encountered: ")[2].partition(" Full object config: ")[0]
+    return next(iter(cause.splitlines()), type(error).__name__)
 
 
 def _in_tuples(value: Any) -> Any:

@@ -124,6 +124,25 @@ def test_a_damaged_model_is_one_sentence(first: Path) -> None:
         finished_run.find(str(first)).load_model()
 
 
+class _Unregistered(keras.layers.Layer):
+    def call(self, values: keras.KerasTensor) -> keras.KerasTensor:
+        return values
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_a_layer_that_is_not_registered_is_named(depth: int, first: Path) -> None:
+    info = model_file.read(first / "model.keras")
+    model = keras.Sequential([keras.Input((2,)), _Unregistered()])
+    for _ in range(depth):
+        model = keras.Sequential([keras.Input((2,)), model])
+    model.save(first / "model.keras")
+    model_file.add(first / "model.keras", info)
+    with pytest.raises(UserError, match=r"cannot be loaded: Could not locate class '_Unregistered'") as caught:
+        finished_run.find(str(first)).load_model()
+    assert "register_keras_serializable" in str(caught.value)
+    assert "config" not in str(caught.value)
+
+
 def test_datasets_that_lack_a_class_are_one_sentence(first: Path) -> None:
     config = json.loads((first / "config.json").read_text())
     run = finished_run.find(str(first))

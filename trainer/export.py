@@ -4,6 +4,7 @@ Each file is run by its own runtime, and compared with the predictions of the tr
 export.json has the differences. It gets its name after that: an export that is killed leaves no part of it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -107,6 +108,8 @@ def _export(options: ExportOptions, run: "FinishedRun", network: "keras.Model") 
     from trainer import run_folder
     from trainer.exporting import compare, formats, output
 
+    result = options.folder / _RESULT
+    written = _written(result)
     try:
         images = compare.Images(network, run.info, *_examples(run, options.compare))
     except UserError as error:
@@ -114,8 +117,6 @@ def _export(options: ExportOptions, run: "FinishedRun", network: "keras.Model") 
         print(f"Files are not compared with the model: {error}")
     with output.complete(options.folder / _NOTES) as notes:
         formats.write_notes(run.info, notes)
-    result = options.folder / _RESULT
-    written: dict[str, Any] = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
     for name in options.formats:
         with output.complete(options.folder / FORMATS[name]) as path:
             _write(name, run, network, path)
@@ -125,6 +126,21 @@ def _export(options: ExportOptions, run: "FinishedRun", network: "keras.Model") 
         written[name] = described
         run_folder.write_text(result, json.dumps(written, indent=1) + "\n")
         print(_line(name, described), flush=True)
+
+
+def _written(result: Path) -> dict[str, Any]:
+    """Returns what export.json has of the formats that are there.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if not result.exists():
+        return {}
+    with contextlib.suppress(ValueError, RecursionError):  # Another program may have written it.
+        found = json.loads(result.read_bytes())
+        if isinstance(found, dict):
+            return found
+    raise UserError(f"{result} is damaged. Delete it: it has nothing but the differences of earlier exports.")
 
 
 def _write(name: str, run: "FinishedRun", network: "keras.Model", path: Path) -> None:

@@ -250,6 +250,15 @@ def test_the_program_writes_the_files_and_their_differences(
     _export(*words, "--formats=saved_model", "--overwrite")
 
 
+@pytest.mark.parametrize("content", ['{"keras": {', "[]", "\xff"])
+def test_damaged_differences_are_one_sentence(content: str, finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text(content, encoding="latin-1")
+    words = (f"--run={finished}", f"--output={tmp_path}", "--formats=keras", "--compare=1")
+    with pytest.raises(UserError, match=r"export\.json is damaged\. Delete it"):
+        _export(*words)
+    assert [path.name for path in tmp_path.iterdir()] == ["export.json"]
+
+
 def test_a_folder_is_exported_to_by_one_process_at_a_time(finished: Path, tmp_path: Path) -> None:
     handle = locking.lock(tmp_path)
     assert handle is not None

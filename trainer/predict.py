@@ -108,6 +108,8 @@ def main(options: PredictOptions, beam_flags: Sequence[str] = ()) -> None:
     """
     from trainer.prediction import places
 
+    if storage.is_local(options.output) and Path(options.output).is_dir():
+        raise UserError(f"--output must be a file. {options.output} is a folder.")
     if storage.exists(options.output) and not options.overwrite:
         raise UserError(f"{options.output} exists. Choose another --output, or replace it: --overwrite")
     job = _job(options, beam_flags) if options.runner else None

@@ -180,6 +180,9 @@ def test_places_that_are_not_there_are_one_sentence(predict_on: Predict, tmp_pat
     (tmp_path / "predictions.csv").write_text("mine")
     with pytest.raises(UserError, match=r"predictions\.csv exists.* --overwrite"):
         predict_on(tmp_path)
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match=r"--output must be a file\. .*folder\.csv is a folder"):
+        predict_on(tmp_path, "--overwrite", output=tmp_path / "folder.csv")
     with pytest.raises(UserError, match=r"must end with \.csv or \.parquet"):
         predict_on(tmp_path, output=tmp_path / "predictions.txt")
 

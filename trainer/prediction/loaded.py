@@ -56,8 +56,11 @@ class LoadedModel:
                 of any size, uint8 or other numbers from 0 to 255. An array [n, height, width, 3] is n images.
 
         Raises:
-            UserError: an image cannot be decoded, or an array has another shape or range.
+            UserError: an image cannot be decoded, or an array has another shape or range; or there is one path or one
+                file in place of a list.
         """
+        if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview):  # Of a string, each letter is one.
+            raise UserError("predict takes a list of images. For one image, call the model: model(image)")
         predictions = []
         for start in range(0, len(images), _BATCH):
             some = [self._image(image, start + i) for i, image in enumerate(images[start : start + _BATCH])]

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -391,3 +391,11 @@ def test_a_model_refuses_what_it_would_misread(
     pixels = tf.io.decode_png((source / "images" / "rgb.png").read_bytes()).numpy()
     with pytest.raises(UserError, match=words):
         model(change(pixels))
+
+
+@pytest.mark.parametrize("form", [str, Path, lambda path: path.read_bytes()], ids=["str", "Path", "bytes"])
+def test_one_image_in_place_of_a_list_is_refused(
+    form: Callable[[Path], Sequence[object]], model: LoadedModel, source: Path
+) -> None:
+    with pytest.raises(UserError, match=r"takes a list of images.* model\(image\)"):
+        model.predict(form(source / "images" / "rgb.png"))

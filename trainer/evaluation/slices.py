@@ -1,8 +1,8 @@
 """Parts a split into slices: by the size of the images, their group, or the table of their rows."""
 
-import posixpath
+import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from trainer.input.listing import Listing
 from trainer.sources import Sources
 
 BY = ("image_size", "group", "csv")
-# Slices of a kind. The rest is one more slice.
+# Slices of a kind. The rest is one more slice, and so are images without a note.
 _MOST_SLICES = 30
 _NOT_NOTED = "not noted"
 
@@ -78,14 +78,18 @@ def _by_size(sizes: np.ndarray) -> list[Slice]:
 def _names(by: str, listing: Listing, sources: Sources, split: str) -> list[str]:
     """Returns the name of the slice of each image."""
     result = [""] * len(listing.filenames)
+    each = [rows.read(source.directory, [split]) for source in sources.each]
+    # Only the ends of paths are shown: the rest is the same, and a table has little room for it.
+    tables = _ends({place.csv for places in each for place in places.values()})
+    datasets = _ends({source.directory.rstrip("/") for source in sources.each})
     noted = False
-    for i, source in enumerate(sources.each):
-        places = rows.read(source.directory, [split])
-        several = f"{posixpath.basename(source.directory.rstrip('/'))}: " if len(sources.each) > 1 else ""
+    for i, (source, places) in enumerate(zip(sources.each, each, strict=True)):
+        # Groups of one name in several datasets are several groups.
+        several = f"{datasets[source.directory.rstrip('/')]}: " if len(sources.each) > 1 else ""
         noted |= any(place.group for place in places.values()) if by == "group" else bool(places)
         for number in np.flatnonzero(listing.sources == i):
             place = places.get(listing.filenames[number])
-            name = "" if place is None else place.group if by == "group" else place.csv
+            name = "" if place is None else place.group if by == "group" else tables[place.csv]
             result[number] = f"{several}{name}" if name else ""
     if not noted:
         folders = ", ".join(source.directory for source in sources.each)
@@ -102,14 +106,21 @@ def _names(by: str, listing: Listing, sources: Sources, split: str) -> list[str]
     return result
 
 
+def _ends(paths: Collection[str]) -> dict[str, str]:
+    """Returns the end of each path, without the folders that all of them have; a single path has its last part."""
+    parts = {path: path.split("/") for path in paths}
+    levels = zip(*(one[:-1] for one in parts.values()), strict=False)
+    first = sum(1 for _ in itertools.takewhile(lambda names: len(set(names)) == 1, levels))
+    return {path: "/".join(one[first:]) for path, one in parts.items()}
+
+
 def _by_name(names: Sequence[str]) -> list[Slice]:
-    """Returns a slice for each name, the most frequent first, and one for the rest and for images without a name."""
+    """Returns a slice for each name, the most frequent first, one for the rest, and one for images without a name."""
     counts = Counter(name for name in names if name)
     common = sorted(counts.most_common(_MOST_SLICES), key=lambda item: (-item[1], item[0]))
     places = {name: i for i, (name, _) in enumerate(common)}
-    numbers = np.array([places.get(name, -1) for name in names], np.int64)
-    found = [Slice(name, np.flatnonzero(numbers == i)) for i, (name, _) in enumerate(common)]
-    rest = np.flatnonzero(numbers < 0)
-    more = len(counts) - len(common)
-    name = f"{more:,} more" if more > 0 else _NOT_NOTED
-    return [*found, *([Slice(name, rest)] if len(rest) else [])]
+    numbers = np.array([places.get(name, len(common) if name else -1) for name in names], np.int64)
+    titles = [*(name for name, _ in common), f"{len(counts) - len(common):,} more"]
+    found = [Slice(title, np.flatnonzero(numbers == i)) for i, title in enumerate(titles)]
+    found.append(Slice(_NOT_NOTED, np.flatnonzero(numbers < 0)))
+    return [one for one in found if len(one.images)]

@@ -176,7 +176,8 @@ def _some(names: list[str]) -> str:
 
 def _short(name: str) -> str:
     name = printable(name)
-    return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 1]}…"
+    # Names that begin alike, as paths do, differ at their end.
+    return name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME // 2 - 1]}…{name[-_MOST_NAME // 2 :]}"
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Each image is in one slice, by its size, its group or its table; what is not noted is said."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from multihot.errors import UserError
 from schemas import rows
 from schemas.rows import RowPlace
-from trainer.evaluation import leaks, slices
+from trainer.evaluation import leaks, slices, summary
 from trainer.input import listing
 from trainer.input.listing import Listing
 from trainer.sources import Sources
@@ -47,9 +48,34 @@ def test_groups_and_tables_are_those_of_the_notes(sources: Sources, monkeypatch:
     ]
 
 
+def test_groups_and_tables_of_several_datasets_are_told_apart(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source,) = sources.each
+    folders = ["data/summer/1.0.0", "data/winter/1.0.0/"]
+    each = tuple(dataclasses.replace(source, directory=folder) for folder in folders)
+    several = Sources(classes=sources.classes, each=each)
+    found = listing.examples(sources, "validation")
+    n = len(found.filenames)
+    examples = Listing(found.filenames * 2, np.tile(found.sizes, (2, 1)), np.repeat(np.array([0, 1], np.int32), n))
+
+    def read(directory: str, splits: object) -> dict[str, RowPlace]:
+        return {name: RowPlace(name, f"/long/{directory[5:11]}/labels.csv", 2, "dune") for name in found.filenames}
+
+    monkeypatch.setattr(rows, "read", read)
+    for by, end in (("group", "dune"), ("csv", "{}/labels.csv")):
+        expected = [(f"{one}/1.0.0: {end.format(one)}", n) for one in ("summer", "winter")]
+        assert [(one.name, len(one.images)) for one in slices.find(by, examples, several, "validation")] == expected
+
+
+def test_a_long_name_is_cut_in_its_middle() -> None:
+    assert summary._short("/home/of/a/user/labels/north/labels.csv") == "/home/of/a/use…orth/labels.csv"
+    assert summary._short("a" * 30) == "a" * 30
+
+
 def test_the_table_of_a_converted_dataset_is_noted(sources: Sources) -> None:
     (found,) = slices.find("csv", listing.examples(sources, "validation"), sources, "validation")
-    assert Path(found.name).name == "labels.csv"
+    assert found.name == "labels.csv"
     assert len(found.images) == 21
 
 
@@ -68,6 +94,14 @@ def test_the_rest_of_many_groups_is_one_slice() -> None:
     assert found[0].name == "group 000"
     assert found[-1].name == "20 more"
     assert sorted(np.concatenate([one.images for one in found])) == list(range(100))
+
+
+def test_images_without_a_note_are_no_part_of_the_rest() -> None:
+    found = slices._by_name([*(f"group {i:03d}" for i in range(40)), "", ""])
+    assert [(one.name, len(one.images)) for one in found[-2:]] == [("10 more", 10), ("not noted", 2)]
+    assert list(slices.not_noted({"group": found})) == [
+        "--slice_by=group: 2 of 42 images have no note about it: they are the slice 'not noted'."
+    ]
 
 
 def test_leaks_are_the_images_with_a_duplicate_in_another_split(tmp_path: Path, sources: Sources) -> None:

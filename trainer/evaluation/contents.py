@@ -88,6 +88,11 @@ def compare(first: Subject, second: Subject, of_first: Predictions, of_second: P
     return {
         "run": os.fspath(second.run.path),
         "num_classes": len(first.data.classes),
+        "classes_only_in_first_run": [
+            name
+            for name in first.run.info.classes
+            if name not in second.run.info.classes and name not in first.only_model
+        ],
         "headline": {
             name: {**interval._asdict(), "verdict": verdict(interval, less_is_better=HEADLINE[name])}
             for name, interval in found.headline.items()

@@ -31,8 +31,8 @@ class Subject(NamedTuple):
         config: the settings with which the split is read: the classes are the shared ones.
         data: the datasets, with the shared classes in the order of the evaluation.
         outputs: numbers of the shared classes among the outputs of the model.
-        only_model: classes that the model alone has.
-        only_data: classes that the datasets alone have.
+        only_model: classes of the model that not all datasets have.
+        only_data: classes of the datasets that the model does not have.
     """
 
     run: FinishedRun
@@ -67,11 +67,17 @@ def subject(run: FinishedRun, data: Sequence[str], split: str, classes: Sequence
     """
     folders = tuple(data) or run.config.data
     infos = [(folder, metadata.load(folder)) for folder in folders]
-    of_model = run.info.classes if classes is None else [name for name in classes if name in run.info.classes]
-    shared = tuple(name for name in of_model if all(name in info.classes for _, info in infos))
-    if not shared:
+    of_model = run.info.classes
+    in_data = tuple(name for name in of_model if all(name in info.classes for _, info in infos))
+    if not in_data:
         theirs = "; ".join(f"{folder} has {sources.some(info.classes)}" for folder, info in infos)
         raise UserError(f"The model of {run.path} has no class of the data. It has {sources.some(of_model)}; {theirs}.")
+    shared = in_data if classes is None else tuple(name for name in classes if name in in_data)
+    if not shared:
+        raise UserError(
+            f"--compare: the model of {run.path} has {sources.some(of_model)}, and none of the classes of the other "
+            f"run: {sources.some(classes or ())}."
+        )
     config = dataclasses.replace(run.config_for(split, folders), classes=shared)
     combined = sources.combine(infos, shared, config.cache_folder)
     if not combined.split(split).num_examples:
@@ -88,8 +94,8 @@ def subject(run: FinishedRun, data: Sequence[str], split: str, classes: Sequence
         config,
         combined,
         tuple(run.info.classes.index(name) for name in shared),
-        tuple(name for name in run.info.classes if name not in shared),
-        tuple(name for name in of_data if name not in shared),
+        tuple(name for name in of_model if name not in in_data),
+        tuple(name for name in of_data if name not in of_model),
     )
 
 

@@ -63,12 +63,17 @@ def notes(evaluation: Mapping[str, Any]) -> Iterator[str]:
     data = ", ".join(f"{one['name']} {one['version']}" for one in evaluation["datasets"])
     num = f"{evaluation['num_examples']:,}"
     yield printable(f"{num} images of the split {evaluation['split']!r} of {data}, {len(classes):,} classes.")
+    lacking = "The data has no" if len(evaluation["datasets"]) == 1 else "Not every dataset has"
     for key, sentence in (
-        ("classes_only_in_model", "The data has no {}: these classes of the model are left out."),
+        ("classes_only_in_model", f"{lacking} {{}}: these classes of the model are left out."),
         ("classes_only_in_data", "The model does not know {}: these classes of the data are left out."),
     ):
         if evaluation[key]:
             yield sentence.format(_some(evaluation[key]))
+    comparison = evaluation.get("comparison", {})
+    if comparison.get("classes_only_in_first_run"):
+        names = _some(comparison["classes_only_in_first_run"])
+        yield f"{printable(comparison['run'])} does not know {names}: these classes are left out."
     unknown = sum(evaluation.get("unknown_labels", {}).values())
     if unknown:
         labels = evaluation["num_examples"] * len(classes)

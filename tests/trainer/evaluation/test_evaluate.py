@@ -180,6 +180,48 @@ def test_runs_with_their_classes_in_another_order_are_compared_class_by_class(fi
     assert found["headline"]["brier"]["value"] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
+def test_classes_that_only_one_run_has_are_not_said_to_be_missing_elsewhere(
+    finished: Path, run: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = run.load_model()
+
+    def named(name: str, *classes: str) -> Path:
+        other = Path(shutil.copytree(finished, tmp_path / name))
+        network.save(other / "model.keras")
+        model_file.add(other / "model.keras", dataclasses.replace(run.info, classes=classes))
+        return other
+
+    other = named("second", "blue", "cyan", "grey", "yellow")
+    found = _evaluate(finished, tmp_path / "out", compare=str(other))
+    assert list(found["classes"]) == ["blue", "yellow"]
+    assert found["classes_only_in_model"] == found["classes_only_in_data"] == []
+    assert found["comparison"]["classes_only_in_first_run"] == ["green", "red"]
+    said = f"{other} does not know green, red: these classes are left out."
+    out = capsys.readouterr().out
+    assert said in out
+    assert "The data has no" not in out and "The model does not know" not in out
+    assert said in (tmp_path / "out" / "evaluation.html").read_text()
+    third = named("third", "a", "b", "red", "c")
+    with pytest.raises(UserError, match=r"third has a, b, red, c, and none of the classes of the other run: blue, yel"):
+        _evaluate(other, tmp_path / "out", compare=str(third))
+
+
+@pytest.mark.slow
+def test_of_several_datasets_a_class_is_missing_in_one_of_them(
+    finished: Path, converted: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    each = [["blue", "green", "extra"], ["blue", "red", "green", "yellow"]]
+    data = tuple(converted(f"number{i}", classes, lambda row, one: row.get(one, "0")) for i, classes in enumerate(each))
+    found = _evaluate(finished, tmp_path / "out", data=data, split="test")
+    assert list(found["classes"]) == ["blue", "green"]
+    assert found["classes_only_in_model"] == ["red", "yellow"]
+    assert found["classes_only_in_data"] == ["extra"]
+    out = capsys.readouterr().out
+    assert "Not every dataset has red, yellow: these classes of the model are left out." in out
+    assert "The model does not know extra: these classes of the data are left out." in out
+
+
 @pytest.mark.parametrize(
     ("interval", "less", "expected"),
     [

@@ -93,6 +93,7 @@ def compare(first: Subject, second: Subject, of_first: Predictions, of_second: P
             for name in first.run.info.classes
             if name not in second.run.info.classes and name not in first.only_model
         ],
+        "trained_on": _trained_on(second),
         "headline": {
             name: {**interval._asdict(), "verdict": verdict(interval, less_is_better=HEADLINE[name])}
             for name, interval in found.headline.items()

@@ -86,6 +86,11 @@ def notes(evaluation: Mapping[str, Any]) -> Iterator[str]:
             f"The model was trained on these images ({_some(evaluation['trained_on'])}): the figures say how well it "
             "remembers them, not how good it is on others."
         )
+    if comparison.get("trained_on"):
+        yield (
+            f"{printable(comparison['run'])} was trained on these images ({_some(comparison['trained_on'])}): the "
+            "differences say nothing about others."
+        )
     leaks = evaluation["leaks"]
     if leaks["num_examples"]:
         without = leaks["without"]

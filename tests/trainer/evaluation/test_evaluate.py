@@ -139,9 +139,12 @@ def test_unknown_labels_and_a_class_without_positives(
 def test_the_split_that_a_model_was_trained_on_is_said(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = _evaluate(finished, tmp_path / "out", split="train")
+    found = _evaluate(finished, tmp_path / "out", split="train", compare=str(finished))
     assert len(found["trained_on"]) == 1
-    assert "The model was trained on these images" in capsys.readouterr().out
+    assert found["comparison"]["trained_on"] == found["trained_on"]
+    out = capsys.readouterr().out
+    assert "The model was trained on these images" in out
+    assert f"{finished} was trained on these images ({found['trained_on'][0]}): the differences say nothing" in out
 
 
 @pytest.mark.slow

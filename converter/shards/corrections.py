@@ -15,6 +15,7 @@ from converter.options import ConvertOptions
 from converter.shards.batches import Batch
 from converter.shards.matching import Source
 from converter.table import records
+from converter.table.dialect import FormError
 from converter.text import nfc, some
 from multihot import formulas
 from multihot.errors import UserError
@@ -108,12 +109,22 @@ def read(options: ConvertOptions, classes: Sequence[str]) -> Corrections:
     Raises:
         UserError: the file cannot be read, or a line of it is no correction.
     """
-    path, found = options.corrections, dict[str, dict[int, Correction]]()
-    if not path:
+    if not options.corrections:
         return Corrections("", (), {})
     # The file has a form of its own, whatever that of the table is.
     own = dataclasses.replace(options, delimiter="", encoding="utf-8", skip_lines=0)
-    line, cells = records.read_header(path, own)
+    try:
+        return _read(own, classes)
+    except FormError as error:
+        # The flags that the error names are those of the table, and would change how it is read.
+        raise UserError(
+            f"{error.fact}. Corrections are CSV in UTF-8 with the names of the columns in the first line: save them so."
+        ) from error
+
+
+def _read(options: ConvertOptions, classes: Sequence[str]) -> Corrections:
+    path, found = options.corrections, dict[str, dict[int, Correction]]()
+    line, cells = records.read_header(path, options)
     header = [str(cell).strip() for cell in cells]
     if missing := [name for name in COLUMNS if header.count(name) != 1]:
         raise UserError(
@@ -122,7 +133,7 @@ def read(options: ConvertOptions, classes: Sequence[str]) -> Corrections:
         )
     columns = [header.index(name) for name in COLUMNS]
     indices = {name: i for i, name in enumerate(classes)}
-    for line, cells in records.read_records(path, own, columns):
+    for line, cells in records.read_records(path, options, columns):
         if all(map(records.is_blank, cells)):
             continue
         texts = [str(cells[i]).strip() if i < len(cells) else "" for i in columns]
@@ -139,9 +150,10 @@ def read(options: ConvertOptions, classes: Sequence[str]) -> Corrections:
             raise UserError(f"{where} corrects nothing: given and corrected are both {given}. Remove the line.")
         of_image = found.setdefault(filename, {})
         if before := of_image.get(indices[label]):
-            raise UserError(
-                f"{where}: line {before.line} corrects the same label, {label} of {filename}. Remove one of them."
-            )
+            # A second review may take back what a first one has corrected.
+            is_same = _LABELS[given] == before.given
+            remedy = "Remove one of them." if is_same else "If this one takes that one back, remove both."
+            raise UserError(f"{where}: line {before.line} corrects the same label, {label} of {filename}. {remedy}")
         of_image[indices[label]] = Correction(line, indices[label], _LABELS[given], _LABELS[corrected])
     corrections = {name: tuple(of_image.values()) for name, of_image in found.items()}
     return Corrections(path, tuple(classes), corrections)

@@ -38,6 +38,29 @@ SAMPLE_ROWS = 100
 _CERTAIN_ROWS = 10
 
 
+class FormError(UserError):
+    """A CSV is written in another way than the flags for its form say.
+
+    Attributes:
+        fact: what was found, with the place.
+    """
+
+    def __init__(self, fact: str, remedy: str) -> None:
+        """Keeps both parts of the message.
+
+        Args:
+            fact: what was found, with the place; without a full stop.
+            remedy: the sentence that names a flag of the table. Other files have no such flags.
+        """
+        # Both are arguments of the error, so that it can be sent from one process to another.
+        super().__init__(fact, remedy)
+        self.fact = fact
+
+    def __str__(self) -> str:
+        """Returns the message."""
+        return ". ".join(self.args)
+
+
 def delimiter_of_excel(line: str) -> str:
     """Returns the delimiter of Excel's first line `sep=;`; "" if the line is another one."""
     found = _EXCEL.fullmatch(line)
@@ -106,8 +129,8 @@ def check_comments(path: str, line: int, lines: Sequence[str]) -> None:
     if first == 0 or not any(map(str.strip, lines)):
         return
     what = " is a comment" if lines[0].strip() else ": no header. Expected a line such as: filename,desert,sea"
-    hint = f". {_skip(line + first)}" if first < len(lines) else ""
-    raise UserError(f"{path} line {line}{what}{hint}")
+    fact = f"{path} line {line}{what}"
+    raise FormError(fact, _skip(line + first)) if first < len(lines) else UserError(fact)
 
 
 def _is_comment(line: str) -> bool:
@@ -150,9 +173,10 @@ def complete(path: str, header: Record, rows: Sequence[Record]) -> tuple[str, ..
         return names
     if one_more and _lacks_a_name(names, filled):
         return (example.FILENAME, *names)
-    raise UserError(
+    raise FormError(
         f"{path} line {header.line} has {len(names)} cells, and the next ones have {min(widths)}. If it is the header, "
-        f"name all columns in it, and quote cells that have the delimiter in them. {_skip(filled[0].line)}"
+        "name all columns in it, and quote cells that have the delimiter in them",
+        _skip(filled[0].line),
     )
 
 
@@ -177,6 +201,6 @@ def _check_title(path: str, header: Record, rows: Sequence[Record]) -> None:
         delimiter = detected(line, next_line)
         if len(row.cells) > 1 or delimiter in line:
             num_cells = max(len(row.cells), _num_cells(line, delimiter))
-            raise UserError(
-                f"{path} line {header.line} has 1 cell, and line {row.line} has {num_cells}. {_skip(row.line)}"
+            raise FormError(
+                f"{path} line {header.line} has 1 cell, and line {row.line} has {num_cells}", _skip(row.line)
             )

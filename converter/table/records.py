@@ -19,7 +19,7 @@ from typing import BinaryIO
 from converter.options import ConvertOptions
 from converter.table import dialect, encodings, parquet
 from converter.table.compressed import Contents, open_contents
-from converter.table.dialect import Record
+from converter.table.dialect import FormError, Record
 from converter.table.parquet import Cell
 from multihot.errors import UserError
 
@@ -70,9 +70,9 @@ def read_header(path: str, options: ConvertOptions) -> Record:
         with contextlib.closing(_csv_records(path, file, _encoding(path, head, options), options)) as records:
             first = next(records, Record(options.skip_lines + 1, []))
             if any("\0" in str(name) for name in first.cells):
-                raise UserError(
-                    f"{path} line {first.line} has NUL characters. "
-                    "If it is UTF-16, give --encoding=utf-16-le or utf-16-be"
+                raise FormError(
+                    f"{path} line {first.line} has NUL characters",
+                    "If it is UTF-16, give --encoding=utf-16-le or utf-16-be",
                 )
             rows = list(itertools.islice(records, dialect.SAMPLE_ROWS))
             return Record(first.line, dialect.complete(path, first, rows))
@@ -193,9 +193,9 @@ def _csv_records(path: str, file: BinaryIO, encoding: str, options: ConvertOptio
                 yield Record(line, cells)
                 line = before + reader.line_num + 1
     except UnicodeError as error:
-        raise UserError(
-            f"{path} line {_undecodable_line(path, encoding)} is not {encoding.removesuffix('-sig')}: {_why(error)}. "
-            f"{_remedy(path, encoding)}"
+        raise FormError(
+            f"{path} line {_undecodable_line(path, encoding)} is not {encoding.removesuffix('-sig')}: {_why(error)}",
+            _remedy(path, encoding),
         ) from error
     except csv.Error as error:
         raise UserError(

@@ -135,6 +135,28 @@ def test_a_label_is_corrected_once(work: Work) -> None:
         work.correct(("7.jpg", "sea", 1, 0), ("7.jpg", "sea", 1, 0))
 
 
+def test_a_correction_that_takes_another_one_back_is_removed_with_it(work: Work) -> None:
+    with pytest.raises(UserError, match=r"line 3: line 2 corrects .*\. If this one takes that one back, remove both\."):
+        work.correct(("7.jpg", "sea", 1, 0), ("7.jpg", "sea", 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(",".join(_HEADER).encode() + b"\nm\xfcll.jpg,sea,1,0\n", "line 2 is not utf-8", id="encoding"),
+        pytest.param(b"# mine\nfilename,class,given,corrected\n7.jpg,sea,1,0\n", "line 1 is a comment", id="comment"),
+        pytest.param(b"May\nfilename,class,given,corrected\n7.jpg,sea,1,0\n", "line 1 has 1 cell", id="title"),
+        pytest.param("filename,class\n7.jpg,sea\n".encode("utf-16-le"), "line 1 has NUL characters", id="no mark"),
+    ],
+)
+def test_no_flag_for_the_table_is_recommended_for_the_corrections(work: Work, content: bytes, expected: str) -> None:
+    path = work.folder / "corrections.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{expected}.*\. Corrections are CSV in UTF-8 with the names") as found:
+        pipeline.convert(work.options(corrections=str(path)))
+    assert "--" not in str(found.value)
+
+
 def test_a_file_of_another_kind_is_one_sentence(work: Work) -> None:
     with pytest.raises(UserError, match=r"must have the columns .* Wrong: given, corrected"):
         work.correct(header=("filename", "class", "suggested"))

@@ -1,6 +1,7 @@
 """Delimiters, lines above the header, and headers that lack the name of the first column."""
 
 import contextlib
+import pickle
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from converter.parsing import parse_delimiter
+from converter.table.dialect import FormError
 from multihot.errors import UserError
 
 ReadCsv = Callable[..., Any]
@@ -188,3 +190,9 @@ def test_messages_about_columns_name_the_line_of_the_header(read: ReadCsv) -> No
         rows = "".join(f"{i}.jpg;a;1\n" for i in range(9))
         with pytest.raises(UserError, match=rf"labels\.csv line {1 + start.count(chr(10))}: 'sea' holds 'a'"):
             read(f"{start}file;sea;sky\n{rows}", skip_lines=skip_lines)
+
+
+def test_an_error_about_the_form_passes_from_one_process_to_another() -> None:
+    found = pickle.loads(pickle.dumps(FormError("labels.csv line 1 is a comment", "Give --skip_lines=1")))
+    assert str(found) == "labels.csv line 1 is a comment. Give --skip_lines=1"
+    assert found.fact == "labels.csv line 1 is a comment"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import keras
 
 from multihot.errors import UserError
+from schemas import metadata
 from trainer import model_file, run_folder, sources
 from trainer.config import TrainConfig, older_defaults
 from trainer.model_file import ModelInfo
@@ -74,7 +75,16 @@ class FinishedRun(NamedTuple):
         Raises:
             UserError: a folder holds no dataset, or one that lacks a class of the model.
         """
-        return sources.load(self.config_for("", data))
+        config = self.config_for("", data)
+        datasets = [(directory, metadata.load(directory)) for directory in config.data]
+        for directory, info in datasets:
+            # `combine` would call them the classes of a flag, which the programs that use a finished run do not have.
+            if missing := [name for name in config.classes if name not in info.classes]:
+                raise UserError(
+                    f"--data: {directory} has no {sources.some(missing)}, which the model of {self.path} has. It has: "
+                    f"{sources.some(info.classes)}"
+                )
+        return sources.combine(datasets, config.classes, config.cache_folder)
 
 
 def find(path: str) -> FinishedRun:

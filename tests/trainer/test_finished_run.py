@@ -147,5 +147,6 @@ def test_datasets_that_lack_a_class_are_one_sentence(first: Path) -> None:
     config = json.loads((first / "config.json").read_text())
     run = finished_run.find(str(first))
     assert run.sources(config["data"]).classes == run.info.classes
-    with pytest.raises(UserError, match="--classes"):
+    message = r"--data: .* has no other, which the model of .*first has\. It has: blue, green, red, yellow$"
+    with pytest.raises(UserError, match=message):
         run._replace(info=run.info.__class__(**{**vars(run.info), "classes": ("other",)})).sources()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from trainer.suspects.finding import Suspect
 
 _PAGE = "review.html"
+# Classes whose numbers are printed, those with most suspects.
+_MOST_CLASSES = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,12 @@ def main(options: SuspectsOptions) -> None:
     run_folder.write_text(options.folder / files.SUSPECTS, files.suspects_csv(suspects, listed))
     run_folder.write_text(options.folder / _PAGE, html)
     print(_summary(suspects, listed.classes, len(listed.filenames)))
+    if len(data.each) > 1:
+        # Names of files may be the same in several datasets, and a correction has no other name of its image.
+        print(
+            f"These are suspects of {len(data.each)} datasets, and corrections are for one table. Before you review "
+            "them, search each dataset alone: --data=DATASET --output=FOLDER"
+        )
     print(f"\n{options.folder / files.SUSPECTS}\n{options.folder / _PAGE}: open it in a browser")
 
 
@@ -99,8 +107,11 @@ def _summary(suspects: Sequence["Suspect"], classes: Sequence[str], num_examples
     kinds = Counter(suspect.kind for suspect in suspects)
     labels = Counter((change.label, change.given) for suspect in suspects for change in suspect.changes)
     lines = [f"{len(suspects)} suspects among {num_examples} images: " + _counted(kinds)]
-    for label in sorted({label for label, _ in labels}, key=lambda label: -labels[label, 0] - labels[label, 1])[:20]:
+    ordered = sorted({label for label, _ in labels}, key=lambda label: -labels[label, 0] - labels[label, 1])
+    for label in ordered[:_MOST_CLASSES]:
         lines.append(f"  {classes[label]}: {labels[label, 0]} may be missing, {labels[label, 1]} may be too many")
+    if len(ordered) > _MOST_CLASSES:
+        lines.append(f"  {len(ordered) - _MOST_CLASSES} more classes")
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from multihot.errors import UserError
 from trainer import train
 from trainer.config import TrainConfig
 from trainer.suspects import files, program
+from trainer.suspects.finding import LABEL, Change, Suspect
 from trainer.suspects.program import SuspectsOptions
 
 pytestmark = pytest.mark.slow
@@ -134,6 +135,23 @@ def test_no_page_for_no_suspects_and_an_output_of_ones_own(circle: Circle, tmp_p
     same = circle.run / "suspects" / files.SUSPECTS
     assert (tmp_path / "out" / files.SUSPECTS).read_bytes() == same.read_bytes()
     assert "data:image/jpeg" not in (tmp_path / "out" / "review.html").read_text()
+
+
+def test_several_datasets_are_said_to_be_reviewed_one_by_one(
+    circle: Circle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flipped = str(circle.folder / "flipped" / "dataset" / "1.0.0")
+    for data in ((circle.right, flipped), (flipped,)):
+        program.main(SuspectsOptions(run=str(circle.run), data=data, review=0, output=str(tmp_path)))
+        said = "These are suspects of 2 datasets, and corrections are for one table." in capsys.readouterr().out
+        assert said == (len(data) == 2)
+
+
+def test_the_summary_says_how_many_classes_it_leaves_out() -> None:
+    suspects = [Suspect(i, (Change(i, 1, 0),), 0.9, LABEL) for i in range(23)]
+    lines = program._summary(suspects, [f"class {i}" for i in range(23)], 50).splitlines()
+    assert lines[0] == "23 suspects among 50 images: 23 label"
+    assert lines[20:] == ["  class 19: 0 may be missing, 1 may be too many", "  3 more classes"]
 
 
 def test_what_cannot_be_used_is_one_sentence(circle: Circle, tmp_path: Path) -> None:

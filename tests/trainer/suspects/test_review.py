@@ -91,9 +91,11 @@ def _saved(page: Any, key: str = "c") -> str:
 def test_accepted_suspects_alone_are_saved(opened: Callable[..., Any], made: Made) -> None:
     page = opened()
     _press(page, "akas")
-    assert "2 accepted, 1 kept, 1 skipped, 0 to be decided. All have been looked at" in _status(page)
+    assert "2 accepted, 1 kept, 1 skipped, 0 to be decided." in _status(page)
+    assert _status(page).endswith("All have been looked at: save corrections.csv.")
     assert _saved(page) == made.rows(0, 2)
     assert "corrections.csv has 2 corrected labels." in _status(page)
+    assert _status(page).endswith("All have been looked at.")
 
 
 def test_the_saved_file_is_a_csv_of_corrections(opened: Callable[..., Any], made: Made) -> None:
@@ -176,6 +178,8 @@ def test_the_page_fits(opened: Callable[..., Any], width: int, scheme: str) -> N
         images = page.evaluate("[...document.images].map((image) => image.complete && image.naturalWidth)")
         assert len(images) > 1
         assert all(images)
+        above, below = (page.locator(name).bounding_box() for name in ("#save", "#status"))
+        assert above["y"] + above["height"] <= below["y"] - 4
         # Picture, question and keys are seen without scrolling.
         for name in ("#picture", "#accept", "#keep", "#skip", "#undo"):
             box = page.locator(name).bounding_box()

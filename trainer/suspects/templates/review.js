@@ -37,14 +37,16 @@
     return `${changes.join(" ")} Confidence: ${(100 * suspect.confidence).toFixed(1)} %.`;
   };
 
-  const show = (said = "") => {
+  const show = (said = "", isSaved = false) => {
     const suspect = suspects[state.at], decided = count("accept") + count("keep");
     one("progress").max = Math.max(1, suspects.length);
     one("progress").value = decided;
     const parts = [said, suspects.length ? `Image ${state.at + 1} of ${suspects.length}.` : "There are no suspects.",
       `${count("accept")} accepted, ${count("keep")} kept, ${count("skip")} skipped, ` +
       `${suspects.length - decided - count("skip")} to be decided.`];
-    if (suspects.length && !state.decisions.includes(null)) parts.push("All have been looked at: save corrections.csv.");
+    if (suspects.length && !state.decisions.includes(null)) {
+      parts.push(`All have been looked at${isSaved ? "" : `: save ${data.file}`}.`);
+    }
     if (!isKept) parts.push("This browser does not keep your decisions: save before you close the page.");
     one("status").textContent = parts.filter(Boolean).join(" ");
     one("undo").disabled = !state.history.length;
@@ -105,7 +107,7 @@
     link.download = data.file;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-    show(`${data.file} has ${rows.length} corrected ${rows.length === 1 ? "label" : "labels"}.`);
+    show(`${data.file} has ${rows.length} corrected ${rows.length === 1 ? "label" : "labels"}.`, true);
   };
   const actions = {
     accept: () => decide("accept"), keep: () => decide("keep"), skip: () => decide("skip"), undo, save,

@@ -96,12 +96,6 @@ class TrainConfig:
     unfreeze_learning_rate: float = field(
         default=_BY_RECIPE, metadata=setting("The highest learning rate of these epochs.")
     )
-    soup: int = field(
-        default=1,
-        metadata=setting(
-            "Trainings of --unfreeze_epochs, each from the same head: the mean of their weights is evaluated and saved."
-        ),
-    )
     image_size: int = field(
         default=_BY_RECIPE, metadata=setting("Height and width that images are resized to, pixels.")
     )
@@ -147,6 +141,12 @@ class TrainConfig:
     )
     clip_norm: float = field(default=0.0, metadata=setting("Largest norm of the gradient of a step; 0: any."))
     accumulate: int = field(default=1, metadata=setting("Batches of which the gradients make one step."))
+    sam_rho: float = field(
+        default=_BY_RECIPE,
+        metadata=setting(
+            "Radius of sharpness-aware minimization (SAM), as in 0.05; 0: none. Steps take about twice the time."
+        ),
+    )
     ema: float = field(
         default=_BY_RECIPE,
         metadata=setting("Momentum of the average of the weights that is evaluated and saved, as in 0.99; 0: none."),
@@ -309,14 +309,11 @@ class TrainConfig:
                 raise UserError(f"--{name} must be at least 0 and less than 1. Received: {getattr(self, name)}")
         if not 0 < self.min_crop_area <= 1:
             raise UserError(f"--min_crop_area must be more than 0 and at most 1. Received: {self.min_crop_area}")
-        if not 0 <= self.clip_norm < math.inf:
-            raise UserError(f"--clip_norm must be at least 0. Received: {self.clip_norm}")
+        for name in ("clip_norm", "sam_rho"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"--{name} must be at least 0. Received: {getattr(self, name)}")
         if self.unfreeze_epochs and not self.freeze_backbone:
             raise UserError("--unfreeze_epochs needs --freeze_backbone: otherwise all is trained from the start.")
-        if self.soup > 1 and not self.unfreeze_epochs:
-            raise UserError(f"--soup needs --unfreeze_epochs, which it repeats. Received: {self.soup}")
-        if self.soup > 1 and self.early_stopping:
-            raise UserError("--early_stopping is for one training: leave it out with --soup, or give --soup=1.")
         if self.early_stopping and self.schedule != "constant":
             raise UserError(
                 f"--early_stopping needs --schedule=constant: with --schedule={self.schedule} the best epochs are the "
@@ -332,7 +329,7 @@ class TrainConfig:
 
     def _check_strategy(self) -> None:
         # Keras clips, and adds up, the gradients of each replica on its own.
-        plains = {"clip_norm": 0.0, "accumulate": 1, "soup": 1}
+        plains = {"clip_norm": 0.0, "accumulate": 1}
         for name, plain in plains.items():
             given = getattr(self, name)
             if given != plain:
@@ -378,7 +375,6 @@ _LEAST = {
     "batch_size": 1,
     "epochs": 1,
     "unfreeze_epochs": 0,
-    "soup": 1,
     "early_stopping": 0,
     "accumulate": 1,
     "checkpoint_seconds": 0,

@@ -1,8 +1,7 @@
 """Divides a run into phases: epochs in which one optimizer trains the same weights.
 
 A run has one phase, or two if a frozen backbone is unfrozen: first the head is trained on the features of the images as
-they are, then the upper part of the backbone with it; for a soup (training/soups.py), several times. Within a phase,
-images may grow.
+they are, then the upper part of the backbone with it. Within a phase, images may grow.
 """
 
 import dataclasses
@@ -18,13 +17,11 @@ class Phase(NamedTuple):
         config: the settings in these epochs: those of the run, with the rate, epochs and augmentation of the phase.
         first_epoch: its number in the run, counted from 0.
         part: the weights that are trained: `all`; `head`; or `upper`, the head and the upper part of the backbone.
-        is_repeated: whether the next phase trains the same weights, from the same start.
     """
 
     config: TrainConfig
     first_epoch: int
     part: str
-    is_repeated: bool = False
 
     @property
     def end(self) -> int:
@@ -42,21 +39,16 @@ def of_run(config: TrainConfig) -> list[Phase]:
         return [Phase(config, 0, "head" if config.freeze_backbone else "all")]
     # The features of small images take less time, and the upper layers begin with small images too.
     size = config.train_sizes[0][0] if config.train_sizes else config.image_size
-    head = dataclasses.replace(config, unfreeze_epochs=0, soup=1, augment="none", image_size=size, train_sizes=())
+    head = dataclasses.replace(config, unfreeze_epochs=0, sam_rho=0.0, augment="none", image_size=size, train_sizes=())
     upper = dataclasses.replace(
         config,
         freeze_backbone=False,
         unfreeze_epochs=0,
-        soup=1,
         epochs=config.unfreeze_epochs,
         learning_rate=config.unfreeze_learning_rate,
         cache="auto" if config.cache == "features" else config.cache,
     )
-    uppers = [
-        Phase(upper, head.epochs + i * upper.epochs, "upper", is_repeated=i + 1 < config.soup)
-        for i in range(config.soup)
-    ]
-    return [Phase(head, 0, "head"), *uppers]
+    return [Phase(head, 0, "head"), Phase(upper, head.epochs, "upper")]
 
 
 def sizes(config: TrainConfig) -> list[int]:

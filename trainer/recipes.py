@@ -24,6 +24,7 @@ _PLAIN: Mapping[str, Any] = {
     "mixup": 0.4,
     "min_crop_area": 0.3,
     "label_smoothing": 0.0,
+    "sam_rho": 0.0,
     "ema": 0.0,
     "test_time_flip": False,
 }
@@ -46,7 +47,9 @@ _FINE_TUNING: Mapping[str, Any] = {
     "image_size": 224,
     "epochs": 30,
     "learning_rate": 3e-3,
-    "mixup": 0.2,
+    # Beside SAM, mixup gained nothing.
+    "mixup": 0.0,
+    "sam_rho": 0.05,
     "test_time_flip": True,
 }
 _EFFICIENTNET_LITE0: Mapping[str, Any] = {
@@ -81,6 +84,8 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     if frozen is not None:
         # Whoever freezes the backbone wants the head trained, and nothing else.
         values["unfreeze_epochs"] = 0
+    if frozen:
+        values["sam_rho"] = 0.0
     values |= {name: given[name] for name in values if given[name] is not None}
     if given["train_sizes"] is None:
         values["train_sizes"] = tuple((_scaled(values["image_size"], by), share) for by, share in values["train_sizes"])

@@ -124,10 +124,7 @@ def _progress(trained: int, settings: Mapping[str, Any]) -> str:
 
 
 def _num_epochs(settings: Mapping[str, Any]) -> int:
-    epochs, unfrozen, soup = (
-        value if isinstance(value := settings[name], int) else 0 for name in ("epochs", "unfreeze_epochs", "soup")
-    )
-    return epochs + unfrozen * max(1, soup)
+    return sum(value for name in ("epochs", "unfreeze_epochs") if isinstance(value := settings[name], int))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -29,12 +29,11 @@ from trainer.run_folder import RunFolder
 from trainer.sources import Sources
 from trainer.system import devices, memory, numerics, strategies
 from trainer.system.strategies import Place
-from trainer.training import callbacks, compilation, leftovers, phase_setup, resuming, throughput, validation
+from trainer.training import averaging, callbacks, compilation, leftovers, phase_setup, resuming, throughput, validation
 from trainer.training.checkpoints import Checkpoints, Progress
 from trainer.training.leftovers import Leftovers
 from trainer.training.loop import Loop, Work
 from trainer.training.phase_setup import Batches, Setup
-from trainer.training.soups import Soup
 from trainer.training.throughput import Throughput
 from trainer.training.validation import Validate
 
@@ -163,8 +162,7 @@ class _Run:
         self._config, self._data, self._folder, self._leftovers = config, data, folder, left
         self._epoch = epoch
         self._num_epochs = phases.of_run(config)[-1].end
-        self._progress, self._soup = Progress(), Soup()
-        self._splits: phase_setup.Splits | None = None
+        self._progress = Progress()
         if folder.unfinished:
             resuming.check(folder.unfinished, config, data)
         self._network = _build(config, data)
@@ -172,8 +170,8 @@ class _Run:
             Path(config.output) / run_folder.CHECKPOINTS, config.checkpoint_seconds, writes=where.is_chief
         )
         if folder.unfinished:
-            self._progress = self._checkpoints.load(self._network, self._soup) or self._progress
-        self._loop = Loop(self._network, folder.path, self._checkpoints, self._progress, self._soup)
+            self._progress = self._checkpoints.load(self._network) or self._progress
+        self._loop = Loop(self._network, folder.path, self._checkpoints, self._progress)
         self._tensorboard = TensorBoard(
             folder.path / "tensorboard",
             config,
@@ -194,7 +192,7 @@ class _Run:
 
     def evaluate(self) -> dict[str, Any]:
         """Evaluates the trained model, and finishes the folder of the run. Returns the contents of evaluation.json."""
-        with self._soup.mixed(self._setup.trained):
+        with averaging.averaged(self._setup.trained):
             return self._finish(self._setup, self._predictions)
 
     def _set_up(self, phase: Phase) -> Setup:
@@ -203,14 +201,12 @@ class _Run:
         config = phase.config
         if phase.part in progress.caches:
             config = dataclasses.replace(config, cache=progress.caches[phase.part])
-        cached = self._setup.plan if self._splits else None
-        setup = phase_setup.set_up(config, phase.part, self._network, self._data, cached)
+        setup = phase_setup.set_up(config, phase.part, self._network, self._data)
         progress.caches[phase.part] = setup.plan.flag
         self._leftovers.plan = setup.plan
-        if not cached:
-            print(setup.plan.reason)
-            if setup.is_served:
-                print(f"Training batches: from the data services {', '.join(config.data_service)}.")
+        print(setup.plan.reason)
+        if setup.is_served:
+            print(f"Training batches: from the data services {', '.join(config.data_service)}.")
         if (progress.epoch, progress.step) > (phase.first_epoch, 0):
             self._checkpoints.load_variables(setup.trained)
         return setup
@@ -219,17 +215,15 @@ class _Run:
         """Trains what is left of a phase. Returns the predictions of its last epoch, if they are those of the run."""
         progress = self._progress
         is_trained = progress.epoch == phase.end or self._stops()
-        splits = None if is_trained else self._fill(phase, setup)
+        splits = None if is_trained else phase_setup.fill(setup, self._data)
         self._begin(setup)
-        if phase.is_repeated:
-            self._soup.begin(setup.trained)
         if splits is None:
             return None
         report: keras.callbacks.Callback | None = None
         for size, epochs in itertools.groupby(range(progress.epoch, phase.end), key=phase.image_size):
             batches = phase_setup.batches(setup, splits, self._data, self._epoch, size)
-            # Once in a phase that is no repetition, for its first size, and where the waiting is measured.
-            quiet = report or batches.waited is None or self._soup.count
+            # Once in a phase, for its first size, and where the waiting is measured.
+            quiet = report or batches.waited is None
             report = keras.callbacks.Callback() if quiet else self._report(setup, batches)
             self._validate = Validate(batches.validation, self._num_validated, flip=self._config.test_time_flip)
             if splits.train and not setup.features:
@@ -244,7 +238,6 @@ class _Run:
                 patience=self._config.early_stopping,
                 # With a strategy, all replicas would have to ask again together.
                 is_served=setup.is_served and self._config.strategy == "none",
-                repeated_at=phase.end if phase.is_repeated else 0,
             )
             with memory.explained(setup.config, "training", _flags(setup.plan)):
                 self._loop.train(work, end=max(epochs) + 1, num_epochs=self._num_epochs)
@@ -253,14 +246,6 @@ class _Run:
         # Features have no mirror images, with which a run that goes on after its last epoch is evaluated.
         are_final = size == self._config.image_size and not (setup.features and self._config.test_time_flip)
         return self._validate.predictions() if are_final else None
-
-    def _fill(self, phase: Phase, setup: Setup) -> phase_setup.Splits:
-        """Fills the caches of a phase. One that is repeated leaves them to the next one."""
-        splits, self._splits = self._splits, None
-        splits = splits or phase_setup.fill(setup, self._data)
-        if phase.is_repeated:
-            self._splits = splits
-        return splits
 
     def _stops(self) -> bool:
         """Returns whether the run ends early."""

@@ -74,32 +74,15 @@ def test_phases_follow_one_another() -> None:
     assert (head.config.augment, head.config.features_are_fixed) == ("none", True)
     assert not upper.config.freeze_backbone
     assert upper.config.learning_rate < head.config.learning_rate
-    assert not upper.is_repeated
+    # The loss of a head has one minimum.
+    assert (head.config.sam_rho, upper.config.sam_rho) == (0.0, 0.05)
 
 
-def test_a_soup_repeats_the_last_phase() -> None:
-    head, *uppers = phases.of_run(_config(weights="imagenet", epochs=5, unfreeze_epochs=4, soup=3))
-    assert [(phase.part, phase.first_epoch, phase.is_repeated) for phase in (head, *uppers)] == [
-        ("head", 0, False),
-        ("upper", 5, True),
-        ("upper", 9, True),
-        ("upper", 13, False),
-    ]
-    assert len({phase.config for phase in uppers}) == 1
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"freeze_backbone": True},
-        {"unfreeze_epochs": 0},
-        {"strategy": "mirrored"},
-        {"early_stopping": 2, "schedule": "constant"},
-    ],
-)
-def test_a_soup_is_refused_where_nothing_is_repeated(changes: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="--soup"):
-        _config(weights="imagenet", soup=2, **changes)
+def test_a_head_alone_is_trained_without_sam() -> None:
+    assert _config(weights="imagenet", freeze_backbone=True).sam_rho == 0
+    assert _config(weights="imagenet", freeze_backbone=True, sam_rho=0.1).sam_rho == 0.1
+    assert _config(weights="imagenet", freeze_backbone=False).sam_rho > 0
+    assert _config().sam_rho == 0
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from schemas.metadata import DatasetInfo
 from trainer import metrics, run_folder, train
 from trainer.config import TrainConfig
 from trainer.inference import Predictor
-from trainer.input import caching, pipeline
+from trainer.input import pipeline
 from trainer.sources import Sources
 
 Config = Callable[..., TrainConfig]
@@ -228,33 +228,6 @@ def test_the_recipe_of_the_tutorial_runs(command: Command, data: Path, tmp_path:
     assert history["val_mean_average_precision"][-1] == result["mean_average_precision"]
     assert "--loss=categorical_crossentropy needs one label for each image" in ended.stdout
     assert set(json.loads((tmp_path / "run" / "evaluation.json").read_text())) == METRICS
-
-
-@pytest.mark.slow
-def test_trainings_of_a_soup_share_a_cache(recipe: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second cache may not fit, since the free memory is without the first one."""
-    filled: list[str] = []
-    choose, fill = caching.choose, caching.fill_or_open
-
-    def choose_once(config: TrainConfig, *arguments: Any) -> caching.Plan:
-        if not config.freeze_backbone and filled.count("decoded"):
-            raise UserError("there is no room for another cache")
-        return choose(config, *arguments)
-
-    def count(plan: caching.Plan, *arguments: Any) -> Any:
-        filled.append(plan.content)
-        return fill(plan, *arguments)
-
-    monkeypatch.setattr(caching, "choose", choose_once)
-    monkeypatch.setattr(caching, "fill_or_open", count)
-    asked = recipe(
-        "", output=str(tmp_path / "run"), image_size=32, train_sizes=(), epochs=1, freeze_backbone=True,
-        unfreeze_epochs=1, soup=3, batch_size=24,
-    )  # fmt: skip
-    train.train_and_evaluate(asked)
-    # Of both splits, for the head and for the upper layers.
-    assert filled == ["features", "features", "decoded", "decoded"]
-    assert len(Run(asked, {}).json("history.json")["loss"]) == 4
 
 
 @pytest.mark.slow

@@ -77,8 +77,6 @@ def _phases(description: Mapping[str, Any]) -> str:
             f"The head was trained for {description['epochs']} epochs, with the backbone frozen; then the backbone "
             f"{part} with it, for {unfrozen} epochs."
         )
-        if (soup := description.get("soup", 1)) > 1:
-            words += f" This was done {soup} times from the same head: the model has the mean of their weights."
     elif description.get("freeze_backbone"):
         words = "The head was trained, with the backbone frozen."
     else:
@@ -93,7 +91,7 @@ def _mute(description: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Returns the settings that have no effect in this run, with their values."""
     names: list[str] = [] if description.get("train_sizes") else ["train_sizes"]
     if not description.get("unfreeze_epochs"):
-        names += ["unfreeze_from", "unfreeze_learning_rate", "soup"]
+        names += ["unfreeze_from", "unfreeze_learning_rate"]
     if description.get("augment") not in ("crop", "full"):
         names.append("min_crop_area")
     if description.get("augment") != "full":

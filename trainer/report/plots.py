@@ -49,10 +49,8 @@ def training(
 def beginnings(config: TrainConfig) -> list[tuple[int, str]]:
     """Returns the epochs in which other weights begin to be trained, or images of another size; none if it is one."""
     found: list[tuple[int, str]] = []
-    for number, phase in enumerate(phases.of_run(config)):
+    for phase in phases.of_run(config):
         part = {"all": "", "head": "head, ", "upper": f"from {config.unfreeze_from}, "}[phase.part]
-        if number > 1:
-            part = f"again {part}"
         for epoch in range(phase.first_epoch, phase.end):
             label = f"{part}{phase.image_size(epoch)} px"
             if not found or found[-1][1] != label:

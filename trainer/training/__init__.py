@@ -10,7 +10,7 @@ checkpoints.py  saves a training in one file, from which the same command goes o
 phase_setup.py  prepares a phase: the model that is trained, the cache, and the batches
 throughput.py   measures the speed of the input and of the model, and says which of them is slower
 compilation.py  compiles a model: loss, optimizer, learning-rate schedule
-soups.py        averages the weights of several trainings that begin with the same weights
+sharpness.py    trains with sharpness-aware minimization
 averaging.py    averages the weights of a model over the steps of its training
 resuming.py     says whether an unfinished run may be gone on with: the same settings, the same datasets
 history.py      keeps the figures of each epoch, and writes history.json

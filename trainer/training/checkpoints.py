@@ -2,7 +2,7 @@
 
     last.keras      the whole model, as Keras saves it; its zip file has two more members:
         training/progress.json    the next batch, and the history of the epochs before it
-        training/variables.npz    variables of the optimizer, of this epoch's loss, of random generators, of the soup
+        training/variables.npz    variables of the optimizer, of the loss of this epoch, of random generators
     best.keras      the whole model after the epoch with the lowest validation loss
 
 A file is written beside the old one and renamed, so that each is whole at any moment.
@@ -26,7 +26,6 @@ from trainer import run_folder
 from trainer.system import strategies
 from trainer.training import averaging
 from trainer.training.history import History
-from trainer.training.soups import Soup
 
 LAST, BEST = "last.keras", "best.keras"
 _PROGRESS, _VARIABLES = "training/progress.json", "training/variables.npz"
@@ -78,14 +77,13 @@ class Checkpoints:
         if self._writes:
             self._best = network.get_weights()
 
-    def save(self, network: keras.Model, trained: keras.Model, progress: Progress, soup: Soup) -> None:
+    def save(self, network: keras.Model, trained: keras.Model, progress: Progress) -> None:
         """Saves a training.
 
         Args:
             network: the whole model.
             trained: the compiled model that is trained, which shares its weights.
             progress: the place of the training.
-            soup: trainings of the run that have ended.
         """
         if not self._writes:
             return
@@ -98,12 +96,12 @@ class Checkpoints:
             network.save(path)
             with zipfile.ZipFile(path, "a") as file:
                 file.writestr(_PROGRESS, json.dumps(dataclasses.asdict(progress)))
-                variables = {**_of_training(trained), **_of_network(network), **soup.state()}
+                variables = {**_of_training(trained), **_of_network(network)}
                 file.writestr(_VARIABLES, _pack(variables))
         self.saved, self._time = (progress.epoch, progress.step), time.monotonic()
 
-    def load(self, network: keras.Model, soup: Soup) -> Progress | None:
-        """Gives a model and a soup what the last checkpoint has of them: weights, and states of random generators.
+    def load(self, network: keras.Model) -> Progress | None:
+        """Gives a model what the last checkpoint has of it: weights, and states of random generators.
 
         Returns:
             The place of the training; None if there is no checkpoint.
@@ -120,7 +118,6 @@ class Checkpoints:
                 progress = Progress(**json.loads(file.read(_PROGRESS)))
                 with np.load(io.BytesIO(file.read(_VARIABLES)), allow_pickle=False) as saved:
                     _assign(_of_network(network), saved)
-                    soup.restore({name: _numbered(saved, name) for name in soup.state()})
         except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
             raise _damaged(path, error) from error
         self.saved = (progress.epoch, progress.step)
@@ -161,20 +158,10 @@ def _assign(variables: Mapping[str, Sequence[Any]], saved: Mapping[str, np.ndarr
             variable.assign(saved[f"{name}_{i}"])
 
 
-def _numbered(saved: Mapping[str, np.ndarray], name: str) -> list[np.ndarray]:
-    """Returns the arrays that `_pack` has numbered."""
-    found: list[np.ndarray] = []
-    while f"{name}_{len(found)}" in saved:
-        found.append(saved[f"{name}_{len(found)}"])
-    return found
-
-
 def _pack(arrays: dict[str, Sequence[Any]]) -> bytes:
     buffer = io.BytesIO()
     named: dict[str, Any] = {
-        f"{name}_{i}": one if isinstance(one, np.ndarray) else strategies.value_of(one)
-        for name, each in arrays.items()
-        for i, one in enumerate(each)
+        f"{name}_{i}": strategies.value_of(one) for name, each in arrays.items() for i, one in enumerate(each)
     }
     np.savez(buffer, **named)
     return buffer.getvalue()

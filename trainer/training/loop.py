@@ -21,9 +21,8 @@ from tqdm import tqdm
 from multihot import signals
 from trainer.input import services
 from trainer.system import strategies
-from trainer.training import history, validation
+from trainer.training import averaging, history, validation
 from trainer.training.checkpoints import Checkpoints, Progress
-from trainer.training.soups import Soup
 
 # How often a batch of data services is asked for, and the pause before it is asked for again.
 _ATTEMPTS, _PAUSE_SECONDS = 5, 1.0
@@ -40,8 +39,6 @@ class Work:
         epoch: variable from which the dataset takes the number of its epoch.
         callbacks: called after each step and epoch, in this order; the first ones add to the logs of an epoch.
         patience: epochs without a lower validation loss after which the training ends early; 0: it does not.
-        repeated_at: the epoch at which the weights go back to those at the start of the phase, for another training of
-            the soup; 0: at none.
         is_served: whether data services prepare the dataset, so that it may be lost within an epoch.
     """
 
@@ -51,16 +48,13 @@ class Work:
     epoch: tf.Variable
     callbacks: Sequence[keras.callbacks.Callback]
     patience: int
-    repeated_at: int = 0
     is_served: bool = False
 
 
 class Loop:
     """Trains the epochs of a run, and saves its progress."""
 
-    def __init__(
-        self, network: keras.Model, folder: Path, checkpoints: Checkpoints, progress: Progress, soup: Soup
-    ) -> None:
+    def __init__(self, network: keras.Model, folder: Path, checkpoints: Checkpoints, progress: Progress) -> None:
         """Prepares a training.
 
         Args:
@@ -68,9 +62,8 @@ class Loop:
             folder: of the run.
             checkpoints: of the run.
             progress: the place from which to train; it is changed.
-            soup: trainings of the run that have ended; it is changed.
         """
-        self._network, self._folder, self._soup = network, folder, soup
+        self._network, self._folder = network, folder
         self._checkpoints, self._progress = checkpoints, progress
 
     def train(self, work: Work, *, end: int, num_epochs: int) -> None:
@@ -100,17 +93,11 @@ class Loop:
         """Trains the rest of an epoch, validates, and saves if it is time."""
         progress, start = self._progress, time.monotonic()
         logs = self._train_epoch(work, num_epochs)
-        with self._soup.mixed(work.trained):
+        with averaging.averaged(work.trained):
             for callback in work.callbacks:
                 callback.on_epoch_end(progress.epoch, logs)
             self._end_epoch(logs)
         print(_line(progress.epoch, num_epochs, logs, time.monotonic() - start), flush=True)
-        if progress.epoch == work.repeated_at:
-            self._soup.add(work.trained)
-            print(
-                f"Training {self._soup.count} of the soup has ended. The next one begins with the same head.",
-                flush=True,
-            )
         is_last = progress.epoch == num_epochs or validation.should_stop(progress.history, work.patience)
         if is_last or self._checkpoints.is_due():
             self.save(work.trained)
@@ -118,7 +105,7 @@ class Loop:
 
     def save(self, trained: keras.Model) -> None:
         """Saves a checkpoint."""
-        self._checkpoints.save(self._network, trained, self._progress, self._soup)
+        self._checkpoints.save(self._network, trained, self._progress)
 
     def _train_epoch(self, work: Work, num_epochs: int) -> dict[str, float]:
         """Trains the rest of an epoch. Returns the means over all of it."""

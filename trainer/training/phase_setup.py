@@ -15,7 +15,7 @@ from trainer.input.pipeline import CachedSplit
 from trainer.models import model, unfreezing
 from trainer.sources import Sources
 from trainer.system import memory, strategies
-from trainer.training import compilation, throughput
+from trainer.training import compilation, sharpness, throughput
 
 # Steps of a head between two looks of Python at them, which take longer than the steps: an epoch of the tutorial's
 # recipe takes 0.37 s with 1, 0.12 to 0.14 s with 50, and no less with all in one (scripts/bench_input --only=backbone).
@@ -43,7 +43,7 @@ class Setup(NamedTuple):
         return bool(self.config.data_service) and self.features is None
 
 
-def set_up(config: TrainConfig, part: str, network: keras.Model, data: Sources, cached: Plan | None = None) -> Setup:
+def set_up(config: TrainConfig, part: str, network: keras.Model, data: Sources) -> Setup:
     """Decides what a phase caches, and compiles its model.
 
     Args:
@@ -51,28 +51,25 @@ def set_up(config: TrainConfig, part: str, network: keras.Model, data: Sources, 
         part: of the network that is trained, see phases.Phase.
         network: the model of the run; which of its layers are trained is changed.
         data: datasets of the run.
-        cached: the plan of a cache that is there already, for a phase that is repeated: free memory is without it.
     """
     _choose_weights(network, config, part)
     fixed = None
     if config.features_are_fixed:
         extractor, head = model.extractor_and_head(network)
         fixed = features.of_backbone(config, network, extractor)
-    plan = cached or caching.choose(config, data, fixed)
+    plan = caching.choose(config, data, fixed)
     # The order of examples depends on it, and another worker may have less memory.
     flags = CHOICES["cache"]
     agreed = flags[strategies.from_chief(flags.index(plan.flag), strategies.place(config))]
     if agreed != plan.flag:
         plan = caching.choose(dataclasses.replace(config, cache=agreed), data, fixed)
-    if plan.content == "features":
-        # With a strategy, a step is a call.
-        steps = _HEAD_STEPS_PER_EXECUTION if config.strategy == "none" else 1
-        compilation.compile_network(head, config, data, steps_per_execution=steps)
-        return Setup(config, head, plan, fixed)
+    is_head = plan.content == "features"
+    # With a strategy, a step is a call.
+    steps = _HEAD_STEPS_PER_EXECUTION if is_head and config.strategy == "none" else 1
     # A model of its own, of the same layers: each phase has another optimizer, and the whole model has none.
-    trained = keras.Model(network.inputs, network.outputs, name=network.name)
-    compilation.compile_network(trained, config, data)
-    return Setup(config, trained, plan, None)
+    trained = sharpness.model_of(head if is_head else network, config.sam_rho)
+    compilation.compile_network(trained, config, data, steps_per_execution=steps)
+    return Setup(config, trained, plan, fixed if is_head else None)
 
 
 def _choose_weights(network: keras.Model, config: TrainConfig, part: str) -> None:

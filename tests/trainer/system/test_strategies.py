@@ -38,7 +38,15 @@ def build(image_shape, num_classes):
     return Model(pixels, layers.Conv2D(8, 3, activation="relu", padding="same")(x))
 """
 # Eight steps an epoch.
-_FLAGS = ("--image_size=32", "--batch_size=6", "--epochs=8", "--learning_rate=1e-2", "--augment=full", "--ema=0.9")
+_FLAGS = (
+    "--image_size=32",
+    "--batch_size=6",
+    "--epochs=8",
+    "--learning_rate=1e-2",
+    "--augment=full",
+    "--ema=0.9",
+    "--sam_rho=0.15",
+)
 _FLOAT32 = "--precision=float32"
 
 

@@ -12,7 +12,6 @@ import pytest
 from multihot.errors import UserError
 from trainer.training import checkpoints
 from trainer.training.checkpoints import BEST, LAST, Checkpoints, Progress
-from trainer.training.soups import Soup
 
 
 def _network(seed: int = 0) -> keras.Model:
@@ -33,7 +32,7 @@ def _saved(folder: Path, progress: Progress, seconds: float = 0) -> tuple[Checkp
     network = _network()
     _fit(network)
     kept = Checkpoints(folder / "checkpoints", seconds)
-    kept.save(network, network, progress, Soup())
+    kept.save(network, network, progress)
     return kept, network
 
 
@@ -42,7 +41,7 @@ def test_a_training_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
     _, network = _saved(tmp_path, progress)
     other = _network(seed=7)
     again = Checkpoints(tmp_path / "checkpoints", 0)
-    assert again.load(other, Soup()) == progress
+    assert again.load(other) == progress
     again.load_variables(other)
     assert again.saved == (2, 5)
     for one in (network, other):
@@ -54,7 +53,7 @@ def test_a_training_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
 
 
 def test_without_a_checkpoint_there_is_no_progress(tmp_path: Path) -> None:
-    assert Checkpoints(tmp_path / "checkpoints", 0).load(_network(), Soup()) is None
+    assert Checkpoints(tmp_path / "checkpoints", 0).load(_network()) is None
 
 
 def test_the_file_is_a_model_for_everyone(tmp_path: Path) -> None:
@@ -69,7 +68,7 @@ def test_the_best_weights_are_those_that_were_remembered(tmp_path: Path) -> None
     best = network.get_weights()
     kept.remember_best(network)
     _fit(network)
-    kept.save(network, network, Progress(epoch=3), Soup())
+    kept.save(network, network, Progress(epoch=3))
     files = {path.name: keras.saving.load_model(path, compile=False) for path in (tmp_path / "checkpoints").iterdir()}
     assert set(files) == {LAST, BEST}
     np.testing.assert_array_equal(files[BEST].get_weights()[0], best[0])
@@ -99,8 +98,8 @@ def test_a_kill_at_any_moment_leaves_the_checkpoint_before_or_the_new_one(
         patch.setattr(os, "replace", lambda *arguments: (killed(), replace(*arguments)))
         with pytest.raises(SystemExit):
             for _ in range(3):
-                kept.save(network, network, Progress(epoch=2), Soup())
-    found = Checkpoints(tmp_path / "checkpoints", 0).load(_network(), Soup())
+                kept.save(network, network, Progress(epoch=2))
+    found = Checkpoints(tmp_path / "checkpoints", 0).load(_network())
     assert found is not None
     assert found.epoch in (1, 2)
 
@@ -108,7 +107,7 @@ def test_a_kill_at_any_moment_leaves_the_checkpoint_before_or_the_new_one(
 def test_an_undefined_figure_survives_the_file(tmp_path: Path) -> None:
     progress = Progress(epoch=1, history={"loss": [0.5], "val_mean_average_precision": [None]})
     _saved(tmp_path, progress)
-    assert Checkpoints(tmp_path / "checkpoints", 0).load(_network(), Soup()) == progress
+    assert Checkpoints(tmp_path / "checkpoints", 0).load(_network()) == progress
 
 
 @pytest.mark.parametrize("damage", ["cut", "no progress", "other progress", "nothing of training"])
@@ -127,7 +126,7 @@ def test_a_damaged_checkpoint_is_named(damage: str, tmp_path: Path) -> None:
             for name, data in members.items():
                 file.writestr(name, data)
     with pytest.raises(UserError) as raised:
-        kept.load(network, Soup())
+        kept.load(network)
     assert str(raised.value).startswith(f"The checkpoint {path} cannot be used: ")
     assert str(raised.value).endswith("Start again: --overwrite")
 
@@ -140,5 +139,5 @@ def test_a_checkpoint_is_due_after_its_seconds(tmp_path: Path, monkeypatch: pyte
     assert not kept.is_due()
     now[0] += 1
     assert kept.is_due()
-    kept.save(network, network, Progress(), Soup())
+    kept.save(network, network, Progress())
     assert not kept.is_due()

@@ -107,7 +107,14 @@ def _assert_same(one: Path, other: Path) -> None:
 # Six steps an epoch, three epochs.
 FLAGS = ("--image_size=32", "--batch_size=8", "--deterministic", "--epochs=3")
 SCRATCH = (*FLAGS, "--train_sizes=16x1,32x2", "--augment=full")
-TUNED = (*FLAGS, "--freeze_backbone", "--unfreeze_epochs=1", "--soup=2", "--unfreeze_from=0.5", "--train_sizes=32x1")
+TUNED = (
+    *FLAGS,
+    "--freeze_backbone",
+    "--unfreeze_epochs=2",
+    "--sam_rho=0.05",
+    "--unfreeze_from=0.5",
+    "--train_sizes=32x1",
+)
 
 
 @pytest.mark.slow
@@ -142,12 +149,12 @@ TUNED = (*FLAGS, "--freeze_backbone", "--unfreeze_epochs=1", "--soup=2", "--unfr
             (*TUNED, "--cache=auto"),
             [
                 (signal.SIGKILL, "saved", 1, 2),
-                # Within the first training of the soup; before its validation; between it and the second one.
+                # Within the first epoch of the upper layers; before its validation; after it.
                 (signal.SIGINT, "asked", 2, 6),
                 (signal.SIGINT, "validated", 100, 1),
                 (signal.SIGTERM, "asked", 100, 1),
             ],
-            id="features, then a soup of unfrozen backbones",
+            id="features, then a backbone that is unfrozen",
         ),
     ],
 )

@@ -52,7 +52,11 @@ class _SharpnessAware(keras.Model):
         # With a strategy, Keras divides the loss among the replicas.
         whole = loss * tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, loss.dtype)
         self._loss_tracker.update_state(whole, sample_weight=tf.shape(images)[0])
-        nearby = self._nearby(variables, tape.gradient(scaled, variables))
+        # A layer may have weights that it does not use.
+        zero = tf.UnconnectedGradients.ZERO
+        upwards = tape.gradient(scaled, [variable.value for variable in variables], unconnected_gradients=zero)
+        # The gradient of an embedding has some of its rows.
+        nearby = self._nearby(variables, [tf.convert_to_tensor(gradient) for gradient in upwards])
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(nearby)
             # The scope leaves out all that this pass would change. The first one has updated batch normalization.
@@ -67,6 +71,6 @@ class _SharpnessAware(keras.Model):
         # All replicas take the gradient at the same weights, as one device would.
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
             replica = tf.distribute.get_replica_context()
-            gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
+            gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         scale = self._rho / tf.maximum(tf.linalg.global_norm(gradients), _LEAST_NORM)
         return [variable.value + scale * gradient for variable, gradient in zip(variables, gradients, strict=True)]

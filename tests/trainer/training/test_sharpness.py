@@ -103,3 +103,26 @@ def test_a_loss_that_is_scaled_gives_the_same_step() -> None:
         )
         ends.append(_weights(network))
     _assert_close(ends[1], ends[0])
+
+
+class _Positions(keras.layers.Layer):
+    """Adds an embedding of each position, as transformers do. It has another weight, which it does not use."""
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        self._embedding = keras.layers.Embedding(shape[1], 1)
+        self._embedding.build((shape[1],))
+        self._unused = self.add_weight(shape=(2,), initializer="ones")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return inputs + tf.reshape(self._embedding(tf.range(3)), (1, 3))
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
+def test_embeddings_and_weights_that_are_not_used_are_no_obstacle() -> None:
+    inputs = keras.Input((3,))
+    positions = _Positions()
+    network = keras.Model(inputs, keras.layers.Dense(2, activation="sigmoid")(positions(inputs)))
+    start, unused = positions._embedding.embeddings.numpy(), positions._unused.numpy()
+    _compiled(network, 0.5).train_on_batch(*_batch())
+    assert not np.array_equal(positions._embedding.embeddings, start)
+    np.testing.assert_array_equal(positions._unused, unused)

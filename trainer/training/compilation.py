@@ -69,7 +69,7 @@ def schedule(config: TrainConfig, steps: int) -> float | keras.optimizers.schedu
     """
     if config.schedule == "constant":
         return config.learning_rate
-    warmup = min(_WARMUP_EPOCHS, config.epochs // 2) * steps
+    warmup = int(min(_WARMUP_EPOCHS, config.epochs / 2) * steps)
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else config.learning_rate,
         decay_steps=config.epochs * steps - warmup,

@@ -50,7 +50,8 @@ train.train_and_evaluate(
     [
         pytest.param(10, 18, id="three epochs"),
         pytest.param(4, 12, id="half of a short run"),
-        pytest.param(1, 0, id="none"),
+        pytest.param(5, 15, id="half of an odd number of epochs"),
+        pytest.param(1, 3, id="half of one epoch"),
     ],
 )
 def test_the_cosine_schedule_warms_up_and_falls_to_0(epochs: int, warmup: int, config: Config) -> None:

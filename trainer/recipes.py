@@ -47,7 +47,7 @@ _FINE_TUNING: Mapping[str, Any] = {
     "image_size": 224,
     "epochs": 30,
     "learning_rate": 3e-3,
-    # Beside SAM, mixup gained nothing.
+    # SAM did better without it (docs/recipes.md).
     "mixup": 0.0,
     "sam_rho": 0.05,
     "test_time_flip": True,

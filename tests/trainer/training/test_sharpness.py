@@ -1,4 +1,4 @@
-"""Steps of SAM follow the gradient at nearby weights, and change all else as steps of Keras do."""
+"""A step of SAM follows the gradient at nearby weights. Its loss and its statistics are those of a step of Keras."""
 
 from typing import Any
 

@@ -66,7 +66,11 @@ class ColumnSample(NamedTuple):
 
 
 def check_filenames(
-    where: str, filename: ColumnSample, others: Sequence[ColumnSample], is_file: Callable[[ColumnSample], bool]
+    where: str,
+    filename: ColumnSample,
+    others: Sequence[ColumnSample],
+    is_file: Callable[[ColumnSample], bool],
+    may_be_file: Callable[[ColumnSample], bool],
 ) -> None:
     """Checks that no other column looks like the one with the file names.
 
@@ -75,6 +79,7 @@ def check_filenames(
         filename: the column that is taken for the file names, since it is the first.
         others: all other columns.
         is_file: whether a column holds names of files in the folder of images.
+        may_be_file: whether it would hold such names if an ending were added to them.
 
     Raises:
         UserError: another one has names of images, or is called so, and this one has none.
@@ -82,6 +87,9 @@ def check_filenames(
     if any(map(is_image_name, filename.filled)) or is_file(filename):
         return
     found = [other for other in others if other.filled and all(map(is_image_name, other.filled))]
+    # Numbers of rows with an ending may be names of files too, but not of those that belong to the rows.
+    if may_be_file(filename) and not any(map(is_file, found)):
+        return
     if not found and not _OF_FILES.fullmatch(filename.name):
         found = [other for other in others if _OF_FILES.fullmatch(other.name) and len(_texts(other)) > 1]
     if found:

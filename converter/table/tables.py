@@ -4,6 +4,7 @@ Several files can form one table: each has its own order of columns, and all hav
 """
 
 import dataclasses
+import functools
 import itertools
 import re
 from collections import Counter
@@ -180,14 +181,19 @@ def _several(
 
 
 def _check_names_of_files(options: ConvertOptions, tables: Sequence[Table], columns: Iterable[ColumnSample]) -> None:
-    def is_file(column: ColumnSample) -> bool:
-        suffixes = [options.filename_suffix] if options.filename_suffix else ["", ".jpg", ".png"]
+    def has_files(suffixes: Sequence[str], column: ColumnSample) -> bool:
         return any(header.is_file(options, str(cell), suffix) for cell in column.filled[:3] for suffix in suffixes)
 
     if not options.filename_column:
         name = tables[0].columns[tables[0].filename]
         by_name = {column.name: column for column in columns}
-        misfits.check_filenames(tables[0].header, by_name.pop(name), [*by_name.values()], is_file)
+        misfits.check_filenames(
+            tables[0].header,
+            by_name.pop(name),
+            [*by_name.values()],
+            is_file=functools.partial(has_files, [options.filename_suffix]),
+            may_be_file=functools.partial(has_files, () if options.filename_suffix else (".jpg", ".png")),
+        )
 
 
 def _sample(options: ConvertOptions, tables: Sequence[Table]) -> tuple[list[ColumnSample], list[ColumnSample], int]:

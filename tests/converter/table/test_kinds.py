@@ -313,6 +313,16 @@ def test_a_first_column_that_names_files_is_that_of_the_file_names(tmp_path: Pat
         read_tables(options)
 
 
+def test_numbers_of_rows_are_no_names_of_files_beside_names_of_files(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"{number}.jpg").touch()
+    table = tmp_path / "labels.csv"
+    # The label of 2.jpg must not become that of 1.jpg by way of --ignore_columns=file --filename_suffix=.jpg.
+    table.write_text("id,file,sea,sun\n1,2.jpg,1,0\n2,1.jpg,0,1\n")
+    with pytest.raises(UserError, match=r"first column, 'id', holds .*: --filename_column=file$"):
+        read_tables(ConvertOptions(csv=str(table), images=str(tmp_path), output="data"))
+
+
 def test_the_message_about_a_missing_header_shows_one(read: ReadCsv) -> None:
     for row, header in (("a.jpg,cat", "filename,label"), ("a.jpg,1,0", "filename,class1,class2")):
         with pytest.raises(UserError, match=f"write a line above it, such as: {header}$"):

@@ -71,16 +71,14 @@ class Matcher:
         rejected = [row for row in given if isinstance(row, Reject)]
         candidates = [row for row in given if isinstance(row, Row)]
         yield from rejected
+        yield from () if given else found
+        # Names that --filename_match takes for one, or that differ in composed and decomposed characters alone.
+        if len(found) > 1:
+            yield from _ambiguous(candidates, found)
+            return
         if self._place:
-            yield from () if given else found
-            if len(found) > 1:
-                yield from _ambiguous(candidates, found)
-                return
             filename = nfc(found[0].name) if found else min((row.filename for row in candidates), default="")
             candidates = [places.placed(row, filename, self._place) for row in candidates]
-        else:
-            # File names that differ only in composed and decomposed characters count as one: rows can name the first.
-            yield from found[1 if given else 0 :]
         conflicting = list(self._conflicts(candidates, rejected))
         if conflicting or not candidates:
             yield from conflicting
@@ -138,6 +136,8 @@ def _union(labels: Sequence[bytes]) -> bytes:
 
 def _ambiguous(rows: Iterable[Row], files: Sequence[File]) -> Iterator[Reject]:
     names = " and ".join(repr(nfc(file.name)) for file in files[:2])
+    if nfc(files[0].name) == nfc(files[1].name):
+        names = f"{names}, one in composed and one in decomposed characters"
     more = f" and {len(files) - 2} more" if len(files) > 2 else ""
     for row in rows:
         yield _reject(row, Reason.AMBIGUOUS_NAME, f"the folder has {names}{more}")

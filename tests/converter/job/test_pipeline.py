@@ -276,17 +276,17 @@ def test_a_name_is_found_however_it_is_spelled(convert: Convert, tmp_path: Path,
     assert (info.num_examples, info.rejects, info.unlisted) == (2, {}, 0)
 
 
-def test_of_two_files_of_one_name_the_second_counts_as_unlisted(
-    convert: Convert, tmp_path: Path, images: Path, draw: Draw, read_shards: ReadShards
+def test_a_row_that_may_mean_two_files_of_one_name_is_rejected(
+    convert: Convert, tmp_path: Path, images: Path, draw: Draw
 ) -> None:
     for form in ("NFC", "NFD"):
         (images / unicodedata.normalize(form, "été.jpg")).write_bytes(draw(len(form)))
     if len(list(images.iterdir())) < 2:
         pytest.skip("this file system takes both for one")
-    (tmp_path / "labels.csv").write_text("file,x,y\nété.jpg,1,0\n", encoding="utf-8")
-    info = convert(csv=tmp_path / "labels.csv", images=images)
-    assert (info.num_examples, info.unlisted) == (1, 1)
-    assert _membership(tmp_path / "out/scenes/1.0.0", read_shards).keys() == {"été.jpg"}
+    (images / "a.jpg").write_bytes(draw())
+    (tmp_path / "labels.csv").write_text("file,x,y\nété.jpg,1,0\na.jpg,1,0\n", encoding="utf-8")
+    info = convert(csv=tmp_path / "labels.csv", images=images, max_rejects=1)
+    assert (info.num_examples, info.rejects, info.unlisted) == (1, {"ambiguous_name": 1}, 0)
 
 
 def test_rows_that_disagree_are_rejected_in_every_order(

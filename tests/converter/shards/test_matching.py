@@ -83,10 +83,13 @@ def test_the_limit_of_bytes_is_inclusive() -> None:
     )
 
 
-def test_of_two_files_of_one_name_the_rows_name_the_first() -> None:
-    other = _FILE._replace(path="images/b.jpg")
-    assert list(match([_row(2)], [other, _FILE])) == [other, Source(_row(2), _FILE)]
-    assert list(match([], [other, _FILE])) == [_FILE, other]
+def test_a_name_that_may_mean_two_files_of_composed_and_decomposed_characters_is_rejected() -> None:
+    files = [File(name, f"images/{name}", 10) for name in ("e\u0301.jpg", "\u00e9.jpg")]
+    rows = [_row(line)._replace(filename="\u00e9.jpg") for line in (2, 3)]
+    found = [one for one in match(rows, files) if isinstance(one, Reject)]
+    assert [(one.line, one.reason) for one in found] == [(2, Reason.AMBIGUOUS_NAME), (3, Reason.AMBIGUOUS_NAME)]
+    assert found[0].detail == "the folder has 'é.jpg' and 'é.jpg', one in composed and one in decomposed characters"
+    assert list(match([], files)) == files
 
 
 @given(st.lists(st.builds(_row, st.integers(2, 99), st.sampled_from([b"\0", b"\1"])), max_size=6), st.randoms())

@@ -96,7 +96,8 @@ def reader(lines: Iterable[str], delimiter: str) -> "_csv.Reader":
     """Returns the reader of the cells of lines."""
     if delimiter == BLANKS:
         return csv.reader(map(_trimmed, lines), delimiter=" ", skipinitialspace=True)
-    return csv.reader(lines, delimiter=delimiter)
+    # Blanks around cells have no meaning. Before a quote, they would make it a part of the cell: a.jpg, "sea,sun"
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
 
 
 def _trimmed(line: str) -> str:

@@ -89,6 +89,19 @@ def test_a_delimiter_inside_quotes_is_no_delimiter(read: ReadCsv) -> None:
     assert read('file;"a,b,c";"d,e"\n1;1;0\n').table.columns == ("file", "a,b,c", "d,e")
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_quoted_cell_may_stand_behind_blanks(read: ReadCsv, delimiter: str) -> None:
+    found = read('"file"; "sea"; "a;b"\n "1.jpg"; "1";  "0" \n'.replace(";", delimiter))
+    assert found.table.columns == ("file", "sea", f"a{delimiter}b")
+    assert (found.names, found.rows[0].labels) == (["1.jpg"], b"\1\0")
+
+
+def test_names_in_quotes_behind_blanks_are_those_of_one_cell(read: ReadCsv) -> None:
+    found = read('file, labels\n1.jpg, "sea,sun"\n2.jpg, sun\n')
+    assert found.table.classes == ("sea", "sun")
+    assert [row.labels for row in found.rows] == [b"\1\1", b"\0\1"]
+
+
 def test_columns_can_be_chosen_in_any_order(read: ReadCsv) -> None:
     text = "id,sea,path,desert,part\n7,1,a.jpg,0,train\n"
     found = read(text, filename_column="path", label_columns=("desert", "sea"), split_column="part")

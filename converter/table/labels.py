@@ -20,6 +20,7 @@ from converter.options import ConvertOptions
 from converter.rejects import Reason, RowRejectedError
 from converter.table.parquet import Cell
 from converter.text import nfc, some
+from multihot.errors import UserError
 from schemas import example
 
 POSITIVE, NEGATIVE, UNKNOWN = 1, 0, example.UNKNOWN
@@ -84,14 +85,24 @@ class Meanings(dict[Cell, int]):
     """
 
     def __init__(self, options: ConvertOptions):
+        """Stores the meanings.
+
+        Raises:
+            UserError: two flags that were given have the same cell.
+        """
         super().__init__()
         self._by_text: dict[str, int] = {}
-        for value, cells in (
-            (NEGATIVE, options.negative_labels),
-            (POSITIVE, options.positive_labels),
-            (UNKNOWN, options.unknown_labels),
+        flag_of: dict[str, str] = {}
+        for value, flag, cells, default in (
+            (NEGATIVE, "--negative_labels", options.negative_labels, ConvertOptions.negative_labels),
+            (POSITIVE, "--positive_labels", options.positive_labels, ConvertOptions.positive_labels),
+            (UNKNOWN, "--unknown_labels", options.unknown_labels, ConvertOptions.unknown_labels),
         ):
             self._by_text |= {canonical(cell): value for cell in cells}
+            for cell in () if cells == default else cells:
+                other = flag_of.setdefault(canonical(cell), flag)
+                if other != flag:
+                    raise UserError(f"{other} and {flag} both have {cell!r}: give each cell one meaning.")
         given = (*options.negative_labels, *options.unknown_labels)
         self._given = {canonical(cell) for cell in given} - {"0", "false"}
 

@@ -169,6 +169,23 @@ def test_flags_say_what_cells_mean(read: ReadCsv, given: dict[str, Any], cells: 
         assert [set(row.labels) for row in found.rows] == [{int(label)} for label in labels.split()]
 
 
+@pytest.mark.parametrize(
+    ("given", "flags"),
+    [
+        ({"negative_labels": ("0", ""), "unknown_labels": ("-1", " ")}, "--negative_labels and --unknown_labels"),
+        ({"positive_labels": ("YES",), "unknown_labels": ("yes",)}, "--positive_labels and --unknown_labels"),
+        ({"positive_labels": ("1.0",), "negative_labels": ("0", "1")}, "--negative_labels and --positive_labels"),
+    ],
+)
+def test_two_flags_that_give_a_cell_two_meanings_are_refused(read: ReadCsv, given: dict[str, Any], flags: str) -> None:
+    with pytest.raises(UserError, match=f"{flags} both have '.*': give each cell one meaning"):
+        read("file,sea,sky\n1.jpg,1,0\n", **given)
+
+
+def test_a_flag_may_give_a_cell_of_a_default_another_meaning(read: ReadCsv) -> None:
+    assert read("file,sea,sky\n1.jpg,1,0\n", unknown_labels=("0",)).rows[0].labels == b"\1\2"
+
+
 def test_cells_of_names_that_mean_none_or_unknown(read: ReadCsv) -> None:
     found = read(_table(["cat", "none", "nan", "cat,dog"]), negative_labels=("none",), unknown_labels=("nan",))
     assert found.table.classes == ("cat", "dog")

@@ -170,9 +170,10 @@ def _glimpse_of_columns(options: ConvertOptions, path: str) -> Glimpse | None:
         with contextlib.suppress(UserError, OSError):
             names, first = _first_rows(each, path)
             form = records.form(path, each)
+            types = records.unusable(path)
             columns = [
-                _column(name, _kind_of(options, cells), cells)
-                for name, cells in zip(names, _transposed(first, len(names)), strict=True)
+                _column(name, types.get(i) or _kind_of(options, cells), Counter() if i in types else cells)
+                for i, (name, cells) in enumerate(zip(names, _transposed(first, len(names)), strict=True))
             ]
             return Glimpse(path, form, tuple(columns), len(first))
     return None
@@ -187,12 +188,17 @@ def _glimpse_of_lines(options: ConvertOptions, path: str) -> Glimpse | None:
 
 
 def _first_rows(options: ConvertOptions, path: str) -> tuple[Sequence[str], list[Sequence[Cell]]]:
-    """Returns the names of the columns, and the first rows; of a damaged file, those before the damage."""
+    """Returns the names of the columns, and the first rows; of a damaged file, those before the damage.
+
+    The cells of columns of a type that no table uses, as a Parquet file may have them, are "".
+    """
     names = [str(cell).strip() for cell in records.read_header(path, options).cells]
     number = max(20, min(_SAMPLE_ROWS, _SAMPLE_CELLS // max(1, len(names))))
-    indices = range(len(names))
     first: list[Sequence[Cell]] = []
     with contextlib.suppress(UserError, OSError):
+        indices = sorted({*range(len(names))} - {*records.unusable(path)})
+        if not indices:
+            return names, first
         for record in itertools.islice(records.read_records(path, options, indices, lists=indices), number):
             first.append(record.cells)
     return names, first
@@ -213,13 +219,14 @@ def _column(name: str, use: str, cells: Counter[Cell]) -> Column:
 def _columns(options: ConvertOptions, table: Table) -> Iterator[Column]:
     """Yields the columns of a table with their use."""
     _, first = _first_rows(options, table.path)
+    types = records.unusable(table.path)
     uses = {table.filename: "names of files"}
     uses |= {column.place: _use(column) for column in table.labels}
     for place, use in ((table.split, "split"), (table.group, "group"), (table.value, "whether the label holds")):
         if place is not None:
             uses[place] = use
     for i, cells in enumerate(_transposed(first, len(table.columns))):
-        yield _column(table.columns[i], uses.get(i, "not used"), cells)
+        yield _column(table.columns[i], uses.get(i, "not used"), Counter() if i in types else cells)
 
 
 def _use(column: LabelColumn) -> str:

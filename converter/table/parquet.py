@@ -42,6 +42,17 @@ def num_rows(path: str, file: BinaryIO) -> int:
         return int(_open(file).metadata.num_rows)
 
 
+def unusable(path: str, file: BinaryIO) -> dict[int, str]:
+    """Returns the types of the columns that hold neither cells nor lists of them, by their indices.
+
+    Raises:
+        UserError: the file is damaged, or not Parquet.
+    """
+    with _readable(path):
+        types = _open(file).schema_arrow.types
+    return {i: str(kind) for i, kind in enumerate(types) if not (_is_text(kind) or _is_list(kind))}
+
+
 def rows(
     path: str, file: BinaryIO, columns: Collection[int], lists: Collection[int]
 ) -> Iterator[tuple[int, tuple[Cell, ...]]]:
@@ -52,7 +63,8 @@ def rows(
         for i in columns:
             if not _is_text(schema.types[i]) and not (i in lists and _is_list(schema.types[i])):
                 raise UserError(
-                    f"{path}: column {schema.names[i]!r} must hold text, numbers or booleans, not {schema.types[i]}."
+                    f"{path}: column {schema.names[i]!r} must hold text, numbers or booleans, not {schema.types[i]}. "
+                    "Leave it out by --ignore_columns, or choose others by --filename_column and --label_columns"
                 )
         wanted = sorted(columns)
         batches = parquet.iter_batches(

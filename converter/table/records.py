@@ -94,6 +94,16 @@ def form(path: str, options: ConvertOptions) -> str:
     return f"CSV, {between} between the cells, {encoding.removesuffix('-sig')}"
 
 
+def unusable(path: str) -> dict[int, str]:
+    """Returns the types of the columns of a Parquet file that hold neither cells nor lists of them; {} for a CSV.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    with open_contents(path) as (file, head):
+        return parquet.unusable(path, file) if _is_parquet(path, file, head) else {}
+
+
 def first_lines(path: str, options: ConvertOptions, number: int) -> list[str]:
     """Returns the first lines of a file as they are, with replacements for bytes that --encoding cannot decode.
 

@@ -1,11 +1,14 @@
 """A look at a table and a folder says what a conversion would make of them, and prints the command that converts."""
 
+import datetime
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from converter.dataset.lists import read_csv
@@ -194,6 +197,27 @@ def test_shows_the_use_of_columns_of_every_kind(
     status, lines = _look(capsys, _table(rows, header), "--images=images", *flags)
     assert status == 0
     assert [line for line in expected if line not in lines] == [], lines
+
+
+def test_columns_of_other_types_in_parquet_do_not_hide_those_beside_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{i}.jpg" for i in range(9)]
+    columns = {"file": names, "cat": [True] * 9, "taken": [datetime.datetime(2021, 1, 1)] * 9, "image": [b"x"] * 9}
+    pq.write_table(pa.table(columns), folder / "labels.parquet")
+    error, lines = _look(capsys, "labels.parquet", "--images=images")
+    assert "'taken' must hold text" in str(error)
+    assert "Leave it out by --ignore_columns" in str(error)
+    assert lines[1:] == [
+        "  column  looks like       cells",
+        "  file    names of images  0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, 5.jpg, 6.jpg, 7.jpg, ...",
+        "  cat     0 and 1          True",
+        "  taken   timestamp[us]",
+        "  image   binary",
+        "",
+    ]
+    _, lines = _look(capsys, "labels.parquet", "--images=images", "--ignore_columns=taken,image")
+    assert "  cat     label           True" in lines
 
 
 def test_a_thousand_classes_are_not_a_thousand_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

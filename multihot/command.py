@@ -128,5 +128,6 @@ def _exit(status: object) -> NoReturn:
 def sentence(error: BaseException) -> str:
     """Returns the text of an error; for an error of the system, the file and the reason."""
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        # Of a file that could not get its name, the first is a temporary one, which is gone.
+        return f"{error.filename2 or error.filename}: {error.strerror}"
     return str(error)

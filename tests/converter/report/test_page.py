@@ -346,6 +346,8 @@ def test_command_line(dataset: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert run(str(dataset), f"--output={page}") == (0, f"Report: {page}\n", "")
     assert page.read_bytes() == (dataset / layout.REPORT).read_bytes()
+    # The error is about the folder that was named, and not about the file that was to take its place.
+    assert run(str(dataset), f"--output={tmp_path}") == (1, "", f"error: {tmp_path}: Is a directory\n")
     copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
     shard = "train/train-00001-of-00003.tfrecord"
     (copy / shard).write_bytes((copy / shard).read_bytes()[:100])

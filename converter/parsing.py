@@ -125,18 +125,23 @@ def check_pattern(flag: str, pattern: str) -> None:
 
 def parse_cells(text: str) -> tuple[str, ...]:
     """Returns the cells of `0,false,''`; the item '', or one without characters, is a blank cell."""
-    return tuple("" if item.strip() in ("''", '""') else item.strip() for item in text.split(","))
+    return tuple(map(_cell, text.split(",")))
+
+
+def _cell(text: str) -> str:
+    """Returns the cell that a text in a flag means: '' is a blank one."""
+    return "" if text.strip() in ("''", '""') else text.strip()
 
 
 def parse_names(text: str) -> Mapping[str, str]:
-    """Returns the dictionary of `0=train,1=validation`.
+    """Returns the dictionary of `0=train,1=validation,''=test`; the cell '' is a blank one.
 
     Raises:
         UserError: an item has no '=', a cell stands twice, or the name of a split is impossible.
     """
     names: dict[str, str] = {}
     for item in text.split(",") if text else ():
-        cell, separator, name = (part.strip() for part in item.rpartition("="))
+        cell, separator, name = (_cell(part) for part in item.rpartition("="))
         if not separator or cell in names or not layout.is_split(name):
             raise UserError(f"--split_names must be like 0=train,1=validation. Received: {text!r}")
         names[cell] = name

@@ -61,7 +61,8 @@ def split_name(cell: str, names: Mapping[str, str], column: str) -> str:
         if not found:
             raise RowRejectedError(
                 Reason.BAD_SPLIT,
-                f"column {column!r}: must be one of {some(list(names))} (--split_names). Received: {cell!r}",
+                f"column {column!r}: must be one of {some([name or repr(name) for name in names])} (--split_names). "
+                f"Received: {cell!r}",
             )
         return found
     if not layout.is_split(text):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from converter.parsing import DEFAULT_SPLITS, parse_splits
+from converter.parsing import DEFAULT_SPLITS, parse_names, parse_splits
 from converter.rejects import Reason
 from converter.splits import assignment
 from converter.table import places
@@ -45,6 +45,16 @@ def test_cells_mean_splits(read: ReadCsv) -> None:
     assert [(reject.line, reject.reason, reject.detail) for reject in found.rejects] == [
         (5, Reason.BAD_SPLIT, "column 'part': must be one of 0, 1, test set (--split_names). Received: '2'"),
         (6, Reason.BAD_SPLIT, "column 'part': must be one of 0, 1, test set (--split_names). Received: ''"),
+    ]
+
+
+@pytest.mark.parametrize("blank", ["''", '""', ""])
+def test_a_blank_cell_may_mean_a_split(read: ReadCsv, blank: str) -> None:
+    names = parse_names(f"test=validation,{blank}=train")
+    found = read("file,sea,part\n1.jpg,1,test\n2.jpg,0, \n3.jpg,0,x\n", split_column="part", split_names=names)
+    assert [row.split for row in found.rows if isinstance(row, Row)] == ["validation", "train"]
+    assert [reject.detail for reject in found.rejects] == [
+        "column 'part': must be one of test, '' (--split_names). Received: 'x'"
     ]
 
 

@@ -12,6 +12,7 @@ Only these values are read: no object that a file describes is made.
 import contextlib
 import io
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ def load(backbone: keras.Model, path: str) -> Head | None:
     """
     file = earlier_run.weights_file(path)
     try:
-        backbone.load_weights(file)
+        _load_variables(backbone, file)
         return None
     except Exception as error:  # Zip, HDF5 and Keras each have their own for a file that is something else.
         reason: Exception = error
@@ -115,7 +116,20 @@ def _load_part(backbone: keras.Model, part: h5py.Group) -> None:
         with h5py.File(file, "w") as of_part:
             for name in part:
                 part.copy(name, of_part)
+        _load_variables(backbone, file)
+
+
+def _load_variables(backbone: keras.Model, file: Path) -> None:
+    """Gives a backbone the variables of a file that has those of its layers.
+
+    Keras warns that layers keep the weights that they have before it finds that the file does not fit: as where a whole
+    model is tried as a backbone. If the file does not fit, another one is tried, and the warnings say nothing true.
+    """
+    with warnings.catch_warnings(record=True) as held:
+        warnings.simplefilter("always")
         backbone.load_weights(file)
+    for one in held:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 def _head(whole: h5py.File, classes: tuple[str, ...]) -> Head | None:

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import urllib.error
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,19 @@ def _fill(network: keras.Model) -> None:
     """Gives a network weights that no other has, in its batch normalization too."""
     rng = np.random.default_rng(0)
     network.set_weights([rng.random(value.shape, np.float32) for value in network.get_weights()])
+
+
+def test_a_whole_model_is_loaded_without_a_warning_of_other_weights(
+    config: Config, statistics: Statistics, tmp_path: Path
+) -> None:
+    network = model.build(config(), statistics)
+    network.save(tmp_path / "model.keras")
+    # Where warnings are no errors, as outside of tests, Keras warns before it finds that the file is no backbone's.
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        built = model.build(config(weights=str(tmp_path / "model.keras"), seed=1), statistics)
+    _assert_weights(built, _backbone(network).get_weights())
+    assert [str(one.message) for one in found] == []
 
 
 def test_the_small_network_has_no_imagenet_weights(config: Config, statistics: Statistics) -> None:

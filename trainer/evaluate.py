@@ -9,7 +9,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multihot import command, flags, native_stderr
+from multihot import command, flags, native_stderr, storage
 from multihot.errors import UserError
 from multihot.quiet import quiet
 from multihot.settings import setting
@@ -64,6 +64,8 @@ class EvaluateOptions:
         for name in self.slice_by:
             if name not in _SLICES:
                 raise UserError(f"--slice_by must be one or several of {', '.join(_SLICES)}. Received: {name!r}")
+        if not storage.is_local(self.output):
+            raise UserError(f"--output must be a folder of this machine. Received: {self.output!r}")
 
 
 USAGE = Usage(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from multihot import command, flags
+from multihot import command, flags, storage
 from multihot.errors import UserError
 from multihot.printable import printable
 from multihot.settings import setting
@@ -277,6 +277,15 @@ class RunsOptions:
         metadata=setting("A row for each run. Otherwise runs that differ only in their seed are one row."),
     )
     csv: str = field(default="", metadata=setting("Write the table to this file too.", value="FILE"))
+
+    def __post_init__(self) -> None:
+        """Checks the settings.
+
+        Raises:
+            UserError: a setting cannot be used.
+        """
+        if not storage.is_local(self.csv):
+            raise UserError(f"--csv must be a file of this machine. Received: {self.csv!r}")
 
 
 USAGE = Usage(

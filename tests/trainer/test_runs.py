@@ -145,6 +145,11 @@ def test_a_group_with_long_names_has_the_first_of_them(put: Any, tmp_path: Path)
     assert list(_table(tmp_path).index) == ["a long name of a run 0 that says much and 8 more"]
 
 
+def test_a_table_in_a_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--csv must be a file of this machine\. Received: 'gs://bucket/runs\.csv'"):
+        _main(tmp_path, csv="gs://bucket/runs.csv")
+
+
 def test_groups_are_explained_and_written_with_their_spread(
     put: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multihot import command, flags, native_stderr
+from multihot import command, flags, native_stderr, storage
 from multihot.errors import UserError
 from multihot.quiet import quiet
 from multihot.settings import setting
@@ -50,6 +50,8 @@ class SuspectsOptions:
         """
         if self.review < 0:
             raise UserError(f"--review must be at least 0. Received: {self.review}")
+        if not storage.is_local(self.output):
+            raise UserError(f"--output must be a folder of this machine. Received: {self.output!r}")
         if os.path.isfile(self.folder):
             raise UserError(f"--output: {self.folder} is a file. Name a folder.")
 

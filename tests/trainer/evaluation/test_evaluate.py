@@ -271,6 +271,7 @@ def test_what_cannot_be_evaluated_is_one_sentence(
     fails("There is no folder", run="nowhere")
     fails(r"no image is in the split 'tset'\. .*made.* has .*train \(48\), .*Use --split\.", split="tset")
     fails(r"--output: .* is the folder of a run, whose evaluation\.json it would replace", output=str(finished))
+    fails("--output must be a folder of this machine. Received: 'gs://bucket/a'", output="gs://bucket/a")
     fails("There is no folder", compare="nowhere")
     fails("is not a dataset", data=(str(finished),))
     other = converted("other", ["sea"], lambda row, one: "1")

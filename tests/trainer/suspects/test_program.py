@@ -159,7 +159,7 @@ def test_what_cannot_be_used_is_one_sentence(circle: Circle, tmp_path: Path) -> 
         program.main(SuspectsOptions(run=str(tmp_path / "none")))
     with pytest.raises(UserError, match="--review must be at least 0"):
         SuspectsOptions(run="run", review=-1)
-    with pytest.raises(UserError, match="--output must be a folder of this machine. Received: 'gs://bucket/a'"):
+    with pytest.raises(UserError, match=r"--output must be a folder of this machine\. Received: 'gs://bucket/a'"):
         SuspectsOptions(run="run", output="gs://bucket/a")
     with pytest.raises(UserError, match="is a file"):
         SuspectsOptions(run="run", output=str(circle.folder / "labels.csv"))

@@ -56,7 +56,7 @@ def text(name: str, description: Mapping[str, Any], evaluation: Mapping[str, Any
     """
     sections = {
         "Model details": _details(description, data),
-        "How to use it": _use(description),
+        "How to use it": _use(description, data),
         "Intended use": [f"What the model is for, and what it must not be used for: {_TO_COMPLETE}"],
         "Training data": _training_data(description, data),
         "Training": card_training.paragraphs(description),
@@ -145,7 +145,7 @@ def _list(names: Sequence[str]) -> str:
     return shown + (f" and {more} more: `classes_used` in config.json" if more > 0 else "")
 
 
-def _use(description: Mapping[str, Any]) -> list[str]:
+def _use(description: Mapping[str, Any], data: Sources) -> list[str]:
     size = description["image_size"]
     options = {"stretch": "", "crop": ", keep_aspect_ratio=True"}.get(description.get("resize", "stretch"))
     if options is None:
@@ -171,7 +171,9 @@ def _use(description: Mapping[str, Any]) -> list[str]:
     notes = ["`scores` has a probability for each class, in the order above."]
     if description.get("test_time_flip"):
         notes.append("It is the mean for the image and its mirror image, as in the evaluation below.")
-    notes.append("Images that EXIF rotates must be turned upright before, and transparent ones laid on white.")
+    # That of the first dataset which has one, as `model.keras` notes it.
+    background = next((source.info.background for source in data.each if source.info.background), "white")
+    notes.append(f"Images that EXIF rotates must be turned upright before, and transparent ones laid on {background}.")
     if ":" in description["model"]:
         notes.append("If the model has layers of your own, their module must be imported before the model is loaded.")
     return ["\n".join(lines), " ".join(notes)]

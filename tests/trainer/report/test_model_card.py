@@ -210,6 +210,10 @@ def test_what_differs_between_runs_is_said(changes: dict[str, Any], words: list[
         assert len({len(row) for row in table}) == 1
 
 
+def test_the_background_is_that_of_the_data() -> None:
+    assert "transparent ones laid on #ff8800." in _card(None, None, dataclasses.replace(INFO, background="#ff8800"))
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> keras.Model:
     """Returns a model whose outputs are the pixels of an image, saved in a folder beside a photograph."""

@@ -60,7 +60,9 @@ class _SharpnessAware(keras.Model):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(nearby)
             # The scope leaves out all that this pass would change. The first one has updated batch normalization.
-            with keras.StatelessScope(state_mapping=list(zip(variables, nearby, strict=True))):
+            # Losses that layers add are a part of the loss here too; by default, the scope would leave them out.
+            mapping = list(zip(variables, nearby, strict=True))
+            with keras.StatelessScope(state_mapping=mapping, collect_losses=True):
                 loss = self.compute_loss(images, labels, self(images, training=True))
             scaled = self.optimizer.scale_loss(loss)
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, nearby), variables, strict=True))

@@ -53,9 +53,13 @@ def _assert_close(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("regularizer", [None, "l2"], ids=["plain", "with a penalty on weights"])
-def test_a_step_follows_the_gradient_at_the_nearby_weights(regularizer: str | None) -> None:
-    network, rho, batch = _plain(kernel_regularizer=regularizer), 0.5, _batch()
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"kernel_regularizer": "l2"}, {"activity_regularizer": keras.regularizers.L2(1.0)}],
+    ids=["plain", "with a penalty on weights", "with a loss that a layer adds"],
+)
+def test_a_step_follows_the_gradient_at_the_nearby_weights(options: dict[str, Any]) -> None:
+    network, rho, batch = _plain(**options), 0.5, _batch()
     start, up = _weights(network), _gradients(network, batch)
     norm = np.sqrt(sum(np.sum(gradient**2) for gradient in up))
     nearby = keras.models.clone_model(network)

@@ -14,7 +14,7 @@ from schemas import metadata
 from trainer import model_file, run_folder, sources
 from trainer.config import TrainConfig, older_defaults
 from trainer.model_file import ModelInfo
-from trainer.models import own_models
+from trainer.models import loadable, own_models
 from trainer.sources import Sources
 
 # The split of a run that is not evaluated: no dataset has one of this name.
@@ -50,7 +50,7 @@ class FinishedRun(NamedTuple):
         try:
             return keras.saving.load_model(self.model_path)
         except (KeyError, ValueError, TypeError, OSError) as error:
-            raise UserError(f"{self.model_path} cannot be loaded: {_cause(error)}") from error
+            raise UserError(f"{self.model_path} cannot be loaded: {loadable.cause(error)}") from error
 
     def config_for(self, split: str, data: Sequence[str] = ()) -> TrainConfig:
         """Returns the settings with which `pipeline.evaluation_dataset` reads a split of datasets.
@@ -124,15 +124,6 @@ def _config(description: dict[str, Any], folder: Path) -> TrainConfig:
         return TrainConfig(**given)
     except (UserError, TypeError) as error:
         raise UserError(f"{folder / run_folder.CONFIG} has settings that cannot be used: {error}") from error
-
-
-def _cause(error: Exception) -> str:
-    """Returns the cause of an error of Keras in a line.
-
-    For a model inside a model, Keras tells of each of them, with its settings, and of the cause at the end.
-    """
-    cause = str(error).rpartition("Exception encountered: ")[2].partition(" Full object config: ")[0]
-    return next(iter(cause.splitlines()), type(error).__name__)
 
 
 def _in_tuples(value: Any) -> Any:

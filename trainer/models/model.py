@@ -127,7 +127,9 @@ def _layer_in_float32(layer: keras.Operation) -> keras.Operation:
         return keras.models.clone_model(layer, clone_function=_layer_in_float32)
     if not isinstance(layer, layers.Layer):  # An operation, as in the preprocessing of some applications.
         return layer
-    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+    config = layer.get_config()
+    # A layer of the user's own whose settings have no type takes that of the policy, which is float32 here.
+    return type(layer).from_config({**config, "dtype": "float32"} if "dtype" in config else config)
 
 
 def _loaded(config: TrainConfig, backbone: Backbone) -> tuple[Backbone, Head | None]:

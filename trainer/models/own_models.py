@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from multihot.errors import UserError
+from trainer.models import loadable
 
 _IDENTIFIER = r"[^\W\d]\w*"
 _NAME = re.compile(rf"{_IDENTIFIER}(\.{_IDENTIFIER})*:{_IDENTIFIER}")
@@ -52,23 +53,26 @@ def build(name: str, image_shape: tuple[int, int, int], num_classes: int, *, sof
         softmax: whether the loss is that of a softmax, so that the probabilities of an image must add up to 1.
 
     Raises:
-        UserError: there is no such function, it raises an exception, or it returns anything but such a model.
+        UserError: there is no such function, it raises an exception, or it returns anything but such a model; or the
+            model could not be loaded from its file.
     """
     function = find(name)
     network = _called(name, function, image_shape, num_classes)
     if not isinstance(network, keras.Model):
         raise UserError(f"--model={name} must return a Keras model. It has returned: {type(network).__name__}")
     outputs = _outputs(name, network, image_shape)
-    if outputs.ndim == 4:
-        return OwnModel(network, has_head=False)
-    if outputs.shape[1:] != (num_classes,):
-        shape = ", ".join(["batch", *map(str, outputs.shape[1:])])
+    has_head = outputs.ndim != 4
+    if has_head:
+        _check_head(name, network, outputs, num_classes, softmax)
+    try:
+        loadable.check(network)
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise
+    except Exception as error:
         raise UserError(
-            f"--model={name} has outputs of the shape [{shape}]. They must be [batch, height, width, channels], to "
-            f"which multihot adds a head, or probabilities [batch, {num_classes}]."
-        )
-    _check_probabilities(name, network, outputs, softmax)
-    return OwnModel(network, has_head=True)
+            f"The model of --model={name} could not be loaded from its file after the training: {loadable.cause(error)}"
+        ) from error
+    return OwnModel(network, has_head)
 
 
 def find(name: str) -> Callable[..., Any]:
@@ -147,6 +151,16 @@ def _outputs(name: str, network: keras.Model, image_shape: tuple[int, int, int])
     if isinstance(outputs, list | tuple | dict):
         raise UserError(f"The model of --model={name} must have one output. It has {len(outputs)}.")
     return np.asarray(keras.ops.convert_to_numpy(outputs)).astype(np.float32)
+
+
+def _check_head(name: str, network: keras.Model, outputs: np.ndarray, num_classes: int, softmax: bool) -> None:
+    if outputs.shape[1:] != (num_classes,):
+        shape = ", ".join(["batch", *map(str, outputs.shape[1:])])
+        raise UserError(
+            f"--model={name} has outputs of the shape [{shape}]. They must be [batch, height, width, channels], to "
+            f"which multihot adds a head, or probabilities [batch, {num_classes}]."
+        )
+    _check_probabilities(name, network, outputs, softmax)
 
 
 def _check_probabilities(name: str, network: keras.Model, outputs: np.ndarray, softmax: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from schemas.metadata import DatasetInfo
 from schemas.statistics import Statistics
 from trainer.config import TrainConfig
 from trainer.input import features
-from trainer.models import model, unfreezing
+from trainer.models import model, own_models, unfreezing
 
 Config = Callable[..., TrainConfig]
 
@@ -44,6 +45,25 @@ def build(image_shape, num_classes):
         keras.layers.Dense(num_classes, activation="{activation}"),
     ])
 """
+
+LAYER = """
+import keras
+{registered}
+class Scale(keras.layers.Layer):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+    def call(self, maps):
+        return maps * self.factor
+    def get_config(self):
+        return {config}
+
+def build(image_shape, num_classes):
+    inputs = keras.Input(image_shape)
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(inputs)
+    return keras.Model(inputs, Scale(1 / 255)(x))
+"""
+REGISTERED = "@keras.saving.register_keras_serializable()"
 
 
 @pytest.fixture
@@ -241,6 +261,30 @@ def test_other_names_of_the_arguments(here: Path, config: Config, statistics: St
             None,
             id="images of another size",
         ),
+        pytest.param(
+            LAYER.format(registered="", config="{'factor': self.factor}"),
+            "The model of --model=mine:build could not be loaded from its file after the training: Could not locate "
+            "class 'Scale'. Make sure custom classes and functions are decorated with "
+            "`@keras.saving.register_keras_serializable()`. If they are already decorated, make sure they are all "
+            "imported so that the decorator is run before trying to load them.",
+            id="a layer that is not registered",
+        ),
+        pytest.param(
+            LAYER.format(registered=REGISTERED, config="{}"),
+            "The model of --model=mine:build could not be loaded from its file after the training: Scale.__init__() "
+            "missing 1 required positional argument: 'factor'",
+            id="a layer that does not tell its settings",
+        ),
+        pytest.param(
+            "import keras\nclass Own(keras.Model):\n    def __init__(self, function):\n        super().__init__()\n"
+            "        self.maps = keras.layers.Conv2D(8, 3)\n    def call(self, images):\n"
+            "        return self.maps(images / 255)\n"
+            "def build(image_shape, num_classes): return Own(build)\n",
+            "The model of --model=mine:build could not be loaded from its file after the training: Object Own was created "
+            "by passing non-serializable argument values in `__init__()`, and therefore the object must override "
+            "`get_config()` in order to be serializable. Please implement `get_config()`.",
+            id="a model that cannot be written",
+        ),
     ],
 )
 def test_an_error_is_a_sentence(
@@ -257,6 +301,31 @@ def test_an_error_is_a_sentence(
     else:
         assert str(caught.value) == message.format(here=here)
     assert "\n" not in str(caught.value)
+
+
+def test_a_layer_whose_settings_have_no_type_is_saved_in_float32(
+    here: Path, config: Config, statistics: Statistics
+) -> None:
+    (here / "mine.py").write_text(LAYER.format(registered=REGISTERED, config="{'factor': self.factor}"))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        network = model.build(config(model="mine:build"), statistics)
+        saved = model.in_float32(network)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {layer.compute_dtype for layer in network._flatten_layers()} == {"bfloat16", "float32"}
+    assert {layer.compute_dtype for layer in saved._flatten_layers()} == {"float32"}
+    np.testing.assert_allclose(saved(_images()), network(_images()), atol=0.05)
+
+
+def test_the_check_of_the_file_changes_no_seed(here: Path, config: Config, statistics: Statistics) -> None:
+    (here / "mine.py").write_text(BACKBONE)
+    keras.utils.set_random_seed(0)
+    own_models.find("mine:build")((32, 32, 3), 4)
+    expected = random.random()
+    keras.utils.set_random_seed(0)
+    own_models.build("mine:build", (32, 32, 3), 4, softmax=False)
+    assert random.random() == expected
 
 
 def test_outputs_beyond_0_and_1_are_no_probabilities(here: Path, config: Config, statistics: Statistics) -> None:

@@ -35,7 +35,7 @@ def first_layer(backbone: keras.Model, start: str) -> int:
     """Returns the number of the first layer that `unfreeze` makes trainable.
 
     Raises:
-        UserError: no layer has such a name, or it is no such share.
+        UserError: no layer has such a name or has weights, or it is no such share.
     """
     if re.fullmatch(r"[\d.]+", start):
         try:
@@ -46,6 +46,8 @@ def first_layer(backbone: keras.Model, start: str) -> int:
             raise UserError(f"A share of the layers must be at least 0 and less than 1. Received: {start}")
         # Layers without weights would make the share depend on how a network is written.
         with_weights = [number for number, layer in enumerate(backbone.layers) if layer.weights]
+        if not with_weights:
+            raise UserError(f"No layer of {backbone.name} has weights, so that none can be trained.")
         return with_weights[int(share * len(with_weights))]
     for number, layer in enumerate(backbone.layers):
         if start and layer.name.startswith(start):

@@ -21,7 +21,8 @@ def model_of(network: keras.Model, rho: float) -> keras.Model:
         network: the other one.
         rho: the radius of SAM; 0: steps are those of keras.Model.
     """
-    if not rho:
+    # Without a weight that is trained, there is no direction.
+    if not rho or not network.trainable_variables:
         return keras.Model(network.inputs, network.outputs, name=network.name)
     return _SharpnessAware(network.inputs, network.outputs, rho=rho, name=network.name)
 

@@ -125,3 +125,9 @@ def test_only_what_is_unfrozen_is_learned(config: Config, info: DatasetInfo) -> 
 def _value(network: keras.Model, path: str) -> np.ndarray:
     [variable] = [variable for variable in network.weights if variable.path == path]
     return np.array(variable)
+
+
+def test_a_backbone_without_weights_has_no_layer_to_train() -> None:
+    backbone = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.AveragePooling2D(2)], name="means")
+    with pytest.raises(UserError, match=r"^No layer of means has weights, so that none can be trained\.$"):
+        unfreezing.unfreeze(backbone, "0.5")

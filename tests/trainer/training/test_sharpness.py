@@ -89,6 +89,15 @@ def test_a_model_without_it_is_one_of_keras() -> None:
     assert sharpness.model_of(network, 0.1).name == network.name
 
 
+def test_a_model_of_which_no_weight_is_trained_stays_as_it_is() -> None:
+    network = _plain()
+    network.trainable = False
+    start = network.get_weights()
+    with pytest.warns(UserWarning, match="does not have any trainable weights"):
+        _compiled(network, 0.1).train_on_batch(*_batch())
+    _assert_close(network.get_weights(), start)
+
+
 def test_a_gradient_of_zero_changes_nothing() -> None:
     inputs = keras.Input((3,))
     network = keras.Model(inputs, keras.layers.Dense(2, activation="sigmoid", kernel_initializer="zeros")(inputs))

@@ -35,7 +35,8 @@ def make(config: TrainConfig, num_classes: int) -> Backbone:
         _refuse_imagenet(config, "it is for your function to load weights")
         shape = (config.image_size, config.image_size, 3)
         softmax = config.loss == "categorical_crossentropy"
-        own = own_models.build(config.model, shape, num_classes, softmax=softmax)
+        sizes = {size for size, _ in config.train_sizes}
+        own = own_models.build(config.model, shape, num_classes, softmax=softmax, train_sizes=sizes)
         return Backbone(own.network, lambda pixels: pixels, own.has_head)
     if config.model == small_resnet.NAME:
         _refuse_imagenet(config, f"{small_resnet.NAME} has no ImageNet weights")

@@ -161,7 +161,7 @@ def _with_head(config: TrainConfig, backbone: Backbone, statistics: Statistics, 
             first = len(network.layers)
             _stop_dropout(network)
     _compute_depthwise_in_float32(network.layers[first:], only_strided=config.freeze_backbone)
-    maps = network(backbone.preprocess(inputs))
+    maps = _output(network, backbone.preprocess(inputs))
     # Features and head are float32 whatever the backbone computes in: they are averages, sums and logarithms.
     features = layers.GlobalAveragePooling2D(dtype="float32")(maps)
     outputs = layers.Dense(
@@ -210,9 +210,15 @@ def _with_its_own_head(config: TrainConfig, backbone: Backbone) -> keras.Model:
         )
     _compute_depthwise_in_float32(backbone.network.layers, only_strided=False)
     inputs = _inputs(config, backbone)
-    probabilities = backbone.network(backbone.preprocess(inputs))
+    probabilities = _output(backbone.network, backbone.preprocess(inputs))
     outputs = layers.Activation("linear", dtype="float32", name=example.LABELS)(probabilities)
     return keras.Model(inputs, outputs, name=_name(config))
+
+
+def _output(network: keras.Model, pixels: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns the only output of a network. A model that was made with a list of outputs gives a list."""
+    (output,) = keras.tree.flatten(network(pixels))
+    return output
 
 
 def _inputs(config: TrainConfig, backbone: Backbone) -> keras.KerasTensor:

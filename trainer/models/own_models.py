@@ -11,7 +11,7 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from multihot.errors import UserError
+from schemas import example
 from trainer.models import loadable
 
 _IDENTIFIER = r"[^\W\d]\w*"
@@ -43,7 +44,14 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
-def build(name: str, image_shape: tuple[int, int, int], num_classes: int, *, softmax: bool) -> OwnModel:
+def build(
+    name: str,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    softmax: bool,
+    train_sizes: Collection[int] = (),
+) -> OwnModel:
     """Imports a function, from the current folder too, and builds a model with it.
 
     Args:
@@ -51,6 +59,7 @@ def build(name: str, image_shape: tuple[int, int, int], num_classes: int, *, sof
         image_shape: height, width and channels, the first argument of the function.
         num_classes: its second argument.
         softmax: whether the loss is that of a softmax, so that the probabilities of an image must add up to 1.
+        train_sizes: heights and widths of training images that are smaller, pixels.
 
     Raises:
         UserError: there is no such function, it raises an exception, or it returns anything but such a model; or the
@@ -60,7 +69,13 @@ def build(name: str, image_shape: tuple[int, int, int], num_classes: int, *, sof
     network = _called(name, function, image_shape, num_classes)
     if not isinstance(network, keras.Model):
         raise UserError(f"--model={name} must return a Keras model. It has returned: {type(network).__name__}")
+    if network.name in (example.IMAGE, example.LABELS):
+        raise UserError(
+            f"The model of --model={name} has the name {network.name!r}, which is that of a layer of multihot. Give it "
+            'another one: keras.Model(..., name="mine").'
+        )
     outputs = _outputs(name, network, image_shape)
+    _check_sizes(name, network, {image_shape[0], *train_sizes})
     has_head = outputs.ndim != 4
     if has_head:
         _check_head(name, network, outputs, num_classes, softmax)
@@ -148,9 +163,31 @@ def _outputs(name: str, network: keras.Model, image_shape: tuple[int, int, int])
         raise
     except Exception as error:
         raise _failed(f"The model of --model={name} cannot take images {list(images.shape)}", name, error) from error
-    if isinstance(outputs, list | tuple | dict):
-        raise UserError(f"The model of --model={name} must have one output. It has {len(outputs)}.")
-    return np.asarray(keras.ops.convert_to_numpy(outputs)).astype(np.float32)
+    found = keras.tree.flatten(outputs)
+    if len(found) != 1:
+        raise UserError(f"The model of --model={name} must have one output. It has {len(found)}.")
+    return np.asarray(keras.ops.convert_to_numpy(found[0])).astype(np.float32)
+
+
+def _check_sizes(name: str, network: keras.Model, sizes: Collection[int]) -> None:
+    """Checks that a network leaves something of the smallest images, and takes images that grow."""
+    any_size = getattr(network, "input_shape", ())[1:3] == (None, None)
+    if not any_size and len(sizes) == 1:
+        return
+    # As a training whose images grow calls it. TensorFlow may compute a convolution of maps that are too small for it, and
+    # fail at its gradient: shapes that are known tell before.
+    traced = tf.function(lambda images: network(images, training=False))
+    of_any_size = tf.TensorSpec([None, None, None, 3], tf.float32)
+    for size in sorted(sizes):
+        try:
+            if any_size:
+                network.compute_output_shape((None, size, size, 3))
+            else:
+                traced.get_concrete_function(of_any_size)(tf.zeros((1, size, size, 3)))
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            raise
+        except Exception as error:
+            raise _failed(f"The model of --model={name} cannot take images of {size} pixels", name, error) from error
 
 
 def _check_head(name: str, network: keras.Model, outputs: np.ndarray, num_classes: int, softmax: bool) -> None:

@@ -250,6 +250,13 @@ def test_other_names_of_the_arguments(here: Path, config: Config, statistics: St
             id="two outputs",
         ),
         pytest.param(
+            "import keras\ndef build(image_shape, num_classes):\n    x = keras.Input(image_shape)\n"
+            "    return keras.Model(x, keras.layers.Conv2D(4, 3)(x), name='labels')\n",
+            "The model of --model=mine:build has the name 'labels', which is that of a layer of multihot. Give it another "
+            'one: keras.Model(..., name="mine").',
+            id="the name of our head",
+        ),
+        pytest.param(
             WHOLE.format(activation="linear"),
             "The outputs of --model=mine:build must be probabilities, but its last layer has no activation. The last "
             'layer can be keras.layers.Dense(4, activation="sigmoid").',
@@ -326,6 +333,43 @@ def test_the_check_of_the_file_changes_no_seed(here: Path, config: Config, stati
     keras.utils.set_random_seed(0)
     own_models.build("mine:build", (32, 32, 3), 4, softmax=False)
     assert random.random() == expected
+
+
+@pytest.mark.parametrize("outputs", ["[maps]", "(maps,)"])
+def test_a_list_of_one_output_is_an_output(outputs: str, here: Path, config: Config, statistics: Statistics) -> None:
+    code = "import keras\ndef build(image_shape, num_classes):\n    x = keras.Input(image_shape)\n"
+    (here / "mine.py").write_text(
+        f"{code}    maps = keras.layers.Conv2D(8, 3)(x)\n    return keras.Model(x, {outputs})\n"
+    )
+    network = model.build(config(model="mine:build"), statistics)
+    assert np.asarray(network(_images())).shape == (4, 4)
+    assert np.asarray(model.in_float32(network, always=True)(_images())).shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("side", "layer", "message"),
+    [
+        (None, "Conv2D(8, 3, strides=2)(x)", "images of 16 pixels: ValueError: Computed output size would be zero"),
+        (32, "Reshape((1, 8, 8))(x)", "images of 16 pixels: InvalidArgumentError: .*the requested shape has 64"),
+        (32, "Conv2D(8, 1)(x)", None),
+    ],
+    ids=["nothing is left", "of one size", "any size in effect"],
+)
+def test_images_that_grow_must_not_be_too_small(
+    side: int | None, layer: str, message: str | None, here: Path, config: Config, statistics: Statistics
+) -> None:
+    code = "import keras\ndef build(image_shape, num_classes):\n"
+    code += f"    x = inputs = keras.Input(({side}, {side}, 3))\n    for _ in range(3):\n"
+    code += "        x = keras.layers.Conv2D(4, 3, strides=2, padding='same')(x)\n"
+    code += f"    return keras.Model(inputs, keras.layers.{layer})\n"
+    (here / "mine.py").write_text(code)
+    model.build(config(model="mine:build"), statistics)
+    grows = config(model="mine:build", train_sizes=((16, 1.0), (32, 1.0)))
+    if not message:
+        model.build(grows, statistics)
+        return
+    with pytest.raises(UserError, match=message):
+        model.build(grows, statistics)
 
 
 def test_outputs_beyond_0_and_1_are_no_probabilities(here: Path, config: Config, statistics: Statistics) -> None:

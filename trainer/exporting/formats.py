@@ -60,6 +60,11 @@ def write_onnx(network: keras.Model, info: ModelInfo, path: Path) -> None:
     function = _of_pixels(network, info, batch=None)
     with quiet():
         proto, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=_OPSET)
+    # Constants of a user's model, such as a table of positions: tf2onnx takes them for inputs.
+    constants = {inner.name: outer for outer, inner in function.get_concrete_function().graph.captures}
+    for given in [given for given in proto.graph.input if given.name in constants]:
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(constants[given.name].numpy(), given.name))
+        proto.graph.input.remove(given)
     proto.graph.output[0].name, old = PROBABILITIES, proto.graph.output[0].name
     for node in proto.graph.node:
         node.output[:] = [PROBABILITIES if name == old else name for name in node.output]

@@ -40,8 +40,12 @@ import keras
 
 def build(image_shape, num_classes):
     inputs = keras.Input(image_shape)
-    maps = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(keras.layers.Rescaling(1 / 255)(inputs))
-    return keras.Model(inputs, maps)
+    # Layers that are random in a training have states.
+    x = keras.layers.RandomContrast(0.2)(keras.layers.RandomFlip()(inputs))
+    maps = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(keras.layers.Rescaling(1 / 255)(x))
+    # A constant that is no weight, as a table of positions.
+    table = keras.ops.reshape(keras.ops.sin(keras.ops.arange(23 * 23 * 8, dtype="float32")), (23, 23, 8))
+    return keras.Model(inputs, maps + table)
 """
 _CLASSES = ("desert", "바다", "a, b")
 # Largest difference of a probability where another library resizes: it rounds a half up or down, and these heads, whose

@@ -4,7 +4,8 @@ import contextlib
 import operator
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -88,13 +89,14 @@ def load(
             for does not fit into memory or on the disk. It is a ValueError.
     """
     first_epoch, skip_batches = _place("first_epoch", first_epoch), _place("skip_batches", skip_batches)
+    weights = tuple(_number("data_weights", weight) for weight in _several("data_weights", data_weights))
     if training is None:
         training = split == _TRAINING_SPLIT
     if not training:
         _only_for_training(
             split,
             augment=augment not in (None, "none"),
-            data_weights=len(data_weights) > 0,
+            data_weights=len(weights) > 0,
             first_epoch=first_epoch > 0,
             skip_batches=skip_batches > 0,
         )
@@ -104,17 +106,17 @@ def load(
         config = TrainConfig(
             data=_paths(data),
             output="none is written",
-            data_weights=tuple(float(weight) for weight in data_weights),
-            classes=(classes,) if isinstance(classes, str) else tuple(classes),
+            data_weights=weights,
+            classes=_names("classes", classes),
             train_sizes=(),
             augment=augment or ("crop" if training else "none"),
-            mixup=float(mixup),
-            min_crop_area=min_crop_area,
+            mixup=_number("mixup", mixup),
+            min_crop_area=_number("min_crop_area", min_crop_area),
             crop_from=crop_from,
             resize=resize,
             decode=decode,
             cache=cache,
-            cache_dir=os.fspath(cache_dir),
+            cache_dir=_path("cache_dir", cache_dir),
             train_split=split if training else _NO_SPLIT,
             validation_split=_NO_SPLIT if training else split,
             image_size=_whole("image_size", image_size),
@@ -200,8 +202,36 @@ def _only_for_training(split: str, **given: bool) -> None:
 
 
 def _paths(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
-    folders = [data] if isinstance(data, str | os.PathLike) else data
-    return tuple(os.fspath(folder) for folder in folders)
+    folders = [data] if isinstance(data, str | bytes | os.PathLike) else _several("data", data)
+    return tuple(_path("data", folder) for folder in folders)
+
+
+def _path(name: str, path: str | os.PathLike[str]) -> str:
+    if isinstance(path, str | os.PathLike):
+        return os.fspath(path)
+    raise UserError(f"{name} must be a path. Received: {path!r}")
+
+
+def _names(name: str, names: Sequence[str]) -> tuple[str, ...]:
+    found = (names,) if isinstance(names, str) else tuple(_several(name, names))
+    for each in found:
+        if not isinstance(each, str):
+            raise UserError(f"{name} must be names. Received: {each!r}")
+    return found
+
+
+def _several(name: str, values: Iterable[Any]) -> list[Any]:
+    try:
+        return list(values)
+    except TypeError:
+        raise UserError(f"{name} must be a list. Received: {values!r}") from None
+
+
+def _number(name: str, number: float) -> float:
+    try:
+        return float(number)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} must be a number. Received: {number!r}") from None
 
 
 def _check_split(data: Sources, name: str) -> None:

@@ -210,6 +210,13 @@ def test_keywords_are_flags() -> None:
         ({"augment": "mixup"}, "augment must be one of none, flip, crop, full. Received: 'mixup'"),
         ({"cache": "features"}, "cache must be one of auto, decoded, encoded, disk, none. Received: 'features'"),
         ({"classes": ["blue", "sea"]}, "classes: {data} has no sea. It has: blue, green, red, yellow"),
+        ({"classes": None}, "classes must be a list. Received: None"),
+        ({"classes": ["blue", 1]}, "classes must be names. Received: 1"),
+        ({"data_weights": 3}, "data_weights must be a list. Received: 3"),
+        ({"data_weights": ("a",)}, "data_weights must be a number. Received: 'a'"),
+        ({"mixup": None}, "mixup must be a number. Received: None"),
+        ({"min_crop_area": "x"}, "min_crop_area must be a number. Received: 'x'"),
+        ({"cache_dir": None}, "cache_dir must be a path. Received: None"),
         ({"data_weights": (1, 2)}, "data_weights must have a weight for each data. Received: 1 data and 2 weights"),
         (
             {"split": "test"},
@@ -232,6 +239,20 @@ def test_errors_name_keywords(asked: dict[str, Any], message: str, loaded: Pipel
         loaded(**asked)
     assert str(raised.value) == message.format(data=data)
     assert isinstance(raised.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (None, "data must be a list. Received: None"),
+        ([None], "data must be a path. Received: None"),
+        (b"data", "data must be a path. Received: b'data'"),
+    ],
+)
+def test_folders_must_be_paths(folders: Any, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        load(folders)
+    assert str(raised.value) == message
 
 
 def test_errors_of_folders_name_no_flag(data: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class Served(tf.Module):
         super().__init__()
         self._info = info
         self.network = network
-        # TensorFlow finds no states of random generators in a model of Keras, which some layers read without a training too.
+        # TensorFlow finds no states of random generators in a model of Keras, which some layers also read to predict.
         self._states = [variable.value for variable in network.variables]
         self._decoder = ImageDecoder(size=info.image_size, exact=info.decode == "exact", resize=info.resize)
         self.of_bytes = tf.function(self._of_bytes, [tf.TensorSpec([None], tf.string, name=BYTES)])

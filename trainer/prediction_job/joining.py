@@ -71,6 +71,5 @@ def _contents(files: Sequence[File]) -> Iterator[Callable[[], bytes]]:
     if not files or storage.is_local(files[0].path):
         yield from (functools.partial(storage.read, file.path) for file in files)
         return
-    with ahead.threads() as requests:
-        for _, content in ahead.read(files, lambda file: file, MAX_READ_BYTES, requests):
-            yield content
+    for _, content in ahead.read(files, lambda file: file, MAX_READ_BYTES):
+        yield content

@@ -57,14 +57,11 @@ def write_onnx(network: keras.Model, info: ModelInfo, path: Path) -> None:
         onnx: Any = importlib.import_module("onnx")
     except ImportError as error:
         raise UserError(f"--formats=onnx needs more packages: pip install 'multihot[export]' ({error})") from error
-    function = _of_pixels(network, info, batch=None)
+    signature = [tf.TensorSpec([None, None, None, 3], tf.uint8, name=IMAGES)]
     with quiet():
-        proto, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=_OPSET)
-    # Constants of a user's model, such as a table of positions: tf2onnx takes them for inputs.
-    constants = {inner.name: outer for outer, inner in function.get_concrete_function().graph.captures}
-    for given in [given for given in proto.graph.input if given.name in constants]:
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(constants[given.name].numpy(), given.name))
-        proto.graph.input.remove(given)
+        frozen = _frozen(_of_pixels(network, info, batch=None))
+        function = tf.function(lambda images: frozen(images)[0], signature)
+        proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=_OPSET)
     proto.graph.output[0].name, old = PROBABILITIES, proto.graph.output[0].name
     for node in proto.graph.node:
         node.output[:] = [PROBABILITIES if name == old else name for name in node.output]
@@ -91,8 +88,7 @@ def write_litert(
     function = _of_size(network, info) if examples else _of_pixels(network, info, batch=1)
     with quiet():
         # With variables, which the converter takes for its own, the file has no weights.
-        frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(function)], tf.Module())
         if examples:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.inference_input_type = tf.uint8
@@ -119,6 +115,21 @@ def _of_size(network: keras.Model, info: ModelInfo) -> Any:
     """Returns the model for images of its own size: in 8 bits, the products that resize would lose their precision."""
     spec = tf.TensorSpec([1, info.image_size, info.image_size, 3], tf.float32, name=IMAGES)
     return tf.function(lambda images: scoring.probabilities(network, info, images), [spec])
+
+
+def _frozen(function: Any) -> Any:
+    """Returns a function as a concrete one of the same argument, with a list of results, whose weights are constants.
+
+    Keras lets XLA compile a convolution of groups of channels, as those of ConvNeXt. Such a call would stay in the
+    graph, and no other runtime knows it; a call that need not be compiled becomes a part of the graph.
+    """
+    concrete = convert_variables_to_constants_v2(function.get_concrete_function())
+    graph = concrete.graph.as_graph_def()
+    for node in graph.node:
+        if "_XlaMustCompile" in node.attr:
+            node.attr["_XlaMustCompile"].b = False
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph, name=""), [])
+    return wrapped.prune([tensor.name for tensor in concrete.inputs], [tensor.name for tensor in concrete.outputs])
 
 
 def _text(value: Any) -> str:

@@ -61,7 +61,9 @@ def write_onnx(network: keras.Model, info: ModelInfo, path: Path) -> None:
     with quiet():
         frozen = _frozen(_of_pixels(network, info, batch=None))
         function = tf.function(lambda images: frozen(images)[0], signature)
-        proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=_OPSET)
+        proto, _ = tf2onnx.convert.from_function(
+            function, input_signature=signature, opset=_OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+        )
     proto.graph.output[0].name, old = PROBABILITIES, proto.graph.output[0].name
     for node in proto.graph.node:
         node.output[:] = [PROBABILITIES if name == old else name for name in node.output]
@@ -115,6 +117,17 @@ def _of_size(network: keras.Model, info: ModelInfo) -> Any:
     """Returns the model for images of its own size: in 8 bits, the products that resize would lose their precision."""
     spec = tf.TensorSpec([1, info.image_size, info.image_size, 3], tf.float32, name=IMAGES)
     return tf.function(lambda images: scoring.probabilities(network, info, images), [spec])
+
+
+def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """Writes 1 - Erf(x) in place of Erfc(x), by which TensorFlow computes GELU, and which ONNX does not have."""
+    erf = context.make_node("Erf", node.input)
+    one = context.make_const(f"{name}_one", np.ones((), np.float32))
+    shapes, types = node.output_shapes, node.output_dtypes
+    context.remove_node(node.name)
+    context.make_node(
+        "Sub", [one.output[0], erf.output[0]], name=name, outputs=node.output, shapes=shapes, dtypes=types
+    )
 
 
 def _frozen(function: Any) -> Any:

@@ -44,7 +44,7 @@ def build(image_shape, num_classes):
     x = keras.layers.RandomContrast(0.2)(keras.layers.RandomFlip()(inputs))
     maps = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(keras.layers.Rescaling(1 / 255)(x))
     # Keras lets XLA compile a convolution of groups of channels, as those of ConvNeXt.
-    maps = keras.layers.Conv2D(8, 3, padding="same", groups=4)(maps)
+    maps = keras.layers.Conv2D(8, 3, padding="same", groups=4, activation="gelu")(maps)
     # A constant that is no weight, as a table of positions.
     table = keras.ops.reshape(keras.ops.sin(keras.ops.arange(23 * 23 * 8, dtype="float32")), (23, 23, 8))
     return keras.Model(inputs, maps + table)

@@ -171,7 +171,7 @@ def _use(description: Mapping[str, Any], data: Sources) -> list[str]:
     notes = ["`scores` has a probability for each class, in the order above."]
     if description.get("test_time_flip"):
         notes.append("It is the mean for the image and its mirror image, as in the evaluation below.")
-    # That of the first dataset which has one, as `model.keras` notes it.
+    # The background of the first dataset which has one, as `model.keras` notes it.
     background = next((source.info.background for source in data.each if source.info.background), "white")
     notes.append(f"Images that EXIF rotates must be turned upright before, and transparent ones laid on {background}.")
     if ":" in description["model"]:

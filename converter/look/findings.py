@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -168,9 +168,9 @@ def glimpse(options: ConvertOptions) -> Glimpse | None:
 def _glimpse_of_columns(options: ConvertOptions, path: str) -> Glimpse | None:
     for each in (options, dataclasses.replace(options, encoding="latin-1")):
         with contextlib.suppress(UserError, OSError):
-            names, first = _first_rows(each, path)
-            form = records.form(path, each)
             types = records.unusable(path)
+            names, first = _first_rows(each, path, types)
+            form = records.form(path, each)
             columns = [
                 _column(name, types.get(i) or _kind_of(options, cells), Counter() if i in types else cells)
                 for i, (name, cells) in enumerate(zip(names, _transposed(first, len(names)), strict=True))
@@ -187,18 +187,20 @@ def _glimpse_of_lines(options: ConvertOptions, path: str) -> Glimpse | None:
     return None
 
 
-def _first_rows(options: ConvertOptions, path: str) -> tuple[Sequence[str], list[Sequence[Cell]]]:
+def _first_rows(
+    options: ConvertOptions, path: str, unusable: Collection[int]
+) -> tuple[Sequence[str], list[Sequence[Cell]]]:
     """Returns the names of the columns, and the first rows; of a damaged file, those before the damage.
 
-    The cells of columns of a type that no table uses, as a Parquet file may have them, are "".
+    The cells of unusable columns, by their numbers, are "": a Parquet file may have types that no table uses.
     """
     names = [str(cell).strip() for cell in records.read_header(path, options).cells]
     number = max(20, min(_SAMPLE_ROWS, _SAMPLE_CELLS // max(1, len(names))))
     first: list[Sequence[Cell]] = []
+    indices = [i for i in range(len(names)) if i not in unusable]
+    if not indices:
+        return names, first
     with contextlib.suppress(UserError, OSError):
-        indices = sorted({*range(len(names))} - {*records.unusable(path)})
-        if not indices:
-            return names, first
         for record in itertools.islice(records.read_records(path, options, indices, lists=indices), number):
             first.append(record.cells)
     return names, first
@@ -218,8 +220,8 @@ def _column(name: str, use: str, cells: Counter[Cell]) -> Column:
 
 def _columns(options: ConvertOptions, table: Table) -> Iterator[Column]:
     """Yields the columns of a table with their use."""
-    _, first = _first_rows(options, table.path)
     types = records.unusable(table.path)
+    _, first = _first_rows(options, table.path, types)
     uses = {table.filename: "names of files"}
     uses |= {column.place: _use(column) for column in table.labels}
     for place, use in ((table.split, "split"), (table.group, "group"), (table.value, "whether the label holds")):

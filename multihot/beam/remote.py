@@ -4,6 +4,7 @@ import contextlib
 import functools
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -51,6 +52,7 @@ class Job:
         self._endpoint = options.view_as(PortableOptions).job_endpoint or ""
         self._result: Any = None
         self._left = ""
+        self._started = 0.0
 
     @property
     def left(self) -> str:
@@ -69,6 +71,7 @@ class Job:
             KeyboardInterrupt: this process was interrupted. The job was cancelled, if the engine can be told so.
         """
         self._left = self._may_run()
+        self._started = time.monotonic()
         if runners.is_portable(self._options):
             _silence_beam()
         try:
@@ -127,9 +130,11 @@ class Job:
             text = f"{error}" or type(error).__name__
             return error if isinstance(error, UserError) else engine_text.failure(text, what)
         code, details = error.code(), error.details() or ""
-        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        seconds = self._options.view_as(PortableOptions).job_server_timeout
+        # A request has a deadline at both ends. If the job server sees it first, it cancels the stream.
+        is_late = code == grpc.StatusCode.CANCELLED and time.monotonic() - self._started >= seconds
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED or is_late:
             self._cancel()
-            seconds = self._options.view_as(PortableOptions).job_server_timeout
             return UserError(f"The job has not ended in {seconds} s (--job_server_timeout).")
         if code == grpc.StatusCode.UNAVAILABLE:
             return UserError(f"{where}: the connection to the job server was lost. Has the engine ended?")

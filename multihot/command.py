@@ -4,6 +4,8 @@ import atexit
 import contextlib
 import io
 import os
+import select
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -32,7 +34,7 @@ def run(
     """Runs a program and ends the process.
 
     An error that the user can correct ends with a message in place of a traceback, Ctrl-C with status 130, and SIGTERM
-    with 143.
+    with 143. If the reader of the output has ended, as after `program | head`, the program ends with 141, silently.
 
     Args:
         main: the program; its result is the status, where None is 0.
@@ -55,6 +57,8 @@ def run(
         if number or isinstance(error, KeyboardInterrupt):
             _say(_INTERRUPTED, error)
             _exit(signals.status(number) if number else 130)
+        if isinstance(error, BrokenPipeError) and _is_cut_off():
+            _exit(signals.status(signal.SIGPIPE))
         if not isinstance(error, mendable):
             raise
         _say(f"error: {sentence(error)}", error)
@@ -81,6 +85,16 @@ def leaves(describe: Callable[[], str]) -> Iterator[None]:
         raise
     finally:
         _describe = before
+
+
+def _is_cut_off() -> bool:
+    """Whether nothing reads the output any more, as after `program | head`."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout, 0)
+    except (OSError, ValueError):  # No file of the system.
+        return False
+    return bool(poll.poll(0))
 
 
 def _left() -> str:

@@ -52,6 +52,25 @@ def _run(body: str, status: int = 1) -> tuple[int, str, str]:
     return process.returncode, process.stdout, process.stderr
 
 
+def test_a_program_whose_output_is_cut_off_ends_without_a_message() -> None:
+    body = "[print(argument, i, flush=True) for i in range(1000) if not time.sleep(0.01)]"
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM.format(body=body, status=1), "argument"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout and process.stdout.readline() == "argument 0\n"
+        process.stdout.close()
+        assert process.stderr and process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+def test_a_pipe_that_is_not_the_output_may_break() -> None:
+    assert _run("raise BrokenPipeError(32, 'Broken pipe')") == (1, "", "error: [Errno 32] Broken pipe\n")
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

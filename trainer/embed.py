@@ -93,10 +93,9 @@ def main(options: EmbedOptions) -> None:
         from trainer.embedding import computing
     native_stderr.filter_libjpeg()
     run = finished_run.find(options.run)
-    # The classes of the datasets do not matter.
-    config = dataclasses.replace(run.config_for("", options.data), classes=())
-    data = [sources.load(dataclasses.replace(config, data=(folder,))) for folder in config.data]
-    whole = sources.Sources(classes=(), each=tuple(one.each[0] for one in data))
+    # One by one, since the datasets need not have the same classes.
+    alone = [sources.combine([dataset], cache=run.config.cache_folder) for dataset in run.datasets(options.data)]
+    whole = sources.Sources(classes=(), each=tuple(one.each[0] for one in alone))
     splits = {split.name for source in whole.each for split in source.info.splits}
     with sources.damaged_shards_named(whole, splits):
         made_from = _made_from(run, whole)

@@ -11,6 +11,7 @@ import keras
 
 from multihot.errors import UserError
 from schemas import metadata
+from schemas.metadata import DatasetInfo
 from trainer import model_file, run_folder, sources
 from trainer.config import TrainConfig, older_defaults
 from trainer.model_file import ModelInfo
@@ -69,14 +70,29 @@ class FinishedRun(NamedTuple):
             cache="none",
         )
 
+    def datasets(self, data: Sequence[str] = ()) -> list[tuple[str, DatasetInfo]]:
+        """Returns the folders and manifests of datasets, by default those of the run.
+
+        Raises:
+            UserError: a folder holds no dataset.
+        """
+        try:
+            return [(directory, metadata.load(directory)) for directory in data or self.config.data]
+        except UserError as error:
+            if not data:
+                error.add_note(
+                    f"{self.path / run_folder.CONFIG} names this folder. If the dataset was moved, evaluate, suspects "
+                    "and embed take its folder from --data."
+                )
+            raise
+
     def sources(self, data: Sequence[str] = ()) -> Sources:
         """Reads the manifests of datasets, by default those of the run, with the classes of the model in its order.
 
         Raises:
             UserError: a folder holds no dataset, or one that lacks a class of the model.
         """
-        config = self.config_for("", data)
-        datasets = [(directory, metadata.load(directory)) for directory in config.data]
+        config, datasets = self.config_for("", data), self.datasets(data)
         for directory, info in datasets:
             # `combine` would call them the classes of a flag, which the programs that use a finished run do not have.
             if missing := [name for name in config.classes if name not in info.classes]:

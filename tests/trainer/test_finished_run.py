@@ -84,6 +84,21 @@ def test_refuses_what_is_no_finished_run(first: Path, tmp_path: Path) -> None:
         finished_run.find(str(first))
 
 
+def test_says_how_to_name_a_dataset_that_was_moved(first: Path, tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone")
+    path = first / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data": [gone]}))
+    run = finished_run.find(str(first))
+    with pytest.raises(UserError, match="gone is not a dataset") as raised:
+        run.datasets()
+    assert raised.value.__notes__ == [
+        f"{path} names this folder. If the dataset was moved, evaluate, suspects and embed take its folder from --data."
+    ]
+    with pytest.raises(UserError, match="gone is not a dataset") as raised:
+        run.datasets([gone])
+    assert not hasattr(raised.value, "__notes__")
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from multihot import signals
 from multihot.errors import UserError
-from schemas import example, metadata
+from schemas import example
 from trainer import sources
 from trainer.config import TrainConfig
 from trainer.finished_run import FinishedRun
@@ -65,8 +65,7 @@ def subject(run: FinishedRun, data: Sequence[str], split: str, classes: Sequence
     Raises:
         UserError: a folder holds no dataset, no class is shared, or no image is in the split.
     """
-    folders = tuple(data) or run.config.data
-    infos = [(folder, metadata.load(folder)) for folder in folders]
+    infos = run.datasets(data)
     of_model = run.info.classes
     in_data = tuple(name for name in of_model if all(name in info.classes for _, info in infos))
     if not in_data:
@@ -78,7 +77,7 @@ def subject(run: FinishedRun, data: Sequence[str], split: str, classes: Sequence
             f"--compare: the model of {run.path} has {sources.some(of_model)}, and none of the classes of the other "
             f"run: {sources.some(classes or ())}."
         )
-    config = dataclasses.replace(run.config_for(split, folders), classes=shared)
+    config = dataclasses.replace(run.config_for(split, data), classes=shared)
     combined = sources.combine(infos, shared, config.cache_folder)
     if not combined.split(split).num_examples:
         there = "; ".join(

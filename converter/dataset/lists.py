@@ -7,21 +7,37 @@ import csv
 import functools
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from converter.rejects import Damaged, Reject
 from multihot import formulas, storage
 from multihot.errors import UserError
 from multihot.printable import printable
 
 
-def damaged_csv(damaged: Iterable[Damaged]) -> str:
-    """Returns the text of damaged.csv, in the order of the files and their lines."""
-    return escaped_csv(Damaged._fields, sorted(damaged))
+class Table(NamedTuple):
+    """The contents of a CSV: the names of its columns, and its rows, which are iterated over once."""
+
+    columns: Sequence[str]
+    rows: Iterable[Iterable[object]]
 
 
-def to_csv(rejects: Iterable[Reject]) -> str:
-    """Returns the text of rejects.csv, in the order of the files and their lines."""
-    return escaped_csv(Reject._fields, sorted(rejects))
+def unlisted(names: Iterable[str]) -> Table:
+    """Returns the contents of unlisted.csv: the files in the folder of images that no row names."""
+    return Table(("filename",), ((name,) for name in names))
+
+
+def write(path: str, table: Table) -> None:
+    """Writes a CSV in which every cell has been made harmless by `escaped_cell`. There may be millions of rows.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with storage.create(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(table.columns)
+        writer.writerows([escaped_cell(str(cell)) for cell in row] for row in table.rows)
+        text.detach()  # `create` closes the file.
 
 
 def first_of_each(rows: Iterable[Mapping[str, str]], number: int) -> dict[str, list[tuple[str, str]]]:
@@ -40,23 +56,6 @@ def first_of_each(rows: Iterable[Mapping[str, str]], number: int) -> dict[str, l
         if len(some) > 100 * number:  # There may be millions.
             some[:] = sorted(some)[:number]
     return {reason: sorted(some)[:number] for reason, some in sorted(found.items())}
-
-
-def unlisted_csv(names: Iterable[str]) -> str:
-    """Returns the text of unlisted.csv: the files in the folder of images that no row names."""
-    return escaped_csv(("filename",), ((name,) for name in sorted(names)))
-
-
-def escaped_csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """Returns the text of a CSV in which every cell has been made harmless by `escaped_cell`."""
-    # There may be millions of rows, and StringIO takes four bytes for each character.
-    content = io.BytesIO()
-    with io.TextIOWrapper(content, "utf-8", newline="") as text:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([escaped_cell(str(cell)) for cell in row] for row in rows)
-        text.flush()
-        return content.getvalue().decode()
 
 
 def escaped_cell(text: str) -> str:

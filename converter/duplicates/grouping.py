@@ -8,9 +8,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from converter.dataset.lists import escaped_csv
+from converter.dataset.sorting import Sorted
 from converter.duplicates.fingerprints import Fingerprint
-from schemas.duplicates import DUPLICATES_COLUMNS
 
 
 class Member(NamedTuple):
@@ -55,29 +54,41 @@ class Leaks(NamedTuple):
 
 
 def leaks(members: Iterable[Member]) -> Leaks:
-    """Counts the groups of duplicates that are in several splits, and their images."""
-    sizes = [len(group) for group in _groups(members) if len({member.split for member in group}) > 1]
-    return Leaks(len(sizes), sum(sizes))
+    """Counts the groups of duplicates that are in several splits, and their images.
+
+    Args:
+        members: of all groups, one group after the other.
+    """
+    num_groups = num_images = 0
+    for group in _groups(members):
+        if len({member.split for member in group}) > 1:
+            num_groups, num_images = num_groups + 1, num_images + len(group)
+    return Leaks(num_groups, num_images)
 
 
-def to_csv(members: Iterable[Member]) -> str:
-    """Returns the text of duplicates.csv: a line for each image that has a duplicate, sorted by group and name.
+def rows(members: Iterable[Member]) -> Iterable[tuple[str, str, str, str]]:
+    """Returns the rows of duplicates.csv: one for each image that has a duplicate, sorted by group and name.
 
     `kind` is `exact` if another image of the group has the same bytes, and `near` otherwise.
+
+    Args:
+        members: of all groups, sorted.
     """
-    rows = []
+    return Sorted(_rows(members))
+
+
+def _rows(members: Iterable[Member]) -> Iterator[tuple[str, str, str, str]]:
     for group in _groups(members):
         # The first name of a group can be that of an image that was rejected later.
         first = group[0].filename
         copies = collections.Counter(member.digest for member in group)
         for member in group:
             kind = "exact" if copies[member.digest] > 1 else "near"
-            rows.append((first, member.filename, member.split, kind))
-    return escaped_csv(DUPLICATES_COLUMNS, sorted(rows))
+            yield first, member.filename, member.split, kind
 
 
 def _groups(members: Iterable[Member]) -> Iterator[list[Member]]:
-    for _, group in itertools.groupby(sorted(members), key=lambda member: member.group):
+    for _, group in itertools.groupby(members, key=lambda member: member.group):
         listed = list(group)
         if len(listed) > 1:
             yield listed

@@ -12,21 +12,26 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from converter.dataset.lists import damaged_csv, to_csv, unlisted_csv
+from converter.dataset import lists
+from converter.dataset.lists import Table
 from converter.duplicates import grouping
 from converter.job import claims, gathering, publishing, refusals, results
 from converter.job.results import ConversionResult
 from converter.options import ConvertOptions
+from converter.rejects import Damaged, Reject
 from converter.report import page as report_page
 from multihot import storage
 from multihot.errors import UserError
 from schemas import derived, layout
+from schemas.duplicates import DUPLICATES_COLUMNS
 from schemas.metadata import DatasetInfo
 
 # This file, in the folder of an incomplete dataset, holds the reason why the dataset was not published.
 FAILURE = "failure.json"
 # This one, in a store, has the id of the run that has published the dataset: what is left beside it is to be deleted.
 _PUBLISHED = "published"
+
+_Content = str | bytes | Table
 
 
 def commit(
@@ -78,22 +83,22 @@ def _publish(
 ) -> bool:
     """Publishes the dataset, or writes the reason why not. Returns whether it is published."""
     incomplete, manifest = options.incomplete, info.to_json().encode()
-    lists: dict[str, str | bytes] = {
-        layout.REJECTS: to_csv(conversion_result.rejects),
-        layout.UNLISTED: unlisted_csv(conversion_result.unlisted),
+    first: dict[str, _Content] = {
+        layout.REJECTS: Table(Reject._fields, conversion_result.rejects),
+        layout.UNLISTED: lists.unlisted(conversion_result.unlisted),
     }
-    _write(incomplete, lists)
+    _write(incomplete, first)
     is_there = place.manifest is not None if place else storage.exists(f"{options.dataset}/{layout.MANIFEST}")
     failure = refusals.reason(options, conversion_result, is_there)
     if failure:
         fail(options, failure, run)
         return False
-    files: dict[str, str | bytes] = {
+    files: dict[str, _Content] = {
         **derived.files(info),
-        layout.DUPLICATES: grouping.to_csv(conversion_result.duplicates),
+        layout.DUPLICATES: Table(DUPLICATES_COLUMNS, grouping.rows(conversion_result.duplicates)),
     }
     if conversion_result.damaged:
-        files[layout.DAMAGED] = damaged_csv(conversion_result.damaged)
+        files[layout.DAMAGED] = Table(Damaged._fields, conversion_result.damaged)
     shards = gathering.Shards(incomplete, results.final(conversion_result), conversion_result.results)
     folder = options.dataset if place else layout.assembled_dir(incomplete)
     shards.check(folder)
@@ -102,16 +107,19 @@ def _publish(
     if place:
         place.begin()
     shards.gather(folder)
-    publishing.copy(incomplete, folder, {*lists, *files})
+    publishing.copy(incomplete, folder, {*first, *files})
     # The page shows what is in these files and shards.
     page, report_failure = report_page.attempt(folder, info, options.limits)
     notes = {**conversion, "finished": now(), "shards": conversion_result.shards, "report_failure": report_failure}
     if run:
         notes["run"] = run
-    last = {layout.REPORT: page, layout.CONVERSION: json.dumps(notes, indent=1, ensure_ascii=False) + "\n"}
+    last: dict[str, _Content] = {
+        layout.REPORT: page,
+        layout.CONVERSION: json.dumps(notes, indent=1, ensure_ascii=False) + "\n",
+    }
     _write(incomplete, last)
     publishing.copy(incomplete, folder, last)
-    names = {*shards.paths, *lists, *files, *last}
+    names = {*shards.paths, *first, *files, *last}
     if place:
         place.keep_only(names)
         place.finish(manifest)
@@ -125,9 +133,15 @@ def _publish(
     return True
 
 
-def _write(folder: str, files: Mapping[str, str | bytes]) -> None:
+def _write(folder: str, files: Mapping[str, _Content]) -> None:
+    def write(name: str, content: _Content) -> None:
+        if isinstance(content, Table):
+            lists.write(f"{folder}/{name}", content)
+        else:
+            storage.write(f"{folder}/{name}", content)
+
     with storage.in_parallel(folder) as threads:
-        list(threads.map(lambda name: storage.write(f"{folder}/{name}", files[name]), files))
+        list(threads.map(write, files, files.values()))
 
 
 def fail(options: ConvertOptions, reason: str, run: str = "") -> None:

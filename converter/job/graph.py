@@ -23,7 +23,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.pvalue import AsDict, AsIter, AsSingleton
+from apache_beam.pvalue import AsDict, AsIter, AsSingleton, TaggedOutput
 
 from converter.duplicates import grouping
 from converter.duplicates.embedded import Found
@@ -32,12 +32,12 @@ from converter.duplicates.grouping import Member
 from converter.job import claims, embedded, failures, joining, parallel
 from converter.job.commit import commit, fail
 from converter.job.duplicates import FindGroups
-from converter.job.joining import Joined
+from converter.job.joining import Counts, Joined
 from converter.job.parallel import InProcesses
 from converter.job.results import ConversionResult
 from converter.options import ConvertOptions
 from converter.rejects import Reject
-from converter.shards import buckets, planning, reading, writing
+from converter.shards import batches, buckets, planning, reading, writing
 from converter.shards.batches import Batch, Packed
 from converter.shards.corrections import Corrections
 from converter.shards.matching import Source
@@ -48,6 +48,9 @@ from converter.system import processes, progress
 from converter.table.header import Table
 from converter.table.row import Row
 from multihot.beam import watching
+
+_REJECTS = "rejects"
+_DAMAGED = "damaged"
 
 
 def build(
@@ -105,6 +108,8 @@ def build(
         | "GroupVersions" >> beam.GroupByKey()
         | "Augmented" >> beam.Map(lambda part: augmented.num_split(itertools.chain.from_iterable(part[1])))
     )  # int, of a part
+    separate = results | "Separate" >> beam.ParDo(_separate).with_outputs(_REJECTS, _DAMAGED, main="results")
+    rejects = (joined.rejects, separate[_REJECTS]) | "AllRejects" >> beam.Flatten()
     # The last step gets a table and not its tuple of classes: Beam would infer the type of every class in a tuple.
     _ = (
         pipeline
@@ -119,11 +124,12 @@ def build(
             len(by_features.digests) if by_features else 0,
             failed=AsIter(failed),
             duplicates=AsIter(duplicates),
-            results=AsIter(results | "WithoutFingerprints" >> beam.Map(ShardResult.without_fingerprints)),
-            rejects=AsIter(joined.rejects),
+            results=AsIter(separate.results),
+            rejects=AsIter(rejects),
+            damaged=AsIter(separate[_DAMAGED]),
             # A number for each file, bucket and part: a step that adds few numbers takes longer than adding them here.
             num_rows=AsIter(joined.num_rows),
-            num_merged=AsIter(joined.num_merged),
+            counts=AsIter(joined.counts),
             num_augmented=AsIter(num_augmented),
             num_embedded=num_embedded,
             unlisted=AsIter(joined.unlisted),
@@ -237,6 +243,14 @@ def _fingerprints(result: ShardResult) -> Batch[Fingerprint]:
     return result.provenance.fingerprints
 
 
+def _separate(result: ShardResult) -> Iterator[Any]:
+    yield result.without_fingerprints().without_rows()
+    if result.rejects:
+        yield TaggedOutput(_REJECTS, Batch(result.rejects).packed())
+    if result.damaged:
+        yield TaggedOutput(_DAMAGED, Batch(result.damaged).packed())
+
+
 def _duplicates(result: ShardResult, copies: Mapping[str, str]) -> Iterator[Member]:
     return grouping.members(result.provenance.fingerprints, result.split, copies)
 
@@ -285,26 +299,30 @@ def _commit(
     *,
     failed: Iterable[str],
     num_rows: Iterable[int],
-    num_merged: Iterable[int],
+    counts: Iterable[Counts],
     num_augmented: Iterable[int],
     num_embedded: Iterable[tuple[int, int]],
     rejects: Iterable[bytes],
     unlisted: Iterable[bytes],
+    damaged: Iterable[bytes],
     **found: Any,
 ) -> None:
     reason = min(failed, default="")
     if reason:
         fail(options, reason, run)
         return
+    merged, differing = map(sum, zip(Counts(0, 0), *counts, strict=True))
     result = ConversionResult.of(
         num_rows=sum(num_rows),
-        num_merged=sum(num_merged),
+        num_merged=merged,
+        num_differing=differing,
         num_augmented=sum(num_augmented),
         num_corrected=num_corrected,
         num_embedded=sum(with_row for _, with_row in num_embedded),
         num_featured=num_featured,
-        rejects=Packed(rejects),
-        unlisted=Packed(unlisted),
+        rejects=batches.unpacked(rejects),
+        unlisted=batches.unpacked(unlisted),
+        damaged=batches.unpacked(damaged),
         **found,
     )
     commit(options, table.classes, result, conversion, run)

@@ -5,7 +5,7 @@ folder -> parts of its listing -> [File] -> number of files -> number of buckets
 `-> (bucket, [File]) <--------+--------> (bucket, [Row or Reject]) <- CSV text
 `--------- join by bucket ---------'
 v
-[Source], and rejects, unlisted files, numbers of merged rows
+[Source], and rejects, unlisted files, counts
 """
 
 import itertools
@@ -18,7 +18,7 @@ from apache_beam.pvalue import AsIter, AsSingleton, TaggedOutput
 from converter.job import failures, sizing
 from converter.options import ConvertOptions
 from converter.rejects import Reject
-from converter.shards import buckets, listing
+from converter.shards import buckets, listing, matching
 from converter.shards.batches import Batch
 from converter.shards.corrections import Corrections
 from converter.shards.matching import Matcher, Merged, Source
@@ -34,11 +34,23 @@ _PACKAGE = "converter"
 _REJECTS = "rejects"
 _ROWS_READ = "rows_read"
 _UNLISTED = "unlisted"
-_MERGED = "merged"
+_COUNTS = "counts"
 _USED = "used"
 
 # Files of a listing that travel together.
 _LISTED = 10_000
+
+
+class Counts(NamedTuple):
+    """Counts of a bucket.
+
+    Attributes:
+        merged: rows that have been merged with others.
+        differing: files whose rows differ in their labels alone, and were rejected.
+    """
+
+    merged: int
+    differing: int
 
 
 class Joined(NamedTuple):
@@ -49,7 +61,7 @@ class Joined(NamedTuple):
         rejects: [Reject], packed.
         unlisted: [name of a file that no row names], packed.
         num_rows: numbers of rows that were read.
-        num_merged: numbers of rows that have been merged with others.
+        counts: Counts
         failed: the reasons why nothing will be published. If there is one, nothing is joined, and no shard is written.
         num_buckets: the number of buckets, for further joins.
     """
@@ -58,7 +70,7 @@ class Joined(NamedTuple):
     rejects: beam.PCollection
     unlisted: beam.PCollection
     num_rows: beam.PCollection
-    num_merged: beam.PCollection
+    counts: beam.PCollection
     failed: beam.PCollection
     num_buckets: AsSingleton
 
@@ -104,14 +116,14 @@ def read(pipeline: beam.Pipeline, options: ConvertOptions, tables: Sequence[Tabl
         {"rows": rows_read.rows, "files": filed}
         | "JoinByBucket" >> beam.CoGroupByKey()  # (bucket, {"rows": [[Row]], "files": [[File]]})
         | "Match"
-        >> beam.ParDo(_match, options, AsIter(failed)).with_outputs(_REJECTS, _UNLISTED, _MERGED, main="sources")
+        >> beam.ParDo(_match, options, AsIter(failed)).with_outputs(_REJECTS, _UNLISTED, _COUNTS, main="sources")
     )
     return Joined(
         sources=joined.sources,
         rejects=joined[_REJECTS],
         unlisted=joined[_UNLISTED],
         num_rows=rows_read[_ROWS_READ],
-        num_merged=joined[_MERGED],
+        counts=joined[_COUNTS],
         failed=failed,
         num_buckets=num_buckets,
     )
@@ -229,4 +241,6 @@ def _match(
     yield sources
     yield TaggedOutput(_REJECTS, rejects.packed())
     yield TaggedOutput(_UNLISTED, unlisted.packed())
-    yield TaggedOutput(_MERGED, num_merged)
+    # All rows of a file are in its bucket.
+    differing = {reject.filename for reject in rejects if matching.differs_in_labels_alone(reject)}
+    yield TaggedOutput(_COUNTS, Counts(num_merged, len(differing)))

@@ -1,5 +1,6 @@
 """Says why a conversion publishes no dataset: counts that do not add up, or too many rejected rows."""
 
+import itertools
 from collections import Counter
 from fractions import Fraction
 
@@ -8,6 +9,9 @@ from converter.options import ConvertOptions
 from converter.rejects import Reason
 from converter.table import suggestions
 from schemas import layout
+
+# Names of missing files that are looked at, of which suggestions.py compares a part.
+_MOST_NAMES = 100_000
 
 
 def reason(options: ConvertOptions, conversion_result: ConversionResult, is_there: bool) -> str | None:
@@ -58,7 +62,7 @@ def _too_many_rejects(options: ConvertOptions, conversion_result: ConversionResu
             lines.append("          (--merge_rows makes one image of rows that name the same file)")
         if kind == Reason.CONFLICTING_ROWS and conversion_result.has_row_for_each_label:
             lines.append(
-                f"          (the rows of {len(conversion_result.differ_in_labels)} files differ in labels alone, as in "
+                f"          (the rows of {conversion_result.num_differing} files differ in labels alone, as in "
                 "a table with a row for each label: --merge_rows makes one image of the rows of a file, with all "
                 "labels)"
             )
@@ -71,5 +75,7 @@ def _hint(options: ConvertOptions, conversion_result: ConversionResult) -> str:
     rejects, unlisted = conversion_result.rejects, conversion_result.unlisted
     if not unlisted and all(reject.reason == Reason.MISSING_FILE for reject in rejects):
         return "" if conversion_result.num_examples else f"{options.images} holds no file: is it the right folder?"
-    missing = [reject for reject in rejects if suggestions.may_help(reject.reason)]
+    # From all parts of the table: a sample tells the kinds of names.
+    some = itertools.islice(rejects, 0, None, 1 + len(rejects) // _MOST_NAMES)
+    missing = [reject for reject in some if suggestions.may_help(reject.reason)]
     return suggestions.hint(options, missing, unlisted, conversion_result.num_examples)

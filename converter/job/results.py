@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Self
 
+from converter.dataset.sorting import Sorted
 from converter.duplicates import grouping
 from converter.duplicates.grouping import Member
 from converter.options import ConvertOptions
 from converter.rejects import Damaged, Reject
-from converter.shards import matching
 from converter.shards.writing import ShardResult
 from multihot.images.prove import JPEG_QUALITY
 from schemas import layout
@@ -28,11 +28,13 @@ class ConversionResult:
     """The results of all steps before the commit.
 
     Attributes:
-        results: the result of every shard, by split and index.
+        results: the result of every shard, by split and index, without its rejects.
         rejects: all rejected rows, in the order of the CSV.
         num_rows: number of rows in the CSV, counted by the step that reads them.
-        unlisted: names of the files in the folder of images that no row names, sorted.
-        duplicates: images that are the same as others or nearly the same, sorted by group and name.
+        unlisted: names of the files in the folder of images that no row names.
+        duplicates: images that are the same as others or nearly the same, by group and name.
+        damaged: the rows whose image is damaged and was kept, in the order of the CSV.
+        num_differing: number of files whose rows differ in their labels alone.
         num_merged: number of rows that have been merged with others.
         num_augmented: number of images that have augmented versions in several splits.
         num_corrected: number of labels that were corrected.
@@ -41,10 +43,12 @@ class ConversionResult:
     """
 
     results: tuple[ShardResult, ...]
-    rejects: tuple[Reject, ...]
+    rejects: Sorted[Reject]
     num_rows: int
-    unlisted: tuple[str, ...]
-    duplicates: tuple[Member, ...]
+    unlisted: Sorted[str]
+    duplicates: Sorted[Member]
+    damaged: Sorted[Damaged]
+    num_differing: int = 0
     num_merged: int = 0
     num_augmented: int = 0
     num_corrected: int = 0
@@ -60,20 +64,24 @@ class ConversionResult:
         num_rows: int,
         unlisted: Iterable[str] = (),
         duplicates: Iterable[Member] = (),
+        damaged: Iterable[Damaged] = (),
+        num_differing: int = 0,
         num_merged: int = 0,
         num_augmented: int = 0,
         num_corrected: int = 0,
         num_embedded: int = 0,
         num_featured: int = 0,
     ) -> Self:
-        """Sorts results, which runners deliver in any order; `rejects` are rows rejected before images were read."""
+        """Sorts what runners deliver in any order. Rows that are still in results are put to the others."""
         results = tuple(sorted(results, key=lambda result: (result.split, result.index)))
         return cls(
-            results=results,
-            rejects=tuple(sorted([*rejects, *(reject for result in results for reject in result.rejects)])),
+            results=tuple(result.without_rows() for result in results),
+            rejects=Sorted(itertools.chain(rejects, *(result.rejects for result in results))),
             num_rows=num_rows,
-            unlisted=tuple(sorted(unlisted)),
-            duplicates=tuple(sorted(duplicates)),
+            unlisted=Sorted(unlisted),
+            duplicates=Sorted(duplicates),
+            damaged=Sorted(itertools.chain(damaged, *(result.damaged for result in results))),
+            num_differing=num_differing,
             num_merged=num_merged,
             num_augmented=num_augmented,
             num_corrected=num_corrected,
@@ -87,19 +95,9 @@ class ConversionResult:
         return sum(result.provenance.statistics.num_examples for result in self.results)
 
     @property
-    def damaged(self) -> list[Damaged]:
-        """The rows whose image is damaged and was kept."""
-        return [one for result in self.results for one in result.damaged]
-
-    @property
-    def differ_in_labels(self) -> set[str]:
-        """The names of the files whose rows differ in their labels alone."""
-        return {reject.filename for reject in self.rejects if matching.differs_in_labels_alone(reject)}
-
-    @property
     def has_row_for_each_label(self) -> bool:
         """Whether the table seems to have a row for each label: more than a few files have rows of different labels."""
-        number = len(self.differ_in_labels)
+        number = self.num_differing
         return number > _FEW and number > _FEW_OF * (self.num_examples + number)
 
     @property

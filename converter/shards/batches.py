@@ -36,8 +36,13 @@ class Packed(Generic[_T]):
         self._batches = list(batches)
 
     def __iter__(self) -> Iterator[_T]:
-        for batch in self._batches:
-            yield from pickle.loads(batch)
+        return unpacked(self._batches)
+
+
+def unpacked(batches: Iterable[bytes]) -> Iterator[Any]:
+    """Yields the items of many batches, from `Batch.packed`."""
+    for batch in batches:
+        yield from pickle.loads(batch)
 
 
 def _packed(items: Sequence[Any]) -> tuple[Any, list[Any]]:

@@ -66,6 +66,10 @@ class ShardResult:
         """Returns the result without the fingerprints, which are most of its bytes."""
         return dataclasses.replace(self, provenance=self.provenance.without_examples())
 
+    def without_rows(self) -> Self:
+        """Returns the result without the rejected rows, and without those of damaged images."""
+        return dataclasses.replace(self, rejects=(), damaged=())
+
     @property
     def planned(self) -> str:
         """The path in the dataset that was planned for the shard."""

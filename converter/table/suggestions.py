@@ -80,7 +80,7 @@ def may_help(reason: Reason) -> bool:
     return reason in _REASONS
 
 
-def hint(options: ConvertOptions, rejects: Sequence[Reject], unlisted: Sequence[str], fitting: int) -> str:
+def hint(options: ConvertOptions, rejects: Sequence[Reject], unlisted: Collection[str], fitting: int) -> str:
     """Returns a sentence about names in the table that are no names of files; "" if there is nothing to say.
 
     Args:
@@ -103,24 +103,32 @@ def hint(options: ConvertOptions, rejects: Sequence[Reject], unlisted: Sequence[
     if found and options.filename_pattern:
         found += ", where names are as --filename_pattern takes them now"
     found = found or _akin([one.filename for one in rejects], unlisted)
-    example = next((name for name in unlisted if without_ending(name) != name), unlisted[0])
+    example = next((name for name in unlisted if without_ending(name) != name), next(iter(unlisted)))
     return f"{files}; {found}" if found else f"{files}, such as {example!r}: is it the right folder?"
 
 
 def _akin(names: Sequence[str], files: Collection[str]) -> str | None:
     """Returns a sentence about names that no flag makes fit: with a label behind them, or without zeros; or None."""
-    stems = {_last(file): file for file in files}
-    numbers = {stem.lstrip("0"): file for stem, file in stems.items() if stem.isdecimal()}
+    names = names[:_NAMES]
+    shortened = {name: list(_shortened(_last(name))) for name in names}
+    zeroless = {name: _last(name).removesuffix(".0").lstrip("0") for name in names}
+    wanted, numbers_wanted = {rest for each in shortened.values() for rest in each}, {*zeroless.values()}
+    stems, numbers = dict[str, str](), dict[str, str]()
+    for file in files:  # There may be millions.
+        if (stem := _last(file)) in wanted:
+            stems[stem] = file
+        if stem.isdecimal() and (number := stem.lstrip("0")) in numbers_wanted:
+            numbers[number] = file
     longer, shorter = [], []
-    for name in names[:_NAMES]:
-        rest = _last(name)
-        if (file := numbers.get(rest.removesuffix(".0").lstrip("0"))) and rest not in stems:
-            shorter.append((name, file))
-        while rest not in stems and "_" in rest:
-            rest = _key(rest.rpartition("_")[0])
-        if rest != _last(name) and rest in stems:
-            longer.append((name, stems[rest]))
-    for found, words in (
+    for name in names:
+        whole, *others = shortened[name]
+        if whole in stems:
+            continue
+        if zeroless[name] in numbers:
+            shorter.append((name, numbers[zeroless[name]]))
+        if found := next((stems[rest] for rest in others if rest in stems), ""):
+            longer.append((name, found))
+    for alike, words in (
         (
             longer,
             "have something behind the name of a file, as in {!r} for {!r}. If it is a label, write it to a column of "
@@ -128,9 +136,17 @@ def _akin(names: Sequence[str], files: Collection[str]) -> str | None:
         ),
         (shorter, "are numbers that are written otherwise, as in {!r} for {!r}: write them as the files do"),
     ):
-        if len(found) > _LEAST_SHARE * len(names[:_NAMES]):
-            return f"{len(found)} names {words.format(*found[0])}"
+        if len(alike) > _LEAST_SHARE * len(names):
+            return f"{len(alike)} names {words.format(*alike[0])}"
     return None
+
+
+def _shortened(rest: str) -> Iterator[str]:
+    """Yields the last part of a name, and what is left of it when the parts behind underscores are taken away."""
+    yield rest
+    while "_" in rest:
+        rest = _key(rest.rpartition("_")[0])
+        yield rest
 
 
 def suggest(

@@ -1,6 +1,5 @@
 """Duplicates are found, whatever was done to them, and what only looks alike is not."""
 
-import csv
 import io
 import pickle
 import random
@@ -22,7 +21,7 @@ import drawn_hashes
 from converter.duplicates import components, lookalikes, neighbours
 from converter.duplicates.components import Groups, Links
 from converter.duplicates.fingerprints import Fingerprint, _phashes, _projection, digest, fingerprints, views
-from converter.duplicates.grouping import Leaks, Member, leaks, members, to_csv
+from converter.duplicates.grouping import Leaks, Member, leaks, members, rows
 from converter.duplicates.neighbours import MAX_DISTANCE
 from multihot.images.prove import Preparation, prepare
 
@@ -385,35 +384,19 @@ def test_the_members_of_groups_are_the_images_that_have_duplicates() -> None:
 
 
 def test_the_list_of_duplicates() -> None:
-    assert (
-        to_csv(_MEMBERS)
-        == to_csv(reversed(_MEMBERS))
-        == (
-            "group,filename,split,kind\n"
-            "'=1+1,'=1+1,train,near\n"
-            "'=1+1,e.jpg,train,near\n"
-            "b.jpg,b.jpg,validation,exact\n"
-            "b.jpg,c.jpg,train,exact\n"
-            "b.jpg,d.jpg,train,near\n"
-        )
-    )
-
-
-def test_no_duplicates_leave_the_header() -> None:
-    assert to_csv([]) == "group,filename,split,kind\n"
+    assert list(rows(sorted(_MEMBERS))) == [
+        ("=1+1", "=1+1", "train", "near"),
+        ("=1+1", "e.jpg", "train", "near"),
+        ("b.jpg", "b.jpg", "validation", "exact"),
+        ("b.jpg", "c.jpg", "train", "exact"),
+        ("b.jpg", "d.jpg", "train", "near"),
+    ]
+    assert list(rows([])) == []
 
 
 def test_a_leak_is_a_group_in_several_splits() -> None:
-    assert leaks(_MEMBERS) == Leaks(num_groups=1, num_images=3)
+    assert leaks(sorted(_MEMBERS)) == Leaks(num_groups=1, num_images=3)
     assert leaks([]) == Leaks(num_groups=0, num_images=0)
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=10))
-def test_every_cell_is_inert(name: str) -> None:
-    text = to_csv([Member("a", name, "train", b"1"), Member("a", "b", "train", b"1")])
-    assert text.count("\n") == 3
-    for row in csv.reader(io.StringIO(text, newline="")):
-        assert not any(cell.startswith(tuple("=+-@")) for cell in row)
 
 
 def test_duplicates_of_the_real_photographs(miml: Path) -> None:

@@ -103,15 +103,17 @@ def test_merged_rows_are_part_of_the_sum(options: ConvertOptions, write: Callabl
     assert metadata.load(options.dataset).merged_rows == 5
 
 
-@pytest.mark.parametrize(("num_files", "also", "published"), [(2, "", True), (3, "", False), (3, "split", True)])
+@pytest.mark.parametrize(("num_files", "differing", "published"), [(2, 2, True), (3, 3, False), (3, 0, True)])
 def test_refuses_a_table_with_a_row_for_each_label(
-    options: ConvertOptions, write: Callable[..., ShardResult], num_files: int, also: str, published: bool
+    options: ConvertOptions, write: Callable[..., ShardResult], num_files: int, differing: int, published: bool
 ) -> None:
-    detail = "line 1 names this file too, and differs in " + ("labels and split" if also else "labels")
+    detail = "line 1 names this file too, and differs in labels"
     rejects = [Reject("a.csv", i, f"{i // 2}.jpg", Reason.CONFLICTING_ROWS, detail) for i in range(2 * num_files)]
-    commit(
-        options, _CLASSES, ConversionResult.of(results=[write("abc")], rejects=rejects, num_rows=3 + len(rejects)), {}
+    results, num_rows = [write("abc")], 3 + len(rejects)
+    conversion_result = ConversionResult.of(
+        results=results, rejects=rejects, num_rows=num_rows, num_differing=differing
     )
+    commit(options, _CLASSES, conversion_result, {})
     assert Path(options.dataset).exists() == published
     assert ("--merge_rows makes one image" in str(read_failure(options))) != published
 
@@ -183,7 +185,8 @@ def test_results_and_rejects_come_in_any_order(options: ConvertOptions, write: C
     results = [write("ab", index=0, num_shards=2), write("cd", bad="c", index=1, num_shards=2)]
     rejects = [Reject("a.csv", line, "x", Reason.BAD_LABEL, "") for line in (7, 200, 30)]
     conversion_result = ConversionResult.of(results=results, rejects=rejects, num_rows=7)
-    assert ConversionResult.of(results=results[::-1], rejects=rejects[::-1], num_rows=7) == conversion_result
+    again = ConversionResult.of(results=results[::-1], rejects=rejects[::-1], num_rows=7)
+    assert (again.results, list(again.rejects)) == (conversion_result.results, list(conversion_result.rejects))
     assert [reject.line for reject in conversion_result.rejects] == [7, 30, ord("c"), 200]
     assert conversion_result.num_examples == 3
 

@@ -43,7 +43,7 @@ def test_shards_and_their_indexes(dataset: Path, copy: Path, damaged: Damage, ro
     info = metadata.load(str(dataset))
     shards = [shard.path for split in info.splits for shard in split.shards]
     images = _images(dataset, info)
-    for rng in rounds:
+    for rng in rounds.least(100):
         path, other = rng.choices([file for shard in shards for file in layout.shard_files(shard)], k=2)
         good = (dataset / path).read_bytes()
         bad = damaged(good, (dataset / other).read_bytes(), rng)
@@ -62,15 +62,15 @@ def test_shards_and_their_indexes(dataset: Path, copy: Path, damaged: Damage, ro
                 assert len(str(error).splitlines()) == 1
                 rounds.counts["refused by training"] += 1
         (copy / path).write_bytes(good)
-    assert rounds.counts["found"] > 100
-    assert rounds.counts["refused by training"] > 10
+    assert rounds.counts["found"] >= 80
+    assert rounds.counts["refused by training"] >= 5
 
 
 def test_manifests(dataset: Path, copy: Path, damaged: Damage, rounds: Any) -> None:
     info = metadata.load(str(dataset))
     path = copy / layout.MANIFEST
     good = path.read_bytes()
-    for rng in rounds:
+    for rng in rounds.least(500):
         bad = damaged(good, good, rng)
         path.write_bytes(bad)
         try:

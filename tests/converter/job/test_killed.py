@@ -134,7 +134,7 @@ def _chosen(moments: Moments | None) -> list[int]:
     assert moments is not None
     total, published = moments
     assert 100 < published <= total
-    return sorted({*range(1, total, total // _POINTS), *range(published - 4, min(published + 5, total) + 1)})
+    return sorted({*range(1, total, total // _POINTS), *range(published - 2, min(published + 3, total) + 1)})
 
 
 def test_killed_while_it_converts(folder: Path, run: Run) -> None:

@@ -170,8 +170,19 @@ def _is_one_sentence(text: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("csv", ["labels.csv", "png.csv"])
-@pytest.mark.parametrize("megabytes", [500, 1500, 2500, 6000])
+@pytest.mark.parametrize(
+    ("csv", "megabytes"),
+    [
+        ("labels.csv", 500),
+        ("png.csv", 1500),
+        ("labels.csv", 2500),
+        ("png.csv", 6000),
+        *(
+            pytest.param(*each, marks=pytest.mark.extended)
+            for each in (("png.csv", 500), ("labels.csv", 1500), ("png.csv", 2500), ("labels.csv", 6000))
+        ),
+    ],
+)
 def test_with_few_addresses_it_ends_well_or_with_one_sentence(
     folder: Path, tmp_path: Path, csv: str, megabytes: int
 ) -> None:
@@ -210,7 +221,14 @@ def group() -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("csv", "megabytes"), [("labels.csv", 350), ("png.csv", 230), ("png.csv", 1000)])
+@pytest.mark.parametrize(
+    ("csv", "megabytes"),
+    [
+        ("labels.csv", 350),
+        pytest.param("png.csv", 230, marks=pytest.mark.extended),
+        ("png.csv", 1000),
+    ],
+)
 def test_in_a_control_group_with_little_memory_it_ends_well_or_with_one_sentence(
     folder: Path, tmp_path: Path, group: Path, csv: str, megabytes: int
 ) -> None:

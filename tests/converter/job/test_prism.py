@@ -97,7 +97,15 @@ _KINDS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "workers"), [("plain", "LOOPBACK"), *((kind, "EXTERNAL") for kind in _KINDS)])
+@pytest.mark.parametrize(
+    ("kind", "workers"),
+    [
+        ("plain", "LOOPBACK"),
+        pytest.param("plain", "EXTERNAL", marks=pytest.mark.extended),  # As is the real data set, below.
+        ("near duplicates", "EXTERNAL"),
+        ("stratified", "EXTERNAL"),
+    ],
+)
 def test_the_dataset_is_the_same(
     kind: str, workers: str, scenes: Path, engine: str, pool: tuple[str, int], tmp_path: Path
 ) -> None:

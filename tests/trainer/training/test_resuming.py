@@ -136,6 +136,7 @@ TUNED = (
             (*SCRATCH, "--cache=encoded", "--ema=0.9", "--accumulate=2", "--clip_norm=1"),
             [(signal.SIGINT, "asked", 100, 5), (signal.SIGKILL, "saved", 1, 3)],
             id="encoded images, averaged weights",
+            marks=pytest.mark.extended,
         ),
         pytest.param(
             (*SCRATCH, "--cache=none"),

@@ -160,7 +160,11 @@ print(json.dumps({name: tensor.numpy().tolist()
 """
 
 
-@pytest.mark.parametrize("saved", ["small_resnet", "mobilenet_v2"], indirect=True)
+@pytest.mark.parametrize(
+    "saved",
+    ["small_resnet", pytest.param("mobilenet_v2", marks=(pytest.mark.slow, pytest.mark.extended))],
+    indirect=True,
+)
 def test_a_saved_model_needs_none_of_our_packages(saved: tuple[keras.Model, ModelInfo, Path], tmp_path: Path) -> None:
     network, info, _ = saved
     formats.write_saved_model(network, info, tmp_path / "saved_model")

@@ -53,7 +53,11 @@ CASES = [
 # Small images share a chunk in several batches; a batch of large images takes several chunks.
 SIZES = [
     pytest.param({"image_size": 32, "batch_size": 7}, id="chunks of many batches"),
-    pytest.param({"image_size": 160, "batch_size": 15}, id="chunks of a part of a batch", marks=pytest.mark.slow),
+    pytest.param(
+        {"image_size": 160, "batch_size": 15},
+        id="chunks of a part of a batch",
+        marks=(pytest.mark.slow, pytest.mark.extended),
+    ),
 ]
 
 

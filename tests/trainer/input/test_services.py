@@ -95,7 +95,7 @@ def both(data: Path, sources: Sources) -> Sources:
     return combine([(str(data), info), (str(data), dataclasses.replace(info, splits=(split,)))])
 
 
-@pytest.mark.parametrize("parts", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("parts", [pytest.param(1, marks=(pytest.mark.slow, pytest.mark.extended)), 3])
 @pytest.mark.parametrize(
     ("settings", "number", "is_held"),
     [
@@ -134,7 +134,7 @@ def test_the_batches_are_those_without_services(
     assert not set(_batches(training(served, read, epoch=3))) & set(expected)
 
 
-@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("parts", [1, pytest.param(3, marks=(pytest.mark.slow, pytest.mark.extended))])
 def test_a_service_with_several_workers_gives_each_example_once(
     parts: int, config: Config, sources: Sources, training: Pipeline
 ) -> None:

@@ -1,5 +1,6 @@
 """Defines Sorted: items in their order, most of which lie in a file if there are many."""
 
+import functools
 import heapq
 import itertools
 import os
@@ -7,7 +8,7 @@ import pickle
 import tempfile
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 _T = TypeVar("_T")
 
@@ -21,7 +22,7 @@ class Sorted(Collection[_T]):
     """Items in their order. It can be iterated over several times.
 
     Up to `held` items are in memory. If there are more, sorted runs of them lie in a temporary file, and are merged
-    whenever they are iterated over: a million of rejects are 8 runs, a billion 7630.
+    whenever they are iterated over: a million rejects are 8 runs, a billion 7630.
     """
 
     def __init__(self, items: Iterable[_T], held: int = _HELD):
@@ -37,14 +38,13 @@ class Sorted(Collection[_T]):
         items, self._length = iter(items), 0
         self._runs: list[list[tuple[int, int]]] = []  # Of each run in the file, the places of its parts.
         self._last: list[_T] = []
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  It has no name, and is gone when it is closed.
-        weakref.finalize(self, self._file.close)
         for run in iter(lambda: sorted(itertools.islice(items, held)), []):  # type: ignore[type-var]
             if self._last:
                 self._runs.append([self._write(self._last[i : i + _READ]) for i in range(0, len(self._last), _READ)])
             self._last = run
             self._length += len(run)
-        self._file.flush()
+        if self._runs:
+            self._file.flush()
 
     def __len__(self) -> int:
         """Returns the number of items."""
@@ -57,6 +57,12 @@ class Sorted(Collection[_T]):
     def __contains__(self, item: object) -> bool:
         """Whether an item is among them, by looking at each."""
         return any(each == item for each in self)
+
+    @functools.cached_property
+    def _file(self) -> BinaryIO:
+        file = tempfile.TemporaryFile()  # noqa: SIM115  It has no name, and is gone when it is closed.
+        weakref.finalize(self, file.close)
+        return file
 
     def _write(self, some: Sequence[_T]) -> tuple[int, int]:
         return self._file.tell(), self._file.write(pickle.dumps(some))

@@ -43,6 +43,9 @@ def test_holds_few_items_in_memory() -> None:
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="files that are open are listed by Linux alone")
 def test_its_file_goes_with_it() -> None:
     before = len(os.listdir("/proc/self/fd"))
+    few = Sorted(range(100), 100)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(few) == 100
     found = Sorted(range(100), 10)
     assert len(os.listdir("/proc/self/fd")) == before + 1
     del found

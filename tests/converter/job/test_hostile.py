@@ -38,6 +38,8 @@ _REPEATED = [
     for kind in _KINDS
 ]
 
+_RUNNER = runners.runner
+
 
 class Rows(NamedTuple):
     """A table with all kinds of rows, in two files, and their images."""
@@ -95,7 +97,9 @@ def expected(rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
     def convert(kind: str) -> dict[str, bytes]:
         if kind not in made:
             options = _options(rows, tmp_path_factory.mktemp("expected"), **_KINDS[kind])
-            assert pipeline.convert(options)
+            with pytest.MonkeyPatch.context() as patch:  # A test may have put its engine in its place.
+                patch.setattr(runners, "runner", _RUNNER)
+                assert pipeline.convert(options)
             made[kind] = _files(options.dataset)
         return made[kind]
 

@@ -18,7 +18,10 @@ class Batch(list[_T]):
     """
 
     def packed(self) -> bytes:
-        """Returns the batch as bytes, for a step that gets many batches at once; see Packed."""
+        """Returns the batch as bytes, for a step that gets many batches at once.
+
+        Beam keeps what a step reads beside its main input in a cache, and would look at each item to find out its size.
+        """
         return pickle.dumps(self)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -26,10 +29,7 @@ class Batch(list[_T]):
 
 
 class Packed(Generic[_T]):
-    """The items of many batches, which stay packed until they are iterated over.
-
-    Beam keeps what a step reads beside its main input in a cache, and would look at each item to find out its size.
-    """
+    """The items of many batches, which stay packed until they are iterated over, on the way to another process too."""
 
     def __init__(self, batches: Iterable[bytes]):
         """Stores batches, from `Batch.packed`."""

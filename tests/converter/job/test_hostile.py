@@ -31,7 +31,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "near duplicates": {"group_near_duplicates": True},
     "resized": {"resize_shorter": 24},
 }
-# Each kind takes a quarter of a minute, and one schedule finds nearly all that two find.
+# Each conversion takes about ten seconds: scripts/test makes some of them, and -m extended the others.
 _SEEDS = [0, pytest.param(1, marks=pytest.mark.extended)]
 _REPEATED = [
     kind if kind in ("merged rows", "near duplicates") else pytest.param(kind, marks=pytest.mark.extended)

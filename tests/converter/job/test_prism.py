@@ -101,7 +101,7 @@ _KINDS = {
     ("kind", "workers"),
     [
         ("plain", "LOOPBACK"),
-        pytest.param("plain", "EXTERNAL", marks=pytest.mark.extended),  # As is the real data set, below.
+        pytest.param("plain", "EXTERNAL", marks=pytest.mark.extended),  # So is the real data set converted, below.
         ("near duplicates", "EXTERNAL"),
         ("stratified", "EXTERNAL"),
     ],

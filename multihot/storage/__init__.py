@@ -2,10 +2,13 @@
 
     files.py        an entry of a listing, and errors
     local.py        files of this machine
-    ahead.py        reads many objects of stores ahead of their use
-    objects.py      objects of stores
+    objects.py      objects of stores, by their client
     listing.py      listings of stores
     connections.py  buckets: their end points and credentials
+    ahead.py        reads many objects of stores ahead of their use
+    transfers.py    fetches objects by libcurl, which costs less than the client
+    signing.py      requests for it
+    libcurl.py      pycurl, apart from the libcurl of TensorFlow
 
 A path with `://` is that of a store.
 """

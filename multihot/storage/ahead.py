@@ -1,24 +1,30 @@
 """Reads the files of a sequence ahead of their use, as many at a time as it takes for nobody to wait.
 
 A store answers after tens of milliseconds, in which a processor proves a hundred images. So many requests have to be
-under way at a time, and how many depends on the store: the number grows while someone waits for files. More of them
-than that take processor time, since each has a thread.
+under way at a time, and how many depends on the store: the number grows while someone waits for files.
+
+libcurl makes the requests where their credentials are at hand (signing.py). Whatever it does not get at once is read by
+the client of the store, which has a thread for each request, repeats it and explains errors.
 """
 
 import collections
 import functools
+import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import ModuleType
 from typing import TypeVar
 
-from multihot.storage import objects
+from multihot.storage import objects, signing
 from multihot.storage.files import File
 
 _T = TypeVar("_T")
 
 # Requests under way at a time: at first, at most, and the factor by which the number grows after a wait.
 _FIRST, _MOST, _GROWTH = 8, 256, 2
+# Share of the window that is left when more requests are begun.
+_REFILLED = 0.75
 # Bytes of the files that are read or wait to be used, in one process.
 _HELD_BYTES = 1 << 28
 
@@ -52,7 +58,7 @@ def read(items: Iterable[_T], file: Callable[[_T], File], max_bytes: int) -> Ite
         file: from an item to its file.
         max_bytes: largest number of bytes of a file, as in storage.read. The function raises what storage.read does.
     """
-    executor = _threads()
+    coming = iter(items)
     pending: collections.deque[tuple[_T, Future[bytes], int]] = collections.deque()
     held = 0
     # Number of items until a wait says that the window is too small: the first ones of a sequence are always waited
@@ -71,21 +77,70 @@ def read(items: Iterable[_T], file: Callable[[_T], File], max_bytes: int) -> Ite
         return content
 
     try:
-        for item in items:
-            wanted = file(item)
-            while pending and (len(pending) >= _window.size or held + wanted.size > _HELD_BYTES):
-                first, future, size = pending.popleft()
-                held -= size
-                yield first, waits_for(future)
-            pending.append((item, executor.submit(objects.read, wanted.path, max_bytes), wanted.size))
-            held += wanted.size
-        while pending:
-            first, future, _ = pending.popleft()
+        while True:
+            # Several at a time: requests that are signed together take less time.
+            if len(pending) <= _window.size * _REFILLED:
+                some = _take(coming, file, _window.size - len(pending), _HELD_BYTES - held)
+                contents = _begin([wanted.path for _, wanted in some], max_bytes)
+                for (item, wanted), content in zip(some, contents, strict=True):
+                    pending.append((item, content, wanted.size))
+                    held += wanted.size
+            if not pending:
+                return
+            first, future, size = pending.popleft()
+            held -= size
             yield first, waits_for(future)
     finally:
         # Nobody waits for these any more.
         for _, future, _ in pending:
             future.cancel()
+
+
+def _take(items: Iterator[_T], file: Callable[[_T], File], most: int, num_bytes: int) -> list[tuple[_T, File]]:
+    """Returns the next items with their files: at most so many, and none after their files have so many bytes."""
+    taken: list[tuple[_T, File]] = []
+    for item in itertools.islice(items, most if num_bytes > 0 else 0):
+        taken.append((item, file(item)))
+        num_bytes -= taken[-1][1].size
+        if num_bytes <= 0:
+            break
+    return taken
+
+
+def _begin(paths: Sequence[str], max_bytes: int) -> list[Future[bytes]]:
+    """Begins to read objects."""
+    transfers = _transfers()
+    requests = signing.requests(paths) if paths and transfers and transfers.work() else None
+    if transfers is None or requests is None:
+        return [_threads().submit(objects.read, path, max_bytes) for path in paths]
+    begun = [
+        transfers.Transfer(request, functools.partial(_read_by_client, path, max_bytes), Future())
+        for path, request in zip(paths, requests, strict=True)
+    ]
+    transfers.begin(begun, max_bytes)
+    return [each.content for each in begun]
+
+
+def _read_by_client(path: str, max_bytes: int, content: Future[bytes]) -> None:
+    """Begins to read an object by the client of its store, which repeats requests and explains errors."""
+
+    def read_now() -> None:
+        try:
+            content.set_result(objects.read(path, max_bytes))
+        except BaseException as error:
+            content.set_exception(error)
+
+    _threads().submit(read_now)
+
+
+@functools.cache
+def _transfers() -> ModuleType | None:
+    """Returns the module of transfers. It takes time to import, and is of no use without its library."""
+    try:
+        from multihot.storage import transfers
+    except ImportError:
+        return None
+    return transfers
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 """Opens the buckets of stores: finds their end points and credentials where the tools of each cloud look for them.
 
-Requests are made by obstore, since it takes one request and a fifth of a millisecond of processor time for an image
+Their client is obstore, since it takes one request and a fifth of a millisecond of processor time for an image
 (scripts/bench_store), and has the same functions for all stores. It repeats requests that fail or are throttled, with
-increasing pauses.
+increasing pauses. Images take less by libcurl (transfers.py).
 """
 
 import datetime
@@ -42,6 +42,8 @@ _CLIENT: "ClientConfig" = {
 }
 # Where the machines of all three clouds ask for their credentials, and the seconds in which they get an answer.
 _METADATA, _METADATA_SECONDS = ("169.254.169.254", 80), 2.0
+# An emulator of Google's store takes any token.
+EMULATOR_TOKEN = "emulator"
 _END_POINTS = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "GOOGLE_BASE_URL")
 # The file that `gcloud auth application-default login` writes, and endings of the variables that give access to Azure.
 _GOOGLE_LOGIN = "~/.config/gcloud/application_default_credentials.json"
@@ -100,7 +102,7 @@ def check_credentials(scheme: str) -> None:
         given = _has_boto3() or _is_set("AWS_", ("KEY_ID", "SIGNATURE", "_URI", "_TOKEN_FILE", "METADATA_ENDPOINT"))
         todo = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. A public bucket needs none: AWS_SKIP_SIGNATURE=true"
     else:
-        given = _is_true("AZURE_STORAGE_USE_EMULATOR") or _is_set("AZURE_", _AZURE_KEYS) or _is_set("IDENTITY_ENDPOINT")
+        given = is_true("AZURE_STORAGE_USE_EMULATOR") or _is_set("AZURE_", _AZURE_KEYS) or _is_set("IDENTITY_ENDPOINT")
         given = given or bool(shutil.which("az"))
         todo = "Set AZURE_STORAGE_ACCOUNT_KEY, or install the command `az` and run `az login`"
     if given:
@@ -141,7 +143,8 @@ def _has_boto3() -> bool:
     return importlib.util.find_spec("boto3") is not None
 
 
-def _is_true(variable: str) -> bool:
+def is_true(variable: str) -> bool:
+    """Whether a variable of the environment is set, as in `AWS_SKIP_SIGNATURE=true`."""
     return os.environ.get(variable, "").lower() in ("1", "true", "yes")
 
 
@@ -149,14 +152,19 @@ def _google(name: str) -> "ObjectStore":
     from obstore.store import GCSStore
 
     options: dict[str, Any] = {"client_options": _CLIENT, "retry_config": _RETRY}
-    if _is_true("GOOGLE_SKIP_SIGNATURE"):
+    if is_true("GOOGLE_SKIP_SIGNATURE"):
         options["skip_signature"] = True
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        options |= {"base_url": google_end_point(), "bearer_token": EMULATOR_TOKEN}
+    return GCSStore(name, **options)
+
+
+def google_end_point() -> str | None:
+    """Returns the end point that the environment names for `gs://`; None: it is that of Google."""
     # Google's tools look there for an emulator, and obstore for any end point in GOOGLE_BASE_URL.
     emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
-    if emulator:
-        url = emulator if "://" in emulator else f"http://{emulator}"
-        options |= {"base_url": os.environ.get("GOOGLE_BASE_URL") or url, "bearer_token": "emulator"}
-    return GCSStore(name, **options)
+    url = emulator if "://" in emulator or not emulator else f"http://{emulator}"
+    return os.environ.get("GOOGLE_BASE_URL") or url or None
 
 
 def _amazon(name: str) -> "ObjectStore":
@@ -164,7 +172,7 @@ def _amazon(name: str) -> "ObjectStore":
 
     options: dict[str, Any] = {"client_options": _CLIENT, "retry_config": _RETRY}
     environ = os.environ
-    if "AWS_ACCESS_KEY_ID" in environ or _is_true("AWS_SKIP_SIGNATURE"):
+    if "AWS_ACCESS_KEY_ID" in environ or is_true("AWS_SKIP_SIGNATURE"):
         # AWS_REGION, AWS_ENDPOINT_URL and others are read by obstore.
         return S3Store(name, **options)
     try:
@@ -204,7 +212,7 @@ def _azure(name: str) -> "ObjectStore":
 
     names = ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT")
     account = next((os.environ[each] for each in names if os.environ.get(each)), "")
-    emulated = _is_true("AZURE_STORAGE_USE_EMULATOR")
+    emulated = is_true("AZURE_STORAGE_USE_EMULATOR")
     if not account and not emulated:
         raise UserError(f"For az://{name}, set AZURE_STORAGE_ACCOUNT_NAME to the name of the storage account")
     options: dict[str, Any] = {"account_name": account} if account else {}

@@ -1,136 +1,36 @@
 """Objects of stores are written, read and listed like files, whatever their names, and though requests fail."""
 
-import datetime
 import errno
-import functools
 import os
 import random
 import socket
 import sys
 import tempfile
-import threading
 import time
-import unicodedata
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import store_server
+import buckets
+from buckets import Bucket
 from multihot import storage
 from multihot.errors import UserError
-from multihot.storage import File, StoreError, ahead, connections, listing, local, objects
+from multihot.storage import File, StoreError, connections, listing, local, objects
 from store_server import Fault, Server
 
-_SCHEMES = ("s3", "gs")
 # Of what there is no second in hypothesis: the store is that of the test, and is emptied by each example.
 _PROPERTY = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-_COMPOSED = unicodedata.normalize("NFC", "été")
-_DECOMPOSED = unicodedata.normalize("NFD", "été")
-_NAMES = [
-    "with space.jpg",
-    " leading and trailing ",
-    "[1].jpg",
-    "*.jpg",
-    "a?.jpg",
-    "{x}.jpg",
-    "바다.jpg",
-    "😀.jpg",
-    _COMPOSED,
-    _DECOMPOSED,
-    "%20.jpg",
-    "a%2Fb",
-    "a+b",
-    "a&b=c;d",
-    "#1",
-    "~home",
-    "'single' \"double\"",
-    "back\\slash",
-    "<key>&amp;</key>",
-    "a:b@c",
-    "..a",
-    ".hidden",
-    "-n",
-    "!$(x)^`|,",
-]
-
-
-# A stall takes its time.
-_KINDS = ["status", "cut", "refuse", pytest.param("stall", marks=pytest.mark.slow)]
-
-
-class _Bucket(NamedTuple):
-    """A bucket of the stand-in, whose objects are in its process."""
-
-    url: str
-    name: str
-    server: Server
-
-    def put(self, *names: str, content: bytes = b"image") -> None:
-        self.server.put(self.name, dict.fromkeys(names, content))
-
-    def objects(self) -> dict[str, bytes]:
-        return self.server.objects(self.name)
-
-    def clear(self) -> None:
-        for key in self.objects():
-            self.server.delete(self.name, key)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with store_server.running() as server:
-        yield server
-
-
-@pytest.fixture(params=_SCHEMES)
-def bucket(request: pytest.FixtureRequest, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Bucket]:
-    _use(server, monkeypatch)
-    scheme = request.param
-    found = _Bucket(f"{scheme}://{scheme}-bucket", f"{scheme}-bucket", server)
-    yield found
-    server.fail()
-    server.set_latency(0)
-    found.clear()
-    _forget()
-
-
-def _use(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets clients find the store, and nothing else of the environment."""
-    _forget()
-    for name in os.environ:
-        if name.startswith(("AWS_", "GOOGLE_", "AZURE_", "STORAGE_")):
-            monkeypatch.delenv(name)
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-
-
-def _forget() -> None:
-    connections.bucket.cache_clear()
-    connections.check_credentials.cache_clear()
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets requests stall for a moment and fail after few attempts."""
-    monkeypatch.setattr(connections, "_CLIENT", {**connections._CLIENT, "read_timeout": "0.3s", "timeout": "20s"})
-    moment = datetime.timedelta(milliseconds=10)
-    backoff = {"init_backoff": moment, "max_backoff": moment, "base": 2}
-    monkeypatch.setattr(connections, "_RETRY", {**connections._RETRY, "max_retries": 2, "backoff": backoff})
-    monkeypatch.setattr(objects, "_PAUSES", (0.01, 0.01))
-    _forget()
 
 
 # Names and listings.
 
 
-@pytest.mark.parametrize("name", _NAMES)
-def test_names_of_all_kinds_go_through_everything(bucket: _Bucket, name: str) -> None:
+@pytest.mark.parametrize("name", buckets.NAMES)
+def test_names_of_all_kinds_go_through_everything(bucket: Bucket, name: str) -> None:
     path = f"{bucket.url}/from/{name}"
     storage.write(path, b"image")
     assert bucket.objects() == {f"from/{name}": b"image"}
@@ -146,12 +46,12 @@ def test_names_of_all_kinds_go_through_everything(bucket: _Bucket, name: str) ->
     assert bucket.objects() == {}
 
 
-def test_the_same_letters_composed_and_decomposed_are_two_names(bucket: _Bucket) -> None:
-    bucket.put(_COMPOSED, content=b"1")
-    bucket.put(_DECOMPOSED, content=b"2")
-    assert storage.read(f"{bucket.url}/{_COMPOSED}") == b"1"
-    assert storage.read(f"{bucket.url}/{_DECOMPOSED}") == b"2"
-    assert {file.name for file in storage.list_files(bucket.url)} == {_COMPOSED, _DECOMPOSED}
+def test_the_same_letters_composed_and_decomposed_are_two_names(bucket: Bucket) -> None:
+    bucket.put(buckets.COMPOSED, content=b"1")
+    bucket.put(buckets.DECOMPOSED, content=b"2")
+    assert storage.read(f"{bucket.url}/{buckets.COMPOSED}") == b"1"
+    assert storage.read(f"{bucket.url}/{buckets.DECOMPOSED}") == b"2"
+    assert {file.name for file in storage.list_files(bucket.url)} == {buckets.COMPOSED, buckets.DECOMPOSED}
 
 
 _SEGMENT = st.text(
@@ -161,7 +61,7 @@ _SEGMENT = st.text(
 
 @_PROPERTY
 @given(names=st.lists(st.lists(_SEGMENT, min_size=1, max_size=3).map("/".join), min_size=1, max_size=4, unique=True))
-def test_what_is_written_is_listed_and_read(bucket: _Bucket, names: list[str]) -> None:
+def test_what_is_written_is_listed_and_read(bucket: Bucket, names: list[str]) -> None:
     bucket.clear()
     content = {name: f"{number}".encode() for number, name in enumerate(names)}
     for name in names:
@@ -171,7 +71,7 @@ def test_what_is_written_is_listed_and_read(bucket: _Bucket, names: list[str]) -
 
 
 @pytest.mark.parametrize("name", ["a//b", "a/../b", "./a", "tab\t", "line\n", "\x01"])
-def test_names_that_the_client_does_not_know_are_one_sentence(bucket: _Bucket, name: str) -> None:
+def test_names_that_the_client_does_not_know_are_one_sentence(bucket: Bucket, name: str) -> None:
     for call in (storage.read, storage.open_binary, lambda path: storage.write(path, b""), storage.exists):
         with pytest.raises(StoreError, match="no object can be opened by this name") as caught:
             call(f"{bucket.url}/x/{name}")
@@ -181,7 +81,7 @@ def test_names_that_the_client_does_not_know_are_one_sentence(bucket: _Bucket, n
 
 @pytest.mark.parametrize("ending", ["", "/"])
 @pytest.mark.parametrize("call", [storage.read, storage.open_binary, lambda path: storage.write(path, b"x")])
-def test_a_bucket_is_no_object(bucket: _Bucket, call: Callable[[str], Any], ending: str) -> None:
+def test_a_bucket_is_no_object(bucket: Bucket, call: Callable[[str], Any], ending: str) -> None:
     bucket.server.requests()
     with pytest.raises(StoreError, match="this is the name of a bucket, and of no object"):
         call(bucket.url + ending)
@@ -189,7 +89,7 @@ def test_a_bucket_is_no_object(bucket: _Bucket, call: Callable[[str], Any], endi
     assert not bucket.server.requests()
 
 
-def test_lists_what_is_in_a_folder_with_sizes_and_times(bucket: _Bucket) -> None:
+def test_lists_what_is_in_a_folder_with_sizes_and_times(bucket: Bucket) -> None:
     before = time.time_ns()
     bucket.put("a/1.jpg", "a/b/2.jpg", "a/b/c/3.JPG", "ab/4.jpg", "a.jpg", "A/5.jpg")
     bucket.put("a/empty.jpg", content=b"")
@@ -208,7 +108,7 @@ def test_lists_what_is_in_a_folder_with_sizes_and_times(bucket: _Bucket) -> None
     assert list(storage.list_files(f"{bucket.url}/a.jpg")) == []
 
 
-def test_a_listing_takes_a_request_for_a_thousand_objects(bucket: _Bucket) -> None:
+def test_a_listing_takes_a_request_for_a_thousand_objects(bucket: Bucket) -> None:
     names = [f"a/{number:04}" for number in range(2500)]
     bucket.put(*names, content=b"")
     bucket.server.requests()
@@ -221,7 +121,7 @@ _KEYS = st.lists(st.sampled_from(["a", "a.", "a-b", "a0", "b", "é", "b/"]), min
 
 @_PROPERTY
 @given(keys=st.sets(_KEYS.filter(lambda key: "//" not in key), max_size=40), page=st.integers(1, 4))
-def test_the_parts_of_a_listing_have_every_object_once(bucket: _Bucket, keys: set[str], page: int) -> None:
+def test_the_parts_of_a_listing_have_every_object_once(bucket: Bucket, keys: set[str], page: int) -> None:
     bucket.clear()
     for key in keys:
         bucket.put(f"x/{key}", content=b"" if key.endswith("/") else b"1")
@@ -235,13 +135,13 @@ def test_the_parts_of_a_listing_have_every_object_once(bucket: _Bucket, keys: se
         assert [file for part in parts for file in storage.list_files(folder, part)] == list(storage.list_files(folder))
 
 
-_NAMES_OF_SETS = st.text("0123456789abcXYZ.-_ é~/", min_size=1, max_size=5).filter(lambda name: "/" not in name)
+buckets.NAMES_OF_SETS = st.text("0123456789abcXYZ.-_ é~/", min_size=1, max_size=5).filter(lambda name: "/" not in name)
 
 
 @_PROPERTY
-@given(names=st.sets(_KEYS | _NAMES_OF_SETS, max_size=60), page=st.integers(1, 4), most=st.integers(1, 100))
+@given(names=st.sets(_KEYS | buckets.NAMES_OF_SETS, max_size=60), page=st.integers(1, 4), most=st.integers(1, 100))
 def test_a_listing_in_ranges_has_every_object_once_and_in_order(
-    bucket: _Bucket, names: set[str], page: int, most: int
+    bucket: Bucket, names: set[str], page: int, most: int
 ) -> None:
     bucket.clear()
     keys = sorted({f"x/{name.strip('/')}" for name in names if not {"", ".", ".."} & set(name.strip("/").split("/"))})
@@ -254,7 +154,7 @@ def test_a_listing_in_ranges_has_every_object_once_and_in_order(
 
 
 def test_pages_of_a_long_listing_are_asked_for_at_the_same_time(
-    bucket: _Bucket, monkeypatch: pytest.MonkeyPatch
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"{number:06}.jpg" for number in range(1000)]
     bucket.put(*(f"a/{name}" for name in names))
@@ -268,7 +168,7 @@ def test_pages_of_a_long_listing_are_asked_for_at_the_same_time(
     assert bucket.server.requests()["LIST"] < 300
 
 
-def test_folders_are_parts_of_a_listing(bucket: _Bucket) -> None:
+def test_folders_are_parts_of_a_listing(bucket: Bucket) -> None:
     bucket.put(*(f"a/{split}/{name}/{i:04}" for split in ("train", "val") for name in "bc" for i in range(1500)))
     bucket.server.requests()
     parts = storage.parts(f"{bucket.url}/a")
@@ -279,28 +179,28 @@ def test_folders_are_parts_of_a_listing(bucket: _Bucket) -> None:
     assert numbers == [0, 1500, 1500, 1500, 1500]
 
 
-def test_objects_directly_in_a_folder_are_one_part_for_one_request(bucket: _Bucket) -> None:
+def test_objects_directly_in_a_folder_are_one_part_for_one_request(bucket: Bucket) -> None:
     bucket.put(*(f"a/{i:04}" for i in range(2500)))
     bucket.server.requests()
     assert len(storage.parts(f"{bucket.url}/a")) == 1
     assert bucket.server.requests() == {"LIST": 1}
 
 
-def test_an_object_that_stands_for_a_folder_is_no_file(bucket: _Bucket) -> None:
+def test_an_object_that_stands_for_a_folder_is_no_file(bucket: Bucket) -> None:
     bucket.put("a/", "a/b/", "a/empty", content=b"")
     bucket.put("a/b-1.jpg", "a/b/2.jpg", "a/empty.jpg")
     names = [file.name for file in storage.list_files(f"{bucket.url}/a")]
     assert names == ["b-1.jpg", "b/2.jpg", "empty", "empty.jpg"]
 
 
-def test_folders(bucket: _Bucket) -> None:
+def test_folders(bucket: Bucket) -> None:
     bucket.put("a/1.0.0/x", "a/1.1.0/b/y", "a/file", "ab/z")
     assert listing.list_folders(f"{bucket.url}/a") == ["1.0.0", "1.1.0"]
     assert listing.list_folders(bucket.url) == ["a", "ab"]
     assert listing.list_folders(f"{bucket.url}/none") == []
 
 
-def test_exists_and_size(bucket: _Bucket) -> None:
+def test_exists_and_size(bucket: Bucket) -> None:
     bucket.put("a/1.jpg")
     bucket.put("empty", content=b"")
     assert [storage.exists(f"{bucket.url}/{name}") for name in ("a/1.jpg", "empty", "a", "a/1", "b")] == [
@@ -316,7 +216,7 @@ def test_exists_and_size(bucket: _Bucket) -> None:
 # Reading.
 
 
-def test_reads_by_one_request_and_no_body_of_what_is_too_large(bucket: _Bucket) -> None:
+def test_reads_by_one_request_and_no_body_of_what_is_too_large(bucket: Bucket) -> None:
     bucket.put("a", content=b"12345")
     bucket.server.requests()
     assert storage.read(f"{bucket.url}/a", 5) == b"12345"
@@ -332,7 +232,7 @@ def test_reads_by_one_request_and_no_body_of_what_is_too_large(bucket: _Bucket) 
     assert bucket.server.requests() == {"GET": 2}
 
 
-def test_what_is_missing_is_a_file_that_is_not_found(bucket: _Bucket) -> None:
+def test_what_is_missing_is_a_file_that_is_not_found(bucket: Bucket) -> None:
     for call in (storage.read, storage.open_binary, storage.sha256):
         with pytest.raises(FileNotFoundError, match="there is no such object") as caught:
             call(f"{bucket.url}/missing")
@@ -342,7 +242,7 @@ def test_what_is_missing_is_a_file_that_is_not_found(bucket: _Bucket) -> None:
         storage.open_file(f"{bucket.url}/missing").__enter__()
 
 
-def test_opens_an_empty_object(bucket: _Bucket) -> None:
+def test_opens_an_empty_object(bucket: Bucket) -> None:
     bucket.put("empty", content=b"")
     with storage.open_binary(f"{bucket.url}/empty") as file:
         assert (file.read(), file.seek(0, os.SEEK_END), file.read(1)) == (b"", 0, b"")
@@ -354,7 +254,7 @@ _CONTENT = random.Random(3).randbytes(700_001)
 
 
 @pytest.mark.parametrize("length", [None, 1, 1 << 16, (1 << 16) + 1])
-def test_reads_in_blocks_that_grow(bucket: _Bucket, length: int | None) -> None:
+def test_reads_in_blocks_that_grow(bucket: Bucket, length: int | None) -> None:
     content = _CONTENT[:length]
     bucket.put("a", content=content)
     bucket.server.requests()
@@ -367,7 +267,7 @@ def test_reads_in_blocks_that_grow(bucket: _Bucket, length: int | None) -> None:
     assert bucket.server.requests()["GET"] <= 5
 
 
-def test_a_record_from_the_middle_is_a_short_request(bucket: _Bucket) -> None:
+def test_a_record_from_the_middle_is_a_short_request(bucket: Bucket) -> None:
     bucket.put("a", content=_CONTENT)
     with storage.open_binary(f"{bucket.url}/a") as file:
         assert file.seekable() and file.readable() and not file.writable()
@@ -383,7 +283,7 @@ def test_a_record_from_the_middle_is_a_short_request(bucket: _Bucket) -> None:
 
 @_PROPERTY
 @given(reads=st.lists(st.tuples(st.integers(0, 710_000), st.integers(0, 200_000)), max_size=8))
-def test_reads_at_any_place_equal_slices(bucket: _Bucket, reads: list[tuple[int, int]]) -> None:
+def test_reads_at_any_place_equal_slices(bucket: Bucket, reads: list[tuple[int, int]]) -> None:
     bucket.put("a", content=_CONTENT)
     with storage.open_binary(f"{bucket.url}/a") as file:
         for start, length in reads:
@@ -391,7 +291,7 @@ def test_reads_at_any_place_equal_slices(bucket: _Bucket, reads: list[tuple[int,
             assert file.read(length) == _CONTENT[start : start + length]
 
 
-def test_an_object_that_is_replaced_while_it_is_read_is_an_error(bucket: _Bucket) -> None:
+def test_an_object_that_is_replaced_while_it_is_read_is_an_error(bucket: Bucket) -> None:
     bucket.put("a", content=_CONTENT)
     with storage.open_binary(f"{bucket.url}/a") as file:
         assert file.read(10) == _CONTENT[:10]
@@ -401,7 +301,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_an_error(bucket: _Bucket
     assert (caught.value.errno, caught.value.filename) == (errno.ESTALE, f"{bucket.url}/a")
 
 
-def test_an_object_that_is_deleted_while_it_is_read_is_an_error(bucket: _Bucket) -> None:
+def test_an_object_that_is_deleted_while_it_is_read_is_an_error(bucket: Bucket) -> None:
     bucket.put("a", content=_CONTENT)
     with storage.open_binary(f"{bucket.url}/a") as file:
         bucket.clear()
@@ -409,7 +309,7 @@ def test_an_object_that_is_deleted_while_it_is_read_is_an_error(bucket: _Bucket)
             file.read()
 
 
-def test_digests(bucket: _Bucket, tmp_path: Path) -> None:
+def test_digests(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put("a", content=_CONTENT)
     (tmp_path / "a").write_bytes(_CONTENT)
     assert storage.sha256(f"{bucket.url}/a") == storage.sha256(f"{tmp_path}/a")
@@ -419,7 +319,7 @@ def test_digests(bucket: _Bucket, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 3, 20_000_001])
-def test_an_object_appears_when_it_is_complete(bucket: _Bucket, size: int) -> None:
+def test_an_object_appears_when_it_is_complete(bucket: Bucket, size: int) -> None:
     content = random.Random(size).randbytes(size)
     with storage.create(f"{bucket.url}/a") as file:
         for start in range(0, size, 3_000_000):
@@ -430,7 +330,7 @@ def test_an_object_appears_when_it_is_complete(bucket: _Bucket, size: int) -> No
 
 @pytest.mark.parametrize("size", [3, 20_000_001])
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
-def test_nothing_appears_after_an_exception(bucket: _Bucket, size: int, error: BaseException) -> None:
+def test_nothing_appears_after_an_exception(bucket: Bucket, size: int, error: BaseException) -> None:
     bucket.put("a", content=b"old")
     for name in ("a", "b"):
         with pytest.raises(type(error)), storage.create(f"{bucket.url}/{name}") as file:
@@ -439,13 +339,13 @@ def test_nothing_appears_after_an_exception(bucket: _Bucket, size: int, error: B
     assert bucket.objects() == {"a": b"old"}
 
 
-def test_writing_replaces(bucket: _Bucket) -> None:
+def test_writing_replaces(bucket: Bucket) -> None:
     storage.write(f"{bucket.url}/a", "é")
     storage.write(f"{bucket.url}/a", b"new")
     assert bucket.objects() == {"a": b"new"}
 
 
-def test_names_are_literal_where_files_are_moved_and_deleted(bucket: _Bucket) -> None:
+def test_names_are_literal_where_files_are_moved_and_deleted(bucket: Bucket) -> None:
     bucket.put("exp[1]/a", content=b"1")
     bucket.put("exp1/a", content=b"2")
     bucket.put("exp*/a", content=b"3")
@@ -460,37 +360,37 @@ def test_names_are_literal_where_files_are_moved_and_deleted(bucket: _Bucket) ->
     assert bucket.objects() == {"exp1/a": b"2", "exp?/d": b"2"}
 
 
-def test_delete_takes_an_object_and_a_folder_of_the_same_name_and_nothing_beside_them(bucket: _Bucket) -> None:
+def test_delete_takes_an_object_and_a_folder_of_the_same_name_and_nothing_beside_them(bucket: Bucket) -> None:
     bucket.put("a", "a/1", "a/b/2", "ab", "a.txt")
     storage.delete(f"{bucket.url}/a")
     storage.delete(f"{bucket.url}/nothing")
     assert set(bucket.objects()) == {"ab", "a.txt"}
 
 
-def test_more_objects_than_fit_in_a_request_are_deleted(bucket: _Bucket) -> None:
+def test_more_objects_than_fit_in_a_request_are_deleted(bucket: Bucket) -> None:
     bucket.put(*(f"a/{number}" for number in range(1100)), "b", content=b"")
     storage.delete(f"{bucket.url}/a")
     assert set(bucket.objects()) == {"b"}
 
 
-def test_what_is_gone_already_does_not_stop_others_from_being_deleted(bucket: _Bucket) -> None:
+def test_what_is_gone_already_does_not_stop_others_from_being_deleted(bucket: Bucket) -> None:
     bucket.put("a", "b")
     objects.delete([f"{bucket.url}/{name}" for name in ("gone", "a", "gone too", "b")])
     assert bucket.objects() == {}
 
 
-def test_moving_to_the_same_name_keeps_it(bucket: _Bucket) -> None:
+def test_moving_to_the_same_name_keeps_it(bucket: Bucket) -> None:
     bucket.put("a")
     storage.move(f"{bucket.url}/a", f"{bucket.url}/a")
     assert bucket.objects() == {"a": b"image"}
 
 
-def test_copying_what_is_missing_is_an_error(bucket: _Bucket) -> None:
+def test_copying_what_is_missing_is_an_error(bucket: Bucket) -> None:
     with pytest.raises(FileNotFoundError, match="missing"):
         storage.link([(f"{bucket.url}/missing", f"{bucket.url}/b")])
 
 
-def test_folders_need_not_be_made(bucket: _Bucket) -> None:
+def test_folders_need_not_be_made(bucket: Bucket) -> None:
     storage.make_folder(f"{bucket.url}/a/b")
     assert bucket.objects() == {}
 
@@ -538,7 +438,7 @@ _PATTERNS = [
 
 
 @pytest.mark.parametrize("pattern", _PATTERNS)
-def test_patterns_match_what_they_match_on_this_machine(bucket: _Bucket, tmp_path: Path, pattern: str) -> None:
+def test_patterns_match_what_they_match_on_this_machine(bucket: Bucket, tmp_path: Path, pattern: str) -> None:
     for name in _FILES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -561,7 +461,7 @@ def test_patterns_match_any_names_as_on_this_machine(pattern: str, name: str) ->
         assert listing._matches(names, parts) == (str(path) in local.match(f"{folder}/{pattern}"))
 
 
-def test_a_whole_bucket_can_be_matched_and_its_name_cannot_be_a_pattern(bucket: _Bucket) -> None:
+def test_a_whole_bucket_can_be_matched_and_its_name_cannot_be_a_pattern(bucket: Bucket) -> None:
     bucket.put("a.csv", "b/c.csv")
     assert storage.match(f"{bucket.url}/*.csv") == [f"{bucket.url}/a.csv"]
     assert storage.match(f"{bucket.url}/**/*.csv") == [f"{bucket.url}/a.csv", f"{bucket.url}/b/c.csv"]
@@ -574,7 +474,7 @@ def test_a_whole_bucket_can_be_matched_and_its_name_cannot_be_a_pattern(bucket: 
 # Compare and swap.
 
 
-def test_a_version_is_replaced_by_the_one_who_knows_it(bucket: _Bucket) -> None:
+def test_a_version_is_replaced_by_the_one_who_knows_it(bucket: Bucket) -> None:
     path = f"{bucket.url}/claim"
     assert objects.read_version(path) is None
     first = objects.replace_version(path, b"1", None)
@@ -590,7 +490,7 @@ def test_a_version_is_replaced_by_the_one_who_knows_it(bucket: _Bucket) -> None:
     assert bucket.objects() == {}
 
 
-def test_one_of_many_who_replace_a_version_at_a_time_succeeds(bucket: _Bucket) -> None:
+def test_one_of_many_who_replace_a_version_at_a_time_succeeds(bucket: Bucket) -> None:
     path = f"{bucket.url}/claim"
     version = None
     for turn in range(3):
@@ -602,9 +502,9 @@ def test_one_of_many_who_replace_a_version_at_a_time_succeeds(bucket: _Bucket) -
         version = made[winner]
 
 
-@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize("kind", buckets.KINDS)
 @pytest.mark.usefixtures("impatient")
-def test_a_version_is_replaced_though_the_answer_is_lost(bucket: _Bucket, kind: str) -> None:
+def test_a_version_is_replaced_though_the_answer_is_lost(bucket: Bucket, kind: str) -> None:
     path = f"{bucket.url}/claim"
     bucket.server.fail(Fault("PUT", kind))
     version = objects.replace_version(path, b"1", None)
@@ -612,129 +512,6 @@ def test_a_version_is_replaced_though_the_answer_is_lost(bucket: _Bucket, kind: 
     bucket.server.fail(Fault("PUT", kind))
     assert objects.replace_version(path, b"2", version)
     assert bucket.objects() == {"claim": b"2"}
-
-
-# Reading ahead.
-
-
-def _read_ahead(
-    bucket: _Bucket, names: list[str], max_bytes: int = 1000, sizes: int = 5
-) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    yield from ahead.read(names, lambda name: File(name, f"{bucket.url}/{name}", sizes), max_bytes)
-
-
-@pytest.fixture
-def window(monkeypatch: pytest.MonkeyPatch) -> ahead._Window:
-    window = ahead._Window()
-    monkeypatch.setattr(ahead, "_window", window)
-    return window
-
-
-@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 300])
-@pytest.mark.usefixtures("window")
-def test_reads_every_item_once_and_in_order(bucket: _Bucket, count: int) -> None:
-    content = {f"a/{number}": f"{number}".encode() for number in range(count)}
-    bucket.server.put(bucket.name, content)
-    bucket.server.requests()
-    assert [(name, load()) for name, load in _read_ahead(bucket, list(content))] == list(content.items())
-    assert bucket.server.requests()["GET"] == count
-
-
-def test_more_requests_are_under_way_if_a_store_takes_longer(bucket: _Bucket, window: ahead._Window) -> None:
-    names = [f"a/{number}" for number in range(800)]
-    bucket.put(*names)
-    bucket.server.set_latency(0.05)
-    begin = time.monotonic()
-    assert all(load() == b"image" for _, load in _read_ahead(bucket, names))
-    # One after another they take 40 seconds, and eight at a time 5 seconds.
-    assert time.monotonic() - begin < 4
-    assert window.size > 16
-
-
-def test_no_more_requests_are_under_way_if_nobody_waits(bucket: _Bucket, window: ahead._Window) -> None:
-    names = [f"a/{number}" for number in range(12)]
-    bucket.put(*names)
-    # Only the first of a sequence are waited for, since they have just been asked for.
-    for _ in range(3):
-        for _, load in _read_ahead(bucket, names):
-            assert load() == b"image"
-            time.sleep(0.02)
-    assert window.size == 8
-
-
-@pytest.mark.usefixtures("window")
-def test_large_files_are_read_a_few_at_a_time(bucket: _Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "_HELD_BYTES", 35)
-    under_way: list[str] = []
-
-    def read(path: str, max_bytes: int) -> bytes:
-        under_way.append(path)
-        return b"0123456789"
-
-    monkeypatch.setattr(objects, "read", read)
-    names = [f"a/{number}" for number in range(20)]
-    for number, (_, load) in enumerate(_read_ahead(bucket, names, sizes=10)):
-        assert load() == b"0123456789"
-        assert len(under_way) <= number + 4
-    # A file that is larger than everything is read alone.
-    assert [load() for _, load in _read_ahead(bucket, names[:3], sizes=1000)] == [b"0123456789"] * 3
-
-
-@pytest.mark.usefixtures("window")
-def test_an_error_is_that_of_its_item(bucket: _Bucket) -> None:
-    bucket.put(*(f"a/{number}" for number in range(20)))
-    bucket.put("a/5", content=bytes(2000))
-    bucket.server.delete(bucket.name, "a/6")
-    bucket.server.fail(Fault("/a/7$", status=403, times=10))
-    found: dict[str, object] = {}
-    for name, load in _read_ahead(bucket, [f"a/{number}" for number in range(20)]):
-        try:
-            found[name] = load()
-        except OSError as error:
-            found[name] = type(error)
-    assert found == {f"a/{number}": b"image" for number in range(20)} | {
-        "a/5": storage.FileTooLargeError,
-        "a/6": FileNotFoundError,
-        "a/7": StoreError,
-    }
-
-
-@pytest.mark.usefixtures("window")
-def test_nothing_more_is_read_when_nobody_asks_for_it(bucket: _Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead, "_threads", functools.cache(lambda: ThreadPoolExecutor(2)))
-    names = [f"a/{number}" for number in range(100)]
-    bucket.put(*names)
-    bucket.server.requests()
-    bucket.server.set_latency(0.1)
-    reading = _read_ahead(bucket, names)
-    name, load = next(reading)
-    assert (name, load()) == ("a/0", b"image")
-    begin = time.monotonic()
-    reading.close()  # type: ignore[attr-defined]
-    # The two that are under way, and not the six that wait for a thread.
-    assert time.monotonic() - begin < 0.25
-    ahead._threads().shutdown()
-    assert bucket.server.requests()["GET"] <= 4
-
-
-@pytest.mark.usefixtures("window")
-def test_threads_are_not_started_for_each_sequence(bucket: _Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [f"a/{number}" for number in range(20)]
-    bucket.put(*names)
-    bucket.server.set_latency(0.02)
-    monkeypatch.setattr(ahead._Window, "grow", lambda self: None)
-    started: list[str] = []
-    start = threading.Thread.start
-
-    def noted(self: threading.Thread) -> None:
-        started.append(self.name)
-        start(self)
-
-    monkeypatch.setattr(threading.Thread, "start", noted)
-    for _ in range(5):
-        assert all(load() == b"image" for _, load in _read_ahead(bucket, names))
-    # Eight requests are under way at a time. A thread may not be seen to be idle in the moment after its request.
-    assert sum(name.startswith("read-ahead") for name in started) <= 16
 
 
 # Failures.
@@ -779,7 +556,7 @@ _CALLS: dict[str, Callable[[str], Any]] = {
     ids=lambda fault: f"{fault.kind}-{fault.status}",
 )
 @pytest.mark.usefixtures("impatient")
-def test_what_fails_for_a_moment_is_made_again(bucket: _Bucket, call: str, fault: Fault) -> None:
+def test_what_fails_for_a_moment_is_made_again(bucket: Bucket, call: str, fault: Fault) -> None:
     url = f"{bucket.url}/a/1"
     bucket.put(*([] if call == "claim" else ["a/1", "a/1/x", "a/1/y/z"]), content=_CONTENT[:200_000])
     expected = {
@@ -802,9 +579,9 @@ def test_what_fails_for_a_moment_is_made_again(bucket: _Bucket, call: str, fault
         assert "a/1" not in bucket.objects()
 
 
-@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize("kind", buckets.KINDS)
 @pytest.mark.usefixtures("impatient")
-def test_a_listing_goes_on_where_it_broke(bucket: _Bucket, kind: str) -> None:
+def test_a_listing_goes_on_where_it_broke(bucket: Bucket, kind: str) -> None:
     names = [f"{number:04}" for number in range(2500)]
     bucket.put(*(f"a/{name}" for name in names), content=b"")
     bucket.server.fail(Fault("list-type", kind, skip=1), Fault("list-type", kind, skip=2))
@@ -813,9 +590,9 @@ def test_a_listing_goes_on_where_it_broke(bucket: _Bucket, kind: str) -> None:
     assert bucket.server.requests() == {"LIST": 5}
 
 
-@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize("kind", buckets.KINDS)
 @pytest.mark.usefixtures("impatient")
-def test_blocks_of_a_long_object_are_sent_again(bucket: _Bucket, kind: str) -> None:
+def test_blocks_of_a_long_object_are_sent_again(bucket: Bucket, kind: str) -> None:
     content = random.Random(1).randbytes(20_000_001)
     bucket.server.fail(Fault("partNumber=[12]", kind, times=2), Fault("POST.*uploadId", "status"))
     with storage.create(f"{bucket.url}/a") as file:
@@ -824,7 +601,7 @@ def test_blocks_of_a_long_object_are_sent_again(bucket: _Bucket, kind: str) -> N
 
 
 @pytest.mark.usefixtures("impatient")
-def test_blocks_of_a_long_object_are_asked_for_again(bucket: _Bucket) -> None:
+def test_blocks_of_a_long_object_are_asked_for_again(bucket: Bucket) -> None:
     bucket.put("a", content=_CONTENT)
     bucket.server.fail(*(Fault("GET", kind, skip=skip) for skip, kind in enumerate(["cut", "stall", "refuse"])))
     with storage.open_binary(f"{bucket.url}/a") as file:
@@ -833,7 +610,7 @@ def test_blocks_of_a_long_object_are_asked_for_again(bucket: _Bucket) -> None:
 
 @pytest.mark.parametrize("call", _CALLS)
 @pytest.mark.parametrize("status", [400, 401, 403])
-def test_what_is_refused_is_one_sentence_at_once(bucket: _Bucket, call: str, status: int) -> None:
+def test_what_is_refused_is_one_sentence_at_once(bucket: Bucket, call: str, status: int) -> None:
     url = f"{bucket.url}/a/1"
     bucket.put("a/1")
     bucket.server.fail(Fault(".", status=status, times=100))
@@ -853,7 +630,7 @@ def test_what_is_refused_is_one_sentence_at_once(bucket: _Bucket, call: str, sta
 @pytest.mark.parametrize("call", _CALLS)
 @pytest.mark.parametrize("kind", ["status", "cut", "refuse"])
 @pytest.mark.usefixtures("impatient")
-def test_what_fails_again_and_again_is_one_sentence(bucket: _Bucket, call: str, kind: str) -> None:
+def test_what_fails_again_and_again_is_one_sentence(bucket: Bucket, call: str, kind: str) -> None:
     url = f"{bucket.url}/a/1"
     bucket.put("a/1")
     bucket.server.fail(Fault(".", kind, times=1000))
@@ -867,7 +644,7 @@ def test_what_fails_again_and_again_is_one_sentence(bucket: _Bucket, call: str, 
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_store_that_never_answers_is_one_sentence(bucket: _Bucket) -> None:
+def test_a_store_that_never_answers_is_one_sentence(bucket: Bucket) -> None:
     bucket.server.fail(Fault(".", "stall", times=1000))
     with pytest.raises(StoreError, match=r"no answer in time from http://127\.0\.0\.1") as caught:
         storage.read(f"{bucket.url}/a")
@@ -876,7 +653,7 @@ def test_a_store_that_never_answers_is_one_sentence(bucket: _Bucket) -> None:
 
 @pytest.mark.parametrize("call", _CALLS)
 @pytest.mark.usefixtures("impatient")
-def test_a_wrong_end_point_is_one_sentence(bucket: _Bucket, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+def test_a_wrong_end_point_is_one_sentence(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     nobody = "http://127.0.0.1:1"
     monkeypatch.setenv("AWS_ENDPOINT_URL", nobody)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", nobody)
@@ -895,7 +672,7 @@ def test_a_wrong_end_point_is_one_sentence(bucket: _Bucket, monkeypatch: pytest.
 def test_the_emulator_of_googles_store_is_found(
     server: Server, monkeypatch: pytest.MonkeyPatch, start: str, end: str
 ) -> None:
-    _use(server, monkeypatch)
+    buckets.use(server, monkeypatch)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"{start}127.0.0.1:{server.port}{end}")
     server.put("emulated", {"a": b"image"})
     assert storage.read("gs://emulated/a") == b"image"
@@ -905,7 +682,7 @@ def test_the_emulator_of_googles_store_is_found(
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
     """A machine that knows no store: without variables, logins and commands, and that is in no cloud."""
-    _forget()
+    buckets.forget()
     for name in os.environ:
         if name.startswith(("AWS_", "GOOGLE_", "AZURE_", "STORAGE_", "GCE_", "IDENTITY_")):
             monkeypatch.delenv(name)
@@ -918,7 +695,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.Mon
     monkeypatch.setattr(socket, "create_connection", not_found)
     monkeypatch.setattr(connections, "_has_boto3", lambda: False)
     yield monkeypatch
-    _forget()
+    buckets.forget()
 
 
 @pytest.mark.parametrize(("scheme", "todo"), [("gs", "gcloud auth"), ("s3", "AWS_ACCESS_KEY_ID"), ("az", "az login")])

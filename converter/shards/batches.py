@@ -15,6 +15,8 @@ class Batch(list[_T]):
     Source by columns, and 2.3 us one by one. A coder of Beam for a plain type would do the same for the elements of the
     job, but not for batches that are sent to another process, or that are fields of a ShardResult. Columns are
     compressed, to a fifth for a Source: the runner in this process keeps them in memory, and others send them.
+
+    Items may be added until the batch is handed to Beam, but never replaced.
     """
 
     def packed(self) -> bytes:
@@ -24,8 +26,14 @@ class Batch(list[_T]):
         """
         return pickle.dumps(self)
 
+    # The number of items when the batch was last packed, and its bytes. Beam packs an element once for its place, and
+    # again for each step that gets it, to estimate its size: there are few batches, so that it looks at nearly all.
+    _kept: tuple[int, bytes] | None = None
+
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _unpacked, (zlib.compress(pickle.dumps(_packed(self)), 1),)
+        if self._kept is None or self._kept[0] != len(self):
+            self._kept = len(self), zlib.compress(pickle.dumps(_packed(self)), 1)
+        return _unpacked, (self._kept[1],)
 
 
 class Packed(Generic[_T]):
@@ -54,7 +62,9 @@ def _packed(items: Sequence[Any]) -> tuple[Any, list[Any]]:
 
 
 def _unpacked(packed: bytes) -> Batch[Any]:
-    return Batch(_items(pickle.loads(zlib.decompress(packed))))
+    batch = Batch(_items(pickle.loads(zlib.decompress(packed))))
+    batch._kept = len(batch), packed
+    return batch
 
 
 def _items(packed: tuple[Any, list[Any]]) -> Iterable[Any]:

@@ -34,3 +34,24 @@ def test_a_batch_is_the_same_when_it_is_unpickled(items: list[Any]) -> None:
     assert [type(one.file) for one in again if isinstance(one, Source)] == [
         File for one in items if isinstance(one, Source)
     ]
+
+
+def test_a_batch_is_packed_once_and_again_when_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed: list[int] = []
+    pack = batches._packed
+
+    def counted(items: list[Any]) -> Any:
+        packed.append(len(items))
+        return pack(items)
+
+    monkeypatch.setattr(batches, "_packed", counted)
+    batch = batches.Batch([1, 2])
+    assert pickle.dumps(batch) == pickle.dumps(batch)
+    # On the way from one process to the next, without a look at its items.
+    again = pickle.loads(pickle.dumps(batch))
+    assert pickle.dumps(again) == pickle.dumps(batch)
+    assert packed == [2]
+    for grown in (batch, again):
+        grown.append(3)
+        assert pickle.loads(pickle.dumps(grown)) == [1, 2, 3]
+    assert packed == [2, 3, 3]

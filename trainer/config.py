@@ -124,6 +124,10 @@ class TrainConfig:
     )
     batch_size: int = field(default=32, metadata=setting("Examples in a training step."))
     epochs: int = field(default=_BY_RECIPE, metadata=setting("Passes over the training split."))
+    optimizer: str = field(
+        default=_BY_RECIPE,
+        metadata=setting("muon: Muon for the kernels of convolutions, AdamW for the rest.", choices=("adamw", "muon")),
+    )
     learning_rate: float = field(default=_BY_RECIPE, metadata=setting("The highest learning rate of the schedule."))
     schedule: str = field(
         default="cosine",
@@ -137,7 +141,7 @@ class TrainConfig:
     )
     weight_decay: float = field(
         default=0.3,
-        metadata=setting("Weight decay of AdamW, not of biases and normalization; 0 makes it Adam."),
+        metadata=setting("Weight decay, not of biases and normalization; 0: none."),
     )
     clip_norm: float = field(default=0.0, metadata=setting("Largest norm of the gradient of a step; 0: any."))
     accumulate: int = field(default=1, metadata=setting("Batches of which the gradients make one step."))

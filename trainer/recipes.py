@@ -19,6 +19,7 @@ _PLAIN: Mapping[str, Any] = {
     "image_size": 64,
     "train_sizes": (),
     "epochs": 40,
+    "optimizer": "adamw",
     "learning_rate": 2e-3,
     "augment": "full",
     "mixup": 0.4,
@@ -34,7 +35,8 @@ _SCRATCH: Mapping[str, Any] = {
     # Shares of image_size, and of the epochs.
     "train_sizes": ((0.4, 50), (0.6, 40), (0.8, 30), (1.0, 20)),
     "epochs": 140,
-    "learning_rate": 3e-3,
+    "optimizer": "muon",
+    "learning_rate": 6e-3,
     # The average is ahead of the weights until the rate has fallen, and as good at the end.
     "ema": 0.998,
     "test_time_flip": True,

@@ -12,6 +12,7 @@ throughput.py   measures the speed of the input and of the model, and says which
 compilation.py  compiles a model: loss, optimizer, learning-rate schedule
 sharpness.py    trains with sharpness-aware minimization
 averaging.py    averages the weights of a model over the steps of its training
+muon.py         defines the optimizer Muon
 resuming.py     says whether an unfinished run may be gone on with: the same settings, the same datasets
 history.py      keeps the figures of each epoch, and writes history.json
 """

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from trainer.training import muon
+
 # Names that Keras gives to the variables of batch normalization that no gradient changes.
 _STATISTICS = ("moving_mean", "moving_variance")
 
@@ -48,11 +50,8 @@ class _Average:
             value.assign_add(share * (variable - value))
 
 
-class AdamW(keras.optimizers.AdamW):
-    """Keras's AdamW, which also averages weights. The averages are not among its `variables`: `variables` lists them.
-
-    In files, models name Keras's AdamW, whose configuration and variables are the same (compilation.py).
-    """
+class _Averaging(keras.optimizers.Optimizer):
+    """Adds an average of weights to an optimizer. It is not among its `variables`: `variables` below lists it."""
 
     def __init__(self, average: Sequence[keras.Variable], momentum: float, **kwargs: Any) -> None:
         """Prepares an optimizer.
@@ -60,7 +59,7 @@ class AdamW(keras.optimizers.AdamW):
         Args:
             average: the variables to average.
             momentum: of the average after many steps, as in 0.99.
-            kwargs: arguments of keras.optimizers.AdamW.
+            kwargs: arguments of the optimizer without an average.
         """
         super().__init__(**kwargs)
         self.average = _Average(average, momentum)
@@ -70,6 +69,15 @@ class AdamW(keras.optimizers.AdamW):
         before = tf.convert_to_tensor(self.iterations)
         super().apply(grads, trainable_variables)
         self.average.update(before, tf.convert_to_tensor(self.iterations))
+
+
+# In files, models name Keras's AdamW, whose configuration and variables are the same (compilation.py).
+class AdamW(_Averaging, keras.optimizers.AdamW):
+    """Keras's AdamW, which also averages weights."""
+
+
+class Muon(_Averaging, muon.Muon):
+    """Muon, which also averages weights."""
 
 
 def weights_to_average(network: keras.Model) -> list[keras.Variable]:
@@ -103,10 +111,10 @@ def averaged(network: keras.Model) -> Iterator[None]:
         _assign(average.variables, live)
 
 
-def _optimizer(network: keras.Model) -> AdamW | None:
+def _optimizer(network: keras.Model) -> _Averaging | None:
     # In float16, Keras puts an optimizer that scales the loss around it.
     optimizer = getattr(network.optimizer, "inner_optimizer", network.optimizer)
-    return optimizer if isinstance(optimizer, AdamW) else None
+    return optimizer if isinstance(optimizer, _Averaging) else None
 
 
 def _assign(variables: Sequence[keras.Variable], values: Sequence[Any]) -> None:

@@ -1,5 +1,6 @@
 """Compiles a model: gives it its loss, its optimizer and its learning-rate schedule."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -9,9 +10,18 @@ from trainer import losses
 from trainer.config import TrainConfig
 from trainer.input import pipeline
 from trainer.sources import Sources
-from trainer.training import averaging
+from trainer.training import averaging, muon
+
+_Make = Callable[..., keras.optimizers.Optimizer]
 
 _WARMUP_EPOCHS = 3
+# Each without and with an average of the weights.
+_OPTIMIZERS: Mapping[
+    str, tuple[Callable[..., keras.optimizers.Optimizer], Callable[..., keras.optimizers.Optimizer]]
+] = {
+    "adamw": (keras.optimizers.AdamW, averaging.AdamW),
+    "muon": (muon.Muon, averaging.Muon),
+}
 
 
 def compile_network(network: keras.Model, config: TrainConfig, data: Sources, steps_per_execution: int = 1) -> None:
@@ -50,11 +60,11 @@ def optimizer(network: keras.Model, config: TrainConfig, steps: int) -> keras.op
         "global_clipnorm": config.clip_norm or None,
         "gradient_accumulation_steps": config.accumulate if config.accumulate > 1 else None,
     }
-    made = (
-        averaging.AdamW(averaging.weights_to_average(network), config.ema, **arguments)
-        if config.ema
-        else keras.optimizers.AdamW(**arguments)
-    )
+    plain, averaging_too = _OPTIMIZERS[config.optimizer]
+    if config.ema:
+        made = averaging_too(averaging.weights_to_average(network), config.ema, **arguments)
+    else:
+        made = plain(**arguments)
     # Biases, and the scales and offsets of normalization: decay would only pull outputs to 0, and norms to nothing.
     made.exclude_from_weight_decay([variable for variable in network.trainable_variables if len(variable.shape) < 2])
     return made

@@ -45,6 +45,7 @@ _FLAGS = (
     "--learning_rate=1e-2",
     "--augment=full",
     "--ema=0.9",
+    "--optimizer=muon",
     "--sam_rho=0.15",
 )
 _FLOAT32 = "--precision=float32"

@@ -28,6 +28,7 @@ MOST = 256
 # Seconds: for a connection, without a byte, and of all of a transfer. Those of the client (connections.py).
 _CONNECT_SECONDS, _STALLED_SECONDS, _SECONDS = 5, 20, 300
 _OK = 200
+_NOWHERE = BytesIO()
 # After so many failures in a row, as of a store that refuses such requests, the caller's way is taken for some seconds.
 _MOST_FAILURES, _PAUSE_SECONDS = 16, 60.0
 
@@ -103,25 +104,34 @@ class _Driver:
             if not transfer.content.set_running_or_notify_cancel():
                 continue
             handle, received = self._idle.pop() if self._idle else _handle(), BytesIO()
-            handle.setopt(pycurl.URL, transfer.request.url)
-            handle.setopt(pycurl.HTTPHEADER, list(transfer.request.headers))
-            handle.setopt(pycurl.MAXFILESIZE_LARGE, max_bytes)
-            handle.setopt(pycurl.WRITEDATA, received)
+            try:
+                handle.setopt(pycurl.URL, transfer.request.url)
+                handle.setopt(pycurl.HTTPHEADER, list(transfer.request.headers))
+                handle.setopt(pycurl.MAXFILESIZE_LARGE, max_bytes)
+                handle.setopt(pycurl.WRITEDATA, received)
+                begun = self._multi.add_handle(handle)
+            except (pycurl.error, ValueError):  # libcurl does not take the URL. Nobody else would tell the future.
+                self._fail(transfer)
+                continue
             self._num_running += 1
-            done = functools.partial(self._finish, transfer, handle, received)
-            self._multi.add_handle(handle).add_done_callback(done)
+            begun.add_done_callback(functools.partial(self._finish, transfer, handle, received))
 
     def _finish(
         self, transfer: Transfer, handle: pycurl.Curl, received: BytesIO, done: asyncio.Future[pycurl.Curl]
     ) -> None:
         is_whole = done.exception() is None and handle.getinfo(pycurl.RESPONSE_CODE) == _OK
         self._num_running -= 1
+        # An idle handle keeps no content in memory.
+        handle.setopt(pycurl.WRITEDATA, _NOWHERE)
         self._idle.append(handle)
         self._begin_waiting()
         if is_whole:
             self._failures = 0
             transfer.content.set_result(received.getvalue())
-            return
+        else:
+            self._fail(transfer)
+
+    def _fail(self, transfer: Transfer) -> None:
         self._failures += 1
         if self._failures == _MOST_FAILURES:
             self._failures, self.resumes = 0, time.monotonic() + _PAUSE_SECONDS

@@ -1,11 +1,13 @@
 """Objects are read ahead of their use: by libcurl, and by the client of their store where libcurl fails or may not."""
 
 import functools
+import gc
 import os
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -208,6 +210,26 @@ def test_the_client_reads_what_libcurl_does_not_get(bucket: Bucket, kind: str, m
     bucket.server.fail(Fault("/a/[37]$|/a/[37][?]", kind, times=2))
     assert all(load() == b"image" for _, load in _read_ahead(bucket, names))
     assert transfers.work()
+
+
+@pytest.mark.parametrize("url", ["http://ü", "http://a\0b", "nothing://a", "http://127.0.0.1:1/a", ""])
+def test_what_libcurl_does_not_take_is_handed_on(url: str) -> None:
+    """A content that nobody sets would be waited for without end."""
+    transfers._driver.cache_clear()
+    content: Future[bytes] = Future()
+    transfers.begin([transfers.Transfer(signing.Request(url), lambda it: it.set_result(b"other"), content)], 10)
+    assert content.result(timeout=60) == b"other"
+
+
+def test_idle_handles_keep_no_content(bucket: Bucket) -> None:
+    transfers._driver.cache_clear()
+    bucket.put("a", content=bytes(1_000_000))
+    tracemalloc.start()
+    assert [len(load()) for _, load in _read_ahead(bucket, ["a"] * 8, max_bytes=1_000_000)] == [1_000_000] * 8
+    gc.collect()
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept < 1_000_000
 
 
 @pytest.mark.parametrize("bucket", ["s3"], indirect=True)

@@ -34,7 +34,7 @@ _SCRATCH: Mapping[str, Any] = {
     "image_size": 80,
     # Shares of image_size, and of the epochs.
     "train_sizes": ((0.4, 50), (0.6, 40), (0.8, 30), (1.0, 20)),
-    "epochs": 140,
+    "epochs": 100,
     "optimizer": "muon",
     "learning_rate": 6e-3,
     # The average is ahead of the weights until the rate has fallen, and as good at the end.

@@ -55,9 +55,16 @@ def orthogonalized(matrix: tf.Tensor) -> tf.Tensor:
     # Each iteration (Newton and Schulz) multiplies the matrix by a polynomial of its Gram matrix. Those are small and
     # commute, so that the large matrix is multiplied once, at the end: a kernel of 2304 x 256 took a third of the time.
     identity = tf.eye(matrix.shape[1], dtype=matrix.dtype)
-    gram, product = tf.matmul(matrix, matrix, transpose_a=True), identity
-    for _ in range(_ITERATIONS):
-        factor = _A * identity + _B * gram + _C * tf.matmul(gram, gram)
-        product = tf.matmul(product, factor)
+    gram = tf.matmul(matrix, matrix, transpose_a=True)
+    product = _factor(gram, identity)
+    factor = product
+    for _ in range(_ITERATIONS - 1):
         gram = tf.matmul(factor, tf.matmul(gram, factor))
+        factor = _factor(gram, identity)
+        product = tf.matmul(product, factor)
     return tf.matmul(matrix, product)
+
+
+def _factor(gram: tf.Tensor, identity: tf.Tensor) -> tf.Tensor:
+    """Returns the polynomial of a Gram matrix by which an iteration multiplies."""
+    return _A * identity + _B * gram + _C * tf.matmul(gram, gram)

@@ -1,6 +1,6 @@
 """Fetches small objects by libcurl, many at a time, in one thread of the process.
 
-The client of stores (objects.py) needs a thread of Python for each request under way, and two to three times the
+The client of stores (objects.py) needs a thread of Python for each request under way, and more than twice the
 processor time (scripts/bench_store). It repeats requests and explains errors, which is not done here: whatever does not
 succeed at once is for the caller to read in that way.
 """

@@ -41,6 +41,8 @@ _SCRATCH: Mapping[str, Any] = {
     "ema": 0.998,
     "test_time_flip": True,
 }
+# From scratch, in place of the rate for Muon.
+_ADAMW_LEARNING_RATE = 3e-3
 # Any model of keras.applications with trained weights.
 _FINE_TUNING: Mapping[str, Any] = {
     **_PLAIN,
@@ -79,6 +81,8 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     if frozen is None and ":" in model:
         # A model of the user may have no head of its own.
         frozen = values["freeze_backbone"] = False
+    if values["optimizer"] == "muon" and given["optimizer"] == "adamw":
+        values["learning_rate"] = _ADAMW_LEARNING_RATE
     if earlier:
         values |= {"image_size": earlier[1], "train_sizes": ()}
     if frozen is False and trained:

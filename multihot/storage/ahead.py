@@ -16,13 +16,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import ModuleType
 from typing import TypeVar
 
-from multihot.storage import objects, signing
+from multihot.storage import connections, objects, signing
 from multihot.storage.files import File
 
 _T = TypeVar("_T")
 
 # Requests under way at a time: at first, at most, and the factor by which the number grows after a wait.
-_FIRST, _MOST, _GROWTH = 8, 256, 2
+_FIRST, _MOST, _GROWTH = 8, connections.MOST_REQUESTS, 2
 # Share of the window that is left when more requests are begun.
 _REFILLED = 0.75
 # Bytes of the files that are read or wait to be used, in one process.

@@ -42,6 +42,8 @@ _CLIENT: "ClientConfig" = {
 }
 # Where the machines of all three clouds ask for their credentials, and the seconds in which they get an answer.
 _METADATA, _METADATA_SECONDS = ("169.254.169.254", 80), 2.0
+# Requests under way at a time in a process, at most.
+MOST_REQUESTS = 256
 # An emulator of Google's store takes any token.
 EMULATOR_TOKEN = "emulator"
 _END_POINTS = ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "GOOGLE_BASE_URL")

@@ -1,6 +1,6 @@
 """Makes the requests by which objects are fetched without the client of their store (transfers.py).
 
-They have the credentials that the client would use, where these are at hand: no request to anyone is made to sign one.
+They have the credentials that the client would use, where one token or key serves for many objects.
 """
 
 import datetime
@@ -51,19 +51,15 @@ def requests(urls: Sequence[str]) -> list[Request] | None:
     if not all(url.startswith(f"{scheme}://{bucket}/") for url in urls):
         return None
     keys = [key.strip("/") for _, _, key in places]
+    from obstore import exceptions
+
+    # The client explains credentials that are missing or cannot be read, when it is asked for the content.
     try:
-        # Credentials that are missing, or that cannot be read, are explained by whoever asks for the content.
         connections.check_credentials(scheme)
         return _google(bucket, keys) if scheme == "gs" else _signed(scheme, bucket, keys)
     # A TypeError is about a name that the client does not know, as `a//b`.
-    except (UserError, ValueError, TypeError, OSError, _errors()):
+    except (UserError, ValueError, TypeError, OSError, exceptions.BaseError):
         return None
-
-
-def _errors() -> type[Exception]:
-    from obstore import exceptions
-
-    return exceptions.BaseError
 
 
 def _signed(scheme: str, bucket: str, keys: Sequence[str]) -> list[Request] | None:

@@ -20,11 +20,12 @@ from typing import NamedTuple
 import certifi
 
 import multihot
+from multihot.storage import connections
 from multihot.storage.libcurl import pycurl
 from multihot.storage.signing import Request
 
-# Transfers under way at a time in a process. Others wait for one of them to end.
-MOST = 256
+# Transfers under way at a time. Others wait for one of them to end.
+MOST = connections.MOST_REQUESTS
 # Seconds: for a connection, without a byte, and of all of a transfer. Those of the client (connections.py).
 _CONNECT_SECONDS, _STALLED_SECONDS, _SECONDS = 5, 20, 300
 _OK = 200

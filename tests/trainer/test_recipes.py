@@ -78,6 +78,16 @@ def test_phases_follow_one_another() -> None:
     assert (head.config.sam_rho, upper.config.sam_rho) == (0.0, 0.05)
 
 
+def test_each_optimizer_has_a_rate_of_its_own_from_scratch() -> None:
+    assert (_config().optimizer, _config().learning_rate) == ("muon", 6e-3)
+    assert _config(optimizer="adamw").learning_rate == 3e-3
+    assert _config(optimizer="adamw", learning_rate=1e-3).learning_rate == 1e-3
+    # Other recipes have that of AdamW already.
+    for model in ({"weights": "imagenet"}, {"model": "resnet50"}):
+        assert _config(**model).optimizer == "adamw"
+        assert _config(**model, optimizer="adamw").learning_rate == _config(**model).learning_rate
+
+
 def test_a_head_alone_is_trained_without_sam() -> None:
     assert _config(weights="imagenet", freeze_backbone=True).sam_rho == 0
     assert _config(weights="imagenet", freeze_backbone=True, sam_rho=0.1).sam_rho == 0.1

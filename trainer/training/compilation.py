@@ -16,9 +16,7 @@ _Make = Callable[..., keras.optimizers.Optimizer]
 
 _WARMUP_EPOCHS = 3
 # Each without and with an average of the weights.
-_OPTIMIZERS: Mapping[
-    str, tuple[Callable[..., keras.optimizers.Optimizer], Callable[..., keras.optimizers.Optimizer]]
-] = {
+_OPTIMIZERS: Mapping[str, tuple[_Make, _Make]] = {
     "adamw": (keras.optimizers.AdamW, averaging.AdamW),
     "muon": (muon.Muon, averaging.Muon),
 }

@@ -66,12 +66,17 @@ class Bucket(NamedTuple):
 
 def use(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets clients find the store, and nothing else of the environment."""
+    leave_out(monkeypatch)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def leave_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves nothing of stores in the environment."""
     forget()
     for name in os.environ:
         if name.startswith(("AWS_", "GOOGLE_", "AZURE_", "STORAGE_")):
             monkeypatch.delenv(name)
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
 
 
 def forget() -> None:

@@ -1,4 +1,4 @@
-"""Shared by the tests of stores: a store in a process of its own, and its buckets."""
+"""Shared by the tests of stores: buckets of a store in a process of its own (tests/conftest.py)."""
 
 import datetime
 from collections.abc import Iterator
@@ -6,17 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 import buckets
-import store_server
 from buckets import Bucket
 from multihot.storage import connections, objects
 from store_server import Server
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """Returns a store in a process of its own."""
-    with store_server.running() as server:
-        yield server
 
 
 @pytest.fixture(params=["s3", "gs"])

@@ -15,6 +15,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton, TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
 
 from converter.duplicates import lookalikes, neighbours
 from converter.duplicates.components import Groups, Links
@@ -35,6 +36,8 @@ _TO_READ = "to_read"
 
 # Number of tasks that compare candidates, for each part of a band: the number of bands.
 _TASKS = neighbours.MAX_DISTANCE + 1
+# Images, or a few more, that a task reads again.
+_READ_TOGETHER = 64
 
 
 class FindGroups(beam.PTransform):
@@ -83,7 +86,7 @@ class FindGroups(beam.PTransform):
         )
         pictured = (
             self._sources
-            | "ToRead" >> beam.FlatMap(_to_read, self._named_by, to_read)  # (0, [[(name, Source)]])
+            | "ToRead" >> beam.ParDo(_ToRead(self._named_by), to_read)  # (0, [[(name, Source)]])
             # Only the chosen rows are shuffled. The shuffle spreads them over all workers.
             | "Apart" >> beam.Reshuffle()
             | "ReadAgain" >> beam.ParDo(InProcesses(_begin_reading_again, self._options))  # [(Fingerprint, Picture)]
@@ -139,14 +142,33 @@ def _candidates(some: Batch[Fingerprint], groups: Mapping[str, str], num_parts: 
             yield TaggedOutput(_TO_READ, ((groups[one.filename], one.digest), one.filename))
 
 
-def _to_read(
-    sources: Batch[Source], named_by: Callable[[Row], str], to_read: AbstractSet[str]
-) -> Iterator[tuple[int, list[Batch[Any]]]]:
-    """Yields the sources that are to be read again, with the names of their fingerprints."""
-    named = ((named_by(source.row), source) for source in sources)
-    chosen = Batch((name, source) for name, source in named if name in to_read)
-    if chosen:
-        yield 0, [chosen]
+class _ToRead(beam.DoFn):
+    """[Source] -> (0, [[(name, Source)]]): the sources that are to be read again, with the names of their fingerprints.
+
+    There are few in a batch, and whoever reads them from a store waits for each element. So those of many batches make
+    one element.
+    """
+
+    def __init__(self, named_by: Callable[[Row], str]):
+        super().__init__()
+        self._named_by = named_by
+        self._chosen: Batch[tuple[str, Source]] = Batch()
+
+    def process(
+        self, sources: Batch[Source], to_read: AbstractSet[str]
+    ) -> Iterator[tuple[int, list[Batch[tuple[str, Source]]]]]:
+        named = ((self._named_by(source.row), source) for source in sources)
+        self._chosen += (one for one in named if one[0] in to_read)
+        if len(self._chosen) >= _READ_TOGETHER:
+            yield self._next()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        if self._chosen:
+            yield GlobalWindows.windowed_value(self._next())
+
+    def _next(self) -> tuple[int, list[Batch[tuple[str, Source]]]]:
+        chosen, self._chosen = self._chosen, Batch()
+        return 0, [chosen]
 
 
 def _begin_reading_again(chosen: tuple[int, Iterable[Batch[Any]]], options: ConvertOptions) -> Callable[[], Batch[Any]]:

@@ -8,9 +8,11 @@ latency that can be set, and fails as it is told to. It checks no credentials.
 """
 
 import asyncio
+import bisect
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import multiprocessing
 import os
 import re
@@ -18,7 +20,7 @@ import threading
 import time
 import urllib.parse
 import uuid
-from collections import Counter
+from collections import Counter, UserDict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -122,11 +124,36 @@ def _serve(connection: Connection, latency: float) -> None:
 
 
 class _Entry:
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, etag: str = "") -> None:
         self.content = content
         self.modified = datetime.now(UTC)
         self.generation = str(time.time_ns())
-        self.etag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+        self.etag = etag or f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+
+
+class _Bucket(UserDict[str, _Entry]):
+    """Objects by their keys. The keys are sorted once for all pages of a listing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sorted: list[str] | None = None
+
+    def __setitem__(self, key: str, entry: _Entry) -> None:
+        if key not in self.data:
+            self._sorted = None
+        self.data[key] = entry
+
+    def __delitem__(self, key: str) -> None:
+        self._sorted = None
+        del self.data[key]
+
+    def after(self, key: str, prefix: str) -> Iterator[str]:
+        """Yields the keys with this prefix that are behind a key, in order."""
+        if self._sorted is None:
+            self._sorted = sorted(self.data)
+        first = max(bisect.bisect_right(self._sorted, key), bisect.bisect_left(self._sorted, prefix))
+        behind = itertools.islice(self._sorted, first, None)
+        return itertools.takewhile(lambda one: one.startswith(prefix), behind)
 
 
 class _Answer:
@@ -141,7 +168,7 @@ def _error(status: int, code: str, message: str) -> _Answer:
 class _Store:
     def __init__(self, latency: float) -> None:
         self._latency = latency
-        self._buckets: dict[str, dict[str, _Entry]] = {}
+        self._buckets: dict[str, _Bucket] = {}
         self._uploads: dict[str, dict[int, bytes]] = {}
         self._faults: list[list[Any]] = []
         self._requests: Counter[str] = Counter()
@@ -173,8 +200,8 @@ class _Store:
             self._latency = values[0]
         connection.send(answer)
 
-    def _bucket(self, name: str) -> dict[str, _Entry]:
-        return self._buckets.setdefault(name, {})
+    def _bucket(self, name: str) -> _Bucket:
+        return self._buckets.setdefault(name, _Bucket())
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -279,7 +306,7 @@ class _Store:
             return _Answer(206, part, **told)
         return _Answer(200, entry.content, **told)
 
-    def _put(self, entries: dict[str, _Entry], key: str, headers: Mapping[str, str], body: bytes) -> _Answer:
+    def _put(self, entries: _Bucket, key: str, headers: Mapping[str, str], body: bytes) -> _Answer:
         absent = headers.get("if-none-match") == "*" or headers.get("x-goog-if-generation-match") == "0"
         if absent and key in entries:
             return _error(412, "PreconditionFailed", "there is such an object")
@@ -287,23 +314,23 @@ class _Store:
         there = entries.get(key)
         if expected != "0" and (there is None or expected not in (there.etag.strip('"'), there.generation)):
             return _error(412, "PreconditionFailed", "the object has another version")
-        source = headers.get("x-amz-copy-source") or headers.get("x-goog-copy-source")
+        source, etag = headers.get("x-amz-copy-source") or headers.get("x-goog-copy-source"), ""
         if source:
             name, _, copied = urllib.parse.unquote(source).lstrip("/").partition("/")
             if copied not in self._bucket(name):
                 return _error(404, "NoSuchKey", "there is no such object")
-            body = self._bucket(name)[copied].content
-        entries[key] = entry = _Entry(body)
+            body, etag = self._bucket(name)[copied].content, self._bucket(name)[copied].etag
+        entries[key] = entry = _Entry(body, etag)
         if source:
             return _Answer(200, _xml("CopyObjectResult", f"<ETag>{escape(entry.etag)}</ETag>"))
         return _Answer(200, ETag=entry.etag, x_goog_generation=entry.generation)
 
-    def _list(self, entries: Mapping[str, _Entry], query: Mapping[str, str]) -> _Answer:
+    def _list(self, entries: _Bucket, query: Mapping[str, str]) -> _Answer:
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         after = query.get("continuation-token") or query.get("start-after") or ""
         limit = int(query.get("max-keys", 1000))
         contents, folders = [], dict[str, None]()
-        keys = sorted(key for key in entries if key.startswith(prefix) and key > after)
+        keys = list(itertools.islice(entries.after(after, prefix), None if delimiter else limit + 1))
         for key in keys if delimiter else keys[:limit]:
             below = key.removeprefix(prefix)
             if delimiter and delimiter in below:

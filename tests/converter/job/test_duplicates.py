@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 import drawings
-from converter.job import pipeline
+from converter.job import duplicates, pipeline
 from converter.options import ConvertOptions
 from converter.shards import reading
+from converter.shards.batches import Batch
+from converter.shards.matching import Source
+from converter.table.row import Row
+from multihot.storage.files import File
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["in any split", "in one split"])
@@ -48,3 +52,19 @@ def test_of_files_with_the_same_bytes_one_is_read_again(
     with (output / "drawings/1.0.0/duplicates.csv").open(newline="") as file:
         found = [(row["group"], row["filename"], row["kind"]) for row in csv.DictReader(file)]
     assert found == [("a.png", f"{name}.png", "exact") for name in "abc"] + [("a.png", "d.jpg", "near")]
+
+
+def test_images_of_many_batches_are_read_again_together() -> None:
+    names = [f"{number:03}.jpg" for number in range(500)]
+    sources = [
+        Source(Row("labels.csv", 2, name, b"\1", "train", name), File(name, f"images/{name}", 1, 0)) for name in names
+    ]
+    chosen = set(names[::3])
+    step = duplicates._ToRead(lambda row: row.filename)
+    batches = [Batch(sources[start : start + 10]) for start in range(0, len(sources), 10)]
+    elements = [element for batch in batches for element in step.process(batch, chosen)]
+    elements += (windowed.value for windowed in step.finish_bundle())
+    read = [[name for part in parts for name, _ in part] for _, parts in elements]
+    assert [len(each) >= 64 for each in read] == [True, True, False]
+    assert list(itertools.chain.from_iterable(read)) == sorted(chosen)
+    assert [*step.finish_bundle()] == []  # The next bundle begins with none of them.

@@ -145,24 +145,31 @@ def _candidates(some: Batch[Fingerprint], groups: Mapping[str, str], num_parts: 
 class _ToRead(beam.DoFn):
     """[Source] -> (0, [[(name, Source)]]): the sources that are to be read again, with the names of their fingerprints.
 
-    There are few in a batch, and whoever reads them from a store waits for each element. So those of many batches make
-    one element.
+    A batch has few of them, and a task that reads from a store waits for it at least once. So the sources of many
+    batches make one element.
     """
 
     def __init__(self, named_by: Callable[[Row], str]):
+        """Stores the function from a row to the name of its fingerprint."""
         super().__init__()
         self._named_by = named_by
         self._chosen: Batch[tuple[str, Source]] = Batch()
 
+    def start_bundle(self) -> None:
+        """Forgets the sources of a bundle that has failed: it is repeated as a whole."""
+        self._chosen = Batch()
+
     def process(
         self, sources: Batch[Source], to_read: AbstractSet[str]
     ) -> Iterator[tuple[int, list[Batch[tuple[str, Source]]]]]:
+        """Yields an element as soon as there are enough sources for one."""
         named = ((self._named_by(source.row), source) for source in sources)
         self._chosen += (one for one in named if one[0] in to_read)
         if len(self._chosen) >= _READ_TOGETHER:
             yield self._next()
 
     def finish_bundle(self) -> Iterator[Any]:
+        """Yields an element of the sources that are left."""
         if self._chosen:
             yield GlobalWindows.windowed_value(self._next())
 

@@ -67,4 +67,14 @@ def test_images_of_many_batches_are_read_again_together() -> None:
     read = [[name for part in parts for name, _ in part] for _, parts in elements]
     assert [len(each) >= 64 for each in read] == [True, True, False]
     assert list(itertools.chain.from_iterable(read)) == sorted(chosen)
-    assert [*step.finish_bundle()] == []  # The next bundle begins with none of them.
+    assert [*step.finish_bundle()] == []
+
+
+def test_a_repeated_bundle_has_nothing_of_the_one_that_failed() -> None:
+    row = Row("labels.csv", 2, "a.jpg", b"\1", "train", "a.jpg")
+    step = duplicates._ToRead(lambda row: row.filename)
+    for _ in range(2):
+        step.start_bundle()
+        assert [*step.process(Batch([Source(row, File("a.jpg", "images/a.jpg", 1, 0))]), {"a.jpg"})] == []
+    (windowed,) = step.finish_bundle()
+    assert [len(part) for part in windowed.value[1]] == [1]

@@ -314,15 +314,15 @@ class _Store:
         there = entries.get(key)
         if expected != "0" and (there is None or expected not in (there.etag.strip('"'), there.generation)):
             return _error(412, "PreconditionFailed", "the object has another version")
-        source, etag = headers.get("x-amz-copy-source") or headers.get("x-goog-copy-source"), ""
+        source = headers.get("x-amz-copy-source") or headers.get("x-goog-copy-source")
         if source:
             name, _, copied = urllib.parse.unquote(source).lstrip("/").partition("/")
-            if copied not in self._bucket(name):
+            original = self._bucket(name).get(copied)
+            if original is None:
                 return _error(404, "NoSuchKey", "there is no such object")
-            body, etag = self._bucket(name)[copied].content, self._bucket(name)[copied].etag
-        entries[key] = entry = _Entry(body, etag)
-        if source:
-            return _Answer(200, _xml("CopyObjectResult", f"<ETag>{escape(entry.etag)}</ETag>"))
+            entries[key] = _Entry(original.content, original.etag)
+            return _Answer(200, _xml("CopyObjectResult", f"<ETag>{escape(original.etag)}</ETag>"))
+        entries[key] = entry = _Entry(body)
         return _Answer(200, ETag=entry.etag, x_goog_generation=entry.generation)
 
     def _list(self, entries: _Bucket, query: Mapping[str, str]) -> _Answer:

@@ -8,6 +8,8 @@ import random
 
 import keras
 
+from multihot.printable import one_line
+
 
 def check(network: keras.Model) -> None:
     """Makes a copy of a model from what its file would say of it, and throws the copy away.
@@ -36,4 +38,4 @@ def cause(error: Exception) -> str:
     text = (
         inner.partition(" Full object config: ")[0].partition("\n")[0] if told else inner.strip().partition("\n\n")[0]
     )
-    return " ".join(text.split()) or type(error).__name__
+    return one_line(text) or type(error).__name__

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from multihot.errors import UserError
+from multihot.printable import one_line
 from schemas import example
 from trainer.models import loadable
 
@@ -235,7 +236,7 @@ def _failed(what: str, name: str, error: BaseException) -> UserError:
     """Returns the error for an exception in the user's code."""
     # The text of a SyntaxError has a place of its own.
     text = error.msg if isinstance(error, SyntaxError) else str(error)
-    reason = " ".join(text.split())[:500]
+    reason = one_line(text, 500)
     place = _place(name, error)
     return UserError(f"{what}: {type(error).__name__}{f': {reason}' if reason else ''}{f' ({place})' if place else ''}")
 

@@ -23,6 +23,7 @@ import keras
 import numpy as np
 
 from multihot.errors import UserError
+from multihot.printable import one_line
 from schemas import example
 from trainer import earlier_run
 
@@ -83,7 +84,7 @@ def load(backbone: keras.Model, path: str) -> Head | None:
                 return _head(whole, run.classes) if run else None
     described = f" It is that of --model={run.model}." if run else ""
     raise UserError(
-        f"--weights={path} does not fit {backbone.name} without its top: {_sentence(reason)}{described}"
+        f"--weights={path} does not fit {backbone.name} without its top: {one_line(reason)}{described}"
     ) from reason
 
 
@@ -138,7 +139,3 @@ def _head(whole: h5py.File, classes: tuple[str, ...]) -> Head | None:
         if len(variables) == 2 and variables.attrs.get("name") == example.LABELS:
             return Head(classes, (variables["0"][:], variables["1"][:]))
     return None
-
-
-def _sentence(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from multihot.errors import UserError
+from multihot.printable import one_line
 from trainer.config import TrainConfig
 
 _EXAMPLE = '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}'
@@ -93,8 +94,7 @@ def make(config: TrainConfig) -> tf.distribute.Strategy:
     try:
         strategy = _make(config)
     except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"--strategy={config.strategy} cannot be used here: {reason}") from error
+        raise UserError(f"--strategy={config.strategy} cannot be used here: {one_line(error)}") from error
     if config.batch_size % strategy.num_replicas_in_sync:
         raise UserError(
             f"--batch_size must be a multiple of the number of replicas, which each take an equal part of a batch. "
@@ -226,9 +226,10 @@ def restarted_if_a_worker_is_lost(where: Place) -> Iterator[None]:
             raise
         lost = int(os.environ.get(_LOST_BEFORE, "0")) + 1
         if lost > _MOST_LOST:
-            raise UserError(f"Workers were lost {lost} times. The last error: {_line(error)}") from error
+            raise UserError(f"Workers were lost {lost} times. The last error: {one_line(error, 160)}") from error
         print(
-            f"A worker is gone ({_line(error)}). Waiting for it; all workers then go on from the last checkpoint.",
+            f"A worker is gone ({one_line(error, 160)}). Waiting for it; all workers then go on from the last "
+            "checkpoint.",
             file=sys.stderr,
             flush=True,
         )
@@ -243,7 +244,3 @@ def _is_of_network(error: tf.errors.OpError) -> bool:
     return isinstance(error, _LOST) or bool(
         re.search(r"(?i)collective|coordination|socket|connection|peer", str(error))
     )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

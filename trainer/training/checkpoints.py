@@ -22,6 +22,7 @@ import keras
 import numpy as np
 
 from multihot.errors import UserError
+from multihot.printable import one_line
 from trainer import run_folder
 from trainer.system import strategies
 from trainer.training import averaging
@@ -179,5 +180,4 @@ def _weights(network: keras.Model, weights: Sequence[np.ndarray]) -> Iterator[No
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:200]
-    return UserError(f"The checkpoint {path} cannot be used: {reason}. Start again: --overwrite")
+    return UserError(f"The checkpoint {path} cannot be used: {one_line(error, 200)}. Start again: --overwrite")

@@ -23,7 +23,8 @@ ensure_venv() {
   _make_venv
   echo "Installing multihot${extras:+[$extras]} into $venv. This downloads packages and takes some minutes ..."
   if [[ $# == 0 ]]; then
-    _logged "$python" -m pip install --disable-pip-version-check --editable ".${extras:+[$extras]}"
+    # Python compiles the modules that are imported: compiling all of them took 40% of an installation.
+    _logged "$python" -m pip install --disable-pip-version-check --no-compile --editable ".${extras:+[$extras]}"
   else
     _logged "$python" -m pip install --disable-pip-version-check uv
     _logged "$python" -m uv pip install --python="$python" "$@" --editable ".${extras:+[$extras]}"

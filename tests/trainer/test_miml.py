@@ -1,4 +1,4 @@
-"""Both recipes on the real data set, with fewer epochs than their defaults."""
+"""Both recipes on the real data set, with fewer epochs and smaller images than their defaults."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def learn(miml: Path, tmp_path_factory: pytest.TempPathFactory) -> Learn:
 
 @pytest.mark.slow
 def test_a_short_training_from_scratch_learns(learn: Learn) -> None:
-    result = learn("scratch", epochs=10)
+    result = learn("scratch", epochs=5)
     assert result["mean_average_precision"] >= 0.70
     assert result["label_ranking_average_precision"] >= 0.75
 
@@ -45,6 +45,6 @@ def test_a_short_training_from_scratch_learns(learn: Learn) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not pretrained.is_installed(), reason="needs the extra `pretrained`")
 def test_a_short_training_from_imagenet_learns_more(learn: Learn) -> None:
-    result = learn("pretrained", weights="imagenet", unfreeze_epochs=1)
-    assert result["mean_average_precision"] >= 0.93
-    assert result["label_ranking_average_precision"] >= 0.93
+    result = learn("pretrained", weights="imagenet", unfreeze_epochs=1, image_size=128)
+    assert result["mean_average_precision"] >= 0.92
+    assert result["label_ranking_average_precision"] >= 0.92

@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,6 +113,7 @@ def _convert(
     ) as process:
         program, processes, threads = psutil.Process(process.pid), 1, 1
         while process.poll() is None:
+            time.sleep(0.005)
             with contextlib.suppress(psutil.Error):
                 below = [program, *program.children(recursive=True)]
                 processes = max(processes, len(below))

@@ -102,7 +102,7 @@ _KINDS = {
     [
         ("plain", "LOOPBACK"),
         pytest.param("plain", "EXTERNAL", marks=pytest.mark.extended),  # So is the real data set converted, below.
-        ("near duplicates", "EXTERNAL"),
+        pytest.param("near duplicates", "EXTERNAL", marks=pytest.mark.extended),
         ("stratified", "EXTERNAL"),
     ],
 )

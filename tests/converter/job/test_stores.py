@@ -285,7 +285,7 @@ def test_a_run_that_has_lost_its_claim_publishes_nothing(job: Job, server: Serve
 def test_a_step_that_dies_at_any_request_can_be_repeated(replaces: bool, job: Job, server: Server, draw: Draw) -> None:
     names = "abcd"
     # The steps of a commit are those of all stores: of the second one, some moments are enough.
-    every = 1 if job.options.output.startswith("s3://") else 4
+    every = 1 if job.options.output.startswith("s3://") else 12
     for request in range(0, 200, every):
         for key in server.objects("bucket"):
             server.delete("bucket", key)

@@ -101,7 +101,7 @@ def both(data: Path, sources: Sources) -> Sources:
     [
         pytest.param({"augment": "full", "mixup": 0.2}, 1, True, id="by their numbers"),
         pytest.param({"augment": "crop", "crop_from": "original"}, 1, False, id="shuffled while they are read"),
-        pytest.param({"augment": "full"}, 2, True, id="two datasets"),
+        pytest.param({"augment": "full"}, 2, True, id="two datasets", marks=(pytest.mark.slow, pytest.mark.extended)),
         pytest.param({"augment": "none", "data_weights": (3.0, 1.0)}, 2, False, id="weights"),
         # A batch of large images is put together from several chunks.
         pytest.param({"augment": "full", "image_size": 160, "batch_size": 15}, 1, True, id="large images"),

@@ -214,6 +214,7 @@ print("digest", hashlib.sha256(b"".join(each.tobytes() for each in weights)).hex
 """
 
 
+@pytest.mark.extended  # test_resuming.py compares runs in the same way, but for processes that are forked from one.
 @pytest.mark.slow
 def test_deterministic_runs_have_the_same_weights_bit_for_bit(data: Path, tmp_path: Path) -> None:
     digests = []

@@ -26,8 +26,19 @@ _SERVER = """
 import json, os, sys, tempfile, traceback
 from multihot.quiet import quiet
 with quiet():
+    import keras
+    from trainer.models import small_resnet
     from trainer.training import checkpoints
     from trainer import inference, main, run_folder, train
+
+def backbone():
+    "Returns a small one, with the kinds of layers of all: a graph of it is made in a moment."
+    x = inputs = keras.Input((None, None, 3))
+    for i in range(2):
+        x = keras.layers.Conv2D(8, 3, strides=2, use_bias=False, name=f"conv{i}")(x)
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization(name=f"bn{i}")(x))
+    return keras.Model(inputs, keras.layers.Dropout(0.2)(x), name="small_resnet")
+small_resnet.backbone = backbone
 
 def prepare(number, moment, every, at):
     counts = {"asked": 0, "saved": 0, "renamed": 0, "validated": 0}

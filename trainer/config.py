@@ -123,6 +123,7 @@ class TrainConfig:
         ),
     )
     batch_size: int = field(default=32, metadata=setting("Examples in a training step."))
+    # None until the number of images is known, where the recipe decides by it (phases.with_epochs).
     epochs: int = field(default=_BY_RECIPE, metadata=setting("Passes over the training split."))
     optimizer: str = field(
         default=_BY_RECIPE,
@@ -277,8 +278,9 @@ class TrainConfig:
             if getattr(self, name) not in values:
                 raise UserError(f"--{name} must be one of {', '.join(values)}. Received: {getattr(self, name)!r}")
         for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise UserError(f"--{name} must be at least {least}. Received: {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"--{name} must be at least {least}. Received: {value}")
         self._check_rates()
         self._check_sizes()
         if self.strategy != "none":

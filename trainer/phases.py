@@ -7,6 +7,7 @@ they are, then the upper part of the backbone with it. Within a phase, images ma
 import dataclasses
 from typing import NamedTuple
 
+from trainer import recipes
 from trainer.config import TrainConfig
 
 
@@ -31,6 +32,16 @@ class Phase(NamedTuple):
     def image_size(self, epoch: int) -> int:
         """Returns the size of the training images in an epoch of the run, pixels."""
         return sizes(self.config)[epoch - self.first_epoch]
+
+
+def with_epochs(config: TrainConfig, num_images: int) -> TrainConfig:
+    """Returns the settings of a run with its number of epochs, which a recipe may leave to the number of images.
+
+    Args:
+        config: of the run.
+        num_images: of the training split.
+    """
+    return config if config.epochs else dataclasses.replace(config, epochs=recipes.num_epochs(num_images))
 
 
 def of_run(config: TrainConfig) -> list[Phase]:

@@ -34,13 +34,16 @@ _SCRATCH: Mapping[str, Any] = {
     "image_size": 80,
     # Shares of image_size, and of the epochs.
     "train_sizes": ((0.4, 50), (0.6, 40), (0.8, 30), (1.0, 20)),
-    "epochs": 100,
+    # By the number of images: num_epochs.
+    "epochs": None,
     "optimizer": "muon",
     "learning_rate": 6e-3,
     # The average is ahead of the weights until the rate has fallen, and as good at the end.
     "ema": 0.998,
     "test_time_flip": True,
 }
+# From scratch, few images are seen more often, until there were so many (docs/recipes.md).
+_IMAGES_SEEN, _FEWEST_EPOCHS, _MOST_EPOCHS = 160_000, 100, 400
 # From scratch, in place of the rate for Muon.
 _ADAMW_LEARNING_RATE = 3e-3
 # Any model of keras.applications with trained weights.
@@ -96,6 +99,11 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     if given["train_sizes"] is None:
         values["train_sizes"] = tuple((_scaled(values["image_size"], by), share) for by, share in values["train_sizes"])
     return values
+
+
+def num_epochs(num_images: int) -> int:
+    """Returns the number of epochs of a training from scratch on so many images."""
+    return min(max(_IMAGES_SEEN // num_images, _FEWEST_EPOCHS), _MOST_EPOCHS)
 
 
 def _recipe(model: str, trained: bool) -> Mapping[str, Any]:

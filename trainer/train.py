@@ -52,6 +52,7 @@ def train_and_evaluate(config: TrainConfig) -> dict[str, Any]:
         UserError: the dataset or the configuration are at fault, or the loss is NaN or infinite.
     """
     data = checks.load(config)
+    config = phases.with_epochs(config, data.split(config.train_split).num_examples)
     services.check(config.data_service)
     where = strategies.place(config)
     # Claimed before the model is built, which takes seconds.
@@ -104,6 +105,7 @@ def benchmark_input(config: TrainConfig) -> Throughput:
         UserError: the dataset or the configuration are at fault.
     """
     data = checks.load(config)
+    config = phases.with_epochs(config, data.split(config.train_split).num_examples)
     services.check(config.data_service)
     with (
         signals.deferred(),

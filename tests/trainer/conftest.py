@@ -191,8 +191,8 @@ def recipe(data: Path) -> Callable[..., TrainConfig]:
 
 @pytest.fixture
 def config(recipe: Callable[..., TrainConfig], tmp_path: Path) -> Callable[..., TrainConfig]:
-    """Returns `recipe` for the defaults: small images, and whatever else a test asks for."""
-    return functools.partial(recipe, "", output=str(tmp_path / "run"), image_size=32)
+    """Returns `recipe` for the defaults: small images, a number of epochs, and whatever else a test asks for."""
+    return functools.partial(recipe, "", output=str(tmp_path / "run"), image_size=32, epochs=100)
 
 
 @pytest.fixture

@@ -21,6 +21,13 @@ def test_without_weights_a_small_network_is_trained_from_scratch_on_images_that_
     assert sizes[-1] == found.image_size
 
 
+@pytest.mark.parametrize(("images", "epochs"), [(1, 400), (123, 400), (800, 200), (1600, 100), (10**6, 100)])
+def test_from_scratch_few_images_are_seen_more_often(images: int, epochs: int) -> None:
+    assert phases.with_epochs(_config(), images).epochs == epochs
+    assert phases.with_epochs(_config(epochs=7), images).epochs == 7
+    assert phases.with_epochs(_config(weights="imagenet"), images) == _config(weights="imagenet")
+
+
 def test_with_weights_the_head_is_trained_first_and_then_the_upper_layers_at_a_lower_rate() -> None:
     found = _config(weights="imagenet")
     assert (found.model, found.freeze_backbone) == ("efficientnet_lite0", True)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from multihot.errors import UserError
 from schemas.metadata import DatasetInfo
-from trainer import metrics, run_folder, train
+from trainer import metrics, recipes, run_folder, train
 from trainer.config import TrainConfig
 from trainer.inference import Predictor
 from trainer.input import pipeline
@@ -301,6 +301,18 @@ def test_a_run_says_how_fast_its_input_is(config: Config, tmp_path: Path, capfd:
     train.train_and_evaluate(asked)
     lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Throughput: ")]
     assert len(lines) == 1
+
+
+@pytest.mark.slow
+def test_a_run_has_as_many_epochs_as_its_images_need(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipes, "_FEWEST_EPOCHS", 1)
+    monkeypatch.setattr(recipes, "_IMAGES_SEEN", 100)
+    asked = config(output=str(tmp_path / "a"), image_size=16, batch_size=8, epochs=None)
+    run = Run(asked, train.train_and_evaluate(asked))
+    assert run.json("config.json")["epochs"] == 2  # Of 48 images.
+    assert len(run.json("history.json")["loss"]) == 2
 
 
 @pytest.mark.slow

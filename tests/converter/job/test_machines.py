@@ -131,7 +131,7 @@ def _convert(
 
 @pytest.mark.slow
 def test_any_number_of_cores_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    runs = {cores: _convert(folder, tmp_path / str(cores), cores) for cores in (1, 2, 9, 64, 200)}
+    runs = {cores: _convert(folder, tmp_path / str(cores), cores) for cores in (1, 9, 200)}
     assert {run.status for run in runs.values()} == {0}, runs
     assert len({tuple(sorted(run.files.items())) for run in runs.values()}) == 1
     assert runs[1].processes == 1

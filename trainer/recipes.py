@@ -42,7 +42,7 @@ _SCRATCH: Mapping[str, Any] = {
     "ema": 0.998,
     "test_time_flip": True,
 }
-# From scratch, few images are seen more often, until there were so many (docs/recipes.md).
+# From scratch: the images that a training sees in all, and the bounds of its epochs (docs/recipes.md).
 _IMAGES_SEEN, _FEWEST_EPOCHS, _MOST_EPOCHS = 160_000, 100, 400
 # From scratch, in place of the rate for Muon.
 _ADAMW_LEARNING_RATE = 3e-3

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from multihot import proxies
 from multihot.errors import UserError
+from multihot.printable import one_line
 
 # The words of errors of TensorFlow for a service that was started again, or has lost a worker: it does not know what it
 # is asked for, or a part of an epoch ends too early.
@@ -157,4 +158,4 @@ def is_lost(error: tf.errors.OpError) -> bool:
 def line(error: tf.errors.OpError) -> str:
     """Returns an error of TensorFlow in one line, without the operations and the lines of code that it names."""
     text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*", " ", str(error.message))
-    return " ".join(text.rpartition('  File "')[2].rpartition("\n\n")[2].split()).rstrip(".")[:300]
+    return one_line(text.rpartition('  File "')[2].rpartition("\n\n")[2]).rstrip(".")

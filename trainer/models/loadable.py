@@ -38,4 +38,4 @@ def cause(error: Exception) -> str:
     text = (
         inner.partition(" Full object config: ")[0].partition("\n")[0] if told else inner.strip().partition("\n\n")[0]
     )
-    return one_line(text) or type(error).__name__
+    return one_line(text, 500) or type(error).__name__

@@ -32,7 +32,7 @@ with quiet():
     from trainer import inference, main, run_folder, train
 
 def backbone():
-    "Returns a small one, with the kinds of layers of all: a graph of it is made in a moment."
+    "Returns a small network with convolutions, batch normalization and dropout: its graph is made quickly."
     x = inputs = keras.Input((None, None, 3))
     for i in range(2):
         x = keras.layers.Conv2D(8, 3, strides=2, use_bias=False, name=f"conv{i}")(x)

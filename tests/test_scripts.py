@@ -4,8 +4,10 @@ import csv
 import json
 import os
 import re
+import site
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,14 @@ def test_the_example_data_are_the_same_for_the_same_seed(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_the_quickstart_runs_in_an_empty_environment_and_learns_what_it_drew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_empty", [False, pytest.param(True, marks=pytest.mark.extended)])
+def test_the_quickstart_runs_in_a_new_environment_and_learns_what_it_drew(is_empty: bool, tmp_path: Path) -> None:
+    if not is_empty:
+        # Nothing that is installed here has to be installed again, which takes a minute.
+        venv.create(tmp_path / "venv", with_pip=True)
+        for folder in map(Path, site.getsitepackages()):
+            inner = tmp_path / "venv" / folder.relative_to(sys.prefix)
+            (inner / "outer.pth").write_text(f"{folder}\n")
     env = {**os.environ, "MULTIHOT_VENV": str(tmp_path / "venv"), "TMPDIR": str(tmp_path)}
     done = subprocess.run(
         [_ROOT / "scripts" / "quickstart", tmp_path / "example"],
@@ -51,6 +60,7 @@ def test_the_quickstart_runs_in_an_empty_environment_and_learns_what_it_drew(tmp
     assert (tmp_path / "example" / "run" / "samples.png").stat().st_size > 100_000
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_the_closing_line_of_pytest_is_the_last_line_of_a_test_run() -> None:
     # With -n the process that imports conftest.py runs no test: what was printed in it would be shown at its end.

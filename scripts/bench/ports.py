@@ -1,14 +1,26 @@
 """Finds ports of this machine for servers, and says which of them answer."""
 
 import contextlib
+import random
 import socket
 
+# Below those that systems give to connections (Linux: from 32768 on), so that none takes a port before its server does.
+_PORTS = range(20_000, 32_000)
 
-def free() -> int:
-    """Returns a port that no server has, as it is now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+
+def free(number: int = 1) -> int:
+    """Returns the first of as many ports beside each other as are asked for, which no server has, as it is now.
+
+    Raises:
+      OSError: There are none.
+    """
+    for _ in range(100):
+        first = random.choice(_PORTS)  # Two programs that look at once seldom find the same.
+        with contextlib.suppress(OSError), contextlib.ExitStack() as taken:
+            for port in range(first, first + number):
+                taken.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise OSError(f"no {number} free ports beside each other were found in {_PORTS}")
 
 
 def answers(port: int) -> bool:

@@ -126,6 +126,7 @@ main.run()
 """
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_limit_of_address_space_decides_what_is_kept(data: Path, tmp_path: Path) -> None:
     """48 images of 2250 x 2250 pixels, with the buffers, do not fit into half of the memory that `ulimit -v` leaves."""

@@ -153,8 +153,15 @@ def test_a_run_that_begins_while_another_one_looks_is_told_as_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overwrite", [False, True], ids=["a new folder", "overwriting"])
-@pytest.mark.parametrize("stagger", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("stagger", "overwrite"),
+    [
+        pytest.param(0.0, False, id="a new folder"),
+        pytest.param(0.5, False, id="a new folder, one later", marks=pytest.mark.extended),
+        pytest.param(0.0, True, id="overwriting", marks=pytest.mark.extended),
+        pytest.param(0.5, True, id="overwriting, one later"),
+    ],
+)
 def test_of_two_trainings_at_once_one_has_the_folder(
     stagger: float, overwrite: bool, data: Path, tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has imported Beam"),
 ]
 
-_POINTS = 4
+_POINTS = 2
 
 _PROGRAM = """
 import json, os, signal, sys

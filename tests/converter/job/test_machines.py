@@ -178,10 +178,10 @@ def _is_one_sentence(text: str) -> bool:
         ("labels.csv", 500),
         ("png.csv", 1500),
         ("labels.csv", 2500),
-        ("png.csv", 6000),
         *(
-            pytest.param(*each, marks=pytest.mark.extended)
-            for each in (("png.csv", 500), ("labels.csv", 1500), ("png.csv", 2500), ("labels.csv", 6000))
+            pytest.param(name, size, marks=pytest.mark.extended)
+            for name, sizes in (("labels.csv", (1500, 6000)), ("png.csv", (500, 2500, 6000)))
+            for size in sizes
         ),
     ],
 )

@@ -103,7 +103,7 @@ _KINDS = {
         ("plain", "LOOPBACK"),
         pytest.param("plain", "EXTERNAL", marks=pytest.mark.extended),  # So is the real data set converted, below.
         pytest.param("near duplicates", "EXTERNAL", marks=pytest.mark.extended),
-        ("stratified", "EXTERNAL"),
+        pytest.param("stratified", "EXTERNAL", marks=pytest.mark.extended),
     ],
 )
 def test_the_dataset_is_the_same(

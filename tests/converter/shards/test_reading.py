@@ -345,11 +345,11 @@ for more in range(0, 300_000_001, 20_000_000):
     ("name", "save"),
     [
         ("plain.jpg", {}),
-        ("progressive.jpg", {"progressive": True}),
+        *(
+            pytest.param(*each, marks=pytest.mark.extended)
+            for each in (("progressive.jpg", {"progressive": True}), ("a.webp", {}), ("a.gif", {}), ("a.bmp", {}))
+        ),
         ("a.png", {}),
-        ("a.webp", {}),
-        ("a.gif", {}),
-        ("a.bmp", {}),
     ],
 )
 def test_a_lack_of_memory_is_no_damage(tmp_path: Path, name: str, save: dict[str, Any]) -> None:

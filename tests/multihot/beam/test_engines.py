@@ -1,7 +1,6 @@
 """An engine that is not there is found before any work is done, and is one sentence."""
 
 import http.server
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
+import ports
 from multihot.beam import engines
 from multihot.errors import UserError
 
@@ -33,9 +33,7 @@ def test_an_engine_that_is_not_there_is_one_sentence(
     web_page: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "_ANSWER_SECONDS", 1.0)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = ports.free()
     portable = "--runner=PortableRunner"
     assert _refused(portable, f"--job_endpoint=localhost:{port}") == (
         f"--job_endpoint=localhost:{port}: nothing answers there (Connection refused). Start the engine, or name the "

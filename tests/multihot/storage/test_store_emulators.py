@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import pytest
 
+import ports
 from multihot import storage
 from multihot.storage import StoreError, connections, listing, objects
 
@@ -97,9 +98,7 @@ _EMULATORS = {
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """Starts an emulator, and returns its name and its address."""
     emulator = _EMULATORS[request.param]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = ports.free()
     command = emulator.command(port, tmp_path_factory.mktemp("emulator"))
     if not shutil.which(command[0]):
         pytest.skip(f"{command[0]} is not there; {emulator.install}")

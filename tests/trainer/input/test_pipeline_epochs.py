@@ -166,7 +166,7 @@ def test_two_datasets_give_each_example_once(
 
 
 @pytest.mark.parametrize("augment", CHOICES["augment"])
-@pytest.mark.parametrize("size", [16, pytest.param(24, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [16, pytest.param(24, marks=(pytest.mark.slow, pytest.mark.extended))])
 def test_images_may_be_smaller_than_those_of_the_run(
     size: int, augment: str, config: Config, sources: Sources, training: Pipeline
 ) -> None:

@@ -56,20 +56,10 @@ def _started(port: int) -> Iterator["subprocess.Popen[str]"]:
             process.kill()
 
 
-def _two_ports() -> int:
-    """Returns a port that is free, as is the next one."""
-    for _ in range(100):
-        port = ports.free()
-        with contextlib.suppress(OSError), socket.socket() as one:
-            one.bind(("localhost", port + 1))
-            return port
-    pytest.fail("no two ports beside each other are free")
-
-
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """The address of a service in a process of its own."""
-    port = _two_ports()
+    port = ports.free(2)
     with _started(port) as process:
         yield f"grpc://localhost:{port}"
         process.send_signal(signal.SIGTERM)
@@ -189,7 +179,7 @@ def test_a_dataset_in_a_store_is_refused(config: Config, sources: Sources, monke
 def test_a_service_that_does_not_answer_is_an_error_at_once(
     command: Callable[..., "subprocess.CompletedProcess[str]"], data: Path, tmp_path: Path
 ) -> None:
-    port = _two_ports()
+    port = ports.free(2)
     run = command(f"--data={data}", f"--output={tmp_path / 'run'}", f"--data_service=grpc://localhost:{port}")
     assert run.returncode == 1
     assert run.stderr == (
@@ -213,13 +203,14 @@ def test_a_training_behind_a_proxy_reaches_its_service(
     np.testing.assert_allclose(histories[1]["loss"], histories[0]["loss"], rtol=1e-3)
 
 
-def test_ports_that_are_used_are_an_error(address: str) -> None:
-    port = int(address.rpartition(":")[2])
-    for taken in (port, port - 1):
-        command = [sys.executable, "-m", "trainer.data_service", f"--port={taken}"]
+@pytest.mark.parametrize("place", [0, 1])
+def test_ports_that_are_used_are_an_error(place: int) -> None:
+    port = ports.free(2)
+    with socket.create_server(("localhost", port + place)):
+        command = [sys.executable, "-m", "trainer.data_service", f"--port={port}"]
         run = subprocess.run(command, cwd=_ROOT, text=True, capture_output=True, timeout=100)
-        assert run.returncode == 1
-        assert run.stderr == f"error: Port {port} cannot be used: Address already in use. Choose another --port.\n"
+    assert run.returncode == 1
+    assert run.stderr == f"error: Port {port + place} cannot be used: Address already in use. Choose another --port.\n"
 
 
 def test_a_service_that_is_gone_and_back_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,7 +290,7 @@ def test_a_training_goes_on_when_its_service_is_started_again(
     monkeypatch.setitem(sys.modules, "tiny_network", module := types.ModuleType("tiny_network"))
     vars(module)["build"] = _tiny
     # Chunks of 8 images: far fewer than all of an epoch are asked for ahead. The head has dropout.
-    port, sources = _two_ports(), combine([(many, metadata.load(many))])
+    port, sources = ports.free(2), combine([(many, metadata.load(many))])
     plain = config(data=(many,), image_size=128, batch_size=8, model="tiny_network:build", augment="crop")
     results = []
     for served in (False, True):

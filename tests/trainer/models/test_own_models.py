@@ -417,7 +417,13 @@ print([name for name in sys.modules if name.split(".")[0] in ("trainer", "multih
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", [BACKBONE, WHOLE.format(activation="sigmoid")], ids=["backbone", "whole"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(BACKBONE, id="backbone"),
+        pytest.param(WHOLE.format(activation="sigmoid"), id="whole", marks=pytest.mark.extended),
+    ],
+)
 def test_trains_by_the_command_line_and_loads_in_plain_keras(code: str, data: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(code)
     # As the command `multihot`: the current folder is not among those in which Python looks.

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ports
 from multihot.errors import UserError
 from trainer.config import TrainConfig
 from trainer.system import strategies
@@ -132,12 +132,8 @@ class Workers:
     """The processes of a training."""
 
     def __init__(self, num: int, output: Path, flags: Sequence[str], environment: dict[str, str]) -> None:
-        sockets = [socket.socket() for _ in range(num)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        self._cluster = {"worker": [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]}
-        for one in sockets:
-            one.close()
+        port = ports.free(num)
+        self._cluster = {"worker": [f"127.0.0.1:{port + i}" for i in range(num)]}
         self._command = [sys.executable, "-m", "trainer", f"--output={output}", "--strategy=multi_worker", *flags]
         self._environment = environment
         # In files: a pipe that nobody reads fills up, and its process waits.
@@ -174,6 +170,7 @@ def test_two_devices_train_as_one(one_and_two: tuple[Path, Path]) -> None:
     _assert_same(*one_and_two)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_three_processes_train_as_one(
     one_and_two: tuple[Path, Path], flags: Sequence[str], environment: dict[str, str], tmp_path: Path

@@ -78,8 +78,17 @@ def test_a_run_that_has_not_begun(config: Config, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("moment", ["Cache: ", "Model: ", "Epoch 2/"], ids=["building", "first epoch", "third epoch"])
+@pytest.mark.parametrize(
+    ("moment", "sent", "status"),
+    [
+        pytest.param("Cache: ", signal.SIGINT, 130, id="building, SIGINT"),
+        pytest.param("Cache: ", signal.SIGTERM, 143, id="building, SIGTERM", marks=pytest.mark.extended),
+        pytest.param("Model: ", signal.SIGINT, 130, id="first epoch, SIGINT", marks=pytest.mark.extended),
+        pytest.param("Model: ", signal.SIGTERM, 143, id="first epoch, SIGTERM"),
+        pytest.param("Epoch 2/", signal.SIGINT, 130, id="third epoch, SIGINT"),
+        pytest.param("Epoch 2/", signal.SIGTERM, 143, id="third epoch, SIGTERM", marks=pytest.mark.extended),
+    ],
+)
 def test_an_interrupted_training_says_what_can_be_used(
     moment: str, sent: int, status: int, data: Path, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ venv=${MULTIHOT_VENV:-.venv}
 python=$venv/bin/python
 
 ensure_venv() {
-  local extras=$1 wanted
+  local extras=$1 wanted compile=--compile
   local stamp=$venv/.installed-$extras
   shift
   # These files determine the installed packages. The environment contains the path of the checkout, which may have been
@@ -23,8 +23,12 @@ ensure_venv() {
   _make_venv
   echo "Installing multihot${extras:+[$extras]} into $venv. This downloads packages and takes some minutes ..."
   if [[ $# == 0 ]]; then
-    # Python compiles the modules that are imported: compiling all of them took 40% of an installation.
-    _logged "$python" -m pip install --disable-pip-version-check --no-compile --editable ".${extras:+[$extras]}"
+    # To compile all modules took 40% of an installation. Python compiles those that are imported, and keeps what it has
+    # compiled unless this variable is set: then each import of TensorFlow took 16 seconds in place of 5.
+    if [[ -z ${PYTHONDONTWRITEBYTECODE:-} ]]; then
+      compile=--no-compile
+    fi
+    _logged "$python" -m pip install --disable-pip-version-check "$compile" --editable ".${extras:+[$extras]}"
   else
     _logged "$python" -m pip install --disable-pip-version-check uv
     _logged "$python" -m uv pip install --python="$python" "$@" --editable ".${extras:+[$extras]}"

@@ -201,41 +201,44 @@ def test_one_class_has_every_loss_of_sigmoids(config: Config, info: DatasetInfo,
 _LOAD = """
 import sys
 import keras
-network = keras.saving.load_model(sys.argv[1])
-assert "trainer" not in sys.modules
-optimizer = getattr(network.optimizer, "inner_optimizer", network.optimizer)
-print(type(network.optimizer).__name__, type(optimizer).__module__, network.loss, int(optimizer.iterations))
+for path in sys.argv[1:]:
+    network = keras.saving.load_model(path)
+    assert "trainer" not in sys.modules
+    optimizer = getattr(network.optimizer, "inner_optimizer", network.optimizer)
+    print(type(network.optimizer).__name__, type(optimizer).__module__, network.loss, int(optimizer.iterations))
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("loss", "precision"), [*((loss, "float32") for loss in LOSSES), ("asymmetric", "mixed_float16")]
-)
 def test_models_are_loaded_without_this_package(
-    loss: str, precision: str, config: Config, sources: Sources, tmp_path: Path, compiled: Compiled
+    config: Config, sources: Sources, tmp_path: Path, compiled: Compiled
 ) -> None:
-    numerics.fix(precision)
-    try:
-        asked = config(loss=loss, image_size=8, model="small_resnet", ema=0.9, accumulate=2, label_smoothing=0.1)
-        network = compiled(asked, sources)
-    finally:
-        numerics.fix()
+    made = [*((loss, "float32") for loss in LOSSES), ("asymmetric", "mixed_float16")]
     labels = np.eye(len(sources.classes), dtype=np.float32)
-    for _ in range(4):
-        network.train_on_batch(np.zeros((len(labels), 8, 8, 3), np.uint8), labels)
-    network.save(tmp_path / "model.keras")
+    paths = []
+    for loss, precision in made:
+        numerics.fix(precision)
+        try:
+            asked = config(loss=loss, image_size=8, model="small_resnet", ema=0.9, accumulate=2, label_smoothing=0.1)
+            network = compiled(asked, sources)
+        finally:
+            numerics.fix()
+        for _ in range(4):
+            network.train_on_batch(np.zeros((len(labels), 8, 8, 3), np.uint8), labels)
+        paths.append(str(tmp_path / f"{loss}-{precision}.keras"))
+        network.save(paths[-1])
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     # Warnings of Keras, that it skips variables, are errors; numpy's own of Keras are not.
     found = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", _LOAD, str(tmp_path / "model.keras")],
+        [sys.executable, "-W", "error::UserWarning", "-c", _LOAD, *paths],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
-    outer = "LossScaleOptimizer" if precision == "mixed_float16" else "AdamW"
-    named = {"asymmetric": "binary_crossentropy"}.get(loss, loss)
-    words = found.stdout.split()
-    assert (words[0], words[2]) == (outer, named)
-    assert words[1].startswith("keras.")
-    # The first steps may overflow in float16, and are left out.
-    assert int(words[3]) == 2 or (int(words[3]) < 2 and outer == "LossScaleOptimizer")
+    for (loss, precision), line in zip(made, found.stdout.splitlines(), strict=True):
+        outer = "LossScaleOptimizer" if precision == "mixed_float16" else "AdamW"
+        named = {"asymmetric": "binary_crossentropy"}.get(loss, loss)
+        words = line.split()
+        assert (words[0], words[2]) == (outer, named)
+        assert words[1].startswith("keras.")
+        # The first steps may overflow in float16, and are left out.
+        assert int(words[3]) == 2 or (int(words[3]) < 2 and outer == "LossScaleOptimizer")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ for i, settings in enumerate(asked["runs"]):
     print("examples:", train_and_evaluate(config)["num_examples"], flush=True)
 """
 
-RUNS = [
+RUNS: list[dict[str, Any]] = [
     {"cache": "decoded", "augment": "full"},
     {"cache": "decoded", "augment": "none"},
     {"cache": "encoded", "augment": "crop", "crop_from": "original"},
@@ -58,14 +59,23 @@ RUNS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cores", [1, 200])
-def test_any_number_of_cores_trains(cores: int, data: Path, tmp_path: Path) -> None:
-    asked = {"cores": cores, "data": str(data), "output": str(tmp_path), "runs": RUNS, "group": ""}
+@pytest.mark.parametrize(
+    ("cores", "runs"),
+    [
+        # Each half is for one and for many cores.
+        pytest.param(1, RUNS[::2], id="1"),
+        pytest.param(200, RUNS[1::2], id="200"),
+        pytest.param(1, RUNS[1::2], id="1, others", marks=pytest.mark.extended),
+        pytest.param(200, RUNS[::2], id="200, others", marks=pytest.mark.extended),
+    ],
+)
+def test_any_number_of_cores_trains(cores: int, runs: list[dict[str, Any]], data: Path, tmp_path: Path) -> None:
+    asked = {"cores": cores, "data": str(data), "output": str(tmp_path), "runs": runs, "group": ""}
     ended = subprocess.run(
         [sys.executable, "-c", _RUNS, json.dumps(asked)], cwd=CHECKOUT, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("examples: 21\n") == len(RUNS)
+    assert ended.stdout.count("examples: 21\n") == len(runs)
 
 
 @contextlib.contextmanager

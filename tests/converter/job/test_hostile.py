@@ -130,8 +130,14 @@ def test_bundles_that_are_repeated_change_nothing(
     assert _files(options.dataset) == expected(kind)
 
 
-@pytest.mark.parametrize("seed", _SEEDS)
-@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize(
+    ("kind", "seed"),
+    [
+        pytest.param(kind, seed, marks=pytest.mark.extended if seed or kind in ("rows that agree", "resized") else ())
+        for kind in _KINDS
+        for seed in (0, 1)
+    ],
+)
 def test_the_dataset_is_the_same(kind: str, seed: int, rows: Rows, expected: Any, run_on: Any, tmp_path: Path) -> None:
     engine = Engine(seed, str(tmp_path))
     options = _options(rows, tmp_path, **_KINDS[kind])

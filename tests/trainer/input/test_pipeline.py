@@ -308,7 +308,11 @@ def test_from_the_second_epoch_on_the_cache_is_read_and_not_the_shards(
 @pytest.mark.parametrize("decode", ["scaled", pytest.param("exact", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("augment", CHOICES["augment"])
 @pytest.mark.parametrize(
-    "size", [pytest.param(16, id="made smaller"), pytest.param(80, id="made larger", marks=pytest.mark.slow)]
+    "size",
+    [
+        pytest.param(16, id="made smaller"),
+        pytest.param(80, id="made larger", marks=(pytest.mark.slow, pytest.mark.extended)),
+    ],
 )
 def test_what_a_model_sees_does_not_depend_on_the_cache(
     size: int, augment: str, decode: str, config: Callable[..., TrainConfig], sources: Sources, training: Pipeline

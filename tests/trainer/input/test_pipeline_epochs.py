@@ -32,6 +32,7 @@ def both(data: Path, info: DatasetInfo) -> Sources:
     return combine([(str(data), info), (str(data), dataclasses.replace(info, splits=(split,), classes=classes))])
 
 
+RARE = (pytest.mark.slow, pytest.mark.extended)
 # Of each, how examples are kept, the settings, and the number of datasets.
 CASES = [
     pytest.param("decoded", {"augment": "none"}, 1, id="cached"),
@@ -42,12 +43,12 @@ CASES = [
     pytest.param("none", {"augment": "full"}, 1, id="uncached"),
     pytest.param("none", {"augment": "crop", "crop_from": "original"}, 1, id="originals", marks=pytest.mark.slow),
     pytest.param("streamed", {"augment": "full"}, 1, id="more than is held"),
-    pytest.param("decoded", {"augment": "none"}, 2, id="two cached", marks=pytest.mark.slow),
-    pytest.param("encoded", {"augment": "full"}, 2, id="two encoded", marks=pytest.mark.slow),
+    pytest.param("decoded", {"augment": "none"}, 2, id="two cached", marks=RARE),
+    pytest.param("encoded", {"augment": "full"}, 2, id="two encoded", marks=RARE),
     pytest.param("none", {"augment": "full"}, 2, id="two uncached"),
     pytest.param("streamed", {"augment": "crop"}, 2, id="two, more than is held"),
     pytest.param("decoded", {"augment": "full", "data_weights": (3.0, 1.0)}, 2, id="weights, cached"),
-    pytest.param("none", {"augment": "none", "data_weights": (3.0, 1.0)}, 2, id="weights", marks=pytest.mark.slow),
+    pytest.param("none", {"augment": "none", "data_weights": (3.0, 1.0)}, 2, id="weights", marks=RARE),
     pytest.param("streamed", {"augment": "none", "data_weights": (1.0, 3.0)}, 2, id="weights, more than is held"),
 ]
 # Small images share a chunk in several batches; a batch of large images takes several chunks.
@@ -56,7 +57,7 @@ SIZES = [
     pytest.param(
         {"image_size": 160, "batch_size": 15},
         id="chunks of a part of a batch",
-        marks=(pytest.mark.slow, pytest.mark.extended),
+        marks=RARE,
     ),
 ]
 
@@ -166,7 +167,7 @@ def test_two_datasets_give_each_example_once(
 
 
 @pytest.mark.parametrize("augment", CHOICES["augment"])
-@pytest.mark.parametrize("size", [16, pytest.param(24, marks=(pytest.mark.slow, pytest.mark.extended))])
+@pytest.mark.parametrize("size", [16, pytest.param(24, marks=RARE)])
 def test_images_may_be_smaller_than_those_of_the_run(
     size: int, augment: str, config: Config, sources: Sources, training: Pipeline
 ) -> None:

@@ -36,7 +36,10 @@ def test_the_example_data_are_the_same_for_the_same_seed(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_empty", [False, pytest.param(True, marks=pytest.mark.extended)])
+@pytest.mark.parametrize(
+    "is_empty",
+    [pytest.param(False, id="packages are there"), pytest.param(True, id="empty", marks=pytest.mark.extended)],
+)
 def test_the_quickstart_runs_in_a_new_environment_and_learns_what_it_drew(is_empty: bool, tmp_path: Path) -> None:
     if not is_empty:
         # Nothing that is installed here has to be installed again, which takes a minute.
@@ -79,15 +82,15 @@ def test_no_page_installs_the_package_from_an_index() -> None:
 
 def _on_dataflow(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """Runs the script with an environment whose Python prints its arguments."""
-    venv = tmp_path / "venv"
-    (venv / "bin").mkdir(parents=True)
-    (venv / "bin" / "python").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    (venv / "bin" / "python").chmod(0o755)
+    made = tmp_path / "venv"
+    (made / "bin").mkdir(parents=True)
+    (made / "bin" / "python").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (made / "bin" / "python").chmod(0o755)
     files = "".join((_ROOT / name).read_text() for name in ("setup.cfg", "pyproject.toml"))
-    (venv / ".installed-gcp").write_text(f"{_ROOT}\n{files}")
+    (made / ".installed-gcp").write_text(f"{_ROOT}\n{files}")
     return subprocess.run(
         [_ROOT / "scripts" / "run_on_dataflow", *flags],
-        env={**os.environ, "MULTIHOT_VENV": str(venv)}, cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "MULTIHOT_VENV": str(made)}, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 

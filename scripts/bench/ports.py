@@ -12,7 +12,7 @@ def free(number: int = 1) -> int:
     """Returns the first of as many ports beside each other as are asked for, which no server has, as it is now.
 
     Raises:
-      OSError: There are none.
+        OSError: None were found.
     """
     for _ in range(100):
         first = random.choice(_PORTS)  # Two programs that look at once seldom find the same.

@@ -54,11 +54,7 @@ CASES = [
 # Small images share a chunk in several batches; a batch of large images takes several chunks.
 SIZES = [
     pytest.param({"image_size": 32, "batch_size": 7}, id="chunks of many batches"),
-    pytest.param(
-        {"image_size": 160, "batch_size": 15},
-        id="chunks of a part of a batch",
-        marks=RARE,
-    ),
+    pytest.param({"image_size": 160, "batch_size": 15}, id="chunks of a part of a batch", marks=RARE),
 ]
 
 

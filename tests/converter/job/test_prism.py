@@ -223,6 +223,7 @@ def test_a_job_that_cannot_be_cancelled_publishes_nothing(
         with _start(_flags(many, output, f"localhost:{port}", *_external(pool))) as process:
             _wait_for_shards(output, process)
             stopped.send_signal(signal.SIGSTOP)
+            os.waitpid(stopped.pid, os.WUNTRACED)  # Until then, its threads may answer.
             process.send_signal(signal.SIGTERM)
             said = process.communicate(timeout=20)[1].splitlines()
         stopped.send_signal(signal.SIGCONT)

@@ -5,6 +5,7 @@ What concerns every job, such as runners and their workers, is in multihot/beam.
 pipeline.py   runs a conversion: checks the folders, runs the Beam job, and returns the resulting dataset
 graph.py      builds the graph of the Beam job, as one expression
 joining.py    adds the steps that read the table and list the images, and join rows with the files that they name
+bucketing.py  puts the items of many elements into buckets
 sizing.py     determines the numbers of buckets, parts and processes of a job from the numbers of its rows and files
 duplicates.py adds the steps that find images that are the same or nearly the same
 results.py    defines ConversionResult, the results of all steps before the commit, and makes the manifest of them

@@ -30,6 +30,7 @@ from converter.duplicates.embedded import Found
 from converter.duplicates.fingerprints import Fingerprint
 from converter.duplicates.grouping import Member
 from converter.job import claims, embedded, failures, joining, parallel
+from converter.job.bucketing import IntoBuckets
 from converter.job.commit import commit, fail
 from converter.job.duplicates import FindGroups
 from converter.job.joining import Counts, Joined
@@ -37,7 +38,7 @@ from converter.job.parallel import InProcesses
 from converter.job.results import ConversionResult
 from converter.options import ConvertOptions
 from converter.rejects import Reject
-from converter.shards import batches, buckets, planning, reading, writing
+from converter.shards import batches, planning, reading, writing
 from converter.shards.batches import Batch, Packed
 from converter.shards.corrections import Corrections
 from converter.shards.matching import Source
@@ -165,9 +166,12 @@ def _assign_splits(
             sources
             | "Labels" >> beam.Map(_labels)  # (names of groups, labels)
             | "AllLabels" >> beam.combiners.ToList()
-            | "Stratify" >> beam.FlatMap(_stratify, options, num_buckets)
+            | "Stratify" >> beam.ParDo(IntoBuckets(_stratify, lambda split: split[0], options), num_buckets)
         )  # (bucket, [(group, split)])
-        grouped = sources | "SourcesByGroup" >> beam.FlatMap(_by_group, num_buckets)  # (bucket, [Source])
+        grouped = sources | "SourcesByGroup" >> beam.ParDo(
+            IntoBuckets(iter, lambda source: source.row.group, num_bytes=lambda source: len(source.row.labels)),
+            num_buckets,
+        )  # (bucket, [Source])
         return (
             {"sources": grouped, "splits": splits}
             | "JoinByGroup" >> beam.CoGroupByKey()
@@ -213,20 +217,13 @@ def _assign(
         yield shard, some.packed()
 
 
-def _stratify(
-    batches: Sequence[tuple[Batch[str], bytes]], options: ConvertOptions, num_buckets: int
-) -> Iterable[tuple[int, Batch[tuple[str, str]]]]:
+def _stratify(batches: Sequence[tuple[Batch[str], bytes]], options: ConvertOptions) -> Iterable[tuple[str, str]]:
     groups = [group for some, _ in batches for group in some]
     if not groups:
         return ()
     labels = np.frombuffer(b"".join(labels for _, labels in batches), np.uint8).reshape(len(groups), -1)
     assign = stratify.stratify_groups if len(set(groups)) < len(groups) else stratify.stratify
-    splits = assign(groups, labels, options.splits)
-    return buckets.fill(splits.items(), lambda split: split[0], num_buckets)
-
-
-def _by_group(sources: Batch[Source], num_buckets: int) -> Iterable[tuple[int, Batch[Source]]]:
-    return buckets.fill(sources, lambda source: source.row.group, num_buckets)
+    return assign(groups, labels, options.splits).items()
 
 
 def _take_split(joined: tuple[int, Mapping[str, Iterable[Batch[Any]]]]) -> Batch[Source]:

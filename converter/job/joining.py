@@ -16,9 +16,10 @@ import apache_beam as beam
 from apache_beam.pvalue import AsIter, AsSingleton, TaggedOutput
 
 from converter.job import failures, sizing
+from converter.job.bucketing import IntoBuckets
 from converter.options import ConvertOptions
 from converter.rejects import Reject
-from converter.shards import buckets, listing, matching
+from converter.shards import listing, matching
 from converter.shards.batches import Batch
 from converter.shards.corrections import Corrections
 from converter.shards.matching import Matcher, Merged, Source
@@ -104,13 +105,16 @@ def read(pipeline: beam.Pipeline, options: ConvertOptions, tables: Sequence[Tabl
         | "AllFiles" >> beam.CombineGlobally(sum)
         | "NumBuckets" >> beam.Map(lambda num_files: sizing.num_buckets(num_rows, num_files, num_classes))
     )
+    key = filenames.key(options.filename_match)
+    read_rows = IntoBuckets(_read_rows, lambda row: key(row.filename), options, num_bytes=_num_bytes)
     rows_read = (
         pipeline
         | "Csv" >> beam.Create(tables)
-        | "ReadRows"
-        >> beam.ParDo(_read_rows, options, num_buckets).with_outputs(_ROWS_READ, failures.FAILURES, main="rows")
+        | "ReadRows" >> beam.ParDo(read_rows, num_buckets).with_outputs(_ROWS_READ, failures.FAILURES, main="rows")
     )  # (bucket, [Row or Reject])
-    filed = listed.files | "FilesByBucket" >> beam.FlatMap(_files_by_bucket, options, num_buckets)  # (bucket, [File])
+    filed = listed.files | "FilesByBucket" >> beam.ParDo(
+        IntoBuckets(iter, lambda file: key(nfc(file.name))), num_buckets
+    )  # (bucket, [File])
     failed = tuple(each[failures.FAILURES] for each in (parts, listed, rows_read)) | "Failures" >> beam.Flatten()  # str
     joined = (
         {"rows": rows_read.rows, "files": filed}
@@ -171,10 +175,9 @@ def _unused(corrections: Corrections, used: Iterable[Batch[str]], failed: Iterab
         yield sentence
 
 
-def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Iterator[Any]:
+def _read_rows(table: Table, options: ConvertOptions) -> Iterator[Any]:
     """CSV -> rows, rejected ones among them, since the files that they name are listed; and the number of rows."""
     num_rows = 0
-    key = filenames.key(options.filename_match)
 
     def counted() -> Iterator[Row | Reject]:
         nonlocal num_rows
@@ -182,8 +185,7 @@ def _read_rows(table: Table, options: ConvertOptions, num_buckets: int) -> Itera
             num_rows += 1
             yield row
 
-    filled = buckets.fill(counted(), lambda row: key(row.filename), num_buckets, _num_bytes)
-    yield from failures.handed_on(filled)
+    yield from failures.handed_on(counted())
     yield TaggedOutput(_ROWS_READ, num_rows)
 
 
@@ -210,13 +212,6 @@ def _list_files(part: storage.Part, options: ConvertOptions, csvs: Sequence[str]
             yield batch
 
     return failures.handed_on(batches())
-
-
-def _files_by_bucket(
-    files: Batch[storage.File], options: ConvertOptions, num_buckets: int
-) -> Iterable[tuple[int, Batch[storage.File]]]:
-    key = filenames.key(options.filename_match)
-    return buckets.fill(files, lambda file: key(nfc(file.name)), num_buckets)
 
 
 def _match(

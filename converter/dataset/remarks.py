@@ -37,7 +37,7 @@ def of_classes(classes: Sequence[str]) -> list[str]:
     helpers = [name for name in classes if _HELPERS.fullmatch(name)]
     if helpers:
         sentences.append(
-            f"classes have names of other columns: {some([repr(name) for name in helpers])}. If they are no labels: "
-            f"{flag('ignore_columns', helpers)}"
+            f"classes are called as other columns often are: {some([repr(name) for name in helpers])}. If they are "
+            f"columns without labels: {flag('ignore_columns', helpers)}"
         )
     return sentences

@@ -17,6 +17,7 @@ from converter.text import flag, some
 from multihot.errors import UserError
 
 _OR_CLASSES = "If it is a class, name all classes: --classes"
+_OR_ALL_CLASSES = "If one of them is a class, name all classes: --classes"
 # More different names in a column are a description or a key.
 MOST_CLASSES = 100_000
 
@@ -192,10 +193,11 @@ def _check_names(options: ConvertOptions, where: str, found: Collection[str], ce
         raise UserError(_no_list(where, cut))
     missing = [name for name in ordered if is_placeholder(name)]
     if missing:
-        negative = flag("negative_labels", (*options.negative_labels, missing[0]))
+        negative = flag("negative_labels", (*options.negative_labels, *missing))
+        means, classes = ("it means", _OR_CLASSES) if len(missing) == 1 else ("they mean", _OR_ALL_CLASSES)
         raise UserError(
-            f"{where} holds {missing[0]!r} among the names of {shown(cells)}. If it means no class: {negative}. "
-            f"{_OR_CLASSES}"
+            f"{where} holds {some(list(map(repr, missing)))} among the names of {shown(cells)}. If {means} no class: "
+            f"{negative}. {classes}"
         )
 
 

@@ -27,6 +27,8 @@ _FEW_ROWS = 4
 _FEW_COLUMNS = 3
 # So many different numbers may be codes of which each has a meaning.
 _FEW_NUMBERS = 9
+# So many columns are looked at for names of files: each is some requests to a store.
+_MOST_KEYS = 10
 
 # Words in names of columns that hold names of classes, and names of columns with 0 and 1 that are hardly ever labels.
 _OF_CLASSES = re.compile(
@@ -66,11 +68,7 @@ class ColumnSample(NamedTuple):
 
 
 def check_filenames(
-    where: str,
-    filename: ColumnSample,
-    others: Sequence[ColumnSample],
-    is_file: Callable[[ColumnSample], bool],
-    may_be_file: Callable[[ColumnSample], bool],
+    where: str, filename: ColumnSample, others: Sequence[ColumnSample], ending_of: Callable[[ColumnSample], str | None]
 ) -> None:
     """Checks that no other column looks like the one with the file names.
 
@@ -78,26 +76,36 @@ def check_filenames(
         where: place for messages.
         filename: the column that is taken for the file names, since it is the first.
         others: all other columns.
-        is_file: whether a column holds names of files in the folder of images.
-        may_be_file: whether it would hold such names if an ending were added to them.
+        ending_of: returns the ending with which the cells of a column name files in the folder of images: "" if they
+            do as they are, None if they name no file.
 
     Raises:
-        UserError: another one has names of images, or is called so, and this one has none.
+        UserError: another one has names of images or of files, or is called so, and this one has none.
     """
-    if any(map(is_image_name, filename.filled)) or is_file(filename):
+    if any(map(is_image_name, filename.filled)) or (ending := ending_of(filename)) == "":
         return
     found = [other for other in others if other.filled and all(map(is_image_name, other.filled))]
     # Numbers of rows with an ending may be names of files too, but not of those that belong to the rows.
-    if may_be_file(filename) and not any(map(is_file, found)):
+    if ending is not None and not any(ending_of(other) == "" for other in found):
         return
+    endings: dict[str, str] = {}
+    if not found:
+        # Columns of labels and of notes that repeat themselves are no names of files; those of keys may be.
+        keys = sorted((other for other in others if len(other.filled) > 2), key=lambda other: -len(other.filled))
+        endings = {key.name: one for key in keys[:_MOST_KEYS] if (one := ending_of(key)) is not None}
+        found = [key for key in keys if key.name in endings]
     if not found and not _OF_FILES.fullmatch(filename.name):
         found = [other for other in others if _OF_FILES.fullmatch(other.name) and len(_texts(other)) > 1]
     if found:
         best = max(found, key=lambda other: len(other.filled))
         more = [repr(other.name) for other in found if other is not best]
+        suffix = endings.get(best.name)
+        flags = flag("filename_column", [best.name]) + (f" {flag('filename_suffix', [suffix])}" if suffix else "")
         raise UserError(
             f"{where}: the first column, {filename.name!r}, holds {_shown(filename)}, and {best.name!r} holds "
-            f"{_shown(best)}. Name the column with the file names: {flag('filename_column', [best.name])}"
+            f"{_shown(best)}"
+            + (f", which with {suffix!r} behind them are names of files" if suffix else "")
+            + f". Name the column with the file names: {flags}"
             + (f" (or {some(more)})" if more else "")
         )
 

@@ -4,7 +4,6 @@ Several files can form one table: each has its own order of columns, and all hav
 """
 
 import dataclasses
-import functools
 import itertools
 import re
 from collections import Counter
@@ -28,6 +27,9 @@ _SAMPLE_CELLS = 1_000_000
 
 # In fewer rows, each image may well be the only one of its class.
 _FEWEST_KEYS = 30
+
+# Endings that names of files in a table often lack.
+_ENDINGS = (".jpg", ".png", ".jpeg")
 
 
 def read_tables(options: ConvertOptions) -> tuple[Table, ...]:
@@ -181,19 +183,17 @@ def _several(
 
 
 def _check_names_of_files(options: ConvertOptions, tables: Sequence[Table], columns: Iterable[ColumnSample]) -> None:
-    def has_files(suffixes: Sequence[str], column: ColumnSample) -> bool:
-        return any(header.is_file(options, str(cell), suffix) for cell in column.filled[:3] for suffix in suffixes)
+    def ending_of(column: ColumnSample) -> str | None:
+        for ending in ("",) if options.filename_suffix else ("", *_ENDINGS):
+            suffix = options.filename_suffix or ending
+            if any(header.is_file(options, str(cell), suffix) for cell in column.filled[:3]):
+                return ending
+        return None
 
     if not options.filename_column:
         name = tables[0].columns[tables[0].filename]
         by_name = {column.name: column for column in columns}
-        misfits.check_filenames(
-            tables[0].header,
-            by_name.pop(name),
-            [*by_name.values()],
-            is_file=functools.partial(has_files, [options.filename_suffix]),
-            may_be_file=functools.partial(has_files, () if options.filename_suffix else (".jpg", ".png")),
-        )
+        misfits.check_filenames(tables[0].header, by_name.pop(name), [*by_name.values()], ending_of)
 
 
 def _sample(options: ConvertOptions, tables: Sequence[Table]) -> tuple[list[ColumnSample], list[ColumnSample], int]:

@@ -340,6 +340,26 @@ def test_numbers_of_rows_are_no_names_of_files_beside_names_of_files(tmp_path: P
         read_tables(ConvertOptions(csv=str(table), images=str(tmp_path), output="data"))
 
 
+@pytest.mark.parametrize("ending", ["", ".jpg", ".png", ".jpeg"])
+def test_a_column_of_keys_that_name_files_is_named(tmp_path: Path, ending: str) -> None:
+    keys = [f"1F60{number}" for number in range(4)]
+    for key in keys[1:]:  # The first image is missing.
+        (tmp_path / f"{key}{ending}").touch()
+    table = tmp_path / "labels.csv"
+    table.write_text("emoji,note,hexcode,group\n" + "".join(f"{key[-1]}!,n{key},{key},face\n" for key in keys))
+    with pytest.raises(UserError) as caught:
+        read_tables(ConvertOptions(csv=str(table), images=str(tmp_path), output="data", label_columns=("group",)))
+    flags = "--filename_column=hexcode" + (f" --filename_suffix={ending}" if ending else "")
+    assert str(caught.value).endswith(f". Name the column with the file names: {flags}")
+
+
+def test_all_cells_that_may_be_no_names_are_named_at_once(read: ReadCsv) -> None:
+    text = "file,tags\n1.jpg,'cat,-'\n2.jpg,'dog,?'\n3.jpg,cat\n".replace("'", '"')
+    with pytest.raises(UserError, match=r"holds '-', '\?' among the names .* --negative_labels='0,false,-,\?'\. "):
+        read(text, label_delimiter=",")
+    assert read(text, label_delimiter=",", negative_labels=("0", "false", "-", "?")).table.classes == ("cat", "dog")
+
+
 def test_the_message_about_a_missing_header_shows_one(read: ReadCsv) -> None:
     for row, header in (("a.jpg,cat", "filename,label"), ("a.jpg,1,0", "filename,class1,class2")):
         with pytest.raises(UserError, match=f"write a line above it, such as: {header}$"):

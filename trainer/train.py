@@ -226,7 +226,7 @@ class _Run:
             batches = phase_setup.batches(setup, splits, self._data, self._epoch, size)
             # Once in a phase, for its first size, and where the waiting is measured.
             quiet = report or batches.waited is None
-            report = keras.callbacks.Callback() if quiet else self._report(setup, batches)
+            report = keras.callbacks.Callback() if quiet else self._report(phase, setup, batches)
             self._validate = Validate(batches.validation, self._num_validated, flip=self._config.test_time_flip)
             if splits.train and not setup.features:
                 images, labels = next(iter(batches.train(0)))
@@ -253,9 +253,10 @@ class _Run:
         """Returns whether the run ends early."""
         return validation.should_stop(self._progress.history, self._config.early_stopping)
 
-    def _report(self, setup: Setup, batches: Batches) -> throughput.ReportThroughput:
+    def _report(self, phase: Phase, setup: Setup, batches: Batches) -> throughput.ReportThroughput:
         batch_size = pipeline.training_batch_size(setup.config, self._data)
-        return throughput.ReportThroughput(setup.config, setup.plan.content, batch_size, batches.waited)
+        sizes = [*map(phase.image_size, range(self._progress.epoch, phase.end))]
+        return throughput.ReportThroughput(setup.config, setup.plan.content, batch_size, batches.waited, sizes=sizes)
 
     def _begin(self, setup: Setup) -> None:
         """Begins the run in its folder, or goes on with the one that is there."""

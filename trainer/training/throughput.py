@@ -167,12 +167,20 @@ def timed(batches: tf.data.Dataset, waited: tf.Variable) -> tf.data.Dataset:
 
 
 class ReportThroughput(keras.callbacks.Callback):
-    """Prints the throughput once, after the second epoch of a training, the first that reads what is cached.
+    """Prints the throughput and the time left once, after the second epoch, the first that reads what is cached.
 
     It reads no data, and makes no steps: it has the time of the epoch, and of the waiting for its batches.
     """
 
-    def __init__(self, config: TrainConfig, content: str, batch_size: int, waited: tf.Variable | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        content: str,
+        batch_size: int,
+        waited: tf.Variable | None = None,
+        *,
+        sizes: Sequence[int] = (),
+    ) -> None:
         """Makes the report.
 
         Args:
@@ -180,9 +188,11 @@ class ReportThroughput(keras.callbacks.Callback):
             content: what is cached, see `caching.Plan`.
             batch_size: examples of a batch.
             waited: the seconds that `timed` counts; None: they are not known.
+            sizes: of the images in each epoch that is to be trained, pixels.
         """
         super().__init__()
         self._config, self._content, self._batch_size, self._waited = config, content, batch_size, waited
+        self._sizes = sizes
         self._epochs = self._steps = 0
         self._start = self._end = self._waited_before = 0.0
 
@@ -199,11 +209,14 @@ class ReportThroughput(keras.callbacks.Callback):
         self._end = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Prints the line. The time does not include that of other callbacks after the epoch."""
+        """Prints the lines. The rate is without the time of other callbacks after the epoch, such as the validation."""
         if self._epochs == 2 and self._end > self._start:
             share = (self._waiting() - self._waited_before) / (self._end - self._start)
             rate = self._steps * self._batch_size / (self._end - self._start)
             print(f"\n{message(self._config, self._content, rate, None if self._waited is None else share)}")
+            if len(self._sizes) > 2:
+                may_end = self._config.early_stopping > 0
+                print(time_left(time.perf_counter() - self._start, self._sizes[1], self._sizes[2:], may_end=may_end))
 
     def _waiting(self) -> float:
         return 0.0 if self._waited is None else float(self._waited.numpy())
@@ -226,3 +239,29 @@ def message(config: TrainConfig, content: str, rate: float, share: float | None)
         f"Throughput: {rate:,.0f} images/s. Training waits for its input for {share:.1%} of the time. "
         f"To train faster, choose {advice}."
     )
+
+
+def time_left(seconds: float, size: int, sizes: Sequence[int], *, may_end: bool = False) -> str:
+    """Returns the message about the time that a training still takes.
+
+    Args:
+        seconds: that an epoch took, with its validation.
+        size: of the images in it, pixels.
+        sizes: of the images in each epoch that is left, one or more. Larger ones take at most as much more time as they
+            have more pixels.
+        may_end: whether the training may end early.
+    """
+    grows = max(sizes) > size
+    left = seconds * sum((each / size) ** 2 for each in sizes)
+    epochs = "1 epoch" if len(sizes) == 1 else f"{len(sizes)} epochs"
+    return (
+        f"Time left: {'at most ' if grows or may_end else ''}about {_duration(left)} "
+        f"({epochs}{'; the images grow' if grows else ''})."
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.{0 if seconds >= 10 * length else 1}f} {unit}"
+    return f"{seconds:.0f} s"

@@ -87,7 +87,7 @@ def test_a_report_comes_once_after_the_second_epoch_and_reads_nothing(
 
     batches = throughput.timed(_data(0).map(count), waited := throughput.waited_variable())
     network = _model(0)
-    report = throughput.ReportThroughput(config(), "decoded", 4, waited)
+    report = throughput.ReportThroughput(config(), "decoded", 4, waited, sizes=[16] * 4)
     seen = []
     for epochs in (1, 2, 3, 4):
         network.fit(batches, initial_epoch=epochs - 1, epochs=epochs, verbose=0, shuffle=False, callbacks=[report])
@@ -97,9 +97,31 @@ def test_a_report_comes_once_after_the_second_epoch_and_reads_nothing(
     assert [bool(out) for out in seen] == [False, True, False, False]
     assert re.fullmatch(
         r"\nThroughput: [\d,]+ images/s\. Training waits for its input for \d+\.\d% of the time\. "
-        r"To train faster, choose .*--.*\.\n",
+        r"To train faster, choose .*--.*\.\nTime left: about \d+ s \(2 epochs\)\.\n",
         seen[1],
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sizes", "may_end", "line"),
+    [
+        (10.0, [64] * 3, False, "Time left: about 30 s (3 epochs)."),
+        (100.0, [64], False, "Time left: about 1.7 min (1 epoch)."),
+        (60.0, [64] * 40, True, "Time left: at most about 40 min (40 epochs)."),
+        (60.0, [64, 128, 128], False, "Time left: at most about 9.0 min (3 epochs; the images grow)."),
+        (3600.0, [64] * 30, False, "Time left: about 30 h (30 epochs)."),
+    ],
+)
+def test_the_time_left(seconds: float, sizes: list[int], may_end: bool, line: str) -> None:
+    assert throughput.time_left(seconds, 64, sizes, may_end=may_end) == line
+
+
+def test_the_last_epochs_leave_no_time(config: Callable[..., TrainConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    report = throughput.ReportThroughput(config(), "decoded", 4, sizes=[16] * 2)
+    _model(0).fit(_data(0), epochs=2, verbose=0, shuffle=False, callbacks=[report])
+    out = capsys.readouterr().out
+    assert "Throughput: " in out
+    assert "Time left" not in out
 
 
 def test_the_data_is_opened_once_and_the_optimizer_built_once(monkeypatch: pytest.MonkeyPatch) -> None:

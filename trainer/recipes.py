@@ -65,6 +65,8 @@ _EFFICIENTNET_LITE0: Mapping[str, Any] = {
     # The model sees objects of its training at about the same size in whole images, which are evaluated, as in crops.
     "train_sizes": ((6 / 7, 1),),
 }
+# Any model of which the head alone is trained.
+_HEAD: Mapping[str, Any] = {"augment": "none", "sam_rho": 0.0}
 # Sizes of images are multiples of it, since a network halves them several times.
 _MULTIPLE = 16
 
@@ -93,9 +95,10 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     if frozen is not None:
         # Whoever freezes the backbone wants the head trained, and nothing else.
         values["unfreeze_epochs"] = 0
-    if frozen:
-        values["sam_rho"] = 0.0
     values |= {name: given[name] for name in values if given[name] is not None}
+    if values["freeze_backbone"] and not values["unfreeze_epochs"]:
+        # The head alone, on features that are computed once.
+        values |= {name: value for name, value in _HEAD.items() if given[name] is None}
     if given["train_sizes"] is None:
         values["train_sizes"] = tuple((_scaled(values["image_size"], by), share) for by, share in values["train_sizes"])
     return values

@@ -95,9 +95,17 @@ def test_each_optimizer_has_a_rate_of_its_own_from_scratch() -> None:
         assert _config(**model, optimizer="adamw").learning_rate == _config(**model).learning_rate
 
 
-def test_a_head_alone_is_trained_without_sam() -> None:
-    assert _config(weights="imagenet", freeze_backbone=True).sam_rho == 0
-    assert _config(weights="imagenet", freeze_backbone=True, sam_rho=0.1).sam_rho == 0.1
+@pytest.mark.parametrize("given", [{"freeze_backbone": True}, {"unfreeze_epochs": 0}])
+def test_a_head_alone_is_trained_on_fixed_features_and_without_sam(given: dict[str, Any]) -> None:
+    found = _config(weights="imagenet", **given)
+    assert (found.sam_rho, found.augment) == (0, "none")
+    assert found.features_are_fixed
+    assert [phase.part for phase in phases.of_run(found)] == ["head"]
+    asked = _config(weights="imagenet", **given, sam_rho=0.1, augment="crop")
+    assert (asked.sam_rho, asked.augment) == (0.1, "crop")
+
+
+def test_weights_of_a_backbone_are_trained_with_sam() -> None:
     assert _config(weights="imagenet", freeze_backbone=False).sam_rho > 0
     assert _config().sam_rho == 0
 

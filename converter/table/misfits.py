@@ -68,7 +68,12 @@ class ColumnSample(NamedTuple):
 
 
 def check_filenames(
-    where: str, filename: ColumnSample, others: Sequence[ColumnSample], ending_of: Callable[[ColumnSample], str | None]
+    where: str,
+    filename: ColumnSample,
+    others: Sequence[ColumnSample],
+    ending_of: Callable[[ColumnSample], str | None],
+    *,
+    as_written: bool,
 ) -> None:
     """Checks that no other column looks like the one with the file names.
 
@@ -78,6 +83,8 @@ def check_filenames(
         others: all other columns.
         ending_of: returns the ending with which the cells of a column name files in the folder of images: "" if they
             do as they are, None if they name no file.
+        as_written: whether cells name files as they are written. Otherwise flags make other names of them, so that no
+            column can be told by `ending_of` alone.
 
     Raises:
         UserError: another one has names of images or of files, or is called so, and this one has none.
@@ -89,7 +96,7 @@ def check_filenames(
     if ending is not None and not any(ending_of(other) == "" for other in found):
         return
     endings: dict[str, str] = {}
-    if not found:
+    if not found and as_written:
         # Columns of labels and of notes that repeat themselves are no names of files; those of keys may be.
         keys = sorted((other for other in others if len(other.filled) > 2), key=lambda other: -len(other.filled))
         endings = {key.name: one for key in keys[:_MOST_KEYS] if (one := ending_of(key)) is not None}

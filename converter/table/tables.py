@@ -193,7 +193,10 @@ def _check_names_of_files(options: ConvertOptions, tables: Sequence[Table], colu
     if not options.filename_column:
         name = tables[0].columns[tables[0].filename]
         by_name = {column.name: column for column in columns}
-        misfits.check_filenames(tables[0].header, by_name.pop(name), [*by_name.values()], ending_of)
+        as_written = options.names_are_paths and not options.filename_pattern and not options.relative_to_csv
+        misfits.check_filenames(
+            tables[0].header, by_name.pop(name), [*by_name.values()], ending_of, as_written=as_written
+        )
 
 
 def _sample(options: ConvertOptions, tables: Sequence[Table]) -> tuple[list[ColumnSample], list[ColumnSample], int]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -299,8 +300,9 @@ def test_features_on_disk_are_those_of_the_weights(recipe: Config, tmp_path: Pat
 def test_a_run_says_how_fast_its_input_is(config: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     asked = config(output=str(tmp_path / "a"), image_size=16, batch_size=8, epochs=3)
     train.train_and_evaluate(asked)
-    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Throughput: ")]
-    assert len(lines) == 1
+    lines = capfd.readouterr().out.splitlines()
+    (number,) = (i for i, line in enumerate(lines) if line.startswith("Throughput: "))
+    assert re.fullmatch(r"Time left: about \d+ s \(1 epoch\)\.", lines[number + 1])
 
 
 @pytest.mark.slow

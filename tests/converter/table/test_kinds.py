@@ -353,6 +353,24 @@ def test_a_column_of_keys_that_name_files_is_named(tmp_path: Path, ending: str) 
     assert str(caught.value).endswith(f". Name the column with the file names: {flags}")
 
 
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("link/{}/large", {"filename_pattern": r"link/(\d+)", "filename_suffix": ".jpg"}),
+        ("a/b/{}", {"filename_match": ("basename", "stem")}),
+        ("x{}", {"filename_suffix": ".jpg", "relative_to_csv": True}),
+    ],
+)
+def test_keys_are_no_names_of_files_where_flags_make_names_of_the_first_column(
+    tmp_path: Path, name: str, given: dict[str, Any]
+) -> None:
+    (tmp_path / "1.jpg").touch()
+    table = tmp_path / "labels.csv"
+    table.write_text("link,key,sea\n" + "".join(f"{name.format(key)},{key},0\n" for key in range(1, 5)))
+    options = ConvertOptions(csv=str(table), images=str(tmp_path), output="data", label_columns=("sea",), **given)
+    assert read_tables(options)[0].filename == 0
+
+
 def test_all_cells_that_may_be_no_names_are_named_at_once(read: ReadCsv) -> None:
     text = "file,tags\n1.jpg,'cat,-'\n2.jpg,'dog,?'\n3.jpg,cat\n".replace("'", '"')
     with pytest.raises(UserError, match=r"holds '-', '\?' among the names .* --negative_labels='0,false,-,\?'\. "):

@@ -169,6 +169,13 @@ class TrainConfig:
             "Largest share of another image, and of its labels, that is blended into one with --augment=full; 0: none."
         ),
     )
+    mixup_until: float = field(
+        default=0.85,
+        metadata=setting(
+            "Share of the epochs, the first ones, in which --mixup blends images; in the last ones, models learn from "
+            "images that are like those they predict for. 1: all."
+        ),
+    )
     min_crop_area: float = field(
         default=_BY_RECIPE, metadata=setting("Smallest share of an image that a random crop keeps.")
     )
@@ -313,8 +320,9 @@ class TrainConfig:
         for name in ("weight_decay", "label_smoothing", "ema", "mixup"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 0 and less than 1. Received: {getattr(self, name)}")
-        if not 0 < self.min_crop_area <= 1:
-            raise UserError(f"--min_crop_area must be more than 0 and at most 1. Received: {self.min_crop_area}")
+        for name in ("min_crop_area", "mixup_until"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UserError(f"--{name} must be more than 0 and at most 1. Received: {getattr(self, name)}")
         for name in ("clip_norm", "sam_rho"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"--{name} must be at least 0. Received: {getattr(self, name)}")

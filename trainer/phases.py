@@ -1,10 +1,11 @@
 """Divides a run into phases: epochs in which one optimizer trains the same weights.
 
 A run has one phase, or two if a frozen backbone is unfrozen: first the head is trained on the features of the images as
-they are, then the upper part of the backbone with it. Within a phase, images may grow.
+they are, then the upper part of the backbone with it. Within a phase, images may grow, and mixup ends.
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 from trainer import recipes
@@ -32,6 +33,17 @@ class Phase(NamedTuple):
     def image_size(self, epoch: int) -> int:
         """Returns the size of the training images in an epoch of the run, pixels."""
         return sizes(self.config)[epoch - self.first_epoch]
+
+    def images(self, epoch: int) -> tuple[int, float]:
+        """Returns `image_size` and `mixup` of an epoch of the run."""
+        return self.image_size(epoch), self.mixup(epoch)
+
+    def mixup(self, epoch: int) -> float:
+        """Returns the largest share of another image in a training image in an epoch of the run, 0 if none."""
+        config = self.config
+        # Rounded up: a training of few epochs has mixup, where it is asked for.
+        blended = math.ceil(round(config.epochs * config.mixup_until, 6))
+        return config.mixup if config.augment == "full" and epoch - self.first_epoch < blended else 0.0
 
 
 def with_epochs(config: TrainConfig, num_images: int) -> TrainConfig:

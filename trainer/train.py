@@ -119,7 +119,10 @@ def benchmark_input(config: TrainConfig) -> Throughput:
         setup = phase_setup.set_up(phase.config, phase.part, network, data)
         print(setup.plan.reason)
         splits = phase_setup.fill(setup, data)
-        batches = phase_setup.batches(setup, splits, data, phase_setup.epoch_variable(), config.image_size)
+        epoch = phase_setup.epoch_variable()
+        batches = phase_setup.batches(
+            setup, splits, data, epoch, size=config.image_size, mixup=phase.mixup(phase.first_epoch)
+        )
         with memory.explained(config, "training", _flags(setup.plan)):
             result = throughput.measure(setup.trained, batches.train(0))
     print(result.message(phase.config, setup.plan.content))
@@ -222,8 +225,10 @@ class _Run:
         if splits is None:
             return None
         report: keras.callbacks.Callback | None = None
-        for size, epochs in itertools.groupby(range(progress.epoch, phase.end), key=phase.image_size):
-            batches = phase_setup.batches(setup, splits, self._data, self._epoch, size)
+        for (size, mixup), epochs in itertools.groupby(range(progress.epoch, phase.end), key=phase.images):
+            batches = phase_setup.batches(setup, splits, self._data, self._epoch, size=size, mixup=mixup)
+            if mixup < phase.mixup(phase.first_epoch):
+                print("From here on, images are not blended (--mixup_until), so that the training loss falls.")
             # Once in a phase, for its first size, and where the waiting is measured.
             quiet = report or batches.waited is None
             report = keras.callbacks.Callback() if quiet else self._report(phase, setup, batches)

@@ -85,6 +85,30 @@ def test_phases_follow_one_another() -> None:
     assert (head.config.sam_rho, upper.config.sam_rho) == (0.0, 0.05)
 
 
+@pytest.mark.parametrize(
+    ("settings", "blended"),
+    [
+        ({"epochs": 100}, 85),
+        ({"epochs": 1}, 1),
+        ({"epochs": 7}, 6),
+        ({"epochs": 100, "mixup_until": 0.07}, 7),
+        ({"epochs": 100, "mixup_until": 1.0}, 100),
+        ({"epochs": 100, "augment": "crop"}, 0),
+        ({"epochs": 100, "mixup": 0.0}, 0),
+    ],
+)
+def test_mixup_ends_before_the_last_epochs(settings: dict[str, Any], blended: int) -> None:
+    (phase,) = phases.of_run(_config(**settings))
+    shares = [phase.mixup(epoch) for epoch in range(phase.end)]
+    assert shares == [phase.config.mixup] * blended + [0.0] * (phase.end - blended)
+
+
+def test_mixup_ends_within_the_phase_of_the_upper_layers() -> None:
+    head, upper = phases.of_run(_config(weights="imagenet", epochs=5, unfreeze_epochs=4, mixup=0.2, mixup_until=0.5))
+    assert [head.mixup(epoch) for epoch in range(5)] == [0.0] * 5
+    assert [upper.mixup(epoch) for epoch in range(5, 9)] == [0.2, 0.2, 0.0, 0.0]
+
+
 def test_each_optimizer_has_a_rate_of_its_own_from_scratch() -> None:
     assert (_config().optimizer, _config().learning_rate) == ("muon", 6e-3)
     assert _config(optimizer="adamw").learning_rate == 3e-3

@@ -26,6 +26,7 @@ _SETTINGS: Mapping[str, Any] = {
     "label_smoothing": 0.0,
     "augment": None,
     "mixup": 0.0,
+    "mixup_until": 1.0,
     "min_crop_area": None,
     "train_sizes": None,
     "preprocessing": "auto",
@@ -96,6 +97,8 @@ def _mute(description: Mapping[str, Any]) -> list[tuple[str, Any]]:
         names.append("min_crop_area")
     if description.get("augment") != "full":
         names.append("mixup")
+    if description.get("augment") != "full" or not description.get("mixup"):
+        names.append("mixup_until")
     return [(name, description.get(name)) for name in names]
 
 

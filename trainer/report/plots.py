@@ -47,12 +47,19 @@ def training(
 
 
 def beginnings(config: TrainConfig) -> list[tuple[int, str]]:
-    """Returns the epochs in which other weights begin to be trained, or images of another size; none if it is one."""
+    """Returns the epochs in which other weights begin to be trained, or other images; none if it is one.
+
+    Returns:
+        the numbers of the epochs, from 1, and the weights and images that each begins with. Where images are no longer
+        blended, the training loss falls.
+    """
     found: list[tuple[int, str]] = []
     for phase in phases.of_run(config):
         part = {"all": "", "head": "head, ", "upper": f"from {config.unfreeze_from}, "}[phase.part]
         for epoch in range(phase.first_epoch, phase.end):
-            label = f"{part}{phase.image_size(epoch)} px"
+            size, mixup = phase.images(epoch)
+            ended = ", no mixup" if phase.mixup(phase.first_epoch) > mixup else ""
+            label = f"{part}{size} px{ended}"
             if not found or found[-1][1] != label:
                 found.append((epoch + 1, label))
     return found if len(found) > 1 else []

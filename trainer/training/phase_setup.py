@@ -105,7 +105,7 @@ def fill(setup: Setup, data: Sources) -> Splits:
 
 
 class Batches(NamedTuple):
-    """The batches of some epochs, whose images have one size.
+    """The batches of some epochs, whose images have one size, and are blended alike.
 
     Attributes:
         train: those of an epoch, without the first ones: the argument is their number.
@@ -124,8 +124,8 @@ def epoch_variable() -> tf.Variable:
         return tf.Variable(0, dtype=tf.int64, trainable=False)
 
 
-def batches(setup: Setup, splits: Splits, data: Sources, epoch: tf.Variable, size: int) -> Batches:
-    """Builds the pipelines of epochs whose training images have one size.
+def batches(setup: Setup, splits: Splits, data: Sources, epoch: tf.Variable, *, size: int, mixup: float) -> Batches:
+    """Builds the pipelines of epochs whose training images have one size, and are blended alike.
 
     Args:
         setup: of the phase.
@@ -133,8 +133,9 @@ def batches(setup: Setup, splits: Splits, data: Sources, epoch: tf.Variable, siz
         data: datasets of the run.
         epoch: variable from which the training batches take the number of their epoch.
         size: of training and validation images, pixels.
+        mixup: the largest share of another image in a training image.
     """
-    config = setup.config
+    config = dataclasses.replace(setup.config, mixup=mixup)
     encoded, served = setup.plan.content == "encoded", setup.is_served
     # An epoch of a head is so short that the measurement would take a part of it. TensorFlow has no clock where all is
     # deterministic.

@@ -55,7 +55,7 @@ CONFIG = TrainConfig(
     data=("data/miml/1.0.0",), output="runs/first", model="small_resnet", epochs=40, learning_rate=0.003,
     image_size=80, train_sizes=((48, 1.0), (80, 1.0)), augment="full", min_crop_area=0.3, freeze_backbone=False,
     unfreeze_epochs=0, unfreeze_from="0.5", unfreeze_learning_rate=0.0005, label_smoothing=0.0, ema=0.0,
-    test_time_flip=True, batch_size=32, weight_decay=0.05, schedule="cosine",
+    mixup_until=0.85, test_time_flip=True, batch_size=32, weight_decay=0.05, schedule="cosine",
 )  # fmt: skip
 DESCRIPTION: dict[str, Any] = {
     **json.loads(json.dumps(dataclasses.asdict(CONFIG))),
@@ -181,8 +181,10 @@ def test_only_the_most_frequent_of_many_classes_are_in_the_tables() -> None:
                      ["those of ImageNet", "The head was trained for 40 epochs, with the backbone frozen; then the "
                       "backbone from the layer block08 on with it, for 8 epochs.",
                       "Training images had 160, 224 pixels, those of the evaluation 224."], id="fine-tuned"),
-        pytest.param({"train_sizes": [[192, 1.0]], "image_size": 224, "augment": "full", "mixup": 0.2},
-                     ["Training images had 192 pixels, those of the evaluation 224.", "| `mixup` | 0.2 |"],
+        pytest.param({"train_sizes": [[192, 1.0]], "image_size": 224, "augment": "full", "mixup": 0.2,
+                      "mixup_until": 0.85},
+                     ["Training images had 192 pixels, those of the evaluation 224.", "| `mixup` | 0.2 |",
+                      "| `mixup_until` | 0.85 |"],
                      id="trained on smaller images"),
         pytest.param({"unfreeze_epochs": 8, "unfreeze_from": "0.5"}, ["above the first 50% of its layers"], id="half"),
         pytest.param({"freeze_backbone": True}, ["The head was trained, with the backbone frozen."], id="frozen"),

@@ -64,6 +64,8 @@ def _dotted_lines(path: Path) -> int:
     ("changes", "expected"),
     [
         pytest.param({"epochs": 2, "train_sizes": ()}, [], id="one part"),
+        pytest.param({"epochs": 8, "train_sizes": ()}, [(1, "48 px"), (8, "48 px, no mixup")], id="mixup ends"),
+        pytest.param({"epochs": 8, "train_sizes": (), "mixup_until": 1.0}, [], id="mixup to the end"),
         pytest.param({"epochs": 4, "train_sizes": ((32, 3.0), (48, 1.0))}, [(1, "32 px"), (4, "48 px")], id="sizes"),
         pytest.param(
             {

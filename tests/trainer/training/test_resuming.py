@@ -117,7 +117,8 @@ def _assert_same(one: Path, other: Path) -> None:
 
 # Six steps an epoch, three epochs.
 FLAGS = ("--image_size=32", "--batch_size=8", "--deterministic", "--epochs=3")
-SCRATCH = (*FLAGS, "--train_sizes=16x1,32x2", "--augment=full")
+# Images of another size in the second epoch, and unblended ones in the third.
+SCRATCH = (*FLAGS, "--train_sizes=16x1,32x2", "--augment=full", "--mixup_until=0.5")
 TUNED = (
     *FLAGS,
     "--freeze_backbone",

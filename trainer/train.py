@@ -248,6 +248,8 @@ class _Run:
             )
             with memory.explained(setup.config, "training", _flags(setup.plan)):
                 self._loop.train(work, end=max(epochs) + 1, num_epochs=self._num_epochs)
+            # Records that these batches keep in memory are given back before the next ones keep theirs.
+            del batches, work
             if self._stops():
                 break
         # Features have no mirror images, with which a run that goes on after its last epoch is evaluated.

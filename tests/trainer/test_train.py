@@ -1,9 +1,11 @@
 """A whole run on the drawn dataset: its metrics, the files that it writes, and its errors."""
 
 import dataclasses
+import gc
 import json
 import re
 import subprocess
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from trainer.config import TrainConfig
 from trainer.inference import Predictor
 from trainer.input import pipeline
 from trainer.sources import Sources
+from trainer.training import phase_setup
+from trainer.training.phase_setup import Batches
 
 Config = Callable[..., TrainConfig]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -339,3 +343,23 @@ def test_a_run_ends_early_when_its_validation_loss_has_not_become_lower(config: 
     assert min(losses[-2:]) >= min(losses[:-2])
     # Not an epoch earlier.
     assert min(losses[-3:-1]) < min(losses[:-3], default=np.inf)
+
+
+@pytest.mark.slow
+def test_batches_of_earlier_epochs_are_given_back(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[tf.data.Dataset]] = []
+    alive: list[bool] = []
+    make = phase_setup.batches
+
+    def batches(*args: Any, **kwargs: Any) -> Batches:
+        gc.collect()
+        alive.extend(dataset() is not None for dataset in made)
+        new = make(*args, **kwargs)
+        # The dataset that keeps the records.
+        made.append(weakref.ref(new.train(0)))
+        return new
+
+    monkeypatch.setattr(phase_setup, "batches", batches)
+    asked = config(model="small_resnet", epochs=2, batch_size=8, train_sizes=(), mixup_until=0.5, cache="encoded")
+    train.train_and_evaluate(asked)
+    assert alive == [False]

@@ -225,10 +225,12 @@ class _Run:
         if splits is None:
             return None
         report: keras.callbacks.Callback | None = None
+        blended = phase.mixup(phase.first_epoch) > 0
         for (size, mixup), epochs in itertools.groupby(range(progress.epoch, phase.end), key=phase.images):
             batches = phase_setup.batches(setup, splits, self._data, self._epoch, size=size, mixup=mixup)
-            if mixup < phase.mixup(phase.first_epoch):
+            if blended and not mixup:
                 print("From here on, images are not blended (--mixup_until), so that the training loss falls.")
+                blended = False
             # Once in a phase, for its first size, and where the waiting is measured.
             quiet = report or batches.waited is None
             report = keras.callbacks.Callback() if quiet else self._report(phase, setup, batches)

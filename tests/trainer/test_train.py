@@ -346,20 +346,30 @@ def test_a_run_ends_early_when_its_validation_loss_has_not_become_lower(config: 
 
 
 @pytest.mark.slow
-def test_batches_of_earlier_epochs_are_given_back(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_epochs_have_batches_of_their_own_without_mixup(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     made: list[weakref.ref[tf.data.Dataset]] = []
     alive: list[bool] = []
+    blended: list[bool] = []
     make = phase_setup.batches
 
     def batches(*args: Any, **kwargs: Any) -> Batches:
         gc.collect()
         alive.extend(dataset() is not None for dataset in made)
         new = make(*args, **kwargs)
+        dataset = new.train(0)
+        _, labels = next(iter(dataset))
+        blended.append(not set(labels.numpy().ravel()) <= {0, 1})
         # The dataset that keeps the records.
-        made.append(weakref.ref(new.train(0)))
+        made.append(weakref.ref(dataset))
         return new
 
     monkeypatch.setattr(phase_setup, "batches", batches)
-    asked = config(model="small_resnet", epochs=2, batch_size=8, train_sizes=(), mixup_until=0.5, cache="encoded")
+    sizes = ((24, 2.0), (32, 1.0))
+    asked = config(model="small_resnet", epochs=3, batch_size=8, train_sizes=sizes, mixup_until=0.3, cache="encoded")
     train.train_and_evaluate(asked)
-    assert alive == [False]
+    assert blended == [True, False, False]
+    # The records of the epochs before are not kept beside those of the next ones.
+    assert not any(alive)
+    assert capfd.readouterr().out.count("images are not blended") == 1
